@@ -1,0 +1,45 @@
+# Needs Python >= 3.11 and nothing else: every target makes the virtual environment it uses.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= brainmap_runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench notebooks clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## virtual environment with brainmap and everything its tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "brainmap needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Run: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## photographs to report on the embedded sample (about 5 minutes)
+	$(BIN)/brainmap fit --out $(OUT)
+
+test: $(STAMP) ## all tests, notebooks included
+	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=900 notebooks
+
+lint: $(STAMP) ## ruff, mypy and the layers of the architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## benchmarks against named peers and this machine's own GEMM
+	$(BIN)/python benchmarks/ridge.py
+	$(BIN)/python benchmarks/extraction.py
+
+notebooks: $(STAMP) ## execute the notebooks in place
+	$(BIN)/jupyter-nbconvert --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet nbconvert
+	$(BIN)/jupyter-nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
