@@ -5,8 +5,9 @@ The public names below load their module on first use: ``import brainmap`` impor
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from brainmap import lazy
 
 __version__ = "0.1.0"
 
@@ -32,21 +33,11 @@ __all__ = ["__version__", *_PUBLIC]
 if TYPE_CHECKING:
     from brainmap.comparison import rsa
     from brainmap.data import Responses, sample_stimuli, simulate
-    from brainmap.encoding import EncodingRidgeCV, EncodingResult, cross_val_encode
+    from brainmap.encoding import EncodingResult, EncodingRidgeCV, cross_val_encode
     from brainmap.errors import InputError
     from brainmap.features import FeatureExtractor, FeatureStore
     from brainmap.models import list_models, load_model
     from brainmap.stimuli import StimulusSet
     from brainmap.study import Study
 
-
-def __getattr__(name: str) -> Any:
-    """Import the module that holds a public name when it is first asked for."""
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'brainmap' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    """Return the public names."""
-    return sorted(__all__)
+__getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

@@ -11,7 +11,7 @@ class InputError(BrainmapError, ValueError):
     """Input that cannot be used: one sentence that says what is wrong, where, and what to do."""
 
 
-class MissingFileError(BrainmapError, FileNotFoundError):
+class MissingFileError(InputError, FileNotFoundError):
     """A file that must exist does not; the message says which and how to get it."""
 
     def __str__(self) -> str:

@@ -142,7 +142,9 @@ def normalise(crops: Tensor) -> Tensor:
 def make_views(images: list[Tensor], recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Global views (2 n × 3 × g × g), local views (v n × 3 × l × l), masks (2 n × patches)."""
     large = [random_crop(im, recipe.global_pixels, (0.32, 1.0), rng) for _ in range(2) for im in images]
-    small = [random_crop(im, recipe.local_pixels, (0.05, 0.32), rng) for _ in range(recipe.local_crops) for im in images]
+    small = [
+        random_crop(im, recipe.local_pixels, (0.05, 0.32), rng) for _ in range(recipe.local_crops) for im in images
+    ]
     patches = (recipe.global_pixels // 16) ** 2
     masks = np.zeros((len(large), patches), bool)
     for row in np.flatnonzero(rng.random(len(large)) < recipe.masked_images):
@@ -160,7 +162,9 @@ def cosine(start: float, end: float, progress: float) -> float:
     return end + 0.5 * (start - end) * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def step_losses(model: SelfDistillation, views: tuple[Tensor, Tensor, Tensor], recipe: Recipe, progress: float) -> dict[str, Tensor]:
+def step_losses(
+    model: SelfDistillation, views: tuple[Tensor, Tensor, Tensor], recipe: Recipe, progress: float
+) -> dict[str, Tensor]:
     """DINO, iBOT and KoLeo losses of one batch; updates both centres with this batch's teacher logits."""
     large, small, masks = views
     low, high = recipe.teacher_temperature
@@ -208,7 +212,9 @@ def train_step(
     device = next(model.parameters()).device
     large, small, masks = make_views([photographs.images[i] for i in chosen], recipe, rng)
     progress = step / recipe.steps
-    rate = cosine(recipe.learning_rate, recipe.final_learning_rate, progress) * min(1.0, (step + 1) / recipe.warmup_steps)
+    rate = cosine(recipe.learning_rate, recipe.final_learning_rate, progress) * min(
+        1.0, (step + 1) / recipe.warmup_steps
+    )
     for group in optimiser.param_groups:
         group["lr"] = rate
     losses = step_losses(model, (large.to(device), small.to(device), masks.to(device)), recipe, progress)
@@ -284,7 +290,9 @@ def log(folder: Path, entry: dict[str, float]) -> None:
     print(line, flush=True)
 
 
-def evaluate_and_keep(model: SelfDistillation, photographs: Photographs, folder: Path, step: int, recipe: Recipe) -> None:
+def evaluate_and_keep(
+    model: SelfDistillation, photographs: Photographs, folder: Path, step: int, recipe: Recipe
+) -> None:
     """Log balanced k-NN accuracy and keep the weights of this step."""
     log(folder, {"step": step, "balanced_knn": balanced_knn(embed(model, photographs), photographs)})
     save_weights(model, folder, step, recipe)
@@ -330,7 +338,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    recipe = Recipe(seed=arguments.seed, batch=arguments.batch, steps=arguments.steps, learning_rate=arguments.learning_rate)
+    recipe = Recipe(
+        seed=arguments.seed, batch=arguments.batch, steps=arguments.steps, learning_rate=arguments.learning_rate
+    )
     run(arguments.photographs, arguments.folder, recipe, arguments.device)
 
 

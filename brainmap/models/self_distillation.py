@@ -117,7 +117,9 @@ def cross_entropy(student_logits: Tensor, teacher_probabilities: Tensor, tempera
     return -(teacher_probabilities * F.log_softmax(student_logits / temperature, dim=-1)).sum(-1)
 
 
-def dino_loss(student_global: Tensor, student_local: Tensor, teacher_global: Tensor, temperature: float = 0.1) -> Tensor:
+def dino_loss(
+    student_global: Tensor, student_local: Tensor, teacher_global: Tensor, temperature: float = 0.1
+) -> Tensor:
     """DINO loss of each image: every student view against every teacher view but itself.
 
     Parameters
@@ -141,7 +143,7 @@ def dino_loss(student_global: Tensor, student_local: Tensor, teacher_global: Ten
 
 
 def ibot_loss(student_patches: Tensor, teacher_patches: Tensor, masks: Tensor, temperature: float = 0.1) -> Tensor:
-    """iBOT loss of each image: mean cross-entropy over its masked patches, over all its global crops.
+    """Masked-patch loss of each image (iBOT): mean cross-entropy over its masked patches, over all its global crops.
 
     Parameters
     ----------

@@ -1,0 +1,95 @@
+"""Reading blocks of 2-D arrays that live in memory, in a memory map, in Zarr or in HDF5, by one rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Selection = slice | np.ndarray | list | None
+"""Rows or columns: a slice, integer positions (any order, repeats allowed), a boolean mask, or None for all."""
+
+
+def positions(selection: Selection, length: int) -> slice | np.ndarray:
+    """Bring a selection into the form of a slice or of non-negative integer positions."""
+    if selection is None:
+        return slice(0, length, 1)
+    if isinstance(selection, slice):
+        start, stop, step = selection.indices(length)
+        return slice(start, stop, step) if step > 0 else np.arange(start, stop, step)
+    return np.arange(length)[np.asarray(selection)]
+
+
+def read_block(values: Any, rows: Selection, columns: Selection) -> np.ndarray:
+    """Read ``values[rows][:, columns]`` without loading the rest, whatever holds the array.
+
+    Parameters
+    ----------
+    values : array-like, (n, m)
+        numpy array or memmap, ``zarr.Array``, ``h5py.Dataset`` or :class:`Columns`.
+    rows, columns : Selection
+        What to read.
+
+    Returns
+    -------
+    numpy.ndarray
+        A view for slices of a numpy array, a copy otherwise, in the array's own dtype.
+    """
+    row, column = positions(rows, values.shape[0]), positions(columns, values.shape[1])
+    if isinstance(values, Columns):
+        order = values.order[column]
+        return read_block(values.values, row, order)
+    if isinstance(values, np.ndarray):
+        if isinstance(row, np.ndarray) and isinstance(column, np.ndarray):
+            return np.asarray(values[np.ix_(row, column)])
+        return np.asarray(values[row][:, column] if isinstance(row, slice) else values[row, column])
+    if hasattr(values, "oindex"):
+        return np.asarray(values.oindex[row, column])
+    return _read_increasing(values, row, column)
+
+
+def _read_increasing(values: Any, row: slice | np.ndarray, column: slice | np.ndarray) -> np.ndarray:
+    """Read from HDF5, which takes one list of increasing positions at a time."""
+    if isinstance(row, slice):
+        if isinstance(column, slice):
+            return np.asarray(values[row, column])
+        unique, inverse = np.unique(column, return_inverse=True)
+        return np.asarray(values[row, unique])[:, inverse]
+    unique, inverse = np.unique(row, return_inverse=True)
+    block = values[unique, column] if isinstance(column, slice) else np.asarray(values[unique, :])[:, column]
+    return np.asarray(block)[inverse]
+
+
+class Columns:
+    """Some columns of a 2-D array, in a chosen order, read only when asked for.
+
+    Parameters
+    ----------
+    values : array-like, (n, m)
+        The array; a ``Columns`` is looked through, not stacked.
+    order : numpy.ndarray of int, (k,)
+        Columns to keep.
+    """
+
+    def __init__(self, values: Any, order: np.ndarray) -> None:
+        if isinstance(values, Columns):
+            values, order = values.values, values.order[order]
+        self.values: Any = values
+        self.order: np.ndarray = order
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and kept columns."""
+        return int(self.values.shape[0]), len(self.order)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the underlying array."""
+        return np.dtype(self.values.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, columns = key if isinstance(key, tuple) else (key, None)
+        return read_block(self, rows, columns)

@@ -1,0 +1,171 @@
+"""Brain responses: trials × targets of one subject, fMRI and MEG alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from brainmap.data.lazy import Columns, Selection, positions, read_block
+from brainmap.errors import InputError
+
+Modality = Literal["fmri", "meg"]
+
+TARGET_COLUMNS: dict[str, tuple[str, ...]] = {
+    "fmri": ("roi", "hemisphere", "x", "y", "z", "vertex"),
+    "meg": ("sensor", "time"),
+}
+BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """Responses of one subject to photographs, read lazily in blocks.
+
+    Parameters
+    ----------
+    values : array-like, (n_trials, n_targets)
+        Real numbers in anything that can be sliced: numpy array or memmap, ``zarr.Array``, ``h5py.Dataset``.
+    trials : pandas.DataFrame
+        One row per row of ``values``; column ``stimulus`` holds the id of the photograph in its ``StimulusSet``.
+        Optional: ``session``, ``run``, ``repeat`` (0-based count of the photograph's showings).
+    targets : pandas.DataFrame
+        One row per column of ``values``. fMRI: ``roi``, ``hemisphere`` ('L' or 'R'), ``x``, ``y``, ``z`` (mm) and
+        ``vertex`` (index in the full mesh of the hemisphere). MEG: ``sensor`` and ``time`` (s from onset), in
+        sensor-by-sensor order, all times of the first one first.
+    modality : {'fmri', 'meg'}
+        What a target is.
+    subject : str
+        Name of the subject.
+    simulated : bool
+        True for generated data; shown wherever the data are shown.
+    info : dict
+        Provenance that survives JSON: dataset, seed, mesh, sampling frequency, …
+    """
+
+    values: Any
+    trials: pd.DataFrame
+    targets: pd.DataFrame
+    modality: Modality
+    subject: str
+    simulated: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.modality not in TARGET_COLUMNS:
+            raise InputError(f"The modality {self.modality!r} is unknown; choose 'fmri' or 'meg'.")
+        shape = tuple(getattr(self.values, "shape", ()))
+        if len(shape) != 2:
+            raise InputError(f"Responses have shape {shape}; they need two axes, trials and targets.")
+        if np.dtype(self.values.dtype).kind not in "fiu":
+            raise InputError(f"Responses are of type {self.values.dtype}; save them as real numbers, such as float32.")
+        if len(self.trials) != shape[0]:
+            raise InputError(f"Responses have {shape[0]} rows for {len(self.trials)} trials; the two must be equal.")
+        if len(self.targets) != shape[1]:
+            raise InputError(
+                f"Responses have {shape[1]} columns for {len(self.targets)} targets; the two must be equal."
+            )
+        if "stimulus" not in self.trials:
+            raise InputError(f"The trials have no column 'stimulus'; they have {list(self.trials.columns)}.")
+        missing = [column for column in TARGET_COLUMNS[self.modality] if column not in self.targets]
+        if missing:
+            raise InputError(f"The {self.modality} targets lack the column {missing[0]!r}; add it to the table.")
+
+    def __repr__(self) -> str:
+        kind = "simulated " if self.simulated else ""
+        shape = f"{self.n_trials} trials × {self.n_targets} targets"
+        return f"Responses({kind}{self.modality}, subject {self.subject}, {shape})"
+
+    @property
+    def n_trials(self) -> int:
+        """Number of rows."""
+        return int(self.values.shape[0])
+
+    @property
+    def n_targets(self) -> int:
+        """Number of columns."""
+        return int(self.values.shape[1])
+
+    @property
+    def stimulus_ids(self) -> np.ndarray:
+        """Distinct stimulus ids in the order of their first trial, (k,) str."""
+        return self.trials["stimulus"].drop_duplicates().to_numpy(dtype=str)
+
+    def block(self, rows: Selection = None, targets: Selection = None) -> np.ndarray:
+        """Read trials × targets into a new float32 array; only this part is loaded.
+
+        Parameters
+        ----------
+        rows, targets : slice, integer array, boolean mask or None
+            What to read; everything by default.
+
+        Returns
+        -------
+        numpy.ndarray of float32, C-contiguous
+        """
+        return np.array(read_block(self.values, rows, targets), dtype=np.float32, order="C")
+
+    def select(self, targets: Selection) -> Responses:
+        """Keep some targets, in the given order; values stay where they are."""
+        chosen = np.arange(self.n_targets)[positions(targets, self.n_targets)]
+        table = self.targets.iloc[chosen].reset_index(drop=True)
+        return replace(self, values=Columns(self.values, chosen), targets=table)
+
+    def average_repeats(self) -> Responses:
+        """Mean over the trials of each photograph.
+
+        Returns
+        -------
+        Responses
+            One row per distinct stimulus in the order of first showing, float32 in memory; trials have the columns
+            ``stimulus`` and ``n_repeats``. Sums run in float64, block of targets by block of targets.
+        """
+        codes, ids = pd.factorize(self.trials["stimulus"])
+        counts = np.bincount(codes, minlength=len(ids))
+        order = np.argsort(codes, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        means = np.empty((len(ids), self.n_targets), dtype=np.float32)
+        for columns in self._column_blocks():
+            trials = np.asarray(read_block(self.values, None, columns))[order]
+            means[:, columns] = np.add.reduceat(trials, starts, axis=0, dtype=np.float64) / counts[:, None]
+        trials_table = pd.DataFrame({"stimulus": np.asarray(ids, dtype=str), "n_repeats": counts})
+        return replace(self, values=means, trials=trials_table)
+
+    def check(self) -> np.ndarray:
+        """Go through all values once.
+
+        Returns
+        -------
+        numpy.ndarray of int
+            Targets whose response never changes. No model can predict them: their correlation is undefined.
+
+        Raises
+        ------
+        InputError
+            At the first NaN or infinite value, with its row and column.
+        """
+        constant = []
+        for columns in self._column_blocks():
+            block = np.asarray(read_block(self.values, None, columns))
+            finite = np.isfinite(block)
+            if not finite.all():
+                row, column = (int(i) for i in np.argwhere(~finite)[0])
+                what = "NaN" if np.isnan(block[row, column]) else "infinite"
+                raise InputError(
+                    f"The responses of subject {self.subject} are {what} at row {row}, column {columns.start + column} "
+                    f"({self._target_label(columns.start + column)}); remove the trial or the target, or fill it in."
+                )
+            constant.append(columns.start + np.flatnonzero((block == block[:1]).all(axis=0)))
+        return np.concatenate(constant) if constant else np.zeros(0, dtype=np.int64)
+
+    def _column_blocks(self) -> list[slice]:
+        width = max(1, BLOCK_BYTES // (8 * max(self.n_trials, 1)))
+        return [slice(start, min(start + width, self.n_targets)) for start in range(0, self.n_targets, width)]
+
+    def _target_label(self, column: int) -> str:
+        target = self.targets.iloc[column]
+        if self.modality == "meg":
+            return f"sensor {target['sensor']} at {target['time']:.3f} s"
+        return f"area {target['roi']}, vertex {target['vertex']}"

@@ -1,0 +1,47 @@
+"""From arrays to scores: everything that is fitted (scaling, PCA, ridge), cross-validation, ceilings and inference."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_PUBLIC = {
+    "EncodingRidgeCV": "brainmap.encoding.ridge",
+    "RidgeOptions": "brainmap.encoding.options",
+    "cross_val_encode": "brainmap.encoding.cross_validation",
+    "EncodingResult": "brainmap.encoding.result",
+    "concat": "brainmap.encoding.result",
+    "group_kfold": "brainmap.encoding.folds",
+    "plan_splits": "brainmap.encoding.folds",
+    "split_hash": "brainmap.encoding.folds",
+}
+
+__all__ = [
+    "EncodingResult",
+    "EncodingRidgeCV",
+    "RidgeOptions",
+    "concat",
+    "cross_val_encode",
+    "group_kfold",
+    "plan_splits",
+    "split_hash",
+]
+
+if TYPE_CHECKING:
+    from brainmap.encoding.cross_validation import cross_val_encode
+    from brainmap.encoding.folds import group_kfold, plan_splits, split_hash
+    from brainmap.encoding.options import RidgeOptions
+    from brainmap.encoding.result import EncodingResult, concat
+    from brainmap.encoding.ridge import EncodingRidgeCV
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds a public name when it is first asked for."""
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'brainmap.encoding' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

@@ -1,0 +1,283 @@
+"""Splits: who trains, who is tested, and which groups of images must never be torn apart.
+
+Everything downstream works on *atoms*: the coarsest partition of the rows such that every train, test and inner
+validation set of the whole cross-validation is a union of atoms. Five outer by five inner folds need 25 of them.
+Statistics are accumulated once per atom; every train set is then total minus held-out (``docs/ridge.md``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainmap.errors import InputError
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+Split = tuple[IntArray, IntArray]
+
+_OUTER, _INNER = 11, 12  # purposes of the random streams, so that outer and inner folds are independent
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """All the splits of one nested cross-validation, as sets of rows and as unions of atoms.
+
+    Attributes
+    ----------
+    outer : tuple of (train rows, test rows)
+        Row indices, sorted; a test set may be empty when an estimator is only being fitted.
+    inner : tuple of tuple of (train rows, validation rows)
+        For each outer split, its inner splits; all rows lie in that split's train set.
+    atoms : ndarray of int, shape (n_rows,)
+        Atom of each row.
+    scheme : str
+        How the outer splits were made, in words.
+    inner_scheme : str
+        How the inner splits were made, in words.
+    grouped : bool
+        Whether any group holds more than one row.
+    """
+
+    outer: tuple[Split, ...]
+    inner: tuple[tuple[Split, ...], ...]
+    atoms: IntArray
+    scheme: str
+    inner_scheme: str
+    grouped: bool
+    hash: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hash", split_hash([*self.outer, *(pair for pairs in self.inner for pair in pairs)]))
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return int(self.atoms.max()) + 1
+
+    def members(self, rows: IntArray) -> BoolArray:
+        """Return which atoms make up a set of rows, shape (n_atoms,)."""
+        mask = np.zeros(self.n_atoms, dtype=bool)
+        mask[self.atoms[rows]] = True
+        return mask
+
+
+def group_kfold(groups: ArrayLike, n_splits: int, seed: int = 0) -> IntArray:
+    """Deal groups into balanced folds, the same way every time.
+
+    Parameters
+    ----------
+    groups : array-like, shape (n_rows,)
+        Label of the group of each row; a group is never split.
+    n_splits : int
+        Number of folds.
+    seed : int
+        Seed of the shuffle.
+
+    Returns
+    -------
+    ndarray of int, shape (n_rows,)
+        Fold of each row, 0 … n_splits − 1. Largest groups are dealt first, each to the fold that is smallest so far,
+        so fold sizes differ by at most the size of one group.
+
+    Raises
+    ------
+    InputError
+        If there are fewer groups than folds.
+    """
+    codes, sizes = _group_codes(groups)
+    if n_splits < 2 or len(sizes) < n_splits:
+        raise InputError(
+            f"{n_splits} folds cannot be made from {len(sizes)} groups of rows; ask for 2 to {len(sizes)} folds."
+        )
+    order = np.random.default_rng([seed, _OUTER]).permutation(len(sizes))
+    return _deal(order, sizes, np.zeros(len(sizes), dtype=np.int64), n_splits)[codes]
+
+
+def splits_from_labels(labels: ArrayLike) -> tuple[Split, ...]:
+    """Return one (train rows, test rows) pair per distinct fold label, in sorted order of the labels."""
+    labels = np.asarray(labels)
+    return tuple((np.flatnonzero(labels != label), np.flatnonzero(labels == label)) for label in np.unique(labels))
+
+
+def split_hash(splits: Iterable[tuple[ArrayLike, ArrayLike]]) -> str:
+    """Return 16 hexadecimal characters that identify a list of (train, test) row indices, order included."""
+    digest = hashlib.sha256()
+    for train, test in splits:
+        for rows in (train, test):
+            index = np.ascontiguousarray(rows, dtype="<i8")
+            digest.update(len(index).to_bytes(8, "little") + index.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def plan_splits(
+    n_rows: int,
+    cv: Any = 5,
+    *,
+    groups: ArrayLike | None = None,
+    inner_cv: Any = 5,
+    inner: str = "nested",
+    seed: int = 0,
+) -> SplitPlan:
+    """Lay out outer and inner splits.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows (images or trials).
+    cv : int, splitter or iterable of (train, test)
+        An int gives grouped K-folds (`group_kfold`); anything with scikit-learn's ``split`` method is asked, with
+        `groups`; an iterable of index (or boolean mask) pairs is taken as it is: fixed splits, leave-one-session-out,
+        train on one data set and test on another. ``None``: no outer split, all rows train (to fit an estimator).
+    groups : array-like, shape (n_rows,), optional
+        Rows that must stay together (same image or source photograph).
+    inner_cv : int, splitter or iterable
+        Inner splits. An int deals the groups of each train set into that many folds, with one fixed label per group.
+        Anything else is allowed only when ``cv is None``.
+    inner : {'nested', 'shared'}
+        'nested': inner folds of their own. 'shared': the inner folds of an outer fold are the other outer folds, which
+        needs fewer decompositions; `cv` must then partition the rows.
+    seed : int
+        Seed of both shuffles.
+
+    Returns
+    -------
+    SplitPlan
+
+    Raises
+    ------
+    InputError
+        If a split is empty, overlaps itself, leaves the range of rows, or tears a group apart inside.
+    """
+    codes, sizes = _group_codes(np.arange(n_rows) if groups is None else groups)
+    if len(codes) != n_rows:
+        raise InputError(f"`groups` has {len(codes)} entries but there are {n_rows} rows; give one label per row.")
+    outer, scheme = _outer_splits(n_rows, cv, codes, seed)
+    membership = np.stack([_mask(rows, n_rows) for pair in outer for rows in pair], axis=1)
+    if inner == "shared":
+        labels = _shared_labels(outer, n_rows)
+        inner_splits, inner_scheme = _label_splits(outer, labels), "shared (the other outer folds)"
+    elif isinstance(inner_cv, int | np.integer):
+        labels = _inner_labels(membership[:, ::2], codes, sizes, int(inner_cv), seed)
+        inner_splits, inner_scheme = _label_splits(outer, labels), f"nested, {inner_cv} grouped folds, seed {seed}"
+    elif cv is not None:
+        raise InputError("inner folds must be an int when there are outer splits; pass `cv=5` to the estimator.")
+    else:
+        pairs, inner_scheme = _outer_splits(n_rows, inner_cv, codes, seed)
+        inner_splits, labels = (pairs,), np.zeros(n_rows, dtype=np.int64)
+        membership = np.stack([_mask(rows, n_rows) for pair in pairs for rows in pair], axis=1)
+    signature = np.column_stack([membership, labels])
+    atoms = np.unique(signature, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return SplitPlan(outer, inner_splits, atoms, scheme, inner_scheme, bool(sizes.max() > 1))
+
+
+def _group_codes(groups: ArrayLike) -> tuple[IntArray, IntArray]:
+    """Return codes by first appearance (so that renaming groups changes nothing) and the size of each group."""
+    labels = np.asarray(groups)
+    if labels.ndim != 1 or labels.size == 0:
+        raise InputError(f"`groups` must be one label per row, got an array of shape {labels.shape}.")
+    _, first, codes = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    codes = rank[codes.reshape(-1)]
+    return codes, np.bincount(codes)
+
+
+def _deal(order: IntArray, sizes: IntArray, classes: IntArray, n_splits: int) -> IntArray:
+    """Give each group a fold, largest first, to the fold with fewest rows of its class, then fewest rows at all."""
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    filled = np.zeros((int(classes.max()) + 1, n_splits), dtype=np.int64)
+    total = np.zeros(n_splits, dtype=np.int64)
+    folds = np.empty(len(sizes), dtype=np.int64)
+    for group in order:
+        fold = int(np.lexsort((total, filled[classes[group]]))[0])
+        folds[group] = fold
+        filled[classes[group], fold] += sizes[group]
+        total[fold] += sizes[group]
+    return folds
+
+
+def _inner_labels(in_train: BoolArray, codes: IntArray, sizes: IntArray, n_splits: int, seed: int) -> IntArray:
+    """Give every group one fixed inner label, balanced inside each class of rows that train together."""
+    if n_splits < 2:
+        raise InputError(f"{n_splits} inner folds were asked for; at least 2 are needed to choose alpha.")
+    row_class = np.unique(in_train, axis=0, return_inverse=True)[1].reshape(-1)
+    first_row = np.unique(codes, return_index=True)[1]
+    order = np.random.default_rng([seed, _INNER]).permutation(len(sizes))
+    labels = _deal(order, sizes, row_class[first_row].astype(np.int64), n_splits)[codes]
+    labels[~in_train.any(axis=1)] = -1  # rows that never train need no inner label: fewer atoms
+    return labels
+
+
+def _label_splits(outer: Sequence[Split], labels: IntArray) -> tuple[tuple[Split, ...], ...]:
+    """Return the inner splits of each outer train set, one per label found in it."""
+    result = []
+    for train, _ in outer:
+        inside = labels[train]
+        present = np.unique(inside)
+        if len(present) < 2:
+            raise InputError(
+                f"a train set of {len(train)} rows holds fewer than two inner folds; use more rows or groups."
+            )
+        result.append(tuple((train[inside != label], train[inside == label]) for label in present))
+    return tuple(result)
+
+
+def _shared_labels(outer: Sequence[Split], n_rows: int) -> IntArray:
+    labels = np.full(n_rows, -1, dtype=np.int64)
+    for index, (train, test) in enumerate(outer):
+        if len(train) + len(test) != n_rows or np.any(labels[test] >= 0):
+            raise InputError("shared inner folds need outer folds that partition the rows; use inner='nested'.")
+        labels[test] = index
+    if len(outer) < 3 or np.any(labels < 0):
+        raise InputError("shared inner folds need at least three outer folds that cover all rows; use inner='nested'.")
+    return labels
+
+
+def _outer_splits(n_rows: int, cv: Any, codes: IntArray, seed: int) -> tuple[tuple[Split, ...], str]:
+    if cv is None:
+        return ((np.arange(n_rows), np.empty(0, dtype=np.int64)),), "none (all rows train)"
+    if isinstance(cv, int | np.integer):
+        splits = splits_from_labels(group_kfold(codes, int(cv), seed))
+        return splits, f"{int(cv)} grouped folds, seed {seed}"
+    if hasattr(cv, "split"):
+        pairs, scheme = list(cv.split(np.zeros((n_rows, 1)), None, codes)), type(cv).__name__
+    else:
+        pairs, scheme = list(cv), "fixed splits"
+    if not pairs:
+        raise InputError("`cv` holds no split; give an int, a scikit-learn splitter, or (train, test) pairs.")
+    return tuple(_checked(pair, n_rows, index) for index, pair in enumerate(pairs)), scheme
+
+
+def _checked(pair: Any, n_rows: int, index: int) -> Split:
+    train, test = (_rows(part, n_rows) for part in pair)
+    if len(train) == 0 or len(test) == 0:
+        raise InputError(f"split {index} has {len(train)} train and {len(test)} test rows; both must hold some.")
+    if (shared := np.intersect1d(train, test)).size:
+        raise InputError(f"row {shared[0]} is in both the train and the test set of split {index}.")
+    return train, test
+
+
+def _rows(part: Any, n_rows: int) -> IntArray:
+    index = np.asarray(part)
+    if index.dtype == bool:
+        if index.shape != (n_rows,):
+            raise InputError(f"a boolean split must have {n_rows} entries, got shape {index.shape}.")
+        return np.flatnonzero(index)
+    rows = np.unique(index.astype(np.int64))
+    if rows.size and (rows[0] < 0 or rows[-1] >= n_rows):
+        raise InputError(
+            f"a split names row {rows[0] if rows[0] < 0 else rows[-1]}, but rows run from 0 to {n_rows - 1}."
+        )
+    return rows
+
+
+def _mask(rows: IntArray, n_rows: int) -> BoolArray:
+    mask = np.zeros(n_rows, dtype=bool)
+    mask[rows] = True
+    return mask

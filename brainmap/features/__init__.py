@@ -1,0 +1,28 @@
+"""Features: activations and gradients of a model for a set of photographs, pooled, and kept in a store."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_PUBLIC = {
+    "POOLINGS": "brainmap.features.pooling",
+    "FeatureExtractor": "brainmap.features.extractor",
+    "FeatureStore": "brainmap.features.store",
+    "Features": "brainmap.features.result",
+}
+
+__all__ = sorted(_PUBLIC)
+
+if TYPE_CHECKING:
+    from brainmap.features.extractor import FeatureExtractor
+    from brainmap.features.pooling import POOLINGS
+    from brainmap.features.result import Features
+    from brainmap.features.store import FeatureStore
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds a public name when it is first asked for."""
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'brainmap.features' has no attribute '{name}'")

@@ -1,0 +1,157 @@
+"""Outputs of a model's sites, and the gradients of a loss with respect to them, for one batch.
+
+Gradients take one backward pass of the *sum* of the per-image losses, with all parameters frozen: as long as images of a
+batch don't influence each other, row i of ``∂ Σ_j L_j / ∂ h`` is ``∂ L_i / ∂ h_i``. The first site's output is turned into
+a leaf, so the graph starts there and nothing before it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from brainmap.errors import BrainmapError, InputError
+from brainmap.models.batch import Batch
+from brainmap.models.objectives import Objective
+from brainmap.models.vision_model import VisionModel
+
+Views = list[Tensor]  # each (v, n, T, d)
+
+
+class SiteRecorder:
+    """Context manager that collects the outputs of one site of several layers of a branch.
+
+    Parameters
+    ----------
+    model : VisionModel
+        Whose layers are meant.
+    layers : sequence of str
+        Logical names.
+    site, branch : str
+        Which output, of which branch.
+    gradients : bool
+        Record only passes that build a graph, so that a teacher's pass through the same network is left out.
+
+    Attributes
+    ----------
+    outputs : dict of str to list of Tensor
+        For each layer the site's raw outputs, one per forward pass.
+    """
+
+    def __init__(
+        self, model: VisionModel, layers: Sequence[str], *, site: str, branch: str | None = None, gradients: bool = False
+    ) -> None:
+        self._modules = model.site_modules(layers, site, branch)
+        self._gradients = gradients
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self.outputs: dict[str, list[Tensor]] = {name: [] for name in layers}
+
+    def __enter__(self) -> SiteRecorder:
+        """Attach the hooks."""
+        for name, module in self._modules.items():
+            self._handles.append(module.register_forward_hook(self._hook(name)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the hooks."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, name: str) -> Any:
+        def collect(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            if self._gradients and not torch.is_grad_enabled():
+                return None
+            tensor = output[0] if isinstance(output, tuple | list) else output
+            if not self._gradients or tensor.requires_grad:
+                self.outputs[name].append(tensor)
+                return None
+            leaf = tensor.detach().requires_grad_(True)
+            self.outputs[name].append(leaf)
+            return (leaf, *output[1:]) if isinstance(output, tuple | list) else leaf
+
+        return collect
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What one batch gives.
+
+    Attributes
+    ----------
+    activations, gradients : dict of str to list of Tensor
+        For each layer the tokens (v, n, T, d) of its views; activations have one view, the plain one.
+    losses : Tensor or None, (n,)
+    """
+
+    activations: dict[str, Views]
+    gradients: dict[str, Views]
+    losses: Tensor | None = None
+
+
+def activations(model: VisionModel, batch: Batch, layers: Sequence[str], site: str) -> Signals:
+    """Activations of the plain view, without gradient."""
+    with torch.no_grad(), model.autocast(), SiteRecorder(model, layers, site=site) as recorder:
+        model.forward(batch.pixels)
+    return Signals(_plain(model, recorder, site, len(batch)), {})
+
+
+def gradients(
+    model: VisionModel, batch: Batch, layers: Sequence[str], site: str, objective: Objective
+) -> Signals:
+    """Gradients of each image's loss, and the activations where the objective's only view is the plain one.
+
+    Raises
+    ------
+    InputError
+        If the objective does not return one loss per image, or does not reach the model's sites.
+    """
+    branch = objective.branch(model)
+    with (
+        torch.enable_grad(),
+        SiteRecorder(model, layers, site=site, branch=branch, gradients=True) as recorder,
+    ):
+        with model.autocast():
+            losses = objective(model, batch)
+        _check_losses(losses, objective, len(batch))
+        flat = [output for layer in layers for output in recorder.outputs[layer]]
+        found = iter(torch.autograd.grad(losses.sum(), flat, allow_unused=True))
+    grads: dict[str, Views] = {}
+    for layer in layers:
+        grads[layer] = []
+        for output in recorder.outputs[layer]:
+            gradient = next(found)
+            raw = torch.zeros_like(output) if gradient is None else gradient
+            grads[layer].append(_by_image(model.as_tokens(raw, site), len(batch)))
+    plain = objective.plain_view
+    return Signals(_plain(model, recorder, site, len(batch)) if plain else {}, grads, losses.detach())
+
+
+def _plain(model: VisionModel, recorder: SiteRecorder, site: str, count: int) -> dict[str, Views]:
+    views = {}
+    for layer, outputs in recorder.outputs.items():
+        if len(outputs) != 1:
+            raise BrainmapError(f"Layer '{layer}' ran {len(outputs)} times in one forward pass; it must run once.")
+        views[layer] = [_by_image(model.as_tokens(outputs[0].detach(), site), count)]
+    return views
+
+
+def _by_image(tokens: Tensor, count: int) -> Tensor:
+    """View-major rows (v·n, T, d) to (v, n, T, d)."""
+    if tokens.shape[0] % count:
+        raise InputError(f"A forward pass had {tokens.shape[0]} rows for {count} images; rows must be view-major.")
+    return tokens.unflatten(0, (-1, count))
+
+
+def _check_losses(losses: Any, objective: Objective, count: int) -> None:
+    if not isinstance(losses, Tensor) or losses.shape != (count,):
+        found = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise InputError(f"Objective '{objective.name}' must return one loss per image, ({count},), not {found}.")
+    if not losses.requires_grad:
+        raise InputError(f"Objective '{objective.name}' does not depend on the model's layers at this site.")

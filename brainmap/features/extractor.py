@@ -1,0 +1,413 @@
+"""``FeatureExtractor``: activations and gradients of a model for a set of photographs, in memory or in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainmap.errors import InputError
+from brainmap.features import capture
+from brainmap.features.pooling import check_pooling, norms, pool
+from brainmap.features.result import Features, Rows
+from brainmap.features.store import FeatureArray, FeatureStore, unknown_parts
+from brainmap.models.batch import Batch
+from brainmap.models.objectives import Objective, find_objective
+from brainmap.models.vision_model import VisionModel
+from brainmap.progress import track
+
+if TYPE_CHECKING:
+    from brainmap.stimuli import StimulusSet
+
+# Raise a stage's number when its results change; a release of the package alone must not throw features away.
+ALGORITHM_VERSIONS = {"preprocessing": 1, "capture": 1, "pooling": 1, "views": 1}
+SIGNALS = ("activation", "gradient")
+BLOCK_BYTES = 128 * 2**20  # features held in memory before they are written
+MAX_BLOCK_ROWS = 1024
+
+ArrayKey = tuple[str, str]
+
+
+class FeatureExtractor:
+    """Extract activations and gradients in one forward and one backward pass per batch.
+
+    Parameters
+    ----------
+    model : VisionModel
+        From :func:`brainmap.load_model`.
+    layers : iterable of str, optional
+        Logical names such as ``block.3``; all by default.
+    signals : sequence of {"activation", "gradient"}
+        What to extract.
+    site : {"block", "mlp", "attn"}
+        Residual stream after the block, or output of the last projection of its MLP or attention.
+    pooling : {"patch-mean", "cls", "register-mean", "all-mean", "flatten"}
+        How tokens become one row per image; see :mod:`brainmap.features.pooling`.
+    objective : str or Objective, optional
+        Loss whose gradient is taken; the model's default. ``model.objectives`` lists names.
+    batch_size : int
+        Images per pass. Part of the store's key, because it can change the last bits.
+    store : FeatureStore, str or Path, optional
+        Where rows are kept and found again; in memory by default.
+
+    Notes
+    -----
+    Activations are those of the plain, preprocessed image. An objective that looks at the plain image too
+    (``plain_view``) shares that forward pass; one that draws its own views (DINO, iBOT, headless) needs a forward pass of its
+    own, through the student where there is one.
+
+    The gradient is ``∂ L_i / ∂ h_i``: of image i's loss with respect to the site's output tokens for all views of image i
+    that the objective runs through the differentiated network, pooled as the activations are.
+    """
+
+    def __init__(
+        self,
+        model: VisionModel,
+        *,
+        layers: Iterable[str] | None = None,
+        signals: Sequence[str] = SIGNALS,
+        site: str = "block",
+        pooling: str = "patch-mean",
+        objective: str | Objective | None = None,
+        batch_size: int = 32,
+        store: FeatureStore | str | Path | None = None,
+    ) -> None:
+        self.model = model
+        self.layers = model.layer_names(layers)
+        self.signals = tuple(signal for signal in SIGNALS if signal in signals)
+        if not self.signals or set(signals) - set(SIGNALS):
+            raise InputError(f"signals must be among {', '.join(SIGNALS)}, got {list(signals)}.")
+        if site not in model.sites:
+            raise InputError(f"Model '{model.name}' has no site '{site}'; it has {', '.join(model.sites)}.")
+        self.site = site
+        self.pooling = pooling
+        check_pooling(pooling, tuple(model.role_slices(0)), model.name)
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}.")
+        self.batch_size = batch_size
+        self.objective = find_objective(model, objective) if "gradient" in self.signals else None
+        self.store = store if store is None or isinstance(store, FeatureStore) else FeatureStore(store)
+        self._halved = False
+
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    def array_keys(self) -> dict[ArrayKey, dict[str, Any]]:
+        """Store keys of all arrays: (signal, layer) to everything that decides the array's numbers."""
+        base = {
+            "model": self.model.identity(),
+            "site": self.site,
+            "batch_size": self.batch_size,
+            "algorithms": ALGORITHM_VERSIONS,
+        }
+        keys: dict[ArrayKey, dict[str, Any]] = {}
+        if "activation" in self.signals:
+            for layer in self.layers:
+                keys["activation", layer] = {**base, "pooling": self.pooling}
+        if self.objective is not None:
+            loss = {**base, "objective": self.objective.identity(self.model)}
+            for layer in self.layers:
+                keys["gradient", layer] = {**loss, "wrt": "output", "pooling": self.pooling}
+                keys["gradient-norm", layer] = {**loss, "wrt": "output"}
+            keys["loss", ""] = {name: part for name, part in loss.items() if name != "site"}
+        for (signal, layer), key in keys.items():
+            key.update(signal=signal, layer=layer)
+        return keys
+
+    def uncached_because(self) -> str | None:
+        """Why features are not kept on disk: no store, or a part of the key that is unknown; None if they are."""
+        if self.store is None:
+            return "no store was given"
+        unknown = sorted({part for key in self.array_keys().values() for part in unknown_parts(key)})
+        return f"unknown: {', '.join(unknown)}" if unknown else None
+
+    # -- extraction -----------------------------------------------------------------------------------------------
+
+    def extract(self, stimuli: StimulusSet) -> Features:
+        """Extract, or find in the store, the features of all stimuli.
+
+        Parameters
+        ----------
+        stimuli : StimulusSet
+            n photographs. Rows already in the store are not computed again; others are computed in the order of the
+            stimuli, in batches of ``batch_size``, and written block by block.
+
+        Returns
+        -------
+        Features
+            Rows in the order of the stimuli.
+
+        Raises
+        ------
+        InputError
+            If the table lacks a column the objective needs, or a result is not finite.
+        """
+        self._halved = False
+        reason = self.uncached_because()
+        keys = self.array_keys()
+        ids = [str(key) for key in stimuli.ids]
+        plan = _Plan(ids, self._row_keys(stimuli, ids), self.batch_size, self._coupled)
+        if self.store is None or reason is not None:
+            arrays: dict[ArrayKey, FeatureArray | _MemoryArray] = {key: _MemoryArray() for key in keys}
+            guard: Any = nullcontext()
+        else:
+            arrays = {name: self.store.array(key) for name, key in keys.items()}
+            guard = self.store.lock(self.model.identity()) if plan.batches(arrays) else nullcontext()
+        with guard:
+            for array in arrays.values():
+                array.refresh()
+            self._fill(stimuli, plan, arrays)
+        found: dict[ArrayKey, Rows] = {name: array.rows(plan.row_keys(name)) for name, array in arrays.items()}
+        depths = {layer.name: layer.depth for layer in self.model.layers if layer.name in self.layers}
+        return Features(found, ids=np.array(ids), depths=depths, provenance=self._provenance(len(ids), reason))
+
+    @property
+    def _coupled(self) -> bool:
+        return self.objective is not None and self.objective.batch_coupled
+
+    def _row_keys(self, stimuli: StimulusSet, ids: Sequence[str]) -> list[str]:
+        """Row keys of gradients and losses: the id, with a hash of the table's cells the objective reads."""
+        if self.objective is None or not self.objective.needs:
+            return list(ids)
+        empty = torch.empty(0)
+        columns = [Batch([], empty, ids, stimuli.table).column(name) for name in self.objective.needs]
+        return [f"{key}-{_short_hash([str(cell) for cell in cells])}" for key, *cells in zip(ids, *columns, strict=True)]
+
+    def _fill(
+        self, stimuli: StimulusSet, plan: _Plan, arrays: Mapping[ArrayKey, FeatureArray | _MemoryArray]
+    ) -> None:
+        """Compute the missing batches; reading runs one batch ahead, writing one block behind."""
+        batches = plan.batches(arrays)
+        if not batches:
+            return
+        writer = _BlockWriter(arrays, plan, self.batch_size)
+        with ThreadPoolExecutor(1) as reading, writer:
+            loaded = _one_ahead(reading, lambda rows: self._load(stimuli, rows), batches)
+            description = f"Features of {self.model.name}"
+            for rows, batch in zip(track(batches, description, unit="batches"), loaded, strict=True):
+                writer.add(rows, self.compute(batch))
+
+    def _load(self, stimuli: StimulusSet, rows: np.ndarray) -> Batch:
+        images = [stimuli.image(int(row)) for row in rows]
+        table = stimuli.table.iloc[rows].reset_index(drop=True)
+        return Batch(images, self.model.preprocess(images), [str(stimuli.ids[row]) for row in rows], table)
+
+    def compute(self, batch: Batch) -> dict[ArrayKey, np.ndarray]:
+        """Features of one batch: (signal, layer) to (n, d), including gradient norms and losses (n, 1).
+
+        When a GPU runs out of memory the batch is halved, unless the objective couples its images.
+        """
+        try:
+            return self._compute(batch)
+        except torch.cuda.OutOfMemoryError:
+            if len(batch) == 1 or self._coupled:
+                raise
+            torch.cuda.empty_cache()
+            self._halved = True
+            halves = [self.compute(part) for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :])]
+            return {key: np.concatenate([half[key] for half in halves]) for key in halves[0]}
+
+    def _compute(self, batch: Batch) -> dict[ArrayKey, np.ndarray]:
+        model, result = self.model, {}
+        wants_activations = "activation" in self.signals
+        found = capture.Signals({}, {})
+        if self.objective is not None:
+            found = capture.gradients(model, batch, self.layers, self.site, self.objective)
+        shown = found.activations
+        if wants_activations and not shown:
+            shown = capture.activations(model, batch, self.layers, self.site).activations
+        for layer in self.layers:
+            if wants_activations:
+                result["activation", layer] = self._pooled(shown.pop(layer))
+            if self.objective is not None:
+                views = found.gradients.pop(layer)
+                result["gradient-norm", layer] = _to_numpy(norms(views)[:, None])
+                result["gradient", layer] = self._pooled(views)
+        if found.losses is not None:
+            result["loss", ""] = _to_numpy(found.losses[:, None])
+        for (signal, layer), values in result.items():
+            if not np.isfinite(values).all():
+                row = int(np.flatnonzero(~np.isfinite(values).all(1))[0])
+                where = f"{signal} {layer}".strip()
+                raise InputError(f"The {where} of stimulus {batch.ids[row]} is not finite; try dtype='float32'.")
+        return result
+
+    def _pooled(self, views: list[Tensor]) -> np.ndarray:
+        return _to_numpy(pool([view.to(self.model.dtype) for view in views], self.model.role_slices, self.pooling))
+
+    # -- provenance -----------------------------------------------------------------------------------------------
+
+    def _provenance(self, images: int, reason: str | None) -> dict[str, Any]:
+        import transformers
+
+        from brainmap import __version__
+
+        model, objective = self.model, self.objective
+        described: dict[str, Any] = {
+            "model": model.name,
+            "weights": model.weights,
+            "weights_source": model.loaded.source,
+            "weights_digest": model.digest,
+            "preprocessing": model.preprocessing.model_dump(mode="json"),
+            "site": self.site,
+            "pooling": self.pooling,
+            "signals": list(self.signals),
+            "layers": list(self.layers),
+            "batch_size": self.batch_size,
+            "batch_halved": self._halved,
+            "precision": model.precision,
+            "device": str(model.device),
+            "threads": torch.get_num_threads(),
+            "n_images": images,
+            "stored": reason is None,
+            "not_stored_because": reason,
+        }
+        if objective is not None:
+            described["objective"] = objective.identity(model)
+            described["exactness"] = objective.exactness
+            described["batch_coupled"] = objective.batch_coupled
+            described["gradient_of"] = f"output of site '{self.site}', branch '{objective.branch(model)}'"
+        libraries = {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__}
+        described["versions"] = {"brainmap": __version__, "python": platform.python_version(), **libraries}
+        return described
+
+
+class _Plan:
+    """Which rows go into which batch, and the row keys of each array."""
+
+    def __init__(self, ids: list[str], loss_keys: list[str], batch_size: int, coupled: bool) -> None:
+        self._ids = ids
+        self._batch_size = batch_size
+        self._coupled = coupled
+        if coupled:  # a row of a batch-coupled loss belongs to the batch it was computed in
+            for start in range(0, len(ids), batch_size):
+                together = slice(start, start + batch_size)
+                companions = _short_hash(loss_keys[together])
+                loss_keys[together] = [f"{key}-{companions}" for key in loss_keys[together]]
+        self._loss_keys = loss_keys
+
+    def row_keys(self, array: ArrayKey, rows: Iterable[int] | None = None) -> list[str]:
+        """Row keys of an array, of all rows by default."""
+        keys = self._ids if array[0] == "activation" else self._loss_keys
+        return keys if rows is None else [keys[row] for row in rows]
+
+    def batches(self, arrays: Mapping[ArrayKey, FeatureArray | _MemoryArray]) -> list[np.ndarray]:
+        """Rows that any array lacks, in order, each distinct image once, cut into batches."""
+        missing, seen = [], set()
+        for row, pair in enumerate(zip(self._ids, self._loss_keys, strict=True)):
+            lacking = any(pair[name[0] != "activation"] not in array for name, array in arrays.items())
+            if lacking and pair not in seen:
+                missing.append(row)
+                seen.add(pair)
+        if not self._coupled:
+            return [np.array(missing[i : i + self._batch_size]) for i in range(0, len(missing), self._batch_size)]
+        starts = sorted({row - row % self._batch_size for row in missing})
+        return [np.arange(start, min(start + self._batch_size, len(self._ids))) for start in starts]
+
+
+class _MemoryArray:
+    """The store's array, in memory."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+        self._blocks: list[np.ndarray] = []
+
+    def refresh(self) -> None:
+        """Nothing to read."""
+
+    def __contains__(self, row_key: str) -> bool:
+        return row_key in self._index
+
+    def append(self, row_keys: Sequence[str], values: np.ndarray, *, shard_rows: int = 0) -> None:
+        for name in row_keys:
+            self._index[name] = len(self._index)
+        self._blocks.append(values)
+
+    def rows(self, row_keys: Sequence[str]) -> np.ndarray:
+        together = np.concatenate(self._blocks)
+        self._blocks = [together]
+        positions = np.array([self._index[name] for name in row_keys])
+        return together if np.array_equal(positions, np.arange(len(together))) else together[positions]
+
+
+class _BlockWriter:
+    """Collects batches and writes them as blocks of whole batches, on a thread of its own."""
+
+    def __init__(
+        self, arrays: Mapping[ArrayKey, FeatureArray | _MemoryArray], plan: _Plan, batch_size: int
+    ) -> None:
+        self._arrays = arrays
+        self._plan = plan
+        self._batch_size = batch_size
+        self._rows: list[int] = []
+        self._held: list[dict[ArrayKey, np.ndarray]] = []
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+        self.block_rows = 0
+
+    def __enter__(self) -> _BlockWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """Write what is held, also after an interruption: those rows are finished."""
+        try:
+            self._flush()
+            self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def add(self, rows: np.ndarray, values: dict[ArrayKey, np.ndarray]) -> None:
+        if not self.block_rows:
+            row_bytes = sum(array.nbytes for array in values.values()) // len(rows)
+            batches = max(1, min(BLOCK_BYTES // max(1, row_bytes), MAX_BLOCK_ROWS) // self._batch_size)
+            self.block_rows = batches * self._batch_size
+        self._rows += [int(row) for row in rows]
+        self._held.append(values)
+        if len(self._rows) >= self.block_rows:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._wait()
+        if self._held:
+            rows, held = self._rows, self._held
+            self._rows, self._held = [], []
+            self._pending = self._thread.submit(self._write, rows, held)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
+    def _write(self, rows: list[int], held: list[dict[ArrayKey, np.ndarray]]) -> None:
+        for name, array in self._arrays.items():
+            values = np.concatenate([batch[name] for batch in held])
+            keys = self._plan.row_keys(name, rows)
+            fresh = [i for i, key in enumerate(keys) if key not in array]
+            if fresh:
+                block = values if len(fresh) == len(keys) else values[fresh]
+                array.append([keys[i] for i in fresh], block, shard_rows=self.block_rows)
+
+
+def _one_ahead(pool: ThreadPoolExecutor, load: Any, items: Sequence[np.ndarray]) -> Iterator[Batch]:
+    """Load items in order on another thread, one ahead of their use."""
+    coming = pool.submit(load, items[0])
+    for following in items[1:]:
+        current, coming = coming, pool.submit(load, following)
+        yield current.result()
+    yield coming.result()
+
+
+def _to_numpy(values: Tensor) -> np.ndarray:
+    return values.detach().to("cpu", torch.promote_types(values.dtype, torch.float32)).numpy()
+
+
+def _short_hash(parts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:12]

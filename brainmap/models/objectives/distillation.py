@@ -1,0 +1,193 @@
+"""Losses of the DINO family for models whose checkpoint holds student, teacher, heads and centres: ``exact``.
+
+All of them run the *student* on random views of each image (two global crops, v local ones) and take the gradient at the
+student's sites: a forward pass of their own, besides the plain view that gives the activations. The teacher sees the
+global crops without gradient; its centres are constants of the checkpoint, so images don't influence each other.
+Position jitter and drop path, which only regularise training, are off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from brainmap.models.batch import Batch
+from brainmap.models.objectives.base import Objective, add_objective
+from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss
+from brainmap.models.views import Views, multi_crop, patch_masks
+
+if TYPE_CHECKING:
+    from brainmap.models.vision_model import VisionModel
+
+FINAL_TEACHER_TEMPERATURE = 0.07
+
+
+@dataclass(frozen=True)
+class SelfDistillationObjective(Objective):
+    """Common to DINO, iBOT and their sums.
+
+    Parameters
+    ----------
+    seed : int
+        Of the random views and masks, together with each image's id.
+    """
+
+    exactness = "exact"
+
+    seed: int = 0
+
+    def supports(self, model: VisionModel) -> bool:
+        """Whether the checkpoint holds student, teacher and heads."""
+        return isinstance(model.module, SelfDistillation)
+
+    def branch(self, model: VisionModel) -> str:
+        """Gradients are the student's."""
+        return "student"
+
+    def identity(self, model: VisionModel) -> dict[str, Any]:
+        """Add views, temperature and weights of the terms, which come from the card and the checkpoint."""
+        context = {"views": model.card.views.model_dump(mode="json"), "temperature": teacher_temperature(model)}
+        weights = {name: model.recipe[name] for name in ("ibot_weight", "koleo_weight") if name in model.recipe}
+        return {**super().identity(model), **context, "term_weights": weights}
+
+
+def teacher_temperature(model: VisionModel) -> float:
+    """Temperature of the teacher at the checkpoint's training step: linear warm-up, then constant."""
+    recipe = model.recipe
+    if model.weights == "untrained":
+        recipe = {"step": 0, "steps": 1, "teacher_temperature": (0.04, 0.07), "temperature_warmup": 0.3}
+    if not {"step", "steps", "teacher_temperature", "temperature_warmup"} <= recipe.keys():
+        return FINAL_TEACHER_TEMPERATURE
+    low, high = recipe["teacher_temperature"]
+    return low + (high - low) * min(1.0, recipe["step"] / recipe["steps"] / recipe["temperature_warmup"])
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """Student and teacher outputs of one batch of views."""
+
+    student_cls: Tensor  # (2, n, d), global crops
+    student_local: Tensor  # (v, n, d)
+    student_patches: Tensor  # (2, n, patches, d)
+    teacher_cls: Tensor  # (2, n, d)
+    teacher_patches: Tensor  # (2, n, patches, d)
+
+
+def _run(pair: SelfDistillation, views: Views, masks: Tensor | None, count: int) -> _Passes:
+    with torch.no_grad():
+        teacher_cls, teacher_patches = pair.teacher.tokens(views.large)
+    student_cls, student_patches = pair.student.tokens(views.large, masks)
+    student_local = student_cls.new_zeros(0, count, student_cls.shape[-1])
+    if len(views.small):
+        student_local = pair.student.tokens(views.small)[0].unflatten(0, (-1, count))
+    both = [part.unflatten(0, (2, count)) for part in (student_cls, student_patches, teacher_cls, teacher_patches)]
+    return _Passes(both[0], student_local, both[1], both[2], both[3])
+
+
+def _dino(pair: SelfDistillation, passes: _Passes, temperature: float) -> Tensor:
+    head = pair.student.dino_head
+    with torch.no_grad():
+        targets = pair.dino_loss.probabilities(pair.teacher.dino_head(passes.teacher_cls), temperature)
+    local = head(passes.student_local) if len(passes.student_local) else passes.student_local
+    return dino_loss(head(passes.student_cls), local, targets)
+
+
+def _ibot(pair: SelfDistillation, passes: _Passes, masks: Tensor, temperature: float) -> Tensor:
+    with torch.no_grad():
+        logits = pair.teacher.ibot_head(passes.teacher_patches)
+        targets = pair.ibot_patch_loss.probabilities(logits, temperature)
+    return ibot_loss(pair.student.ibot_head(passes.student_patches), targets, masks.unflatten(0, (2, -1)))
+
+
+@dataclass(frozen=True)
+class DINO(SelfDistillationObjective):
+    """DINO cross-entropy between views, on the CLS token.
+
+    ``L = mean over pairs (teacher view u ∈ 2 global, student view v ≠ u) of −Σ_k p_t(u)[k] log p_s(v)[k]`` with
+    ``p_t = softmax((g_t − c)/τ_t)`` and ``p_s = softmax(g_s/0.1)``; Caron et al. 2021, eq. 3. Only the CLS token reaches the
+    loss, so patch tokens of the last block have no gradient.
+    """
+
+    name = "dino"
+
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image."""
+        pair = _pair(model)
+        passes = _run(pair, multi_crop(model, batch, seed=self.seed), None, len(batch))
+        return _dino(pair, passes, teacher_temperature(model))
+
+
+@dataclass(frozen=True)
+class IBOT(SelfDistillationObjective):
+    """iBOT cross-entropy on masked patches.
+
+    ``L = mean over masked patches i of −Σ_k p_t[i, k] log p_s[i, k]``, the teacher seeing the patches that are masked for
+    the student; Zhou et al. 2022, eq. 2. For each image one of the two global crops is masked.
+    """
+
+    name = "ibot"
+
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image."""
+        pair = _pair(model)
+        large = multi_crop(model, batch, seed=self.seed).large
+        masks = _masks(model, batch, large, self.seed)
+        passes = _run(pair, Views(large, large[:0]), masks, len(batch))
+        return _ibot(pair, passes, masks, teacher_temperature(model))
+
+
+@dataclass(frozen=True)
+class DINOiBOT(SelfDistillationObjective):
+    """DINO plus iBOT in one pass, as trained: ``L = L_DINO + w L_iBOT``, the student's global crops masked for both.
+
+    The two image-wise terms of DINOv2's and DINOv3's loss. The third, KoLeo, ties the images of a batch together:
+    see ``dino-ibot-koleo``.
+    """
+
+    name = "dino-ibot"
+
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image."""
+        return self._terms(model, batch)[0]
+
+    def _terms(self, model: VisionModel, batch: Batch) -> tuple[Tensor, _Passes]:
+        pair, temperature = _pair(model), teacher_temperature(model)
+        views = multi_crop(model, batch, seed=self.seed)
+        masks = _masks(model, batch, views.large, self.seed)
+        passes = _run(pair, views, masks, len(batch))
+        weight = float(model.recipe.get("ibot_weight", 1.0))
+        return _dino(pair, passes, temperature) + weight * _ibot(pair, passes, masks, temperature), passes
+
+
+@dataclass(frozen=True)
+class DINOiBOTKoLeo(DINOiBOT):
+    """The whole training loss: ``L_DINO + w L_iBOT + w' L_KoLeo``, KoLeo over the batch's CLS tokens of each global crop.
+
+    Batch-coupled: the nearest neighbour of an image depends on the other images of its batch.
+    """
+
+    name = "dino-ibot-koleo"
+    batch_coupled = True
+
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image in this batch."""
+        losses, passes = self._terms(model, batch)
+        weight = float(model.recipe.get("koleo_weight", 0.1))
+        return losses + weight * torch.stack([koleo_loss(view) for view in passes.student_cls]).mean(0)
+
+
+def _pair(model: VisionModel) -> SelfDistillation:
+    assert isinstance(model.module, SelfDistillation)
+    return model.module
+
+
+def _masks(model: VisionModel, batch: Batch, large: Tensor, seed: int) -> Tensor:
+    patches = (large.shape[-1] // (model.card.patch or 1)) ** 2
+    return patch_masks(batch, patches, model.card.views.mask_ratio, seed=seed).to(large.device)
+
+
+for _objective in (DINO(), IBOT(), DINOiBOT(), DINOiBOTKoLeo()):
+    add_objective(_objective)

@@ -1,0 +1,315 @@
+"""``VisionModel``: a torch network with logical layers, token roles, preprocessing and objectives."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from brainmap.errors import InputError
+from brainmap.models.cards import ModelCard
+from brainmap.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from brainmap.models.adapters import Adapter
+
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A logical layer: its name (``block.0`` …) and depth k, 0 for the first block and 1 for the last."""
+
+    name: str
+    depth: float
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What loading leaves behind besides the module.
+
+    Attributes
+    ----------
+    weights : str
+        Which weights were asked for.
+    source : str
+        File or repository they came from, with the commit where known; ``seed 0`` for untrained ones.
+    recipe : dict
+        Training settings saved in the checkpoint (step, teacher temperature, …), where it has any.
+    code : str or None
+        Identity of the code that computes the forward pass; None for a user's module, whose code is unknown.
+    """
+
+    weights: str
+    source: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+    code: str | None = None
+
+
+class VisionModel:
+    """A vision network behind logical names.
+
+    Made by :func:`brainmap.models.load_model` or :func:`brainmap.models.from_module`.
+
+    Parameters
+    ----------
+    card : ModelCard
+        What is declared about the model.
+    module : nn.Module
+        The network with everything its objectives need (decoder, heads, text tower, teacher).
+    adapter : Adapter
+        How to call it.
+    preprocessing : Preprocessing
+        Of this instance; differs from the card's when another input size was asked for.
+    loaded : Loaded
+        Where the weights come from.
+    dtype : str
+        ``float64``, ``float32``, or ``bfloat16``/``float16`` (autocast; weights stay float32).
+
+    Notes
+    -----
+    Parameters are frozen and the module is in evaluation mode: dropout, drop path and position jitter are off.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        module: nn.Module,
+        adapter: Adapter,
+        *,
+        preprocessing: Preprocessing,
+        loaded: Loaded,
+        dtype: str = "float32",
+    ) -> None:
+        self.card = card
+        self.loaded = loaded
+        self.preprocessing = preprocessing
+        self.adapter = adapter
+        self.precision = dtype
+        self.module = module.eval().requires_grad_(False)
+        for part in self.module.modules():
+            if getattr(part, "inplace", False):
+                part.inplace = False  # an in-place activation would overwrite the output a site hands out
+        self.branches: dict[str, nn.Module] = adapter.branches(module)
+        paths = layer_paths(self.network(), card.layers)
+        last = max(len(paths) - 1, 1)
+        self.layers = tuple(Layer(f"block.{i}", i / last) for i in range(len(paths)))
+        self._paths = dict(zip((layer.name for layer in self.layers), paths, strict=True))
+
+    def __repr__(self) -> str:
+        """Name, weights, digest and size."""
+        return f"VisionModel({self.name!r}, weights={self.weights!r}, layers={len(self.layers)}, digest={self.digest})"
+
+    # -- identity -------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the card."""
+        return self.card.name
+
+    @property
+    def weights(self) -> str:
+        """Which weights were loaded."""
+        return self.loaded.weights
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Training settings found in the checkpoint."""
+        return self.loaded.recipe
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hex characters of sha256 over names, dtypes, shapes and bytes of all tensors."""
+        return tensors_digest(self.module.state_dict())
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Sites signals can be read at."""
+        return tuple(self.card.sites)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Names of the registered objectives this model has the parts for."""
+        from brainmap.models.objectives import OBJECTIVES
+
+        return tuple(name for name, objective in OBJECTIVES.items() if objective.supports(self))
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights; the type of the stored features too, autocast or not."""
+        return next(self.module.parameters()).dtype
+
+    # -- layers, sites, tokens ------------------------------------------------------------------------------------
+
+    def network(self, branch: str | None = None) -> nn.Module:
+        """The vision network whose layers are meant; the first branch unless named."""
+        network = self.branches[branch or next(iter(self.branches))]
+        return network.get_submodule(self.card.network)
+
+    def layer_names(self, layers: Iterable[str] | None = None) -> tuple[str, ...]:
+        """Check names of layers; all layers for None.
+
+        Raises
+        ------
+        InputError
+            Naming the unknown layer.
+        """
+        known = tuple(layer.name for layer in self.layers)
+        if layers is None:
+            return known
+        chosen = tuple(layers)
+        for name in chosen:
+            if name not in known:
+                raise InputError(f"Model '{self.name}' has no layer '{name}'; it has {known[0]} … {known[-1]}.")
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise InputError("Name at least one layer, each once.")
+        return tuple(name for name in known if name in chosen)
+
+    def site_modules(self, layers: Sequence[str], site: str, branch: str | None = None) -> dict[str, nn.Module]:
+        """Modules whose output is the signal at ``site`` of the named layers.
+
+        Raises
+        ------
+        InputError
+            If the model has no such site.
+        """
+        if site not in self.card.sites:
+            raise InputError(f"Model '{self.name}' has no site '{site}'; it has {', '.join(self.sites)}.")
+        network = self.network(branch)
+        found = {}
+        for name in layers:
+            block = network.get_submodule(self._paths[name])
+            found[name] = _first_submodule(block, self.card.sites[site].path.split("|"))
+        return found
+
+    def role_slices(self, tokens: int) -> dict[str, slice]:
+        """Token roles of a sequence of ``tokens`` tokens: the card's leading tokens, then patches."""
+        slices, start = {}, 0
+        for role, count in self.card.tokens.items():
+            if count:
+                slices[str(role)] = slice(start, start + count)
+                start += count
+        slices["patch"] = slice(start, tokens)
+        return slices
+
+    def roles(self, images_shape: Sequence[int]) -> dict[str, slice]:
+        """Token roles for images of shape (…, h, w).
+
+        Returns
+        -------
+        dict of str to slice
+            ``cls``, ``register`` (where the model has them) and ``patch``: positions along the token axis. A
+            convolutional network has no fixed token count; its ``patch`` slice is open-ended, one token per position.
+        """
+        if self.card.patch is None:
+            return {"patch": slice(0, None)}
+        height, width = images_shape[-2:]
+        patches = (height // self.card.patch) * (width // self.card.patch)
+        if self.card.frames:
+            patches *= self.card.frames // 2
+        return self.role_slices(sum(self.card.tokens.values()) + patches)
+
+    def as_tokens(self, output: Any, site: str) -> Tensor:
+        """Output of a site's module as tokens (n, T, d); a grid (n, c, h, w) becomes h·w patch tokens."""
+        tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
+        layout = self.card.sites[site].layout
+        if layout == "channels-last":
+            return tensor.flatten(1, 2)
+        if layout == "channels-first" or (layout == "auto" and tensor.ndim == 4):
+            return tensor.flatten(2).transpose(1, 2)
+        return tensor if tensor.ndim == 3 else tensor[:, None]
+
+    # -- computing ------------------------------------------------------------------------------------------------
+
+    def preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Photographs (list of (h, w, 3) uint8) to (n, 3, s, s) on the model's device and in its dtype."""
+        return self.preprocessing(images).to(self.device, self.dtype)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Context in which half-precision models compute; does nothing for float32 and float64."""
+        if self.precision in AUTOCAST:
+            return torch.autocast(self.device.type, dtype=AUTOCAST[self.precision])
+        return nullcontext()
+
+    def forward(self, pixels: Tensor, *, branch: str | None = None, **options: Any) -> Any:
+        """Run one branch on preprocessed pixels (n, 3, h, w) and return its own output."""
+        return self.adapter.forward(self.branches[branch or next(iter(self.branches))], pixels, **options)
+
+    def tokens(self, pixels: Tensor, *, branch: str | None = None, **options: Any) -> Tensor:
+        """Tokens (n, T, d) after the last layer and the final norm; a grid becomes patch tokens."""
+        final = self.adapter.tokens(self.forward(pixels, branch=branch, **options))
+        return final.flatten(2).transpose(1, 2) if final.ndim == 4 else final
+
+    def embedding(self, pixels: Tensor, *, branch: str | None = None) -> Tensor:
+        """One vector per image (n, d): the CLS token or the mean over patches, as the card says."""
+        tokens = self.tokens(pixels, branch=branch)
+        roles = self.role_slices(tokens.shape[1])
+        return tokens[:, 0] if self.card.embedding == "cls" else tokens[:, roles["patch"]].mean(1)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers of a forward pass, for the feature store; None marks an unknown part."""
+        return {
+            "name": self.name,
+            "weights_digest": self.digest,
+            "code": self.loaded.code,
+            "layers": list(self.card.layers),
+            "sites": {name: spec.model_dump() for name, spec in self.card.sites.items()},
+            "tokens": dict(self.card.tokens),
+            "frames": self.card.frames,
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+            "precision": self.precision,
+            "device": self.device.type,
+        }
+
+
+def layer_paths(network: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Paths of modules that match the patterns, numbers in natural order.
+
+    Raises
+    ------
+    InputError
+        If nothing matches; a few existing paths are named.
+    """
+    names = [name for name, _ in network.named_modules() if name]
+    found: list[str] = []
+    for pattern in patterns:
+        expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
+        matches = [(match, name) for name in names if (match := expression.fullmatch(name))]
+        ordered = sorted(matches, key=lambda pair: [int(number) for number in pair[0].groups()])
+        found.extend(name for _, name in ordered)
+    if not found:
+        some = ", ".join(names[:8])
+        raise InputError(f"No module of {type(network).__name__} matches {', '.join(patterns)}; it has {some} …")
+    return found
+
+
+def _first_submodule(block: nn.Module, paths: Sequence[str]) -> nn.Module:
+    for path in paths:
+        try:
+            return block.get_submodule(path)
+        except AttributeError:
+            continue
+    raise InputError(f"{type(block).__name__} has none of the submodules {', '.join(paths)}; check the card's sites.")
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """16 hex characters of sha256 over names, dtypes, shapes and bytes, in order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

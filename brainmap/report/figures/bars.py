@@ -1,0 +1,268 @@
+"""Scores of areas, layers, models and controls side by side.
+
+Study A: figure 3. Study B: figures 3C–D, 6 and 7 (bars).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from brainmap.report.style import (
+    COLUMN,
+    CONTROL_COLOR,
+    INK,
+    MUTED,
+    depth_colors,
+    new_figure,
+    signal_color,
+    signal_name,
+    stars,
+    styled,
+)
+
+CONTROL_NAMES = {
+    "pixels": "Pixels",
+    "gabor": "Gabor energy",
+    "gabor energy": "Gabor energy",
+    "category": "Category labels",
+    "gradient norm": "Gradient norm only",
+    "gradient_norm": "Gradient norm only",
+    "loss": "Loss value only",
+    "activation": "Activations",
+    "gradient": "Gradients",
+}
+_LEVELS = ("#cc79a7", "#56b4e9", "#e69f00", "#5b6878", "#f0e442")  # the rest of the Okabe–Ito palette
+
+
+@styled
+def residual_bars(
+    table: pd.DataFrame,
+    *,
+    planted: Sequence[str] = (),
+    most: int = 18,
+    title: str = "Gradients beyond activations, by area",
+) -> Figure:
+    """Draw what gradients add to activations in each area, largest first.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns ``unit`` (area), ``delta``, ``low``, ``high``, ``significant``.
+    planted : sequence of str
+        Areas in which a simulation planted an effect; marked with a ring.
+    most : int
+        Areas shown: all significant and planted ones, then the largest, up to this number.
+    title : str
+        Title.
+
+    Returns
+    -------
+    Figure
+        One column wide; filled bars are significant.
+    """
+    table = table.assign(_kept=table["significant"] | table["unit"].astype(str).isin(list(planted)))
+    chosen = pd.concat([table[table["_kept"]], table[~table["_kept"]].nlargest(max(0, most - int(table["_kept"].sum())), "delta")])
+    chosen = chosen.sort_values("delta", ascending=False)
+    figure = new_figure(COLUMN, 0.95 + 0.165 * len(chosen))
+    ax = figure.add_subplot()
+    y = np.arange(len(chosen))
+    color = signal_color("residual")
+    significant = chosen["significant"].to_numpy(bool)
+    ax.barh(y[significant], chosen["delta"][significant], height=0.68, color=color)
+    ax.barh(y[~significant], chosen["delta"][~significant], height=0.68, color="#d9dee5")
+    ax.hlines(y, chosen["low"], chosen["high"], color=INK, lw=0.9)
+    ax.axvline(0, color=MUTED, lw=0.7)
+    units = chosen["unit"].astype(str).tolist()
+    ax.set_yticks(y, units)
+    for place, unit in enumerate(units):
+        if unit in set(planted):
+            ax.plot(1.01, place, "D", ms=4.2, color=INK, transform=ax.get_yaxis_transform(), clip_on=False)
+    ax.set(xlabel="Gain in r over activations", title=title, ylim=(len(chosen) - 0.4, -0.6))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    hidden = len(table) - len(chosen)
+    if hidden:
+        ax.annotate(
+            f"+ {hidden} areas, none significant", (1, 0), xycoords="axes fraction", xytext=(0, 3),
+            textcoords="offset points", ha="right", va="bottom", fontsize=7, color=MUTED,
+        )  # fmt: skip
+    return figure
+
+
+@styled
+def controls_dots(table: pd.DataFrame, *, title: str = "Compared with simple feature spaces") -> Figure:
+    """Draw the mean score of each feature space with its interval: activations and gradients above the controls.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns ``space``, ``r``, ``low``, ``high``.
+    title : str
+        Title.
+
+    Returns
+    -------
+    Figure
+        One column wide.
+    """
+    figure = new_figure(COLUMN, 0.95 + 0.24 * len(table))
+    ax = figure.add_subplot()
+    y = np.arange(len(table))
+    spaces = table["space"].astype(str).tolist()
+    colors = [signal_color(space.split(" ")[0]) if space in ("activation", "gradient") else CONTROL_COLOR for space in spaces]
+    ax.axvline(0, color=MUTED, lw=0.7)
+    ax.hlines(y, 0, table["r"], color=colors, lw=1.0, alpha=0.45)
+    ax.hlines(y, table["low"], table["high"], color=colors, lw=2.2)
+    ax.scatter(table["r"], y, c=colors, s=34, zorder=3, edgecolor="white", lw=0.8)
+    ax.set_yticks(y, [CONTROL_NAMES.get(space.lower(), space) for space in spaces])
+    ax.set(xlabel="Mean encoding score r", title=title, ylim=(len(table) - 0.4, -0.6))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    return figure
+
+
+@styled
+def model_bars(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding score r") -> Figure:
+    """Draw scores of several models, one bar per signal. Study A 3.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns ``model``, ``signal``, ``r``, ``low``, ``high`` and optionally ``p`` (stars) and ``family``.
+    title, ylabel : str
+        Text.
+
+    Returns
+    -------
+    Figure
+        Two columns wide above four models; stars: * p < .05, ** p < .01, *** p < .001.
+    """
+    models = list(dict.fromkeys(table["model"].astype(str)))
+    signals = list(dict.fromkeys(table["signal"].astype(str)))
+    figure = new_figure(COLUMN if len(models) <= 4 else 1.75 * COLUMN, 2.9)
+    ax = figure.add_subplot()
+    width = 0.8 / len(signals)
+    for offset, signal in enumerate(signals):
+        rows = table[table["signal"] == signal].set_index(table["model"][table["signal"] == signal].astype(str)).reindex(models)
+        x = np.arange(len(models)) + (offset - (len(signals) - 1) / 2) * width
+        ax.bar(x, rows["r"], width * 0.9, color=signal_color(signal), label=signal_name(signal))
+        ax.vlines(x, rows["low"], rows["high"], color=INK, lw=0.9)
+        if "p" in rows:
+            for place, high, p in zip(x, rows["high"], rows["p"], strict=True):
+                if np.isfinite(high) and stars(p):
+                    ax.annotate(
+                        stars(p), (place, high), xytext=(0, 0), textcoords="offset points", ha="center", fontsize=7, va="bottom"
+                    )
+    ax.axhline(0, color=MUTED, lw=0.7)
+    ax.set_xticks(range(len(models)), models, rotation=35 if len(models) > 4 else 0, ha="right" if len(models) > 4 else "center", rotation_mode="anchor")
+    ax.tick_params(axis="x", length=0)
+    ax.set(ylabel=ylabel, title=title)
+    ax.set_ylim(top=ax.get_ylim()[1] * 1.08)
+    figure.legend(loc="outside lower center", ncols=len(signals), handlelength=1.2, columnspacing=1.2)
+    return figure
+
+
+@styled
+def layer_bars(
+    panels: Mapping[str, pd.DataFrame], *, title: str = "", ylabel: str = "Encoding score r (normalised)"
+) -> Figure:
+    """Draw the score of each layer, one panel per area or time window. Study B 3C (areas) and 3D (windows).
+
+    Parameters
+    ----------
+    panels : mapping of str to pd.DataFrame
+        Panel title (``V1``, ``0.08–0.13 s``) to a table with ``depth``, ``r``, ``low``, ``high``.
+    title, ylabel : str
+        Text.
+
+    Returns
+    -------
+    Figure
+        One column wide; the best layer is outlined.
+    """
+    figure = new_figure(COLUMN, 2.2)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (name, table) in zip(axes, panels.items(), strict=True):
+        depth, r = table["depth"].to_numpy(float), table["r"].to_numpy(float)
+        width = 0.85 * float(np.median(np.diff(depth))) if len(depth) > 1 else 0.5
+        best = int(np.nanargmax(r))
+        edges = [INK if i == best else "none" for i in range(len(r))]
+        ax.bar(depth, r, width, color=depth_colors(depth), edgecolor=edges, lw=1.0)
+        ax.vlines(depth, table["low"], table["high"], color=INK, lw=0.7)
+        ax.set_title(name, fontsize=8.5, loc="center", weight="normal")
+        ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+        ax.axhline(0, color=MUTED, lw=0.7)
+    axes[0].set_ylabel(ylabel)
+    figure.supxlabel("Layer depth", fontsize=8.5)
+    if title:
+        figure.suptitle(title, x=0.02, ha="left", weight="bold", fontsize=9.5)
+    return figure
+
+
+@styled
+def factor_bars(
+    table: pd.DataFrame,
+    factor: str,
+    *,
+    by: str | None = None,
+    ordered: bool = True,
+    title: str = "",
+    ylabel: str = "Encoding score r",
+) -> Figure:
+    """Draw a score for each level of a factor, optionally within areas. Study B 6 (model size) and 7 (image type).
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns ``factor`` (levels in order of appearance), ``r``, ``low``, ``high``, and ``by`` if given.
+    factor, by : str
+        Column of the levels and of the groups.
+    ordered : bool
+        Whether the levels have an order (sizes) or not (image types); decides the colours.
+    title, ylabel : str
+        Text.
+
+    Returns
+    -------
+    Figure
+        One column wide, two when there are more than five groups.
+    """
+    levels = list(dict.fromkeys(table[factor].astype(str)))
+    groups = [""] if by is None else list(dict.fromkeys(table[by].astype(str)))
+    figure = new_figure(COLUMN if len(groups) <= 5 else 1.75 * COLUMN, 2.7)
+    ax = figure.add_subplot()
+    colors = level_colors(len(levels), ordered=ordered)
+    width = 0.8 / len(levels)
+    for i, level in enumerate(levels):
+        rows = table[table[factor].astype(str) == level]
+        rows = rows if by is None else rows.set_index(rows[by].astype(str)).reindex(groups)
+        x = np.arange(len(groups)) + (i - (len(levels) - 1) / 2) * width
+        ax.bar(x, rows["r"], 0.9 * width, color=colors[i], label=level)
+        ax.vlines(x, rows["low"], rows["high"], color=INK, lw=0.9)
+    if by is None:
+        ax.set_xticks((np.arange(len(levels)) - (len(levels) - 1) / 2) * width, levels)
+    else:
+        ax.set_xticks(range(len(groups)), groups, rotation=35 if len(groups) > 5 else 0)
+        figure.legend(loc="outside lower center", ncols=len(levels), handlelength=1.2, columnspacing=1.2)
+    ax.tick_params(axis="x", length=0)
+    _tight_bars(ax, table)
+    ax.set(ylabel=ylabel, title=title)
+    return figure
+
+
+def level_colors(n: int, *, ordered: bool = True) -> list[str]:
+    """Return colours for the levels of a factor that are not those of a signal: greys if ordered, else distinct hues."""
+    if ordered:
+        return [to_hex(str(round(value, 3))) for value in np.linspace(0.84, 0.38, n)]
+    return [_LEVELS[i % len(_LEVELS)] for i in range(n)]
+
+
+def _tight_bars(ax: Axes, table: pd.DataFrame) -> None:
+    ax.axhline(0, color=MUTED, lw=0.7)
+    ax.set_ylim(min(0.0, float(table["low"].min()) * 1.1), float(table[["r", "high"]].max().max()) * 1.12)

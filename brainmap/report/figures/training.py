@@ -1,0 +1,169 @@
+"""Scores while a model is trained. Study A: figure 5. Study B: figures 4E, 5A–B, 6 and 7 (curves)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from brainmap.report.figures.bars import level_colors
+from brainmap.report.style import COLUMN, INK, MUTED, depth_cmap, new_figure, signal_color, signal_name, styled
+
+STEP_LABEL = "Training step"
+
+
+@styled
+def scores_vs_step(
+    table: pd.DataFrame,
+    *,
+    series: str = "signal",
+    ordered: bool = True,
+    title: str = "",
+    ylabel: str = "Encoding score r",
+) -> Figure:
+    """Draw scores against training step on a logarithmic axis. Study A 5; Study B 6–7, curves per size or image type.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns ``step``, ``series``, ``r``, ``low``, ``high`` (mean ± SE over subjects). Step 0 is drawn at the left
+        edge, behind a break of the axis.
+    series : str
+        Column that separates the curves; signals get their own colour.
+    ordered : bool
+        Whether other series have an order (model sizes) or not (image types); decides their colours.
+    title, ylabel : str
+        Text.
+
+    Returns
+    -------
+    Figure
+        One column wide.
+    """
+    figure = new_figure(COLUMN, 2.8)
+    ax = figure.add_subplot()
+    names = list(dict.fromkeys(table[series].astype(str)))
+    palette = level_colors(len(names), ordered=ordered)
+    place = _log_places(ax, table["step"].to_numpy(float))
+    for i, name in enumerate(names):
+        rows = table[table[series].astype(str) == name].sort_values("step")
+        color = signal_color(name) if series == "signal" else palette[i]
+        x = place(rows["step"].to_numpy(float))
+        ax.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.18, lw=0)
+        ax.plot(x, rows["r"], color=color, lw=1.6, marker="o", ms=3.6, mec="white", mew=0.6, label=signal_name(name) if series == "signal" else name)
+    ax.axhline(0, color=MUTED, lw=0.7)
+    ax.set(xlabel=STEP_LABEL, ylabel=ylabel, title=title)
+    figure.legend(loc="outside lower center", ncols=min(4, len(names)), handlelength=1.4, columnspacing=1.2)
+    return figure
+
+
+@styled
+def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
+    """Draw encoding, spatial and temporal score against training with their sigmoid fits. Study B 4E.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns ``step``, ``score`` (``encoding``, ``spatial``, ``temporal``), ``value`` (fraction of the final value).
+    fits : mapping of str to mapping
+        Score to ``start``, ``gain``, ``half_step``, ``slope`` of
+        ``start + gain / (1 + exp(−slope · (log10 step − log10 half_step)))``; scores whose fit failed are absent.
+    title : str
+        Title.
+
+    Returns
+    -------
+    Figure
+        One column wide; dots on the 50 % line are half times.
+    """
+    figure = new_figure(COLUMN, 2.8)
+    ax = figure.add_subplot()
+    names = list(dict.fromkeys(table["score"].astype(str)))
+    colors = level_colors(len(names), ordered=False)
+    place = _log_places(ax, table["step"].to_numpy(float))
+    positive = table["step"][table["step"] > 0]
+    steps = np.geomspace(positive.min(), positive.max(), 200)
+    for color, name in zip(colors, names, strict=True):
+        rows = table[table["score"].astype(str) == name]
+        ax.scatter(place(rows["step"].to_numpy(float)), rows["value"], color=color, s=18, edgecolor="white", lw=0.6, zorder=3)
+        fit = fits.get(name)
+        label = name.capitalize()
+        if fit is None:
+            label += " (no sigmoid fits)"
+        else:
+            curve = fit["start"] + fit["gain"] / (1 + np.exp(-fit["slope"] * np.log10(steps / fit["half_step"])))
+            ax.plot(np.log10(steps), curve, color=color, lw=1.5)
+            ax.scatter(np.log10(fit["half_step"]), fit["start"] + fit["gain"] / 2, marker="D", color=color, s=26, edgecolor=INK, lw=0.8, zorder=4)
+        ax.plot([], [], color=color, lw=1.5, label=label)
+    ax.axhline(0.5, color=MUTED, lw=0.8, ls=(0, (4, 3)))
+    ax.set(xlabel=STEP_LABEL, ylabel="Share of final score", title=title)
+    figure.legend(loc="outside lower center", ncols=len(names), handlelength=1.4, columnspacing=1.2)
+    return figure
+
+
+@styled
+def normalised_curves(
+    table: pd.DataFrame, values: Mapping[str, float], *, group: str = "roi", label: str = "Distance from V1 (mm)", title: str = ""
+) -> Figure:
+    """Draw normalised scores against training step per area or MEG window, with the 50 % line. Study B 5A–B.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns ``step``, ``group``, ``value`` (score as a share of its final value).
+    values : mapping of str to float
+        Group to the value that colours it (distance from V1, or centre of the time window).
+    group : str
+        Column of the groups.
+    label, title : str
+        Text.
+
+    Returns
+    -------
+    Figure
+        One column wide.
+    """
+    figure = new_figure(COLUMN, 2.7)
+    ax = figure.add_subplot()
+    norm = Normalize(min(values.values()), max(values.values()))
+    place = _log_places(ax, table["step"].to_numpy(float))
+    for name, rows in table.groupby(group, sort=False):
+        rows = rows.sort_values("step")
+        ax.plot(place(rows["step"].to_numpy(float)), rows["value"], color=depth_cmap()(norm(values[str(name)])), lw=1.3)
+    ax.axhline(0.5, color=INK, lw=0.8, ls=(0, (4, 3)))
+    ax.set(xlabel=STEP_LABEL, ylabel="Share of final score", title=title)
+    bar = figure.colorbar(ScalarMappable(norm, depth_cmap()), ax=ax, aspect=28, pad=0.02)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.set_label(label)
+    return figure
+
+
+class _LogPlaces:
+    """Places of training steps: their logarithm, and step 0 one spacing left of the first positive step."""
+
+    def __init__(self, steps: np.ndarray) -> None:
+        positive = np.unique(steps[steps > 0])
+        self.logs = np.log10(positive)
+        gap = float(np.median(np.diff(self.logs))) if len(self.logs) > 1 else 1.0
+        self.zero = float(self.logs.min()) - max(gap, 0.5) if len(self.logs) else 0.0
+
+    def __call__(self, steps: np.ndarray) -> np.ndarray:
+        return np.where(steps > 0, np.log10(np.where(steps > 0, steps, 1)), self.zero)
+
+
+def _log_places(ax: Axes, steps: np.ndarray) -> _LogPlaces:
+    place = _LogPlaces(steps)
+    low, high = int(np.floor(place.logs.min())), int(np.ceil(place.logs.max()))
+    ticks = [power for power in range(low, high + 1) if place.logs.min() - 0.3 <= power <= place.logs.max() + 0.3]
+    if len(ticks) < 2:
+        ticks = sorted({round(value, 3) for value in place.logs})
+    names = [f"{10**power:,.0f}" if power < 4 else f"{10.0 ** (power - 3):,.0f}k" for power in ticks]
+    if (steps == 0).any():
+        ticks, names = [place.zero, *ticks], ["0", *names]
+    ax.set_xticks(ticks, names)
+    return place

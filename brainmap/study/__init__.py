@@ -1,0 +1,27 @@
+"""One declared analysis: validate → plan → run (resumable) → results; the sample is assembled here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from brainmap import lazy
+
+_PUBLIC = {
+    "Check": "brainmap.study.doctor",
+    "OwnData": "brainmap.study.config",
+    "Plan": "brainmap.study.plan",
+    "Study": "brainmap.study.run",
+    "StudyConfig": "brainmap.study.config",
+    "examine": "brainmap.study.doctor",
+    "rewrite_report": "brainmap.study.run",
+}
+
+__all__ = sorted(_PUBLIC)
+
+if TYPE_CHECKING:
+    from brainmap.study.config import OwnData, StudyConfig
+    from brainmap.study.doctor import Check, examine
+    from brainmap.study.plan import Plan
+    from brainmap.study.run import Study, rewrite_report
+
+__getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

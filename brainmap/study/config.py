@@ -1,0 +1,157 @@
+"""The declaration of one analysis: every setting that can change a number, checked before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from brainmap.errors import InputError, MissingFileError
+
+Modality = Literal["fmri", "meg"]
+Signal = Literal["activation", "gradient"]
+Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
+
+
+class OwnData(BaseModel):
+    """Photographs and recordings of one's own, as plain files.
+
+    Attributes
+    ----------
+    stimuli : Path
+        Folder or zip of photographs.
+    responses : Path
+        ``.npy``, trials × targets, float.
+    targets : Path
+        Table, one row per target (fMRI: ``roi``, ``hemisphere``, ``x``, ``y``, ``z``; MEG: ``sensor``, ``time``).
+    events : Path
+        Table, one row per trial: ``stimulus`` (file name of the photograph) and optionally ``session``, ``run``.
+    table : Path, optional
+        Table of the photographs: ``name`` and optionally ``source``, ``category``, ``caption``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stimuli: Path
+    responses: Path
+    targets: Path
+    events: Path
+    table: Path | None = None
+
+
+class StudyConfig(BaseModel):
+    """Settings of a study; unknown keys are errors.
+
+    Attributes
+    ----------
+    model, weights : str
+        Registered model and which of its weights (``trained``, ``untrained``, or a named checkpoint).
+    dataset : str
+        ``sample``, or ``own`` with ``own`` filled in.
+    modality : tuple of {"fmri", "meg"}, optional
+        What to predict; everything the dataset has by default.
+    subjects, layers : tuple of str, optional
+        All by default.
+    signals : tuple of {"activation", "gradient"}
+        What to predict from.
+    site, pooling, objective : str
+        Where in a block, how tokens become one vector, and which loss is backpropagated (the model's own by default).
+    cv, seed : int
+        Number of outer folds, grouped by source photograph, and the seed of their shuffling.
+    pca : int, optional
+        Principal components of the features, fitted on the train split; all dimensions by default.
+    permutations : int
+        Sign flips of the group tests.
+    batch_size, device, memory
+        How to compute; they are part of the provenance.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "dino-tiny"
+    weights: str = "trained"
+    dataset: Literal["sample", "own"] = "sample"
+    own: OwnData | None = None
+    modality: tuple[Modality, ...] | None = None
+    subjects: tuple[str, ...] | None = None
+    layers: tuple[str, ...] | None = None
+    signals: tuple[Signal, ...] = ("activation", "gradient")
+    site: Literal["block", "mlp"] = "block"
+    pooling: Pooling = "patch-mean"
+    objective: str | None = None
+    cv: Annotated[int, Field(ge=2, le=100)] = 5
+    pca: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    permutations: Annotated[int, Field(ge=100)] = 5000
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    device: str = "cpu"
+    memory: str = "4GB"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        if (self.dataset == "own") != (self.own is not None):
+            raise ValueError("dataset 'own' and the files of 'own' (stimuli, responses, targets, events) go together")
+        for name in ("modality", "signals"):
+            values = getattr(self, name)
+            if values is not None and (not values or len(set(values)) < len(values)):
+                raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
+        return self
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> StudyConfig:
+        """Check plain values.
+
+        Raises
+        ------
+        InputError
+            One sentence that names the first offending key and value.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InputError(_one_sentence(error)) from None
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> StudyConfig:
+        """Read a study file.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, is not YAML, or holds an unknown key or a value out of range.
+        """
+        if not path.is_file():
+            raise MissingFileError(f"study file {path} does not exist")
+        try:
+            values = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{path} must hold 'key: value' lines, found {type(values).__name__}")
+        return cls.from_dict(values)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as plain JSON-able values."""
+        return json.loads(self.model_dump_json())
+
+    def digest(self) -> str:
+        """Twelve hex characters that identify what is computed; how (device, memory) does not count."""
+        described = self.describe()
+        for how in ("device", "memory"):
+            described.pop(how)
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _one_sentence(error: ValidationError) -> str:
+    """Turn pydantic's first complaint into one sentence with key, value and what would do."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if not str(part).isdigit())
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(StudyConfig.model_fields)
+        return f"unknown setting '{where}' = {first['input']!r}; known settings: {known}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"setting '{where}' = {first['input']!r}: {message}" if where else message

@@ -1,0 +1,153 @@
+"""What a study would compute: sizes, what is finished, what is missing; nothing is computed to say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from brainmap.errors import BrainmapError
+from brainmap.study.config import OwnData, StudyConfig
+from brainmap.study.folder import IDENTITY, RunFolder
+from brainmap.study.inputs import load_stimuli
+
+FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a study.
+
+    Attributes
+    ----------
+    rows : list of (str, str, str)
+        Stage, what it works on, and whether it is finished.
+    disk_bytes : int
+        What the run folder will hold at most.
+    memory_bytes : int
+        Largest array in memory beside the bound given to the encoding engine.
+    missing : list of str
+        One sentence for each thing without which the study cannot run.
+    """
+
+    title: str
+    rows: list[tuple[str, str, str]]
+    disk_bytes: int
+    memory_bytes: int
+    memory_bound: str
+    missing: list[str] = field(default_factory=list)
+
+    def to_text(self) -> str:
+        """Return the plan as aligned lines."""
+        lines = [self.title, ""]
+        width = max(len(stage) for stage, _, _ in self.rows)
+        lines += [f"  {stage:<{width}}  {what}" + (f"  [{state}]" if state else "") for stage, what, state in self.rows]
+        lines += [
+            "",
+            f"  {'disk':<{width}}  {readable(self.disk_bytes)} at most in the run folder",
+            f"  {'memory':<{width}}  {readable(self.memory_bytes)} of responses, and {self.memory_bound} for encoding",
+            f"  {'missing':<{width}}  {'nothing' if not self.missing else ''}".rstrip(),
+        ]
+        return "\n".join(lines + [f"    - {sentence}" for sentence in self.missing])
+
+
+def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
+    """Plan a study.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+    folder : RunFolder
+        Where it would run; finished parts are counted.
+    """
+    missing: list[str] = []
+    rows = [_photographs_row(config, missing)]
+    n_layers, width, model_row = _model_row(config, missing)
+    rows.append(model_row)
+    targets = _sample_targets() if config.own is None else _own_targets(config.own, missing)
+    wanted = {name: shape for name, shape in targets.items() if not config.modality or name in config.modality}
+    disk = memory = 0
+    for modality, (subjects, trials, n_targets) in wanted.items():
+        chosen = [name for name in subjects if not config.subjects or name in config.subjects]
+        what = f"{len(chosen)} subjects × {trials:,} trials × {n_targets:,} targets"
+        rows.append((f"{modality} responses", what, "simulated" if config.own is None else ""))
+        spaces = [*config.signals, "controls"]
+        done = sum(folder.scores(modality, name, space).is_dir() for name in chosen for space in spaces)
+        fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {config.cv} folds by source"
+        rows.append((f"{modality} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
+        disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
+        memory = max(memory, trials * n_targets * FLOAT32)
+    disk += len(config.signals) * n_layers * width * FLOAT32 * _count(config)
+    rows.append(("report", str(folder.report), "finished" if folder.results.is_dir() else "to do"))
+    state = "continues" if (folder.path / IDENTITY).is_file() else "new"
+    title = f"{config.model} ({config.weights}) on {config.dataset}, {state} run in {folder.path}"
+    return Plan(title, rows, disk, memory, config.memory, missing)
+
+
+def readable(count: float) -> str:
+    """Bytes with a unit: ``1.5 GB``."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _photographs_row(config: StudyConfig, missing: list[str]) -> tuple[str, str, str]:
+    try:
+        stimuli = load_stimuli(config)
+    except BrainmapError as error:
+        missing.append(str(error))
+        return ("photographs", "cannot be opened", "")
+    sources = stimuli.table["source"].nunique() if config.own is None or config.own.table else len(stimuli)
+    return ("photographs", f"{len(stimuli):,} images of {sources:,} sources", "")
+
+
+def _count(config: StudyConfig) -> int:
+    try:
+        return len(load_stimuli(config))
+    except BrainmapError:
+        return 0
+
+
+def _model_row(config: StudyConfig, missing: list[str]) -> tuple[int, int, tuple[str, str, str]]:
+    """Layers and width of the model, from its weights."""
+    from brainmap.models import load_model
+
+    try:
+        model = load_model(config.model, weights=config.weights, seed=config.seed)
+        layers = model.layer_names(config.layers)
+    except BrainmapError as error:
+        missing.append(str(error))
+        return 0, 0, ("features", "the model cannot be loaded", "")
+    width = max(int(parameter.shape[0]) for name, parameter in model.module.named_parameters() if "norm" in name)
+    what = f"{' and '.join(config.signals)} of {len(layers)} layers, {config.site} outputs, {config.pooling}"
+    return len(layers), width, ("features", what, "")
+
+
+def _sample_targets() -> dict[str, tuple[list[str], int, int]]:
+    """Subjects, trials and targets of the sample, by modality."""
+    from brainmap.data.simulate import planned_shapes
+
+    return planned_shapes()
+
+
+def _own_targets(own: OwnData, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:
+    """Read the shape of a user's responses from the file's header."""
+    from brainmap.stimuli import read_table
+
+    for name in ("responses", "targets", "events"):
+        path: Path = getattr(own, name)
+        if not path.is_file():
+            missing.append(f"there is no file {path}; give the {name} with --{name}")
+    if missing:
+        return {}
+    try:
+        shape = np.load(own.responses, mmap_mode="r", allow_pickle=False).shape
+        modality = "meg" if {"sensor", "time"} <= set(read_table(own.targets).columns) else "fmri"
+        return {modality: (["01"], int(shape[0]), int(shape[-1]))}
+    except (ValueError, OSError, BrainmapError) as error:
+        missing.append(str(error))
+        return {}

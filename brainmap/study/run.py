@@ -1,0 +1,189 @@
+"""One declared analysis: validate, plan, run (resumable), results."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainmap.data import Responses
+from brainmap.encoding import EncodingResult, EncodingRidgeCV, RidgeOptions, cross_val_encode
+from brainmap.errors import InputError, MissingFileError
+from brainmap.progress import track
+from brainmap.study.config import StudyConfig
+from brainmap.study.folder import RunFolder, file_digest, open_run
+from brainmap.study.inputs import Inputs, extract, load_inputs, load_stimuli
+from brainmap.study.plan import Plan, make_plan
+from brainmap.study.summary import Encoded, summarise
+
+if TYPE_CHECKING:
+    from brainmap.features import Features
+    from brainmap.report import StudyResults
+    from brainmap.stimuli import StimulusSet
+
+# Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
+STUDY_VERSION = 1
+
+
+class Study:
+    """A declared analysis and the folder it lives in.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        What to compute.
+    out : Path, optional
+        Run folder; by default ``brainmap_runs/<model>-<dataset>-<digest of the settings>``.
+
+    Examples
+    --------
+    >>> study = Study(StudyConfig(modality=("meg",)))  # doctest: +SKIP
+    >>> print(study.plan().to_text())  # doctest: +SKIP
+    >>> results = study.run()  # doctest: +SKIP
+    """
+
+    def __init__(self, config: StudyConfig, out: str | Path | None = None) -> None:
+        self.config = config
+        name = f"{config.model}-{config.dataset}-{config.digest()}"
+        self.out = Path(out) if out is not None else Path("brainmap_runs") / name
+        self.folder = RunFolder(self.out)
+
+    def plan(self) -> Plan:
+        """Say what would be computed, its disk and memory, what is finished and what is missing; computes nothing."""
+        return make_plan(self.config, self.folder)
+
+    def run(self) -> StudyResults:
+        """Compute what is not finished yet.
+
+        Returns
+        -------
+        StudyResults
+            Also saved in ``<out>/results``, with the report beside it.
+
+        Raises
+        ------
+        InputError
+            If input files do not fit together, or the folder holds another study.
+        """
+        from brainmap.report import StudyResults, write_report
+
+        stimuli = load_stimuli(self.config)
+        identity = self._identity(stimuli)
+        self.folder.claim(identity)
+        if self.folder.results.is_dir():
+            results = StudyResults.load(self.folder.results)
+            if not self.folder.report.is_file():
+                write_report(results, self.folder.report)
+            return results
+        inputs = load_inputs(self.config, stimuli, self.folder.features)
+        features = extract(self.config, stimuli, self.folder.features)
+        encoded = self._encode(inputs, features)
+        results = summarise(self.config, inputs, features, encoded)
+        if inputs.truth is not None:
+            inputs.truth.save(self.folder.truth)
+        write_report(results, self.folder.report)
+        results.save(self.folder.results)
+        return results
+
+    def _identity(self, stimuli: StimulusSet) -> dict[str, Any]:
+        """Everything that decides the numbers of this run, by content."""
+        from brainmap.models import load_model
+
+        config = self.config
+        described = config.describe()
+        for how in ("device", "memory", "own"):
+            described.pop(how)
+        model = load_model(config.model, weights=config.weights, seed=config.seed, device=config.device)
+        files = {}
+        for name in ("responses", "targets", "events") if config.own is not None else ():
+            path = getattr(config.own, name)
+            if not path.is_file():
+                raise MissingFileError(f"there is no file {path}; give the {name} with --{name}")
+            files[name] = file_digest(path)
+        return {
+            "study_version": STUDY_VERSION,
+            "config": described,
+            "weights_digest": model.digest,
+            "stimuli": hashlib.sha256("".join(stimuli.ids).encode()).hexdigest(),
+            "files": files,
+        }
+
+    def _encode(self, inputs: Inputs, features: Features) -> list[Encoded]:
+        """Encode every subject with every feature space; finished parts are read back."""
+        units = list(_units(self.config, inputs))
+        spaces = feature_spaces(self.config, inputs.stimuli, features)
+        encoded = []
+        for responses in track(units, "encoding", unit="subjects"):
+            averaged = responses.average_repeats() if responses.trials["stimulus"].duplicated().any() else responses
+            rows = inputs.stimuli.index_of(averaged.trials["stimulus"].to_numpy())
+            groups = inputs.stimuli.table["source"].to_numpy()[rows]
+            results = {}
+            for space, X in spaces.items():
+                done = self.folder.load_scores(responses.modality, responses.subject, space)
+                if done is None:
+                    done = self._encode_space({name: np.asarray(x)[rows] for name, x in X.items()}, averaged, groups)
+                    self.folder.save_scores(done, responses.modality, responses.subject, space)
+                results[space] = done
+            encoded.append(Encoded(responses, averaged, rows, groups, results))
+        return encoded
+
+    def _encode_space(self, X: Mapping[str, np.ndarray], responses: Responses, groups: np.ndarray) -> EncodingResult:
+        result = cross_val_encode(
+            X,
+            responses.values,
+            estimator=ridge(self.config),
+            cv=self.config.cv,
+            groups=groups,
+            memory=self.config.memory,
+            device=self.config.device,
+        )
+        return result.with_targets(responses.targets)
+
+
+def ridge(config: StudyConfig) -> EncodingRidgeCV:
+    """Return the study's estimator: alpha per target by inner cross-validation, scaling and PCA on the train split."""
+    return EncodingRidgeCV(pca=config.pca, options=RidgeOptions(seed=config.seed))
+
+
+def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, np.ndarray]]:
+    """Signals and controls, each a mapping of layer (or control) to an array, rows in the order of the photographs."""
+    from brainmap.features.controls import control_spaces
+
+    spaces = {signal: dict(features.by_layer(signal)) for signal in config.signals}
+    return {**spaces, "controls": control_spaces(stimuli, features)}
+
+
+def _units(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:
+    """Subjects of all modalities, each checked for enough photographs."""
+    for subjects in inputs.responses.values():
+        for responses in subjects.values():
+            rows = inputs.stimuli.index_of(responses.stimulus_ids)
+            sources = inputs.stimuli.table["source"].iloc[rows].nunique()
+            if sources < 2 * config.cv:
+                raise InputError(
+                    f"subject {responses.subject} saw photographs of {sources} sources; {config.cv} folds grouped by "
+                    f"source need at least {2 * config.cv}"
+                )
+            yield responses
+
+
+def rewrite_report(run: str | Path) -> Path:
+    """Write the report of a finished run again.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder holds no finished run.
+    """
+    from brainmap.report import StudyResults, write_report
+
+    folder = open_run(Path(run))
+    return write_report(StudyResults.load(folder.results), folder.report)
