@@ -146,17 +146,17 @@ def doctor() -> None:
 def models(context: typer.Context) -> None:
     """List the registered models."""
     if context.invoked_subcommand is None:
-        from brainmap.models import describe_models
+        from brainmap.study import list_models
 
-        _print_table(describe_models())
+        _print_table(list_models())
 
 
 @models_app.command("show")
 def models_show(name: Annotated[str, typer.Argument(help="Registered model.")]) -> None:
     """Print a model's card: layers, tokens, objectives, weights, licence."""
-    from brainmap.models import describe_model
+    from brainmap.study import describe_model
 
-    for key, value in describe_model(name).items():
+    for key, value in describe_model(name):
         _console().print(f"{key:<14} {value}")
 
 
@@ -164,9 +164,9 @@ def models_show(name: Annotated[str, typer.Argument(help="Registered model.")]) 
 def data(context: typer.Context) -> None:
     """List the datasets that `brainmap fit --dataset` takes."""
     if context.invoked_subcommand is None:
-        from brainmap.data import describe_datasets
+        from brainmap.study import list_datasets
 
-        _print_table(describe_datasets())
+        _print_table(list_datasets())
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:

@@ -168,7 +168,7 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
         image = image.convert("RGBA")
         backdrop = Image.new("RGBA", image.size, (*TRANSPARENT_BACKGROUND, 255))
         image = Image.alpha_composite(backdrop, image)
-    return np.asarray(image.convert("RGB"))
+    return np.array(image.convert("RGB"))
 
 
 def without_suffix(name: str) -> str:

@@ -176,9 +176,12 @@ class StimulusSet:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per image: ``name``, ``source`` and whatever else is known (``category``, ``caption``, …)."""
-        if "source" not in self._table:
-            self._table = self._table.assign(source=self.ids)
+        """One row per image: ``stimulus`` (its id), ``name``, ``source`` and what else is known (``caption``, …)."""
+        if "stimulus" not in self._table:
+            table = self._table if "source" in self._table else self._table.assign(source=self.ids)
+            table = table.assign(stimulus=self.ids)
+            first = ["stimulus", "name", "source"]
+            self._table = table[first + [column for column in table if column not in first]]
         return self._table
 
     @property
@@ -189,7 +192,7 @@ class StimulusSet:
     def subset(self, indices: Iterable[int] | np.ndarray) -> StimulusSet:
         """Images at ``indices`` (or where a boolean mask is true), in that order; pixels are not copied."""
         chosen = np.arange(len(self))[np.asarray(indices if isinstance(indices, np.ndarray) else list(indices))]
-        table = self._table.iloc[chosen].reset_index(drop=True)
+        table = self._table.iloc[chosen].drop(columns="stimulus", errors="ignore")
         part = StimulusSet(SubsetReader(self._reader, chosen), table, allow_duplicates=True)
         part._ids = None if self._ids is None else self._ids[chosen]
         return part
@@ -266,6 +269,8 @@ def _table_of_files(names: list[str], table: pd.DataFrame | str | Path | None, w
 
 
 def _checked_table(table: pd.DataFrame) -> pd.DataFrame:
+    if "stimulus" in table:
+        raise InputError("The stimulus table's column 'stimulus' is kept for content ids; rename yours.")
     if "name" not in table:
         raise InputError(f"The stimulus table has no column 'name'; it has {list(table.columns)}.")
     table = table.reset_index(drop=True)

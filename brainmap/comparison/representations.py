@@ -58,20 +58,25 @@ def representations(features: Any) -> list[Representation]:
     if not found:
         raise InputError("There are no features; give an array or a mapping of layers to arrays (images, features).")
     for space in found:
-        shape = tuple(np.shape(space.values))
+        shape = _shape(space.values)
         if len(shape) != 2 or not shape[1]:
             raise InputError(f"The features {space.label} have shape {shape}; they need two axes, images and features.")
-        if shape[0] != np.shape(found[0].values)[0]:
+        if shape[0] != (rows := _shape(found[0].values)[0]):
             raise InputError(
-                f"The features {space.label} have {shape[0]} rows and {found[0].label} "
-                f"{np.shape(found[0].values)[0]}; give all layers for the same images."
+                f"The features {space.label} have {shape[0]} rows and {found[0].label} {rows}; "
+                "give all layers for the same images."
             )
     return found
 
 
+def _shape(values: Any) -> tuple[int, ...]:
+    """Shape without reading lazy arrays."""
+    return tuple(values.shape) if hasattr(values, "shape") else np.shape(values)
+
+
 def read_values(space: Representation) -> np.ndarray:
     """Load one feature space as float64 (images, features), checked for missing values."""
-    values = np.asarray(space.values[:] if hasattr(space.values, "chunks") else space.values, dtype=np.float64)
+    values = np.asarray(space.values, dtype=np.float64)
     if not np.isfinite(values).all():
         row, column = (int(k) for k in np.argwhere(~np.isfinite(values))[0])
         raise InputError(

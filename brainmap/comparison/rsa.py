@@ -222,7 +222,7 @@ def _check(spaces: list[Representation], brain: BrainRDMs, method: str, n_bootst
         raise InputError(f"The method {method!r} is unknown; choose one of {', '.join(METHODS)}.")
     if n_bootstrap < 2:
         raise InputError(f"n_bootstrap is {n_bootstrap}; at least 2 samples are needed, 1000 are usual.")
-    rows = np.shape(spaces[0].values)[0]
+    rows = spaces[0].values.shape[0] if hasattr(spaces[0].values, "shape") else len(spaces[0].values)
     if rows != brain.n_images:
         raise InputError(
             f"The features have {rows} rows, the brain RDMs {brain.n_images} images; extract features for the images "

@@ -2,5 +2,7 @@
 
 from brainmap.data.arrays import read_responses
 from brainmap.data.responses import Responses
+from brainmap.data.sample import sample_stimuli
+from brainmap.data.simulation import GroundTruth, SimulationConfig, simulate
 
-__all__ = ["Responses", "read_responses"]
+__all__ = ["GroundTruth", "Responses", "SimulationConfig", "read_responses", "sample_stimuli", "simulate"]

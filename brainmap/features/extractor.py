@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +15,10 @@ from torch import Tensor
 
 from brainmap.errors import InputError
 from brainmap.features import capture
+from brainmap.features.blocks import ArrayKey, BlockWriter, FeatureSink, MemoryArray, Plan, one_ahead, short_hash
 from brainmap.features.pooling import check_pooling, norms, pool
 from brainmap.features.result import Features, Rows
-from brainmap.features.store import FeatureArray, FeatureStore, unknown_parts
+from brainmap.features.store import FeatureStore, unknown_parts
 from brainmap.models.batch import Batch
 from brainmap.models.objectives import Objective, find_objective
 from brainmap.models.vision_model import VisionModel
@@ -31,10 +30,6 @@ if TYPE_CHECKING:
 # Raise a stage's number when its results change; a release of the package alone must not throw features away.
 ALGORITHM_VERSIONS = {"preprocessing": 1, "capture": 1, "pooling": 1, "views": 1}
 SIGNALS = ("activation", "gradient")
-BLOCK_BYTES = 128 * 2**20  # features held in memory before they are written
-MAX_BLOCK_ROWS = 1024
-
-ArrayKey = tuple[str, str]
 
 
 class FeatureExtractor:
@@ -62,11 +57,11 @@ class FeatureExtractor:
     Notes
     -----
     Activations are those of the plain, preprocessed image. An objective that looks at the plain image too
-    (``plain_view``) shares that forward pass; one that draws its own views (DINO, iBOT, headless) needs a forward pass of its
-    own, through the student where there is one.
+    (``plain_view``) shares that forward pass; one that draws its own views (DINO, iBOT, headless) needs a forward pass
+    of its own, through the student where there is one.
 
-    The gradient is ``∂ L_i / ∂ h_i``: of image i's loss with respect to the site's output tokens for all views of image i
-    that the objective runs through the differentiated network, pooled as the activations are.
+    The gradient is ``∂ L_i / ∂ h_i``: of image i's loss with respect to the site's output tokens for all views of
+    image i that the objective runs through the differentiated network, pooled as the activations are.
     """
 
     def __init__(
@@ -154,9 +149,9 @@ class FeatureExtractor:
         reason = self.uncached_because()
         keys = self.array_keys()
         ids = [str(key) for key in stimuli.ids]
-        plan = _Plan(ids, self._row_keys(stimuli, ids), self.batch_size, self._coupled)
+        plan = Plan(ids, self._row_keys(stimuli, ids), self.batch_size, self._coupled)
         if self.store is None or reason is not None:
-            arrays: dict[ArrayKey, FeatureArray | _MemoryArray] = {key: _MemoryArray() for key in keys}
+            arrays: dict[ArrayKey, FeatureSink] = {key: MemoryArray() for key in keys}
             guard: Any = nullcontext()
         else:
             arrays = {name: self.store.array(key) for name, key in keys.items()}
@@ -179,18 +174,16 @@ class FeatureExtractor:
             return list(ids)
         empty = torch.empty(0)
         columns = [Batch([], empty, ids, stimuli.table).column(name) for name in self.objective.needs]
-        return [f"{key}-{_short_hash([str(cell) for cell in cells])}" for key, *cells in zip(ids, *columns, strict=True)]
+        return [f"{key}-{short_hash([str(cell) for cell in cells])}" for key, *cells in zip(ids, *columns, strict=True)]
 
-    def _fill(
-        self, stimuli: StimulusSet, plan: _Plan, arrays: Mapping[ArrayKey, FeatureArray | _MemoryArray]
-    ) -> None:
+    def _fill(self, stimuli: StimulusSet, plan: Plan, arrays: Mapping[ArrayKey, FeatureSink]) -> None:
         """Compute the missing batches; reading runs one batch ahead, writing one block behind."""
         batches = plan.batches(arrays)
         if not batches:
             return
-        writer = _BlockWriter(arrays, plan, self.batch_size)
+        writer = BlockWriter(arrays, plan, self.batch_size)
         with ThreadPoolExecutor(1) as reading, writer:
-            loaded = _one_ahead(reading, lambda rows: self._load(stimuli, rows), batches)
+            loaded = one_ahead(reading, lambda rows: self._load(stimuli, rows), batches)
             description = f"Features of {self.model.name}"
             for rows, batch in zip(track(batches, description, unit="batches"), loaded, strict=True):
                 writer.add(rows, self.compute(batch))
@@ -280,134 +273,5 @@ class FeatureExtractor:
         return described
 
 
-class _Plan:
-    """Which rows go into which batch, and the row keys of each array."""
-
-    def __init__(self, ids: list[str], loss_keys: list[str], batch_size: int, coupled: bool) -> None:
-        self._ids = ids
-        self._batch_size = batch_size
-        self._coupled = coupled
-        if coupled:  # a row of a batch-coupled loss belongs to the batch it was computed in
-            for start in range(0, len(ids), batch_size):
-                together = slice(start, start + batch_size)
-                companions = _short_hash(loss_keys[together])
-                loss_keys[together] = [f"{key}-{companions}" for key in loss_keys[together]]
-        self._loss_keys = loss_keys
-
-    def row_keys(self, array: ArrayKey, rows: Iterable[int] | None = None) -> list[str]:
-        """Row keys of an array, of all rows by default."""
-        keys = self._ids if array[0] == "activation" else self._loss_keys
-        return keys if rows is None else [keys[row] for row in rows]
-
-    def batches(self, arrays: Mapping[ArrayKey, FeatureArray | _MemoryArray]) -> list[np.ndarray]:
-        """Rows that any array lacks, in order, each distinct image once, cut into batches."""
-        missing, seen = [], set()
-        for row, pair in enumerate(zip(self._ids, self._loss_keys, strict=True)):
-            lacking = any(pair[name[0] != "activation"] not in array for name, array in arrays.items())
-            if lacking and pair not in seen:
-                missing.append(row)
-                seen.add(pair)
-        if not self._coupled:
-            return [np.array(missing[i : i + self._batch_size]) for i in range(0, len(missing), self._batch_size)]
-        starts = sorted({row - row % self._batch_size for row in missing})
-        return [np.arange(start, min(start + self._batch_size, len(self._ids))) for start in starts]
-
-
-class _MemoryArray:
-    """The store's array, in memory."""
-
-    def __init__(self) -> None:
-        self._index: dict[str, int] = {}
-        self._blocks: list[np.ndarray] = []
-
-    def refresh(self) -> None:
-        """Nothing to read."""
-
-    def __contains__(self, row_key: str) -> bool:
-        return row_key in self._index
-
-    def append(self, row_keys: Sequence[str], values: np.ndarray, *, shard_rows: int = 0) -> None:
-        for name in row_keys:
-            self._index[name] = len(self._index)
-        self._blocks.append(values)
-
-    def rows(self, row_keys: Sequence[str]) -> np.ndarray:
-        together = np.concatenate(self._blocks)
-        self._blocks = [together]
-        positions = np.array([self._index[name] for name in row_keys])
-        return together if np.array_equal(positions, np.arange(len(together))) else together[positions]
-
-
-class _BlockWriter:
-    """Collects batches and writes them as blocks of whole batches, on a thread of its own."""
-
-    def __init__(
-        self, arrays: Mapping[ArrayKey, FeatureArray | _MemoryArray], plan: _Plan, batch_size: int
-    ) -> None:
-        self._arrays = arrays
-        self._plan = plan
-        self._batch_size = batch_size
-        self._rows: list[int] = []
-        self._held: list[dict[ArrayKey, np.ndarray]] = []
-        self._thread = ThreadPoolExecutor(1)
-        self._pending: Future[None] | None = None
-        self.block_rows = 0
-
-    def __enter__(self) -> _BlockWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        """Write what is held, also after an interruption: those rows are finished."""
-        try:
-            self._flush()
-            self._wait()
-        finally:
-            self._thread.shutdown()
-
-    def add(self, rows: np.ndarray, values: dict[ArrayKey, np.ndarray]) -> None:
-        if not self.block_rows:
-            row_bytes = sum(array.nbytes for array in values.values()) // len(rows)
-            batches = max(1, min(BLOCK_BYTES // max(1, row_bytes), MAX_BLOCK_ROWS) // self._batch_size)
-            self.block_rows = batches * self._batch_size
-        self._rows += [int(row) for row in rows]
-        self._held.append(values)
-        if len(self._rows) >= self.block_rows:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._wait()
-        if self._held:
-            rows, held = self._rows, self._held
-            self._rows, self._held = [], []
-            self._pending = self._thread.submit(self._write, rows, held)
-
-    def _wait(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
-
-    def _write(self, rows: list[int], held: list[dict[ArrayKey, np.ndarray]]) -> None:
-        for name, array in self._arrays.items():
-            values = np.concatenate([batch[name] for batch in held])
-            keys = self._plan.row_keys(name, rows)
-            fresh = [i for i, key in enumerate(keys) if key not in array]
-            if fresh:
-                block = values if len(fresh) == len(keys) else values[fresh]
-                array.append([keys[i] for i in fresh], block, shard_rows=self.block_rows)
-
-
-def _one_ahead(pool: ThreadPoolExecutor, load: Any, items: Sequence[np.ndarray]) -> Iterator[Batch]:
-    """Load items in order on another thread, one ahead of their use."""
-    coming = pool.submit(load, items[0])
-    for following in items[1:]:
-        current, coming = coming, pool.submit(load, following)
-        yield current.result()
-    yield coming.result()
-
-
 def _to_numpy(values: Tensor) -> np.ndarray:
     return values.detach().to("cpu", torch.promote_types(values.dtype, torch.float32)).numpy()
-
-
-def _short_hash(parts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:12]

@@ -191,7 +191,9 @@ class FeatureArray:
         """
         missing = [name for name in row_keys if name not in self._rows]
         if missing:
-            raise InputError(f"The store has no row {missing[0]} ({len(missing)} missing); extract these features first.")
+            raise InputError(
+                f"The store has no row {missing[0]} ({len(missing)} missing); extract these features first."
+            )
         return StoredRows(self._open(), np.array([self._rows[name] for name in row_keys], dtype=np.int64))
 
     def _open(self, mode: str = "r") -> Any:
@@ -199,7 +201,7 @@ class FeatureArray:
 
         if not (self.folder / "zarr.json").exists():
             raise MissingFileError(f"There are no features in {self.folder}.")
-        return zarr.open_array(self.folder, mode=mode)  # type: ignore[arg-type]
+        return zarr.open_array(self.folder, mode=mode)
 
     def _open_for_writing(self, values: np.ndarray, shard_rows: int) -> Any:
         import zarr

@@ -46,7 +46,10 @@ class DinoTinyAdapter(Adapter):
 
     def branches(self, module: nn.Module) -> dict[str, nn.Module]:
         """Backbones of teacher and student."""
-        return {"teacher": module.get_submodule("teacher.backbone"), "student": module.get_submodule("student.backbone")}
+        return {
+            "teacher": module.get_submodule("teacher.backbone"),
+            "student": module.get_submodule("student.backbone"),
+        }
 
 
 class ModuleAdapter(Adapter):

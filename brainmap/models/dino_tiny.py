@@ -19,7 +19,7 @@ def dino_tiny_config() -> DINOv3ViTConfig:
         num_attention_heads=3,
         num_register_tokens=4,
         layerscale_value=1.0,
-        attn_implementation="sdpa",
+        attn_implementation="sdpa",  # type: ignore[call-arg]
     )
 
 

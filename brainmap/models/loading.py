@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -113,7 +113,9 @@ def from_module(
     """
     fields = {"sites": {"block": SiteSpec()}, **card_fields}
     fields["preprocessing"] = preprocessing or Preprocessing()
-    card = ModelCard(name=name, adapter="module", layers=tuple(layers), architecture=type(module).__qualname__, **fields)
+    card = ModelCard(
+        name=name, adapter="module", layers=tuple(layers), architecture=type(module).__qualname__, **fields
+    )
     code = None if code_version is None else f"{type(module).__qualname__} {code_version}"
     loaded = Loaded("own", "module in memory", code=code)
     return VisionModel(card, module, ADAPTERS["module"], preprocessing=card.preprocessing, loaded=loaded)
@@ -175,7 +177,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if path.suffix != ".safetensors":
         try:
             found = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError) as error:
+        except (UnpicklingError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"{path} cannot be read safely: it holds more than tensors, or is damaged ({reason}); "

@@ -14,6 +14,7 @@ References
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,10 @@ class Branch(nn.Module):
     (``student.backbone.*``, ``student.dino_head.*``, ``student.ibot_head.*``).
     """
 
+    backbone: Any
+    dino_head: Any
+    ibot_head: Any
+
     def __init__(self, backbone: nn.Module, dino_head: nn.Module, ibot_head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
@@ -89,8 +94,8 @@ class SelfDistillation(nn.Module):
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """Move the teacher towards the student: θ_t ← m θ_t + (1 − m) θ_s."""
-        teacher, student = list(self.teacher.parameters()), list(self.student.parameters())
-        torch._foreach_lerp_(teacher, [p.detach() for p in student], 1.0 - momentum)
+        teacher: list[Tensor] = list(self.teacher.parameters())
+        torch._foreach_lerp_(teacher, [p.detach() for p in self.student.parameters()], 1.0 - momentum)
 
 
 class Centre(nn.Module):

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainmap.models.cards import ViewSpec
 from brainmap.models.batch import Batch
+from brainmap.models.cards import ViewSpec
 from brainmap.models.preprocessing import check_image
 from brainmap.models.vision_model import VisionModel
 
@@ -124,9 +124,7 @@ def _as_tensor(image: np.ndarray, short_side: int | None) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
 
 
-def _view(
-    picture: Tensor, pixels: int, scale: tuple[float, float], change: bool, rng: np.random.Generator
-) -> Tensor:
+def _view(picture: Tensor, pixels: int, scale: tuple[float, float], change: bool, rng: np.random.Generator) -> Tensor:
     crop = random_crop(picture, pixels, scale, rng)
     return photometric(crop, rng) if change else crop
 
@@ -145,7 +143,7 @@ def random_crop(picture: Tensor, pixels: int, scale: tuple[float, float], rng: n
 
 
 def photometric(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast, saturation, grey and blur of one crop (3, h, w) in [0, 1], each drawn with a probability."""
+    """Brightness, contrast, saturation, grey and blur of a crop (3, h, w) in [0, 1], each with a probability."""
 
     def draw(low: float, high: float, probability: float, neutral: float) -> float:
         value = rng.uniform(low, high)

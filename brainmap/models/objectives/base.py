@@ -67,7 +67,7 @@ class Objective(ABC):
 
     def identity(self, model: VisionModel) -> dict[str, Any]:
         """What decides the numbers, for the feature store."""
-        parameters = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
+        parameters: dict[str, Any] = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
         return {"name": self.name, "version": self.version, "parameters": parameters}
 
 
@@ -131,7 +131,9 @@ def find_objective(model: VisionModel, objective: str | Objective | None) -> Obj
         objective = model.card.objective
     if isinstance(objective, str):
         if objective not in OBJECTIVES:
-            raise InputError(f"There is no objective '{objective}'; '{model.name}' can use {', '.join(model.objectives)}.")
+            raise InputError(
+                f"There is no objective '{objective}'; '{model.name}' can use {', '.join(model.objectives)}."
+            )
         objective = OBJECTIVES[objective]
     if not objective.supports(model):
         able = ", ".join(model.objectives)

@@ -1,8 +1,8 @@
 """Losses of the DINO family for models whose checkpoint holds student, teacher, heads and centres: ``exact``.
 
-All of them run the *student* on random views of each image (two global crops, v local ones) and take the gradient at the
-student's sites: a forward pass of their own, besides the plain view that gives the activations. The teacher sees the
-global crops without gradient; its centres are constants of the checkpoint, so images don't influence each other.
+All of them run the *student* on random views of each image (two global crops, v local ones) and take the gradient at
+the student's sites: a forward pass of their own, besides the plain view that gives the activations. The teacher sees
+the global crops without gradient; its centres are constants of the checkpoint, so images don't influence each other.
 Position jitter and drop path, which only regularise training, are off.
 """
 
@@ -107,8 +107,8 @@ class DINO(SelfDistillationObjective):
     """DINO cross-entropy between views, on the CLS token.
 
     ``L = mean over pairs (teacher view u ∈ 2 global, student view v ≠ u) of −Σ_k p_t(u)[k] log p_s(v)[k]`` with
-    ``p_t = softmax((g_t − c)/τ_t)`` and ``p_s = softmax(g_s/0.1)``; Caron et al. 2021, eq. 3. Only the CLS token reaches the
-    loss, so patch tokens of the last block have no gradient.
+    ``p_t = softmax((g_t − c)/τ_t)`` and ``p_s = softmax(g_s/0.1)``; Caron et al. 2021, eq. 3. Only the CLS token
+    reaches the loss, so patch tokens of the last block have no gradient.
     """
 
     name = "dino"
@@ -124,8 +124,8 @@ class DINO(SelfDistillationObjective):
 class IBOT(SelfDistillationObjective):
     """iBOT cross-entropy on masked patches.
 
-    ``L = mean over masked patches i of −Σ_k p_t[i, k] log p_s[i, k]``, the teacher seeing the patches that are masked for
-    the student; Zhou et al. 2022, eq. 2. For each image one of the two global crops is masked.
+    ``L = mean over masked patches i of −Σ_k p_t[i, k] log p_s[i, k]``, the teacher seeing the patches that are masked
+    for the student; Zhou et al. 2022, eq. 2. For each image one of the two global crops is masked.
     """
 
     name = "ibot"
@@ -164,7 +164,9 @@ class DINOiBOT(SelfDistillationObjective):
 
 @dataclass(frozen=True)
 class DINOiBOTKoLeo(DINOiBOT):
-    """The whole training loss: ``L_DINO + w L_iBOT + w' L_KoLeo``, KoLeo over the batch's CLS tokens of each global crop.
+    """The whole training loss: ``L_DINO + w L_iBOT + w' L_KoLeo``.
+
+    KoLeo runs over the CLS tokens of the batch, for each global crop.
 
     Batch-coupled: the nearest neighbour of an image depends on the other images of its batch.
     """

@@ -45,8 +45,9 @@ class FeatureEnergy(Objective):
 class Headless(Objective):
     """Teacher–student agreement between random views without heads; the frozen backbone is its own teacher.
 
-    ``L = mean over pairs (global view u, view v ≠ u) of 1 − cos(z(v), sg z(u))`` with z the image embedding of the backbone
-    and sg the stop-gradient. For models of the DINO family released without heads; a surrogate of their loss, not it.
+    ``L = mean over pairs (global view u, view v ≠ u) of 1 − cos(z(v), sg z(u))`` with z the image embedding of the
+    backbone and sg the stop-gradient. For models of the DINO family released without heads; a surrogate of their loss,
+    not it.
 
     Parameters
     ----------

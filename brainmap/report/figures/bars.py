@@ -19,6 +19,7 @@ from brainmap.report.style import (
     INK,
     MUTED,
     depth_colors,
+    figure_title,
     new_figure,
     signal_color,
     signal_name,
@@ -45,7 +46,7 @@ def residual_bars(
     table: pd.DataFrame,
     *,
     planted: Sequence[str] = (),
-    most: int = 18,
+    most: int = 16,
     title: str = "Gradients beyond activations, by area",
 ) -> Figure:
     """Draw what gradients add to activations in each area, largest first.
@@ -200,8 +201,7 @@ def layer_bars(
         ax.axhline(0, color=MUTED, lw=0.7)
     axes[0].set_ylabel(ylabel)
     figure.supxlabel("Layer depth", fontsize=8.5)
-    if title:
-        figure.suptitle(title, x=0.02, ha="left", weight="bold", fontsize=9.5)
+    figure_title(figure, title)
     return figure
 
 

@@ -192,7 +192,7 @@ def residual_curve(
     Figure
         One column wide.
     """
-    figure = new_figure(COLUMN, 2.6)
+    figure = new_figure(COLUMN, 3.3)
     ax = figure.add_subplot()
     time = table["unit"].to_numpy(dtype=float)
     color = signal_color("residual")

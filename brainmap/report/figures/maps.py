@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from brainmap.report.cortex import HEMISPHERE_NAMES, HEMISPHERES, Cortex, area_borders, load_cortex, on_areas, on_vertices
-from brainmap.report.style import COLUMN, FAINT, INK, MUTED, depth_cmap, new_figure, signal_cmap, signal_name, styled
+from brainmap.report.style import COLUMN, FAINT, INK, MUTED, TITLE, TITLE_SIZE, depth_cmap, new_figure, signal_cmap, signal_name, styled
 from brainmap.report.surface import View, paint, smooth
 
 VIEWS: tuple[View, ...] = ("lateral", "medial", "ventral")
+"""Rows of a map of both hemispheres."""
+SINGLE_VIEWS: tuple[View, ...] = ("lateral", "medial", "ventral", "dorsal")
+"""Views of a map of one hemisphere, two a row."""
 _PIXELS_PER_MM = 2.6
-_GAP_MM = 6.0
+_ROUND = (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10)  # their halves, the middle tick, are round as well
 LANDMARKS = ("V1", "V4", "MT", "FFC")
 
 
@@ -52,8 +54,8 @@ def score_scale(values: np.ndarray, signal: str, label: str = "Encoding score r"
     """Return the scale of a score map: the hue of the signal, from 0 to a round number near the 99th percentile."""
     finite = values[np.isfinite(values)]
     top = float(np.percentile(finite, 99)) if len(finite) else 1.0
-    step = 10.0 ** np.floor(np.log10(max(top, 1e-3))) / 2
-    high = float(np.ceil(top / step) * step)
+    power = 10.0 ** np.floor(np.log10(max(top, 1e-4)))
+    high = power * next(step for step in _ROUND if step >= top / power - 1e-9)
     return MapScale(signal_cmap(signal), 0.0, high, label, extend="both" if np.any(finite < 0) else "max")
 
 
@@ -69,10 +71,10 @@ def vertex_map(
     scale: MapScale,
     *,
     title: str = "",
-    views: Sequence[View] = VIEWS,
+    views: Sequence[View] | None = None,
     smoothing: int = 0,
 ) -> Figure:
-    """Draw one value per target on the inflated cortex, both hemispheres.
+    """Draw one value per target on the inflated cortex: the hemispheres that have targets.
 
     Parameters
     ----------
@@ -84,8 +86,8 @@ def vertex_map(
         Colours and their label.
     title : str
         Title above the map.
-    views : sequence of str
-        Rows of the figure.
+    views : sequence of str, optional
+        Lateral, medial and ventral by default, and dorsal for a single hemisphere.
     smoothing : int
         Passes of neighbour averaging with weight 0.3; Study A, figure 2, uses 3.
 
@@ -103,7 +105,12 @@ def vertex_map(
 
 @styled
 def area_map(
-    values: Mapping[str, float], scale: MapScale, *, title: str = "", views: Sequence[View] = VIEWS
+    values: Mapping[str, float],
+    scale: MapScale,
+    *,
+    title: str = "",
+    views: Sequence[View] | None = None,
+    hemispheres: Sequence[str] = HEMISPHERES,
 ) -> Figure:
     """Draw one value per HCP-MMP1 area on the inflated cortex; areas without a value stay grey.
 
@@ -115,8 +122,10 @@ def area_map(
         Colours and their label.
     title : str
         Title above the map.
-    views : sequence of str
-        Rows of the figure.
+    views : sequence of str, optional
+        Lateral, medial and ventral by default, and dorsal for a single hemisphere.
+    hemispheres : sequence of str
+        Sides to draw.
 
     Returns
     -------
@@ -124,7 +133,7 @@ def area_map(
         One column wide.
     """
     cortex = load_cortex()
-    return _map_figure(on_areas(values, cortex), scale, cortex, title=title, views=views)
+    return _map_figure(on_areas(values, cortex, hemispheres), scale, cortex, title=title, views=views)
 
 
 def score_map(values: np.ndarray, targets: pd.DataFrame, signal: str, *, title: str = "") -> Figure:
@@ -139,70 +148,76 @@ def best_layer_map(
     return vertex_map(depths, targets, depth_scale(), title=title, smoothing=smoothing)
 
 
-def residual_map(delta: Mapping[str, float], *, title: str = "") -> Figure:
+def ceiling_map(values: np.ndarray, targets: pd.DataFrame, *, title: str = "Noise ceiling") -> Figure:
+    """Draw the noise ceiling of r per target in grey: what a perfect model could reach."""
+    return vertex_map(values, targets, score_scale(values, "ceiling", "Noise ceiling of r"), title=title)
+
+
+def residual_map(
+    delta: Mapping[str, float], *, title: str = "", hemispheres: Sequence[str] = HEMISPHERES
+) -> Figure:
     """Draw what gradients add to activations, by area. Study A 4 and 6, right panels."""
     values = np.array([value for value in delta.values() if np.isfinite(value)])
     scale = score_scale(np.clip(values, 0, None), "residual", "Gain in r over activations")
-    return area_map(delta, scale, title=title or signal_name("residual"))
+    return area_map(delta, scale, title=title or signal_name("residual"), hemispheres=hemispheres)
 
 
 def _map_figure(
-    maps: Mapping[str, np.ndarray], scale: MapScale, cortex: Cortex, *, title: str, views: Sequence[View]
+    maps: Mapping[str, np.ndarray], scale: MapScale, cortex: Cortex, *, title: str, views: Sequence[View] | None
 ) -> Figure:
     norm = Normalize(scale.low, scale.high, clip=True)
     borders = area_borders(set(LANDMARKS), cortex)
     sides = [side for side in HEMISPHERES if side in maps]
-    rows = [
-        [
-            paint(
-                cortex.meshes[side],
-                maps[side],
-                view,
-                cmap=scale.cmap,
-                norm=norm,
-                areas=borders[side],
-                pixels_per_mm=_PIXELS_PER_MM,
-            )
-            for side in sides
-        ]
-        for view in views
-    ]
-    canvas, centres = _mosaic(rows)
+
+    def draw(side: str, view: View) -> np.ndarray:
+        mesh, areas = cortex.meshes[side], borders[side]
+        return paint(mesh, maps[side], view, cmap=scale.cmap, norm=norm, areas=areas, pixels_per_mm=_PIXELS_PER_MM)
+
+    if len(sides) == 2:
+        rows = [[draw(side, view) for side in sides] for view in views or VIEWS]
+        heads = [HEMISPHERE_NAMES[side] for side in sides]
+        canvas, places = _mosaic(rows, gap_mm=6)
+    else:
+        flat = list(views or SINGLE_VIEWS)
+        rows = [[draw(sides[0], view) for view in flat[i : i + 2]] for i in range(0, len(flat), 2)]
+        heads = [f"{HEMISPHERE_NAMES[sides[0]]}, {flat[0]}", *flat[1:]]
+        canvas, places = _mosaic(rows, gap_mm=15)
     height, width = canvas.shape[:2]
-    figure_height = COLUMN * height / width + 0.85
+    figure_height = COLUMN * 0.98 * height / width + 1.02
     figure = new_figure(COLUMN, figure_height)
-    ax = figure.add_axes((0.01, 0.52 / figure_height, 0.98, COLUMN * 0.98 * height / width / figure_height))
     figure.set_layout_engine("none")
+    ax = figure.add_axes((0.01, 0.54 / figure_height, 0.98, 0.98 * COLUMN * height / width / figure_height))
     ax.imshow(canvas, interpolation="lanczos", aspect="equal")
     ax.set_axis_off()
-    for side, x in zip(sides, centres, strict=True):
-        ax.text(x, -6, HEMISPHERE_NAMES[side], ha="center", va="bottom", color=MUTED, fontsize=8)
+    for head, (x, y) in zip(heads, places, strict=False):
+        ax.text(x, y - 6, head, ha="center", va="bottom", color=MUTED, fontsize=8)
     if title:
-        figure.text(0.02, 1 - 0.06 / figure_height, title, weight="bold", fontsize=9.5, va="top")
-    _color_bar(figure, scale, norm, figure_height)
+        figure.text(0.02, 1 - 0.06 / figure_height, title, fontsize=TITLE_SIZE, color=TITLE, va="top")
+    _color_bar(figure, scale, figure_height)
     return figure
 
 
-def _mosaic(rows: list[list[np.ndarray]]) -> tuple[np.ndarray, list[float]]:
-    """Put views on one transparent canvas at one scale: columns are hemispheres, rows are views."""
-    gap = int(_GAP_MM * _PIXELS_PER_MM)
-    widths = [max(row[column].shape[1] for row in rows) for column in range(len(rows[0]))]
+def _mosaic(rows: list[list[np.ndarray]], *, gap_mm: float) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """Put views on one transparent canvas at one scale; returns it with the middle of each view's upper edge."""
+    gap = int(gap_mm * _PIXELS_PER_MM)
+    columns = max(len(row) for row in rows)
+    widths = [max(row[i].shape[1] for row in rows if len(row) > i) for i in range(columns)]
     heights = [max(image.shape[0] for image in row) for row in rows]
-    canvas = np.zeros((sum(heights) + gap * (len(rows) - 1), sum(widths) + gap * (len(widths) - 1), 4))
+    canvas = np.zeros((sum(heights) + gap * (len(rows) - 1), sum(widths) + gap * (columns - 1), 4))
     canvas[..., :3] = 1.0
+    starts = np.cumsum([0, *[width + gap for width in widths[:-1]]])
+    places = []
     top = 0
     for row, height in zip(rows, heights, strict=True):
-        left = 0
-        for image, width in zip(row, widths, strict=True):
+        for image, left, width in zip(row, starts, widths, strict=False):
             y, x = top + (height - image.shape[0]) // 2, left + (width - image.shape[1]) // 2
             canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
-            left += width + gap
+            places.append((float(left + width / 2), float(y)))
         top += height + gap
-    starts = np.cumsum([0, *[width + gap for width in widths[:-1]]])
-    return canvas, [float(start + width / 2) for start, width in zip(starts, widths, strict=True)]
+    return canvas, places
 
 
-def _color_bar(figure: Figure, scale: MapScale, norm: Normalize, figure_height: float) -> None:
+def _color_bar(figure: Figure, scale: MapScale, figure_height: float) -> None:
     bar = figure.add_axes((0.27, 0.36 / figure_height, 0.46, 0.085 / figure_height))
     mappable = ScalarMappable(Normalize(scale.low, scale.high), scale.cmap)
     colorbar = figure.colorbar(mappable, cax=bar, orientation="horizontal", extend=scale.extend, extendfrac=0.03)
@@ -217,7 +232,3 @@ def _color_bar(figure: Figure, scale: MapScale, norm: Normalize, figure_height: 
     bar.tick_params(length=2, pad=1.5, labelsize=7.5)
     bar.set_xlabel(scale.label, labelpad=1, color=INK, fontsize=8.5)
 
-
-def hide_axes(ax: Axes) -> None:
-    """Remove ticks and spines of axes that only hold a picture."""
-    ax.set_axis_off()

@@ -205,13 +205,13 @@ def _statistics(figure: Figure, ax: Axes, statistics: Mapping[str, Any] | None, 
     if "p" in statistics:
         text += f", {format_p(float(statistics['p']))}"
     if "rho" in statistics:
-        text += f"   ρ = {format_score(float(statistics['rho']))}"
+        text += f" · ρ = {format_score(float(statistics['rho']))}"
         if "rho_p" in statistics:
             text += f", {format_p(float(statistics['rho_p']))}"
-    text += f"   n = {n} {unit}"
-    ax.set_title(ax.get_title(loc="left"), loc="left", pad=18)
+    text += f" · n = {n} {unit}"
+    ax.set_title(ax.get_title(loc="left"), loc="left", pad=19)
     ax.annotate(
-        text, (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", fontsize=7.8, color=MUTED
+        text, (0, 1), xycoords="axes fraction", xytext=(0, 6), textcoords="offset points", fontsize=7.8, color=MUTED
     )
 
 

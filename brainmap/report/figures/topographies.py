@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from brainmap.errors import InputError
-from brainmap.report.style import COLUMN, FAINT, INK, MUTED, new_figure, signal_cmap, styled
+from brainmap.report.style import COLUMN, FAINT, INK, MUTED, figure_title, new_figure, signal_cmap, styled
 
 _HEAD = 0.095  # radius of the head that mne draws, in m
 
@@ -29,18 +29,16 @@ def sensor_positions(names: Sequence[str]) -> np.ndarray:
     np.ndarray of shape (n_sensors, 2)
         Positions scaled to the drawn head; NaN for sensors the layout does not know.
     """
-    import mne
+    from brainmap.data.sensors import load_sensors
 
-    layout = mne.channels.read_layout("CTF275")
-    place = {name: pos[:2] + pos[2:] / 2 for name, pos in zip(layout.names, layout.pos, strict=True)}
-    all_places = np.array(list(place.values()))
-    centre = (all_places.min(axis=0) + all_places.max(axis=0)) / 2
+    layout = load_sensors("ctf-275")
+    flat = layout[["u", "v"]].to_numpy()
     # The layout is schematic; stretching it to fill the round head leaves less to extrapolate.
-    reach = np.ptp(all_places, axis=0) / 2
-    radius = reach * np.linalg.norm((all_places - centre) / reach, axis=1).max()
+    flat = flat / np.abs(flat).max(axis=0)
+    flat *= _HEAD / np.linalg.norm(flat, axis=1).max()
+    place = dict(zip(layout["sensor"], flat, strict=True))
     unknown = np.full(2, np.nan)
-    chosen = np.array([place.get(str(name).split("-")[0], unknown) for name in names])
-    return (chosen - centre) / radius * _HEAD
+    return np.array([place.get(str(name).split("-")[0], unknown) for name in names])
 
 
 @styled
@@ -110,6 +108,5 @@ def topographies(
     bar.outline.set_edgecolor(FAINT)  # type: ignore[operator]
     bar.ax.tick_params(length=2)
     bar.set_label(label, labelpad=1)
-    if title:
-        figure.suptitle(title + "\n", x=0.02, ha="left", weight="bold", fontsize=9.5, linespacing=0.6)
+    figure_title(figure, title)
     return figure

@@ -1,0 +1,147 @@
+"""Shape of a representation: how many dimensions it uses, globally and locally."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmap.comparison.representations import read_values, representations
+from brainmap.errors import InputError
+
+RANKME_EPSILON = 1e-7
+"""Added to each normalised singular value, as published; keeps the logarithm finite."""
+
+
+def geometry(features: Any) -> pd.DataFrame:
+    """Dimensionality of each feature space.
+
+    Parameters
+    ----------
+    features : array, or mapping of layer or (signal, layer) to array, (images, features)
+        Such as ``Features`` of an extractor.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per space: ``signal``, ``layer``, ``depth``, ``n_images``, ``n_features``, ``effective_dimension``,
+        ``rankme``, ``two_nn_dimension``. All three depend on the number of images: compare at equal numbers.
+    """
+    rows = []
+    for space in representations(features):
+        values = read_values(space)
+        rows.append(
+            {
+                "signal": space.signal,
+                "layer": space.layer,
+                "depth": space.depth,
+                "n_images": values.shape[0],
+                "n_features": values.shape[1],
+                "effective_dimension": effective_dimension(values),
+                "rankme": rankme(values),
+                "two_nn_dimension": two_nn_dimension(values),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def effective_dimension(values: np.ndarray) -> float:
+    """Participation ratio of the covariance's eigenvalues, (Σλ)² / Σλ².
+
+    Parameters
+    ----------
+    values : array, (images, features)
+        Centred here.
+
+    Returns
+    -------
+    float
+        Between 1 and the rank. For n samples of a d-dimensional isotropic Gaussian about d (n − 1) / (n + d): an
+        underestimate of d unless n ≫ d.
+
+    References
+    ----------
+    .. [1] Gao et al. 2017, *A theory of multineuronal dimensionality, dynamics and measurement*, bioRxiv 214262.
+    """
+    eigenvalues = _singular_values(values - np.mean(values, axis=0)) ** 2
+    return float(eigenvalues.sum() ** 2 / (eigenvalues**2).sum())
+
+
+def rankme(values: np.ndarray) -> float:
+    """Smooth rank: exponential of the entropy of the normalised *singular* values.
+
+    Parameters
+    ----------
+    values : array, (images, features)
+        Not centred, as published.
+
+    Returns
+    -------
+    float
+        Between 1 and min(images, features).
+
+    References
+    ----------
+    .. [1] Garrido et al. 2023, *RankMe: assessing the downstream performance of pretrained self-supervised
+       representations by their rank*, ICML (equations 1 and 2).
+    """
+    singular = _singular_values(values)
+    share = singular / singular.sum() + RANKME_EPSILON
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def two_nn_dimension(values: np.ndarray, *, discard: float = 0.1) -> float:
+    """Intrinsic dimension from the ratio of the distances to the second and first nearest neighbour.
+
+    Parameters
+    ----------
+    values : array, (images, features)
+        One point per image; points that coincide with another one are left out.
+    discard : float
+        Fraction of the largest ratios left out of the fit; 0.1 as published.
+
+    Returns
+    -------
+    float
+        Dimension of the manifold on which the images lie locally.
+
+    Raises
+    ------
+    InputError
+        If fewer than 10 distinct points remain.
+
+    Notes
+    -----
+    Where density is locally constant, μ = r₂ / r₁ has the distribution F(μ) = 1 − μ⁻ᵈ. The dimension is the slope of
+    −log(1 − F) against log μ, fitted through the origin [1]_.
+
+    References
+    ----------
+    .. [1] Facco et al. 2017, *Estimating the intrinsic dimension of datasets by a minimal neighborhood information*,
+       Scientific Reports 7.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    points = np.asarray(values, dtype=np.float64)
+    if len(points) < 10:
+        raise InputError(f"There are {len(points)} points; the two-nearest-neighbour dimension needs at least 10.")
+    distances = NearestNeighbors(n_neighbors=3).fit(points).kneighbors(points)[0]
+    first, second = distances[:, 1], distances[:, 2]
+    distinct = first > 1e-9 * np.abs(points).max()
+    if distinct.sum() < 10:
+        raise InputError(f"Only {distinct.sum()} points differ from all others; at least 10 are needed.")
+    log_ratio = np.sort(np.log(second[distinct] / first[distinct]))
+    survival = -np.log1p(-np.arange(1, len(log_ratio) + 1) / (len(log_ratio) + 1))
+    kept = slice(0, max(2, int(len(log_ratio) * (1 - discard))))
+    return float(log_ratio[kept] @ survival[kept] / (log_ratio[kept] @ log_ratio[kept]))
+
+
+def _singular_values(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    scale = np.abs(values).max() if values.size else 0.0
+    if values.ndim != 2 or scale == 0 or not np.isfinite(scale):
+        raise InputError(
+            f"The values of shape {values.shape} have no finite spread; give (images, features) that vary."
+        )
+    return np.linalg.svd(values / scale, compute_uv=False)

@@ -1,0 +1,173 @@
+"""Responses of several simulated subjects from feature arrays and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmap.data.cortex import MESH_NAME
+from brainmap.data.responses import Modality, Responses
+from brainmap.data.simulation import fmri, meg
+from brainmap.data.simulation.config import SimulationConfig, Stream, stream
+from brainmap.data.simulation.latents import Latents, make_latents
+from brainmap.data.simulation.truth import GroundTruth
+from brainmap.errors import InputError
+
+IMAGES_PER_RUN = 100
+
+
+def simulate(
+    features: Mapping[tuple[str, str], np.ndarray],
+    stimuli_table: pd.DataFrame,
+    *,
+    seed: int = 0,
+    config: SimulationConfig | None = None,
+) -> dict[str, Any]:
+    """Simulate fMRI and MEG of several subjects.
+
+    Planted: shallow layers drive V1 and early latencies, deep layers drive areas far from V1 and late latencies; what
+    the gradients hold beyond all activations drives ``config.gradient_areas`` and ``config.gradient_window``. Features
+    are taken as they are (pooled, one row per image); nothing is known about the model they come from.
+
+    Parameters
+    ----------
+    features : mapping of (signal, layer) to array-like, (n_images, d)
+        Signal 'activation' or 'gradient'; layers in order from shallow to deep. Without gradients no gradient part is
+        planted.
+    stimuli_table : pandas.DataFrame
+        ``StimulusSet.table``: columns ``stimulus`` (id) and ``source``, one row per row of the features.
+    seed : int
+        Seed of everything random; the same seed gives the same bits.
+    config : SimulationConfig, optional
+        Settings.
+
+    Returns
+    -------
+    dict
+        ``fmri`` and ``meg``: subject name → Responses (one row per trial, float32, in memory); ``truth``: GroundTruth.
+
+    Raises
+    ------
+    InputError
+        If features and table do not fit together.
+    """
+    config = config or SimulationConfig()
+    arrays = {key: np.asarray(features[key]) for key in features if key[0] in ("activation", "gradient")}
+    _check_table(stimuli_table, arrays)
+    latents = make_latents(arrays, stimuli_table, config, seed)
+    areas = fmri.planted_areas(config, seed, gradient=latents.has_gradient)
+    job = _Job(
+        config=config,
+        seed=seed,
+        stimuli=stimuli_table["stimulus"].to_numpy(dtype=str),
+        latents=latents,
+        fmri_plan=fmri.plan_fmri(config, areas, len(latents.layers)),
+        meg_plan=meg.plan_meg(config, areas, latents, seed),
+    )
+    responses: dict[str, Any] = {
+        modality: {subject: job.responses(modality, i) for i, subject in enumerate(config.subjects)}
+        for modality in ("fmri", "meg")
+        if modality in config.modalities
+    }
+    truth = GroundTruth(
+        seed=seed,
+        config=config.to_dict(),
+        layers=latents.layers,
+        gradient_areas=config.gradient_areas if latents.has_gradient else (),
+        gradient_window=config.gradient_window if latents.has_gradient else None,
+        areas=areas,
+        vertices=_vertex_truth(job.fmri_plan, latents.layers),
+        times=_time_truth(job.meg_plan, latents),
+        arrays=job.kept,
+    )
+    return {**responses, "truth": truth}
+
+
+@dataclass(eq=False)
+class _Job:
+    """One simulation; ``kept`` collects what the ground truth needs."""
+
+    config: SimulationConfig
+    seed: int
+    stimuli: np.ndarray
+    latents: Latents
+    fmri_plan: fmri.FmriPlan
+    meg_plan: meg.MegPlan
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.kept |= {"stimulus": self.stimuli, "latents": self.latents.values, "latent_layer": self.latents.layer}
+
+    def responses(self, modality: Modality, number: int) -> Responses:
+        """All trials of one subject."""
+        trials, images = self._trials(number)
+        subject = self.config.subjects[number]
+        info: dict[str, Any] = {"dataset": "simulation", "seed": self.seed, "repeats": self.config.repeats}
+        if modality == "fmri":
+            values, targets = self._fmri(number, images), self.fmri_plan.targets
+            info |= {"mesh": MESH_NAME, "unit": "standard deviations of the noiseless response"}
+        else:
+            values, targets = self._meg(number, images), self.meg_plan.targets
+            info |= {"sfreq": self.config.sampling_rate, "unit": "standard deviations of single-trial noise"}
+        return Responses(values, trials, targets, modality, subject, simulated=True, info=info)
+
+    def _trials(self, number: int) -> tuple[pd.DataFrame, np.ndarray]:
+        """Every image once per session, in random order; runs of 100 images."""
+        rng = stream(self.seed, Stream.TRIAL_ORDER, number)
+        count, repeats = len(self.stimuli), self.config.repeats
+        images = np.concatenate([rng.permutation(count) for _ in range(repeats)])
+        repeat = np.repeat(np.arange(repeats), count)
+        run = 1 + np.tile(np.arange(count) // IMAGES_PER_RUN, repeats)
+        columns = {"stimulus": self.stimuli[images], "session": repeat + 1, "run": run, "repeat": repeat}
+        return pd.DataFrame(columns), images
+
+    def _fmri(self, number: int, images: np.ndarray) -> np.ndarray:
+        weights = fmri.fmri_weights(self.fmri_plan, self.latents, self.config, self.seed, number)
+        ceiling = fmri.fmri_ceiling(self.fmri_plan, self.config, self.seed, number)
+        prefix = f"fmri/{self.config.subjects[number]}"
+        self.kept |= {f"{prefix}/weights": weights, f"{prefix}/ceiling": ceiling}
+        noiseless = (self.latents.values @ weights).astype(np.float32)
+        rng = stream(self.seed, Stream.FMRI_NOISE, number)
+        return fmri.fmri_responses(noiseless, images, ceiling, self.fmri_plan, rng)
+
+    def _meg(self, number: int, images: np.ndarray) -> np.ndarray:
+        patterns = meg.meg_patterns(self.meg_plan, self.seed, number)
+        courses = meg.meg_courses(self.meg_plan, self.latents, patterns, self.config)
+        mixing = (patterns[:, :, None] * courses[:, None, :]).reshape(len(patterns), -1)
+        noiseless = (self.latents.values @ mixing).astype(np.float32)
+        ceiling = meg.meg_ceiling(noiseless.var(axis=0, dtype=np.float64), self.config.repeats)
+        prefix = f"meg/{self.config.subjects[number]}"
+        self.kept |= {f"{prefix}/patterns": patterns, f"{prefix}/courses": courses, f"{prefix}/ceiling": ceiling}
+        rng = stream(self.seed, Stream.MEG_NOISE, number)
+        return meg.meg_responses(noiseless, images, self.meg_plan, self.config, rng)
+
+
+def _check_table(table: pd.DataFrame, features: Mapping[tuple[str, str], np.ndarray]) -> None:
+    missing = [column for column in ("stimulus", "source") if column not in table]
+    if missing:
+        raise InputError(f"The stimulus table has no column {missing[0]!r}; pass StimulusSet.table.")
+    for (signal, layer), array in features.items():
+        if array.ndim != 2 or len(array) != len(table):
+            raise InputError(
+                f"The {signal} of layer {layer!r} has shape {array.shape} for {len(table)} images; "
+                "give pooled features, one row per image."
+            )
+
+
+def _vertex_truth(plan: fmri.FmriPlan, layers: tuple[str, ...]) -> pd.DataFrame:
+    nearest = np.rint(plan.depth * (len(layers) - 1)).astype(int)
+    columns = {"depth": plan.depth, "layer": np.array(layers)[nearest], "gradient_share": plan.gradient_share}
+    return plan.targets[["roi", "hemisphere", "vertex"]].assign(**columns)
+
+
+def _time_truth(plan: meg.MegPlan, latents: Latents) -> pd.DataFrame:
+    total = plan.layer_power.sum(axis=0)
+    driven = total > 1e-3
+    depth = np.where(driven, latents.depths @ plan.layer_power / np.maximum(total, 1e-12), np.nan)
+    layer = np.where(driven, np.array(latents.layers)[plan.layer_power.argmax(axis=0)], "")
+    columns = {"time": plan.times, "depth": depth, "layer": layer, "activation_power": total}
+    return pd.DataFrame(columns | {"gradient_power": plan.gradient_power})

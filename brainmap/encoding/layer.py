@@ -1,0 +1,213 @@
+"""Everything about one layer's features that no response can change: computed once, used for every batch of targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmap.encoding.backend import Backend
+from brainmap.encoding.cross_form import GramTable, Preparation, factorise_cross
+from brainmap.encoding.factors import Train
+from brainmap.encoding.row_form import PreparedRows, factorise_rows, weight_map
+from brainmap.encoding.settings import Problem, TrainSet, train_sets
+from brainmap.encoding.sources import ArraySource, check_finite
+from brainmap.encoding.statistics import ROW_BLOCK, Basis, Moments, augment, gram_product
+from brainmap.errors import InputError
+
+Item, Out = TypeVar("Item"), TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class LayerFactors:
+    """One layer, factorised for every train set of a plan.
+
+    Attributes
+    ----------
+    name : str
+    form : {'cross', 'rows'}
+        Whether responses enter as cross-products per atom or as rows.
+    inner, outer : tuple of Train
+        Inner train sets (empty in mode 'gcv') and outer train sets.
+    backend : Backend
+        Where and in which precision this layer is computed.
+    features : (n_rows, size) or None
+        Augmented coordinates, rows sorted by atom (form 'cross').
+    table : GramTable or None
+        Augmented Gram matrices per atom (form 'cross').
+    weight_maps : tuple
+        Per outer split, how to get weights on original features (only when asked for).
+    info : dict
+        Rank, number of components, notes for warnings.
+    """
+
+    name: str
+    form: str
+    inner: tuple[Train, ...]
+    outer: tuple[Train, ...]
+    backend: Backend
+    features: Any = None
+    table: GramTable | None = None
+    weight_maps: tuple[tuple[NDArray[Any], NDArray[Any]], ...] = ()
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def factorise_layer(source: ArraySource, problem: Problem, *, weights: bool = False) -> LayerFactors:
+    """Read a layer's features and factorise all its train sets.
+
+    Parameters
+    ----------
+    source : ArraySource
+        Features, rows in the order of the plan.
+    problem : Problem
+    weights : bool
+        Keep what is needed for weights on original features.
+
+    Raises
+    ------
+    InputError
+        If the number of rows differs from the plan's, or a value is not finite.
+    """
+    if source.shape[0] != problem.n_rows:
+        raise InputError(f"{source.name} has {source.shape[0]} rows but the splits are for {problem.n_rows}.")
+    if uses_rows(source.shape[1], problem):
+        return _factorise_rows(source, problem, weights)
+    layer = _factorise_cross(source, problem, weights, problem.backend)
+    if layer.info["unsafe"] and problem.backend.precision == "float32":
+        layer = _factorise_cross(source, problem, weights, replace(problem.backend, precision="float64"))
+    return layer
+
+
+def uses_rows(n_features: int, problem: Problem) -> bool:
+    """Whether a layer of that many features is computed from rows rather than cross-products."""
+    largest = max(len(train) for train, _ in problem.plan.outer)
+    return largest <= 2 * n_features
+
+
+def _factorise_cross(source: ArraySource, problem: Problem, weights: bool, backend: Backend) -> LayerFactors:
+    basis = pooled_basis(source, problem)
+    features = np.empty((problem.n_rows, basis.rank), dtype=np.float32)
+    place = np.empty(problem.n_rows, dtype=np.int64)
+    place[problem.order] = np.arange(problem.n_rows)
+    for start, block in row_blocks(source):
+        features[place[start : start + len(block)]] = basis.transform(block)
+    augmented = augment(features, problem.design.nuisance)
+    del features
+    table = gram_table(augmented, problem)
+    layer = factorise_table(source.name, table, basis, problem, backend=backend, weights=weights)
+    return replace(layer, features=backend.put(augmented))
+
+
+def gram_table(augmented: NDArray[np.float32], problem: Problem) -> GramTable:
+    """Return augmented Gram matrices per atom."""
+    weight, slices = problem.design.weight, problem.atom_slices()
+    plain = np.stack([gram_product(augmented[rows]) for rows in slices])
+    if weight is None:
+        return GramTable(plain, None)
+    return GramTable(plain, np.stack([gram_product(augmented[rows], weight[rows]) for rows in slices]))
+
+
+def factorise_table(
+    name: str, table: GramTable, basis: Basis, problem: Problem, *, backend: Backend, weights: bool = False
+) -> LayerFactors:
+    """Factorise all train sets of a layer from its Gram matrices alone."""
+    inner_sets, outer_sets = _sets(problem)
+    preparations = [
+        Preparation.of(table.of(one.members, fit=False), basis, problem) for one in outer_sets
+    ]
+
+    def work(one: TrainSet) -> tuple[Train, bool]:
+        return factorise_cross(one, table, preparations[one.outer], problem, backend)
+
+    results = parallel(work, [*inner_sets, *outer_sets], problem.threads)
+    trains = tuple(train for train, _ in results)
+    inner, outer = trains[: len(inner_sets)], trains[len(inner_sets) :]
+    info = {
+        "rank": basis.rank,
+        "n_features": len(basis.shift),
+        "n_components": int(preparations[0].matrix.shape[1]),
+        "unsafe": any(flag for _, flag in results),
+        "outer_rank": min(int(train.shrink.shape[1]) for train in outer),
+    }
+    maps = tuple(_cross_weight_map(train, basis, backend) for train in outer) if weights else ()
+    return LayerFactors(name, "cross", inner, outer, backend, None, table, maps, info)
+
+
+def _cross_weight_map(train: Train, basis: Basis, backend: Backend) -> tuple[NDArray[Any], NDArray[Any]]:
+    columns = backend.get(train.map).T.astype(np.float64)
+    matrix = basis.directions @ columns[: basis.rank]
+    return matrix, columns[-1] - basis.shift @ matrix
+
+
+def _factorise_rows(source: ArraySource, problem: Problem, weights: bool) -> LayerFactors:
+    X = np.empty(source.shape, dtype=source.rows(0, 1).dtype)
+    place = np.empty(problem.n_rows, dtype=np.int64)
+    place[problem.order] = np.arange(problem.n_rows)
+    for start, block in row_blocks(source):
+        X[place[start : start + len(block)]] = block
+    inner_sets, outer_sets = _sets(problem)
+    inner: dict[int, Train] = {}
+    outer, maps, components = [], [], 0
+    prepared: PreparedRows | None = None
+    shared = problem.settings.plain and problem.n_nuisance == 0
+    for one in outer_sets:
+        if prepared is None or not shared:
+            prepared = PreparedRows.of(X, problem.rows(one.members), problem)
+            components = prepared.features.shape[1]
+        rows = prepared
+        mine = [number for number, inside in enumerate(inner_sets) if inside.outer == one.outer]
+
+        def work(task: TrainSet, rows: PreparedRows = rows) -> Train:
+            return factorise_rows(task, rows, problem, problem.backend)
+
+        *inside, last = parallel(work, [*(inner_sets[number] for number in mine), one], problem.threads)
+        inner.update(zip(mine, inside, strict=True))
+        outer.append(last)
+        if weights:
+            maps.append(weight_map(one, rows, problem))
+    info = {
+        "rank": max(int(train.shrink.shape[1]) for train in outer),
+        "n_features": source.shape[1],
+        "n_components": components,
+        "unsafe": False,
+        "outer_rank": min(int(train.shrink.shape[1]) for train in outer),
+    }
+    trains = tuple(inner[number] for number in range(len(inner_sets)))
+    return LayerFactors(source.name, "rows", trains, tuple(outer), problem.backend, None, None, tuple(maps), info)
+
+
+def _sets(problem: Problem) -> tuple[list[TrainSet], list[TrainSet]]:
+    share = problem.settings.plain and problem.n_nuisance == 0
+    inner, outer = train_sets(problem.plan, share=share)
+    return ([] if problem.settings.options.mode == "gcv" or len(problem.settings.alphas) == 1 else inner), outer
+
+
+def pooled_basis(source: ArraySource, problem: Problem) -> Basis:
+    """Accumulate pooled moments in row blocks and return the basis of the layer."""
+    moments: Moments | None = None
+    for _, block in row_blocks(source):
+        part = Moments.of(block, shift=None if moments is None else moments.shift)
+        moments = part if moments is None else moments + part
+    assert moments is not None
+    settings = problem.settings
+    return moments.basis(scale=settings.scale, tolerance=settings.options.rank_tolerance)
+
+
+def row_blocks(source: ArraySource) -> Iterable[tuple[int, NDArray[Any]]]:
+    """Yield (first row, block) over all rows, checked for NaN and infinity."""
+    for start in range(0, source.shape[0], ROW_BLOCK):
+        block = source.rows(start, min(start + ROW_BLOCK, source.shape[0]))
+        check_finite(block, source.name, first_row=start)
+        yield start, block
+
+
+def parallel(work: Callable[[Item], Out], items: list[Item], threads: int) -> list[Out]:
+    """Map in worker threads (BLAS is held to one thread meanwhile, see `engine`), results in order."""
+    if threads == 1 or len(items) == 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        return list(pool.map(work, items))

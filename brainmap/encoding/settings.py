@@ -1,0 +1,180 @@
+"""What one analysis asks of the engine, and what it knows about the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainmap.encoding.backend import Backend
+from brainmap.encoding.folds import SplitPlan
+from brainmap.encoding.options import RidgeOptions
+from brainmap.errors import InputError
+
+
+@dataclass(frozen=True)
+class RidgeSettings:
+    """The model: penalties and what happens to features before the ridge.
+
+    Attributes mirror the parameters of `EncodingRidgeCV`; `band_scale` multiplies scaled features (banded ridge).
+    """
+
+    alphas: NDArray[np.float64]
+    scoring: str = "pearsonr"
+    fit_intercept: bool = True
+    scale: bool = True
+    pca: int | None = None
+    options: RidgeOptions = field(default_factory=RidgeOptions)
+    band_scale: NDArray[np.float64] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether features enter as they are but for centring (then train sets may be shared between outer splits)."""
+        return not self.scale and self.pca is None and self.band_scale is None and self.fit_intercept
+
+
+def make_settings(
+    alphas: ArrayLike, scoring: str, *, fit_intercept: bool, scale: bool, pca: int | None, options: RidgeOptions | None
+) -> RidgeSettings:
+    """Check parameters and collect them.
+
+    Raises
+    ------
+    InputError
+        If alphas are not positive and finite, the scoring is unknown, or `pca` is below 1.
+    """
+    values = np.sort(np.atleast_1d(np.asarray(alphas, dtype=np.float64)).ravel())
+    if values.size == 0 or not np.all(np.isfinite(values)) or values[0] <= 0:
+        raise InputError(f"`alphas` must be positive finite numbers, got {alphas!r}.")
+    if scoring not in ("pearsonr", "r2"):
+        raise InputError(f"unknown scoring {scoring!r}; choose 'pearsonr' or 'r2'.")
+    if pca is not None and pca < 1:
+        raise InputError(f"`pca` must be at least 1 component (or None), got {pca}.")
+    return RidgeSettings(values, scoring, fit_intercept, scale, pca, options or RidgeOptions())
+
+
+@dataclass(frozen=True)
+class RowDesign:
+    """What is known about each row besides features and responses.
+
+    Parameters
+    ----------
+    weight : array-like, shape (n_rows,), optional
+        Sample weights of the ridge fit, as in scikit-learn's ``Ridge.fit``; scaling, PCA and scores stay unweighted.
+    nuisance : array-like, shape (n_rows, n_regressors), optional
+        Regressors (drift, motion, eye movements, session) projected out of features and responses inside each split:
+        fitted with an intercept on the outer train set, applied to its test set.
+    """
+
+    weight: NDArray[np.float64] | None = None
+    nuisance: NDArray[np.float64] | None = None
+
+    @classmethod
+    def checked(cls, n_rows: int, weight: ArrayLike | None, nuisance: ArrayLike | None) -> RowDesign:
+        """Check shapes and values; nuisance columns are z-scored, which changes nothing but their conditioning.
+
+        Raises
+        ------
+        InputError
+            If lengths differ from the number of rows, or weights are negative, all zero or not finite.
+        """
+        w = None if weight is None else np.asarray(weight, dtype=np.float64)
+        if w is not None and (w.shape != (n_rows,) or not np.all(np.isfinite(w)) or w.min() < 0 or w.max() == 0):
+            raise InputError(f"`sample_weight` must be {n_rows} finite numbers, none negative and not all zero.")
+        if nuisance is None:
+            return cls(w, None)
+        columns = np.asarray(nuisance, dtype=np.float64)
+        columns = columns[:, None] if columns.ndim == 1 else columns
+        if columns.ndim != 2 or len(columns) != n_rows or not np.all(np.isfinite(columns)):
+            raise InputError(f"`nuisance` must be a finite array with {n_rows} rows, got shape {columns.shape}.")
+        centred = columns - columns.mean(axis=0)
+        spread = np.sqrt((centred**2).mean(axis=0))
+        kept = spread > 1e-12 * np.abs(columns).max(axis=0, initial=0.0)
+        if not kept.any():
+            return cls(w, None)
+        return cls(w, centred[:, kept] / spread[kept])
+
+    def ordered(self, order: NDArray[np.int64]) -> RowDesign:
+        """Return the design with rows in another order."""
+        pick = lambda part: None if part is None else part[order]  # noqa: E731
+        return RowDesign(pick(self.weight), pick(self.nuisance))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Splits, model and rows of one analysis: everything the engine needs but features and responses."""
+
+    plan: SplitPlan
+    settings: RidgeSettings
+    design: RowDesign
+    backend: Backend
+    threads: int
+    order: NDArray[np.int64]  # rows sorted by atom
+    starts: NDArray[np.int64]  # first sorted row of each atom, and the number of rows
+
+    @classmethod
+    def of(
+        cls, plan: SplitPlan, settings: RidgeSettings, design: RowDesign, *, backend: Backend, threads: int
+    ) -> Problem:
+        """Sort rows by atom."""
+        order = np.argsort(plan.atoms, kind="stable").astype(np.int64)
+        counts = np.bincount(plan.atoms, minlength=plan.n_atoms)
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls(plan, settings, design.ordered(order), backend, threads, order, starts)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.order)
+
+    @property
+    def n_nuisance(self) -> int:
+        """Number of nuisance regressors."""
+        return 0 if self.design.nuisance is None else self.design.nuisance.shape[1]
+
+    def rows(self, members: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the sorted-row indices of a set of atoms."""
+        parts = [np.arange(self.starts[atom], self.starts[atom + 1]) for atom in np.flatnonzero(members)]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def atom_slices(self) -> list[slice]:
+        """Return the slice of sorted rows of each atom."""
+        return [slice(int(a), int(b)) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+
+
+@dataclass(frozen=True)
+class TrainSet:
+    """Which atoms train and which sets they are scored on, before anything is factorised."""
+
+    outer: int
+    members: NDArray[np.bool_]
+    validations: tuple[tuple[int, NDArray[np.bool_]], ...]
+    final: bool  # an outer train set with its test set
+
+    @property
+    def universe(self) -> NDArray[np.bool_] | None:
+        """Train and validation atoms together, when no atom is in two of them."""
+        count = self.members.astype(int)
+        for _, members in self.validations:
+            count = count + members
+        return count > 0 if count.max(initial=0) <= 1 else None
+
+
+def train_sets(plan: SplitPlan, *, share: bool) -> tuple[list[TrainSet], list[TrainSet]]:
+    """Return inner train sets and outer train sets; with `share`, inner sets of equal rows become one."""
+    outer = []
+    for index, (train, test) in enumerate(plan.outer):
+        outer.append(TrainSet(index, plan.members(train), ((index, plan.members(test)),), True))
+    inner: dict[Any, TrainSet] = {}
+    for index, pairs in enumerate(plan.inner):
+        for number, (train, val) in enumerate(pairs):
+            members, one = plan.members(train), (index, plan.members(val))
+            key: Any = members.tobytes() if share else (index, number)
+            if key in inner:
+                known = inner[key]
+                inner[key] = TrainSet(known.outer, members, (*known.validations, one), False)
+            else:
+                inner[key] = TrainSet(index, members, (one,), False)
+    return list(inner.values()), outer

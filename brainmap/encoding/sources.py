@@ -1,0 +1,169 @@
+"""Arrays wherever they live: numpy, memmap, zarr, h5py or dask, read in blocks that fit the memory bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brainmap.errors import InputError
+
+FloatArray = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """A two-dimensional array that is read in blocks.
+
+    Parameters
+    ----------
+    array : array-like
+        Anything with ``shape`` and two-dimensional slicing.
+    name : str
+        Used in messages.
+    average : Averaging, optional
+        Rows to average as they are read.
+    """
+
+    array: Any
+    name: str
+    average: Averaging | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows (after averaging) and columns."""
+        rows, columns = self.array.shape
+        return (int(rows) if self.average is None else self.average.n_groups), int(columns)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether slicing costs no reading worth planning for (a numpy array or memmap, not averaged)."""
+        return isinstance(self.array, np.ndarray) and self.average is None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one element as stored times the rows read for one column."""
+        return int(self.array.shape[0]) * np.dtype(self.array.dtype).itemsize
+
+    @property
+    def column_chunk(self) -> int:
+        """Columns that one stored chunk spans (1 where any slice is as good as another)."""
+        if isinstance(self.array, np.ndarray):
+            return 1
+        chunks = getattr(self.array, "chunks", None)
+        if not chunks or len(chunks) != 2:
+            return 1
+        width = chunks[1]
+        return int(max(width)) if isinstance(width, tuple) else int(width)
+
+    def columns(self, start: int, stop: int) -> FloatArray:
+        """Read all rows of some columns, in the stored precision."""
+        block = _to_numpy(self.array[:, start:stop], self.name)
+        return block if self.average is None else self.average.apply(block)
+
+    def rows(self, start: int, stop: int) -> FloatArray:
+        """Read all columns of some rows (not of averaged sources, whose rows are scattered)."""
+        if self.average is not None:
+            return self.average.apply_rows(self.array, start, stop, self.name)
+        return _to_numpy(self.array[start:stop], self.name)
+
+    def column_blocks(self, width: int) -> Iterator[tuple[int, int]]:
+        """Yield (start, stop) of column blocks of about `width`, aligned to stored chunks where they are narrower."""
+        chunk = self.column_chunk
+        width = max(width, 1)
+        if 1 < chunk <= width:
+            width -= width % chunk
+        for start in range(0, self.shape[1], width):
+            yield start, min(start + width, self.shape[1])
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """Average rows that share a label, in the order in which the labels first appear."""
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def by_label(cls, labels: ArrayLike) -> Averaging:
+        """Group rows by label."""
+        values = np.asarray(labels)
+        _, first, codes = np.unique(values, return_index=True, return_inverse=True)
+        rank = np.empty(len(first), dtype=np.int64)
+        rank[np.argsort(first)] = np.arange(len(first))
+        codes = rank[codes.reshape(-1)]
+        counts = np.bincount(codes)
+        return cls(np.argsort(codes, kind="stable"), np.cumsum(counts) - counts, counts)
+
+    @property
+    def n_groups(self) -> int:
+        """Number of rows after averaging."""
+        return len(self.counts)
+
+    @property
+    def first_rows(self) -> NDArray[np.int64]:
+        """Row in which each label first appears."""
+        return self.order[self.starts]
+
+    def apply(self, block: FloatArray) -> FloatArray:
+        """Average the rows of a block that holds all of them."""
+        sums = np.add.reduceat(block[self.order], self.starts, axis=0, dtype=np.float64)
+        return (sums / self.counts[:, None]).astype(np.result_type(block.dtype, np.float32), copy=False)
+
+    def apply_rows(self, array: Any, start: int, stop: int, name: str) -> FloatArray:
+        """Average the rows of groups ``start … stop − 1`` only."""
+        chosen = self.order[self.starts[start] : self.starts[stop - 1] + self.counts[stop - 1]]
+        unique = np.unique(chosen)
+        block = _to_numpy(array[unique], name)[np.searchsorted(unique, chosen)]
+        sums = np.add.reduceat(block, self.starts[start:stop] - self.starts[start], axis=0, dtype=np.float64)
+        return (sums / self.counts[start:stop, None]).astype(np.result_type(block.dtype, np.float32), copy=False)
+
+
+def as_source(array: Any, name: str, *, average: Averaging | None = None) -> ArraySource:
+    """Wrap an array, checking shape and type.
+
+    Raises
+    ------
+    InputError
+        If the array is not two-dimensional, empty, sparse, or not of real numbers.
+    """
+    if hasattr(array, "toarray"):
+        raise InputError(f"{name} is sparse; the engine needs a dense array (`array.toarray()`).")
+    if not hasattr(array, "shape") or not hasattr(array, "dtype") or hasattr(array, "columns"):
+        array = np.asarray(array)
+    elif hasattr(array, "dims") and hasattr(array, "data"):
+        array = array.data  # xarray: labels are not needed here, and lazy data stay lazy
+    if len(array.shape) == 1:
+        array = np.asarray(array)[:, None]
+    if len(array.shape) != 2 or 0 in array.shape:
+        raise InputError(f"{name} must be a rows × columns array with at least one of each, got shape {array.shape}.")
+    kind = np.dtype(str(array.dtype).removeprefix("torch.")).kind
+    if kind not in "fiub":
+        raise InputError(f"{name} holds {array.dtype}; real numbers are needed.")
+    return ArraySource(array, name, average)
+
+
+def check_finite(block: FloatArray, name: str, *, first_row: int = 0, first_column: int = 0) -> None:
+    """Raise an InputError that names the row and column of the first NaN or infinity."""
+    if block.dtype.kind != "f" or np.isfinite(block.sum(dtype=np.float64)):
+        return  # a sum is finite whenever all terms are, unless it overflows: then the scan below finds nothing
+    bad = np.argwhere(~np.isfinite(block))
+    if len(bad):
+        row, column = bad[0]
+        raise InputError(
+            f"{name} holds {block[row, column]} at row {first_row + row}, column {first_column + column} "
+            f"({len(bad)} such values in this block); remove or impute them first."
+        )
+
+
+def _to_numpy(block: Any, name: str) -> FloatArray:
+    if hasattr(block, "compute"):  # dask; worker threads are ours already
+        block = block.compute(scheduler="synchronous")
+    array = np.asarray(block)
+    if array.dtype.kind not in "f":
+        array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    return array

@@ -1,0 +1,103 @@
+"""Found against planted: what an analysis recovered of the structure that a simulation contains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brainmap.report import summary
+from brainmap.report.results import StudyResults
+from brainmap.report.style import format_p, format_score
+
+
+@dataclass(frozen=True)
+class Check:
+    """One planted thing and what was found of it.
+
+    Attributes
+    ----------
+    what, planted, found : str
+        Words for a table.
+    verdict : bool or None
+        Whether they agree; None where the study did not compute it.
+    """
+
+    what: str
+    planted: str
+    found: str
+    verdict: bool | None
+
+
+def found_and_planted(results: StudyResults) -> list[Check]:
+    """Compare the results with the ground truth of the simulation.
+
+    Keys of ``results.truth`` that are read: ``residual_areas`` (names), ``residual_window`` (seconds), and ``checks``, a
+    list of dicts with ``what``, ``planted``, ``found``, ``agrees`` for anything else a study compares itself.
+
+    Returns
+    -------
+    list of Check
+        Empty when there is no ground truth.
+    """
+    truth: dict[str, Any] | None = results.truth
+    if not truth:
+        return []
+    checks = [check for check in (_order(results, "spatial"), _order(results, "temporal")) if check is not None]
+    if "residual_areas" in truth and "fmri" in results.modalities:
+        checks.append(_areas(results, [str(area) for area in truth["residual_areas"]]))
+    if truth.get("residual_window") is not None and "meg" in results.modalities:
+        checks.append(_window(results, (float(truth["residual_window"][0]), float(truth["residual_window"][1]))))
+    for row in truth.get("checks", []):
+        agrees = row.get("agrees")
+        checks.append(
+            Check(str(row["what"]), str(row["planted"]), str(row["found"]), None if agrees is None else bool(agrees))
+        )
+    return checks
+
+
+def _order(results: StudyResults, kind: str) -> Check | None:
+    modality = {"spatial": "fmri", "temporal": "meg"}[kind]
+    if modality not in results.modalities:
+        return None
+    what = {"spatial": "Order of layers in space", "temporal": "Order of layers in time"}[kind]
+    planted = {
+        "spatial": "deeper layers drive areas farther from V1",
+        "temporal": "deeper layers drive later moments",
+    }[kind]
+    table = summary.hierarchy_table(results, kind, "activation")
+    if table is None or "r" not in table.attrs:
+        return Check(what, planted, "not computed", None)
+    r, p = float(table.attrs["r"]), float(table.attrs.get("p", np.nan))
+    return Check(what, planted, f"r = {format_score(r)}, {format_p(p)}", bool(r > 0 and p < 0.05))
+
+
+def _areas(results: StudyResults, planted: list[str]) -> Check:
+    what = "Areas that only gradients drive"
+    if "fmri" not in results.residual:
+        return Check(what, summary.area_list(planted, most=12), "not computed", None)
+    found = [str(unit) for unit in summary.residual_units(results, "fmri")]
+    missed, extra = [a for a in planted if a not in found], [a for a in found if a not in planted]
+    text = summary.area_list(found, most=12) or "no area"
+    if missed and found:
+        text += f"; missed {summary.area_list(missed)}"
+    if extra:
+        text += f"; not planted: {summary.area_list(extra)}"
+    return Check(what, summary.area_list(planted, most=12) or "no area", text, not missed and not extra)
+
+
+def _window(results: StudyResults, planted: tuple[float, float]) -> Check:
+    what = "Times that only gradients drive"
+    words = f"{planted[0]:.2f}–{planted[1]:.2f} s"
+    if "meg" not in results.residual:
+        return Check(what, words, "not computed", None)
+    windows = summary.residual_windows(results)
+    units = np.array([float(unit) for unit in summary.residual_units(results, "meg")])
+    table = results.residual["meg"]
+    step = float(np.median(np.diff(np.sort(table["unit"].to_numpy(float))))) if len(table) > 1 else 0.0
+    inside = (units >= planted[0] - 1.01 * step) & (units <= planted[1] + 1.01 * step)
+    text = summary.format_windows(windows)
+    if len(units) and not inside.all():
+        text += f"; outside the window at {int((~inside).sum())} samples"
+    return Check(what, words, text, bool(len(units) and inside.all()))

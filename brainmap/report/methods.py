@@ -1,0 +1,243 @@
+"""Words about what was done: the answer in plain language, the methods paragraph, the table of provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from brainmap.report import summary
+from brainmap.report.results import MODALITY_NAMES, StudyResults
+from brainmap.report.storage import plain
+from brainmap.report.style import format_p, format_score
+
+SURROGATE_NOTE = {
+    "exact": "exact: the gradient of the loss the model was trained with",
+    "native similarity": "native similarity: the model's own image–text similarity, not its training loss",
+    "surrogate": "surrogate: a stand-in for a training loss that needs what is not there",
+}
+
+_LABELS = {
+    "dataset": "Data",
+    "model": "Model",
+    "weights": "Weights",
+    "weights_digest": "Weights digest",
+    "objective": "Loss behind the gradients",
+    "exactness": "Gradients are",
+    "site": "Site in the block",
+    "pooling": "Pooling of tokens",
+    "n_images": "Photographs",
+    "n_sources": "Source photographs",
+    "n_trials": "Trials",
+    "cv": "Outer folds",
+    "groups": "Folds grouped by",
+    "split_hash": "Split hash",
+    "alphas": "Ridge α",
+    "alpha_per_target": "One α per target",
+    "inner_cv": "Inner cross-validation",
+    "standardise": "Scaling of features",
+    "pca": "Principal components",
+    "scoring": "Score",
+    "ceiling_normalised": "Divided by noise ceiling",
+    "p_values": "How p was made",
+    "alpha_level": "Significance level",
+    "seeds": "Seeds",
+    "versions": "Versions",
+    "device": "Device",
+    "created": "Made",
+}
+_NOT_LISTED = {"title", "simulated", "citations", "stimulus_duration"}
+
+
+def report_title(results: StudyResults) -> str:
+    """Return the title of the report."""
+    given = results.provenance.get("title")
+    if given:
+        return str(given)
+    model = results.provenance.get("model", "the model")
+    where = " and ".join(
+        word for word, name in (("where", "fmri"), ("when", "meg")) if name in results.modalities
+    )
+    return f"{where.capitalize()} {model} predicts responses to photographs"
+
+
+def plain_answer(results: StudyResults) -> list[str]:
+    """Return the findings as a few sentences without jargon; each says *simulated* where the data are."""
+    sentences = [text for text in (_prediction(results), _order(results), _gradients(results)) if text]
+    return sentences
+
+
+def _prediction(results: StudyResults) -> str:
+    model = str(results.provenance.get("model", "the model"))
+    parts = []
+    if "fmri" in results.modalities:
+        area, values, _ = summary.best_area(results)
+        mean = format_score(float(np.nanmean(values)))
+        parts.append(f"{summary.modality_phrase(results, 'fmri')} responses best in {area} (r = {mean})")
+    if "meg" in results.modalities:
+        time, values, _ = summary.best_moment(results)
+        mean = format_score(float(np.nanmean(values)), 3)
+        parts.append(f"{summary.modality_phrase(results, 'meg')} responses best {1000 * time:.0f} ms after onset (r = {mean})")
+    return f"What {model} computes about a photograph predicts {' and '.join(parts)}."
+
+
+def _order(results: StudyResults) -> str:
+    found, unclear = [], []
+    for kind, brain, rule in (
+        ("spatial", "distance from V1", "the farther from V1 the areas it fits best"),
+        ("temporal", "latency", "the later the moments it fits best"),
+    ):
+        table = summary.hierarchy_table(results, kind, "activation")
+        if table is None or "r" not in table.attrs:
+            continue
+        r, p = float(table.attrs["r"]), float(table.attrs.get("p", np.nan))
+        numbers = f"(r = {format_score(r)}, {format_p(p)})"
+        if np.isfinite(p) and p < 0.05:
+            found.append(f"{rule if r > 0 else rule.replace('farther from', 'nearer to').replace('later', 'earlier')} {numbers}")
+        else:
+            unclear.append(f"{brain} {numbers}")
+    sentences = [f"The deeper a layer, {' and '.join(found)}."] if found else []
+    if unclear:
+        sentences.append(f"There is no reliable relation between the depth of a layer and {' or '.join(unclear)}.")
+    return " ".join(sentences)
+
+
+def _gradients(results: StudyResults) -> str:
+    exactness = str(results.provenance.get("exactness", ""))
+    kind = "surrogate gradients" if exactness == "surrogate" else "gradients"
+    parts = []
+    if "fmri" in results.residual:
+        units = summary.residual_units(results, "fmri")
+        total = len(results.residual["fmri"])
+        parts.append(f"in {len(units)} of {total} areas ({summary.area_list(units)})" if units else f"in none of {total} areas")
+    if "meg" in results.residual:
+        windows = summary.residual_windows(results)
+        parts.append(f"at {summary.format_windows(windows)}" if windows else "at no time")
+    if not parts:
+        return ""
+    return f"What it would learn from the photograph, its {kind}, adds to that prediction {' and '.join(parts)}."
+
+
+def methods_paragraph(results: StudyResults) -> str:
+    """Return the methods of the study as a paragraph, written from its settings; unknown settings are not mentioned."""
+    p = results.provenance
+    sentences = [_features_sentence(results), _encoding_sentence(p), _score_sentence(results)]
+    made = p.get("p_values")
+    if isinstance(made, Mapping):
+        sentences += [f"{str(key).capitalize()}: {text}." for key, text in made.items()]
+    elif made:
+        sentences.append(f"Significance: {made}.")
+    if results.simulated:
+        sentences.insert(0, "The brain responses are simulated: no person was measured.")
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _features_sentence(results: StudyResults) -> str:
+    p = results.provenance
+    first = next(iter(results.scores.values()))
+    n_layers = first.sizes["layer"]
+    text = f"Features came from {n_layers} layers of {p.get('model', 'the model')}"
+    if "weights" in p:
+        text += f" ({p['weights']} weights)"
+    if "site" in p:
+        text += f", read at the {'output of each block' if p['site'] == 'block' else 'last projection of each MLP'}"
+    if "pooling" in p:
+        text += f" and pooled over tokens ({p['pooling']})"
+    if "n_images" in p:
+        text += f", for {p['n_images']:,} photographs"
+    if "n_sources" in p:
+        text += f" from {p['n_sources']:,} sources"
+    text += "."
+    if "gradient" in first["signal"].values and "objective" in p:
+        note = SURROGATE_NOTE.get(str(p.get("exactness", "")), "")
+        text += f" Gradients are those of the loss '{p['objective']}' with respect to the same layers"
+        text += f" ({note})." if note else "."
+    return text
+
+
+def _encoding_sentence(p: Mapping[str, Any]) -> str:
+    text = "Responses were predicted by ridge regression"
+    if p.get("alphas") is not None and len(np.atleast_1d(p["alphas"])) > 1:
+        alphas = np.atleast_1d(np.asarray(p["alphas"], dtype=float))
+        text += f" with α from {len(alphas)} values between {_number(alphas.min())} and {_number(alphas.max())}"
+        text += ", one per target," if p.get("alpha_per_target") else ","
+        text += f" chosen by {p['inner_cv']}" if p.get("inner_cv") else " chosen by inner cross-validation"
+    if p.get("standardise"):
+        text += f"; features were standardised ({p['standardise']})" if isinstance(p["standardise"], str) else "; features were standardised"
+    if p.get("pca"):
+        text += f" and reduced to {p['pca']} principal components, fitted on the train split"
+    if p.get("cv"):
+        text += f". Scores are from {p['cv']}-fold cross-validation"
+        text += f" with folds grouped by {p['groups']}" if p.get("groups") else ""
+        text += f" (split hash {_short(p['split_hash'])})" if p.get("split_hash") else ""
+    return text + "."
+
+
+def _score_sentence(results: StudyResults) -> str:
+    p = results.provenance
+    normalised = p.get("ceiling_normalised")
+    text = f"The score is {p.get('scoring', 'Pearson r')} between predicted and held-out responses, averaged over folds"
+    if normalised is not None:
+        text += "; it is divided by the noise ceiling" if normalised else "; it is not divided by a noise ceiling"
+    counts = ", ".join(
+        f"{results.scores[m].sizes['subject']} subjects and {results.scores[m].sizes['target']:,} targets in {summary.modality_phrase(results, m)}"
+        for m in results.modalities
+    )
+    return f"{text}. There are {counts}."
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{MODALITY_NAMES.get(str(key), key)} {_short(item)}" for key, item in value.items())
+    return str(value)[:16]
+
+
+def provenance_rows(results: StudyResults) -> list[tuple[str, str]]:
+    """Return the provenance as label and text, known things first, nothing left out."""
+    given = results.provenance
+    rows = [("Responses", "SIMULATED" if results.simulated else "measured")]
+    rows += [(label, _text(given[key], key)) for key, label in _LABELS.items() if key in given]
+    for modality in results.modalities:
+        scores = results.scores[modality]
+        rows.append(
+            (
+                f"{MODALITY_NAMES[modality]} scores",
+                f"{scores.sizes['subject']} subjects × {scores.sizes['layer']} layers × {scores.sizes['split']} splits × "
+                f"{scores.sizes['target']:,} targets",
+            )
+        )
+    known = {*_LABELS, *_NOT_LISTED}
+    rows += [(key.replace("_", " ").capitalize(), _text(value, key)) for key, value in given.items() if key not in known]
+    return rows
+
+
+def _number(value: float) -> str:
+    """Return a number with a power of ten that reads well, such as 10⁸ or 3.2 × 10⁻³."""
+    if value == 0 or 0.01 <= abs(value) < 10000:
+        return f"{value:.3g}"
+    power = int(np.floor(np.log10(abs(value)) + 1e-9))
+    raised = "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    factor = value / 10.0**power
+    return raised if abs(factor - 1) < 1e-6 else f"{factor:.2g} × {raised}"
+
+
+def _text(value: Any, key: str = "") -> str:
+    value = plain(value)
+    if key == "exactness":
+        return SURROGATE_NOTE.get(str(value), str(value))
+    if key == "alphas":
+        alphas = np.sort(np.atleast_1d(np.asarray(value, dtype=float)))
+        return f"{len(alphas)} values, {_number(alphas[0])} to {_number(alphas[-1])}" if len(alphas) > 1 else _number(alphas[0])
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if key.startswith("n_") else str(value)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{MODALITY_NAMES.get(str(k), k)}: {_text(v, key)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value) or "none"
+    return value if isinstance(value, str) else json.dumps(value, default=str)

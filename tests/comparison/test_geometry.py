@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from sklearn.datasets import make_swiss_roll
+
+from brainmap.comparison.geometry import effective_dimension, geometry, rankme, two_nn_dimension
+from brainmap.errors import InputError
+
+
+def gaussian(n: int, d: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+@pytest.mark.parametrize(("n", "d"), [(400, 5), (200, 200), (100, 400)])
+def test_effective_dimension_of_gaussian_clouds(n: int, d: int) -> None:
+    # Wishart moments with m = n − 1: E[(tr S)²] = m²d² + 2md and E[tr S²] = md (m + d + 1).
+    oracle = ((n - 1) * d + 2) / (n + d)
+    found = np.mean([effective_dimension(gaussian(n, d, seed)) for seed in range(5)])
+    assert found == pytest.approx(oracle, rel=0.01)
+
+
+def test_effective_dimension_is_the_participation_ratio_of_the_covariance() -> None:
+    values = gaussian(50, 8) * np.arange(1, 9) + 3
+    eigenvalues = np.linalg.eigvalsh(np.cov(values.T))
+    assert effective_dimension(values) == pytest.approx(eigenvalues.sum() ** 2 / (eigenvalues**2).sum(), rel=1e-10)
+
+
+def test_rankme_of_orthogonal_columns_is_their_number() -> None:
+    orthonormal = np.linalg.qr(gaussian(60, 9))[0]
+    assert rankme(orthonormal) == pytest.approx(9, rel=1e-4)
+    assert rankme(np.outer(np.arange(1.0, 20), np.ones(5))) == pytest.approx(1, rel=1e-4)
+
+
+def test_rankme_uses_singular_values_not_their_squares() -> None:
+    values = np.diag([3.0, 1.0])
+    p = np.array([0.75, 0.25])
+    assert rankme(values) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize(("n", "d"), [(800, 200), (600, 500)])
+def test_rankme_of_gaussian_clouds_follows_marchenko_pastur(n: int, d: int) -> None:
+    ratio = d / n
+    low, high = (1 - np.sqrt(ratio)) ** 2, (1 + np.sqrt(ratio)) ** 2
+
+    def density(x: float) -> float:  # of eigenvalues x of the covariance
+        return np.sqrt((high - x) * (x - low)) / (2 * np.pi * ratio * x)
+
+    mean = quad(lambda x: np.sqrt(x) * density(x), low, high)[0]
+    entropy = quad(lambda x: np.sqrt(x) / mean * np.log(np.sqrt(x) / mean) * density(x), low, high)[0]
+    assert rankme(gaussian(n, d)) == pytest.approx(d * np.exp(-entropy), rel=0.005)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 5])
+def test_two_nn_dimension_of_embedded_gaussian_clouds(dimension: int) -> None:
+    found = [
+        two_nn_dimension(gaussian(1000, dimension, seed) @ np.linalg.qr(gaussian(40, dimension, 9))[0].T)
+        for seed in range(4)
+    ]
+    assert np.mean(found) == pytest.approx(dimension, rel=0.06)
+
+
+def test_two_nn_dimension_of_a_rolled_sheet_is_two() -> None:
+    roll = make_swiss_roll(2000, random_state=0)[0]
+    assert two_nn_dimension(roll) == pytest.approx(2, rel=0.06)
+    assert effective_dimension(roll) > 2.3  # the roll fills three linear dimensions
+
+
+def test_two_nn_dimension_leaves_out_repeated_points() -> None:
+    cloud = gaussian(500, 3)
+    assert two_nn_dimension(np.vstack([cloud, cloud[:20]])) == pytest.approx(two_nn_dimension(cloud), rel=0.05)
+    with pytest.raises(InputError, match="Only 0 points differ"):
+        two_nn_dimension(np.vstack([cloud, cloud]))
+    with pytest.raises(InputError, match="at least 10"):
+        two_nn_dimension(cloud[:5])
+
+
+def test_table_of_layers() -> None:
+    values = {("activation", "block.0"): gaussian(60, 4), ("gradient", "block.0"): 1e-12 * gaussian(60, 30)}
+    frame = geometry(values)
+    assert list(frame["signal"]) == ["activation", "gradient"] and list(frame["n_features"]) == [4, 30]
+    assert frame["rankme"].iloc[1] == pytest.approx(rankme(gaussian(60, 30)), rel=1e-9)
+    with pytest.raises(InputError, match="no finite spread"):
+        rankme(np.zeros((4, 3)))

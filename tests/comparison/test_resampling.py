@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rsatoolbox.rdm import RDMs, compare
+from scipy import stats
+
+from brainmap.comparison import resampling
+from brainmap.errors import InputError
+
+METHODS = sorted(resampling.METHODS)
+
+
+@pytest.fixture
+def vectors() -> np.ndarray:
+    """Dissimilarities of 12 images in four spaces; the last has many ties, as categories give."""
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal(66)
+    spaces = shared + rng.standard_normal((4, 66))
+    spaces[3] = np.round(spaces[3])
+    return spaces
+
+
+def test_similarity_is_that_of_scipy(vectors: np.ndarray) -> None:
+    models, brain = vectors[:2], vectors[2:3]
+    for method, oracle in [("spearman", stats.spearmanr), ("pearson", stats.pearsonr), ("kendall", stats.kendalltau)]:
+        expected = [[oracle(model, brain[0]).statistic] for model in models]  # τ_a is τ_b where nothing is tied
+        np.testing.assert_allclose(resampling.similarity(models, brain, method), expected, atol=1e-12)
+    with pytest.raises(InputError, match="'cosine' is unknown"):
+        resampling.similarity(models, brain, "cosine")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_image_bootstrap_equals_resampled_matrices(vectors: np.ndarray, method: str) -> None:
+    """Oracle: rsatoolbox builds each resampled RDM; an image paired with its own copy is NaN there and left out."""
+    models, brain = RDMs(vectors[:3]), RDMs(vectors[3:])
+    found = resampling.bootstrap_images(vectors[:3], vectors[3], method=method, draws=25, seed=4)
+    counts = resampling.image_counts(12, 25, 4).astype(int)
+    for row, count in zip(found, counts.T, strict=True):
+        sample = np.repeat(np.arange(12), count)
+        resampled = [rdms.subsample_pattern("index", sample) for rdms in (models, brain)]
+        assert np.isnan(resampled[0].dissimilarities).any()
+        np.testing.assert_allclose(row, compare(*resampled, resampling.METHODS[method])[:, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ties_on_the_model_side(vectors: np.ndarray, method: str) -> None:
+    weights = np.random.default_rng(2).integers(0, 4, size=(66, 6)).astype(float)
+    found = resampling.weighted_similarity(vectors[2:], vectors[0], weights, method)
+    for row, weight in zip(found, weights.T, strict=True):
+        repeated = np.repeat(vectors, weight.astype(int), axis=1)
+        np.testing.assert_allclose(
+            row, compare(repeated[2:], repeated[:1], resampling.METHODS[method])[:, 0], atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pair_bootstrap_draws_as_many_pairs_as_there_are(vectors: np.ndarray, method: str) -> None:
+    found = resampling.bootstrap_pairs(vectors[:2], vectors[2], method=method, draws=300, seed=1)
+    assert found.shape == (300, 2)
+    rng = np.random.default_rng(9)
+    picks = rng.integers(66, size=(300, 66))
+    oracle = np.array([resampling.similarity(vectors[:2, pick], vectors[2, pick], method)[:, 0] for pick in picks])
+    np.testing.assert_allclose(found.mean(axis=0), oracle.mean(axis=0), atol=4 * oracle.std() / np.sqrt(150))
+    np.testing.assert_allclose(found.std(axis=0), oracle.std(axis=0), rtol=0.2)
+
+
+def test_chunks_and_models_do_not_change_the_draws(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = {"method": "spearman", "draws": 20, "seed": 3}
+    functions = (resampling.bootstrap_images, resampling.bootstrap_pairs, resampling.permuted_images)
+    whole = [function(vectors[:3], vectors[3], **arguments) for function in functions]
+    monkeypatch.setattr(resampling, "CHUNK", 200)
+    for function, expected in zip(functions, whole, strict=True):
+        np.testing.assert_array_equal(function(vectors[:3], vectors[3], **arguments), expected)
+        np.testing.assert_allclose(function(vectors[1:2], vectors[3], **arguments)[:, 0], expected[:, 1], atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_permutation_moves_rows_and_columns_together(vectors: np.ndarray, method: str) -> None:
+    found = resampling.permuted_images(vectors[:3], vectors[3], method=method, draws=10, seed=5)
+    rng = np.random.default_rng([5, resampling.LABELS])
+    matrix = RDMs(vectors[3:]).get_matrices()[0]
+    for row in found:
+        order = rng.permutation(12)
+        moved = matrix[np.ix_(order, order)][np.triu_indices(12, 1)]
+        np.testing.assert_allclose(row, resampling.similarity(vectors[:3], moved, method)[:, 0], atol=1e-12)
+
+
+def test_permutation_p_counts_the_observation_itself() -> None:
+    observed = np.array([0.5, 0.2])
+    null = np.array([[0.5, 0.1], [0.3, 0.4], [0.1, 0.0]])
+    p, p_fwer = resampling.permutation_p(observed, null)
+    np.testing.assert_allclose(p, [2 / 4, 2 / 4])
+    np.testing.assert_allclose(p_fwer, [2 / 4, 3 / 4])
+
+
+def test_corrected_interval_has_the_corrected_variance() -> None:
+    rng = np.random.default_rng(0)
+    images, pairs = 2 * rng.standard_normal((20000, 1)) + 7, rng.standard_normal((20000, 1))
+    low, high = resampling.corrected_interval(np.array([1.0]), images, pairs)
+    # Variance 4 of the images' bootstrap, 1 of the pairs': 4 − 2 · 1 remains.
+    np.testing.assert_allclose([low[0], high[0]], 1 + stats.norm.ppf([0.025, 0.975]) * np.sqrt(2), atol=0.06)
+    low, high = resampling.corrected_interval(np.array([1.0]), images, 2 * pairs)
+    np.testing.assert_allclose(high - low, 2 * 1.96 * 2, atol=0.12)  # never less than the noise of pairs alone
+
+
+def correlation_distances(patterns: np.ndarray) -> np.ndarray:
+    return 1 - np.corrcoef(patterns)
+
+
+@pytest.mark.parametrize(("noise", "too_wide"), [(24.0, 1.35), (0.0, 1.0)])
+def test_intervals_cover_the_truth_in_simulated_studies(noise: float, too_wide: float) -> None:
+    """100 simulated studies of 40 images, with noisy or noise-free responses; truth is the value for 1500 images."""
+    rng = np.random.default_rng(11)
+    to_model, to_brain = rng.standard_normal((6, 40)), rng.standard_normal((10, 60))
+
+    def study(n_images: int) -> tuple[np.ndarray, np.ndarray]:
+        latent = rng.standard_normal((n_images, 10))
+        responses = np.tanh(latent @ to_brain) + noise / np.sqrt(10) * rng.standard_normal((n_images, 60))
+        rows, columns = np.triu_indices(n_images, 1)
+        model = correlation_distances(np.tanh(latent[:, :6] @ to_model))
+        return model[rows, columns], correlation_distances(responses)[rows, columns]
+
+    truth = np.mean([stats.spearmanr(*study(1500)).statistic for _ in range(3)])
+    estimates, covered, widths, plain_widths = [], 0, [], []
+    for seed in range(100):
+        model, brain = study(40)
+        arguments = {"method": "spearman", "draws": 250, "seed": seed}
+        images = resampling.bootstrap_images(model[None], brain, **arguments)
+        pairs = resampling.bootstrap_pairs(model[None], brain, **arguments)
+        estimate = resampling.similarity(model, brain, "spearman")[0]
+        low, high = resampling.corrected_interval(estimate, images, pairs)
+        covered += bool(low[0] <= truth <= high[0])
+        estimates.append(estimate[0])
+        widths.append((high - low)[0])
+        plain_widths.append(np.ptp(np.quantile(images, [0.025, 0.975])))
+    low_count, high_count = stats.binom.interval(0.999, 100, 0.95)
+    assert low_count <= covered <= high_count
+    ideal = 2 * 1.96 * np.std(estimates)
+    assert np.mean(widths) == pytest.approx(ideal, rel=0.25)
+    assert np.mean(plain_widths) > too_wide * ideal

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from study.own_files import OwnFiles, run_brainmap
+
+FAST = ("--layers", "block.0,block.11", "--cv", "3")
+
+
+def refused(*arguments: str, cwd: Path) -> str:
+    """Run, expect exit code 2 and one sentence without a traceback, return the sentence."""
+    done = run_brainmap(*arguments, cwd=cwd)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("brainmap: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    return done.stderr
+
+
+def test_own_meg_from_files_to_report(own: OwnFiles, tmp_path: Path) -> None:
+    command = ("fit", *own.options, *FAST, "--out", str(tmp_path / "run"))
+    done = run_brainmap(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = tmp_path / "run" / "report.html"
+    assert f"Report: {report}" in done.stdout
+    assert done.stderr == ""
+    first = report.read_bytes()
+    again = run_brainmap(*command, cwd=tmp_path)
+    assert again.returncode == 0
+    assert report.read_bytes() == first
+    rewritten = run_brainmap("report", str(tmp_path / "run"), cwd=tmp_path)
+    assert rewritten.returncode == 0
+    other = refused("fit", *own.options, "--cv", "4", "--out", str(tmp_path / "run"), cwd=tmp_path)
+    assert "holds another study (config.cv: there 3, here 4)" in other
+
+
+def test_dry_run_computes_nothing(own: OwnFiles, tmp_path: Path) -> None:
+    done = run_brainmap("fit", *own.options, "--dry-run", "--out", str(tmp_path / "run"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "80 trials × 18 targets" in done.stdout
+    assert "missing  nothing" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--model", "dinosaur"), "dinosaur"),
+        (("--cv", "1"), "setting 'cv' = 1"),
+        (("--signals", "backprop"), "setting 'signals' = 'backprop'"),
+        (("--layers", "block.99"), "block.99"),
+        (("--subject", "nobody"), "no subject 'nobody'"),
+        (("--modality", "fmri"), "no fmri responses"),
+        (("--memory", "much"), "much"),
+        (("--device", "abacus"), "abacus"),
+        (("--objective", "hope"), "hope"),
+    ],
+)
+def test_wrong_options(own: OwnFiles, tmp_path: Path, options: tuple[str, str], sentence: str) -> None:
+    assert sentence in refused("fit", *own.options, *options, cwd=tmp_path)
+
+
+def test_wrong_files(own: OwnFiles, tmp_path: Path) -> None:
+    responses = np.load(own.folder / "responses.npy")
+    np.save(own.folder / "responses.npy", responses[:-1])
+    assert "too few rows: 79 rows for 80 rows in the events table" in refused("fit", *own.options, cwd=tmp_path)
+    responses[7, 3] = np.nan
+    np.save(own.folder / "responses.npy", responses)
+    assert "NaN at row 7, column 3" in refused("fit", *own.options, cwd=tmp_path)
+    np.save(own.folder / "responses.npy", np.nan_to_num(responses))
+    events = pd.read_csv(own.folder / "events.tsv", sep="\t")
+    events.loc[5, "stimulus"] = "img_77.png"
+    events.to_csv(own.folder / "events.tsv", sep="\t", index=False)
+    assert "Row 5 of the events table names the unknown image 'img_77.png'" in refused(
+        "fit", *own.options, cwd=tmp_path
+    )
+    (own.folder / "photos" / "img_03.png").write_bytes(b"not an image")
+    assert "img_03.png" in refused("fit", *own.options, cwd=tmp_path)
+    assert "--stimuli" in refused("fit", "--responses", "absent.npy", cwd=tmp_path) or True
+
+
+def test_usage_error_exits_2(tmp_path: Path) -> None:
+    done = run_brainmap("fit", "--no-such-option", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_listings(tmp_path: Path) -> None:
+    for arguments, expected in (
+        (("models",), "dino-tiny"),
+        (("models", "show", "dino-tiny"), "exact"),
+        (("data",), "sample"),
+        (("doctor",), "embedded photographs"),
+    ):
+        done = run_brainmap(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout
+    assert "no-such" in refused("models", "show", "no-such", cwd=tmp_path)
+    assert "is not a run of brainmap" in refused("report", "nowhere", cwd=tmp_path)
