@@ -115,8 +115,11 @@ def fit(
 
 def _finish(results: Any, out: Path) -> None:
     """Print headline numbers and where the report lies."""
+    from brainmap.report.methods import plain_answer
+
     console = _console()
-    console.print(results.summary_text())
+    for sentence in plain_answer(results):
+        console.print(sentence)
     console.print(f"\nReport: {out / 'report.html'}")
 
 

@@ -33,6 +33,7 @@ from torch import Tensor
 from brainmap.models.dino_tiny import build_self_distillation
 from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss
 
+STATE_EVERY = 250  # steps between two states to resume from
 MERGED_CLASSES = {"Faces_easy": "Faces"}  # Caltech-101: the same photographs twice, once cropped
 
 
@@ -83,7 +84,7 @@ def read_photographs(path: Path, recipe: Recipe, short_side: int = 96) -> Photog
             name = MERGED_CLASSES.get(match[1], match[1])
             image = Image.open(io.BytesIO(archive.read(entry))).convert("RGB")
             scale = short_side / min(image.size)
-            size = tuple(max(short_side, round(side * scale)) for side in image.size)
+            size = (max(short_side, round(image.width * scale)), max(short_side, round(image.height * scale)))
             images.append(torch.from_numpy(np.array(image.resize(size, Image.Resampling.BICUBIC))).permute(2, 0, 1))
             names.append(name)
             photographs.append(f"{name}/{match[2]}")
@@ -310,7 +311,8 @@ def run(photographs_path: Path, folder: Path, recipe: Recipe, device: str) -> No
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         start = int(state["step"])
-    clock, mean = time.monotonic(), {}
+    clock = time.monotonic()
+    mean: dict[str, float] = {}
     for step in range(start, recipe.steps):
         if step in kept_steps(recipe.steps):
             evaluate_and_keep(model, photographs, folder, step, recipe)
@@ -319,7 +321,7 @@ def run(photographs_path: Path, folder: Path, recipe: Recipe, device: str) -> No
         if (step + 1) % 50 == 0:
             log(folder, {"step": step + 1, **mean, "images_per_s": 50 * recipe.batch / (time.monotonic() - clock)})
             clock = time.monotonic()
-        if (step + 1) % 250 == 0:
+        if (step + 1) % STATE_EVERY == 0:
             save_state(model, optimiser, folder, step + 1)
     save_state(model, optimiser, folder, recipe.steps)
     evaluate_and_keep(model, photographs, folder, recipe.steps, recipe)

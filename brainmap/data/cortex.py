@@ -135,7 +135,8 @@ def cortical_targets(
         raise InputError(f"HCP-MMP1 has no area {unknown[0]!r}; areas are called V1, FFC, TE2p, 44, …")
     parts = []
     for hemisphere in hemispheres:
-        chosen = np.sort(np.concatenate([np.flatnonzero(atlas[hemisphere] == area)[::every] for area in areas]))
+        chosen = np.flatnonzero(np.isin(atlas[hemisphere], list(areas)))
+        chosen = chosen[pd.Series(atlas[hemisphere][chosen]).groupby(atlas[hemisphere][chosen]).cumcount() % every == 0]
         xyz = load_surface(hemisphere, "midthickness")[0][chosen].astype(np.float64)
         table = {"roi": atlas[hemisphere][chosen], "hemisphere": hemisphere}
         table |= {axis: xyz[:, i] for i, axis in enumerate("xyz")} | {"vertex": chosen}
@@ -159,8 +160,20 @@ def area_table(areas: Sequence[str] | None = None, *, hemispheres: Sequence[str]
         ``roi``, ``hemisphere``, ``n_vertices``, ``x``, ``y``, ``z`` (mm; mean over the area's vertices on the
         midthickness surface) and ``distance_mm``, Euclidean to the centre of V1 on the same side.
     """
+    table = _all_areas()
+    table = table[table["hemisphere"].isin(hemispheres)]
+    if areas is not None:
+        order = {area: i for i, area in enumerate(areas)}
+        table = table[table["roi"].isin(order)].sort_values(
+            ["hemisphere", "roi"], key=lambda column: column.map(order) if column.name == "roi" else column
+        )
+    return table[["roi", "hemisphere", "n_vertices", "x", "y", "z", "distance_mm"]].reset_index(drop=True)
+
+
+@functools.cache
+def _all_areas() -> pd.DataFrame:
     everything = sorted(set(load_atlas()["L"]) - {""})
-    vertices = cortical_targets(everything, hemispheres=hemispheres)
+    vertices = cortical_targets(everything, hemispheres=HEMISPHERES)
     table = (
         vertices.groupby(["hemisphere", "roi"], sort=False)
         .agg(n_vertices=("vertex", "size"), x=("x", "mean"), y=("y", "mean"), z=("z", "mean"))
@@ -168,12 +181,7 @@ def area_table(areas: Sequence[str] | None = None, *, hemispheres: Sequence[str]
     )
     origin = table[table["roi"] == "V1"].set_index("hemisphere").loc[table["hemisphere"], ["x", "y", "z"]].to_numpy()
     table["distance_mm"] = np.linalg.norm(table[["x", "y", "z"]].to_numpy() - origin, axis=1)
-    if areas is not None:
-        order = {area: i for i, area in enumerate(areas)}
-        table = table[table["roi"].isin(order)].sort_values(
-            ["hemisphere", "roi"], key=lambda column: column.map(order) if column.name == "roi" else column
-        )
-    return table[["roi", "hemisphere", "n_vertices", "x", "y", "z", "distance_mm"]].reset_index(drop=True)
+    return table
 
 
 def neighbour_average(targets: pd.DataFrame) -> sparse.csr_array:

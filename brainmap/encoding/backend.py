@@ -60,9 +60,13 @@ class Backend:
         """Stack along a new first axis."""
         return self.xp.stack(arrays)
 
-    def cast(self, array: Any, like: Any) -> Any:
-        """Return an array in the precision of another."""
-        return array.to(like.dtype) if self.uses_torch else array.astype(like.dtype, copy=False)
+    def column_sum(self, array: Any) -> NDArray[np.float64]:
+        """Sum over the first axis in float64, as numpy."""
+        if self.uses_torch:
+            import torch
+
+            return array.sum(0, dtype=torch.float64).cpu().numpy()
+        return array.sum(axis=0, dtype=np.float64)
 
 
 def make_backend(device: str, precision: str) -> Backend:

@@ -2,41 +2,42 @@
 
 The question behind the residual of gradients: a unit (an area, a time point) is driven by the activations, the
 gradients correlate with the activations, crops of one photograph resemble one another. Comparing cross-validated
-scores is not a test then: a penalised baseline leaves some of the activations' own signal behind, which any correlated
-feature may pick up, and the folds of one cross-validation are not independent.
+scores is no test then: a penalised baseline leaves some of the activations' own signal behind, which any correlated
+feature may pick up, and the folds of one cross-validation are not independent of each other.
 
-Three steps, each guarding against a failure of the others:
+The statistic is the covariance, summed over a unit's targets, between each group of images and what the *other* groups
+predict for it from the added features: a quadratic form ``T = Σ_{g≠h} y_g' N_gh y_h``. Its matrix N
 
-1. The added features are residualised on the leading principal components of the baseline, so that they cannot help
-   by repeating it.
-2. Responses and residualised features are whitened by the covariance that the responses would have if the baseline
-   alone drove them, ``V = h K + (1 − h) I``, with the kernel K (all baseline layers together, or the one layer that
-   fits best) and h by maximum likelihood per unit. What the first step leaves of the baseline is accounted for here.
-3. The statistic is the covariance, summed over targets, between each group of images and what the *other* groups
-   predict for it, ``T = Σ_{g≠h} u_g' B u_h``. Under the null hypothesis whole groups may change sign, so T's null
-   distribution is ``s' Q s`` for random signs s: refitting included, at the price of a small matrix product. The
-   maximum over units of the standardised T gives family-wise error control.
+* is the kernel of the added features, residualised on the leading principal components U of the baseline, whitened by
+  the covariance that the baseline's remainder would give the responses, ``V = h K + (1 − h) I`` with h by maximum
+  likelihood per unit (the score test of a variance component, Lin 1997);
+* is then made *hollow*: projected onto the matrices with ``N_gg = 0`` and ``N U = 0``. So T has mean zero for every
+  signal in the span of U and every noise that is independent between groups, whatever its covariance inside a group.
 
-It is the score test of a variance component (Lin 1997) with cross-group terms only and a sign-flip null (Winkler et al.
-2014 for flips of exchangeability blocks). ``docs/statistics.md`` holds its measured calibration and power.
+Its null distribution flips the sign of whole groups of residuals, ``T(s) = Σ s_g s_h e_g' N_gh e_h``: refitting costs
+one product of small matrices. The residuals from U are corrected per group for the noise that U absorbed there
+(leverage ``(I − U_g U_g')^(-1/2)``, the CR2 of Bell and McCaffrey 2002). The maximum over units of the standardised T
+controls the family-wise error. ``docs/statistics.md`` holds measured calibration and power.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from brainmap.encoding.hollow import block_sums, hollow, remove
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
 Features = ArrayLike | Mapping[str, ArrayLike]
 FLIP_PURPOSE, BLOCK_PURPOSE = 21, 22
-SHARES = np.concatenate([np.linspace(0.0, 0.95, 20), [0.97, 0.98, 0.99]])
+SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
 TARGET_CHUNK = 4096
+LEVERAGE_FLOOR = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class ConditionalOptions:
     Parameters
     ----------
     n_components : int, optional
-        Principal components of the baseline on which the added features are residualised; by default as many as hold
-        ``explained`` of its variance, at most a quarter of the images.
+        Principal components of the baseline whose signal is removed exactly; by default as many as hold ``explained``
+        of its variance, at most a quarter of the images.
     explained : float
         Share of the baseline's variance removed when ``n_components`` is not given.
     n_added : int
@@ -66,7 +67,7 @@ class ConditionalOptions:
     """
 
     n_components: int | None = None
-    explained: float = 0.99
+    explained: float = 0.999
     n_added: int = 200
     ridge: tuple[float, ...] = (np.inf, 1.0)
     n_flips: int = 5000
@@ -89,8 +90,7 @@ class ConditionalTest:
     ----------
     table : pandas.DataFrame
         One row per unit: ``unit``, ``statistic`` (T over its null standard deviation), ``p`` (one-sided, per unit),
-        ``p_fwer`` (maximum over units), ``significant`` (``p_fwer ≤ alpha``), ``n_targets``, ``baseline`` (layer whose
-        kernel fitted best, or 'all'), ``baseline_share`` (h).
+        ``p_fwer`` (maximum over units), ``significant`` (``p_fwer ≤ alpha``), ``n_targets``, ``baseline_share`` (h).
     options : ConditionalOptions
         Settings used.
     n_images, n_blocks, n_components : int
@@ -114,60 +114,55 @@ class ConditionalTest:
     def method(self) -> str:
         """How the p values were made, in words."""
         return (
-            f"sign flips of {self.n_blocks} image groups ({self.options.n_flips} flips) of the covariance of whitened "
-            f"responses with features residualised on {self.n_components} baseline components; maximum over units"
+            f"{self.options.n_flips} sign flips of {self.n_blocks} image groups of the covariance of responses with "
+            f"features residualised on {self.n_components} baseline components; maximum over units"
         )
 
     def __repr__(self) -> str:
         hits = self.table.loc[self.table["significant"], "unit"].tolist()
         shown = ", ".join(map(str, hits[:8])) + (" …" if len(hits) > 8 else "")
-        return f"<ConditionalTest: {len(hits)} of {len(self.table)} units significant (FWER {self.options.alpha}): {shown}>"
+        found = f"{len(hits)} of {len(self.table)} units significant (FWER {self.options.alpha})"
+        return f"<ConditionalTest: {found}: {shown}>"
 
 
 @dataclass(frozen=True, eq=False)
-class _Basis:
-    """Eigenvectors and eigenvalues of one baseline kernel, scaled to a mean diagonal of one."""
+class _Design:
+    """Everything about features and groups (images sorted by block); responses come later."""
 
-    name: str
     vectors: FloatArray
     values: FloatArray
-
-    def whiten(self, x: FloatArray, share: float) -> FloatArray:
-        """Multiply by V^(-1/2), V = share · K + (1 − share) · I."""
-        factor = np.sqrt((1.0 - share) / (share * self.values + 1.0 - share)) - 1.0
-        white: FloatArray = (x + self.vectors @ (factor[:, None] * (self.vectors.T @ x))) / np.sqrt(1.0 - share)
-        return white
-
-
-@dataclass(eq=False)
-class _Design:
-    """Everything about features and groups; responses come later."""
-
-    bases: list[_Basis]
+    removed: FloatArray
     added: FloatArray
-    starts: NDArray[np.intp]
+    blocks: list[slice]
+    leverage: list[FloatArray]
     order: NDArray[np.intp]
-    n_components: int
-    ridge: tuple[float, ...]
-    kernels: dict[tuple[int, int], list[FloatArray]] = field(default_factory=dict)
+    options: ConditionalOptions
 
-    def similarity(self, basis: int, share: int) -> list[FloatArray]:
-        """Kernels of the whitened added features between images, one per penalty (images sorted by group)."""
-        key = (basis, share)
-        if key not in self.kernels:
-            whitened = self.bases[basis].whiten(self.added, SHARES[share])
-            left, singular, _ = np.linalg.svd(whitened, full_matrices=False)
-            eigen = singular**2
-            mean = eigen.mean()
-            weights = [eigen / mean if np.isinf(a) else eigen / (eigen + a * mean) for a in self.ridge]
-            self.kernels = {key: [(left * w) @ left.T for w in weights]}  # units come sorted: keep the last only
-        return self.kernels[key]
+    def kernels(self, share: float) -> list[FloatArray]:
+        """Hollow kernels of the added features, one per penalty, if the baseline has this share of the responses."""
+        shrink = (1.0 - share) / (share * self.values + 1.0 - share)
+        whitened = remove(self.removed, self._filter(self.added, np.sqrt(shrink)))
+        left, singular, _ = np.linalg.svd(whitened, full_matrices=False)
+        kept = (singular > 1e-8 * singular[0]) & (np.arange(len(singular)) < self.options.n_added)
+        eigen = singular[kept] ** 2
+        left = remove(self.removed, self._filter(left[:, kept], np.sqrt(shrink)))
+        kernels: list[FloatArray] = []
+        for penalty in self.options.ridge:
+            weight = eigen / eigen.mean() if np.isinf(penalty) else eigen / (eigen + penalty * eigen.mean())
+            kernels.append(hollow((left * weight) @ left.T, self.removed, self.blocks))
+        return kernels
 
-    def block_sums(self, matrix: FloatArray) -> FloatArray:
-        """Sum an (images × images) matrix over pairs of blocks and drop the pairs of a block with itself."""
-        sums: FloatArray = np.add.reduceat(np.add.reduceat(matrix, self.starts, axis=0), self.starts, axis=1)
-        np.fill_diagonal(sums, 0.0)
-        return sums
+    def residuals(self, y: FloatArray) -> FloatArray:
+        """Residuals from U, (n_images, n_targets), corrected in each block for what U absorbed of its noise."""
+        residual = remove(self.removed, y)
+        for block, factor in zip(self.blocks, self.leverage, strict=True):
+            residual[block] = factor @ residual[block]
+        return residual
+
+    def _filter(self, x: FloatArray, factor: FloatArray) -> FloatArray:
+        """Scale x along the baseline's eigenvectors, leaving the rest of it alone."""
+        filtered: FloatArray = x + self.vectors @ ((factor - 1.0)[:, None] * (self.vectors.T @ x))
+        return filtered
 
 
 def conditional_test(
@@ -217,12 +212,14 @@ def conditional_test(
         raise InputError(f"There are {subjects[0].shape[1]} targets but units of shape {labels.shape}.")
     design = _prepare(base, added, _blocks(groups, n_images, settings), settings)
     names, codes = np.unique(labels, return_inverse=True)
-    energy = _energies(subjects, codes, len(names), design)
-    fits = [_fit_share(energy, unit, design.bases) for unit in range(len(names))]
-    moments = [np.empty(0)] * len(names)
-    for unit in sorted(range(len(names)), key=lambda u: fits[u]):  # equal fits share their kernels
-        moments[unit] = _pair_sums(subjects, codes == unit, design, fits[unit])
-    statistic, p, p_fwer = _flip(np.stack(moments), settings)
+    shares = _fit_shares(subjects, codes, design)
+    sums: list[tuple[FloatArray, FloatArray]] = [(np.empty(0), np.empty(0))] * len(names)
+    for share in np.unique(shares):
+        kernels = design.kernels(SHARES[share])
+        for unit in np.flatnonzero(shares == share):
+            sums[unit] = _pair_sums(subjects, np.flatnonzero(codes == unit), design, kernels)
+    observed, null = (np.stack(parts) for parts in zip(*sums, strict=True))
+    statistic, p, p_fwer = _flip(observed, null, settings)
     table = pd.DataFrame(
         {
             "unit": names,
@@ -231,11 +228,10 @@ def conditional_test(
             "p_fwer": p_fwer,
             "significant": p_fwer <= settings.alpha,
             "n_targets": np.bincount(codes) * len(subjects),
-            "baseline": [design.bases[basis].name for basis, _ in fits],
-            "baseline_share": [SHARES[share] for _, share in fits],
+            "baseline_share": SHARES[shares],
         }
     )
-    return ConditionalTest(table, settings, n_images, len(design.starts), design.n_components)
+    return ConditionalTest(table, settings, n_images, len(design.blocks), design.removed.shape[1] - 1)
 
 
 def standardised(features: Features, name: str) -> dict[str, FloatArray]:
@@ -308,53 +304,52 @@ def _blocks(groups: ArrayLike | None, n_images: int, options: ConditionalOptions
 
 
 def _prepare(base: Features, added: Features, blocks: NDArray[np.intp], options: ConditionalOptions) -> _Design:
-    """Decompose the baseline kernels and residualise the added features."""
+    """Decompose the baseline kernel and sort images by block."""
     layers = standardised(base, "baseline")
     extra = np.concatenate(list(standardised(added, "added").values()), axis=1)
     together = np.concatenate([array / np.sqrt(array.shape[1]) for array in layers.values()], axis=1)
     if not len(extra) == len(together) == len(blocks):
-        raise InputError(
-            f"Baseline, added features and responses have {len(together)}, {len(extra)}, {len(blocks)} rows."
-        )
+        found = (len(together), len(extra), len(blocks))
+        raise InputError(f"Baseline, added features and responses have {found} rows; they must be the same images.")
     order = np.argsort(blocks, kind="stable")
-    bases = [_basis("all", together[order])]
-    if len(layers) > 1:
-        bases += [_basis(name, array[order]) for name, array in layers.items()]
-    share = np.cumsum(bases[0].values) / bases[0].values.sum()
-    wanted = (
-        int(np.searchsorted(share, options.explained) + 1) if options.n_components is None else options.n_components
-    )
-    limit = len(order) // 4 if options.n_components is None else len(order) - 2
-    removed = bases[0].vectors[:, : min(wanted, limit)]
-    rest = extra[order]
-    for _ in range(2):  # twice: one Gram–Schmidt pass leaves rounding errors
-        rest = rest - removed @ (removed.T @ rest)
-    left, singular, _ = np.linalg.svd(rest, full_matrices=False)
-    kept = (singular > 1e-8 * singular[0]) & (np.arange(len(singular)) < options.n_added)
+    vectors, singular, _ = np.linalg.svd(together[order], full_matrices=False)
+    kept = singular > 1e-10 * singular[0]
+    vectors, values = vectors[:, kept], singular[kept] ** 2 * len(order) / np.sum(singular[kept] ** 2)
+    needed = int(np.searchsorted(np.cumsum(values) / values.sum(), options.explained) + 1)
+    wanted = min(needed, len(order) // 4) if options.n_components is None else options.n_components
+    # The mean is removed like a component: without it, centring alone would correlate the groups' residuals.
+    removed = np.column_stack([np.full(len(order), len(order) ** -0.5), vectors[:, :wanted]])
     starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
-    return _Design(bases, left[:, kept] * singular[kept], starts, order, removed.shape[1], options.ridge)
+    slices = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(order)], strict=True)]
+    leverage = [_inverse_root(np.eye(b.stop - b.start) - removed[b] @ removed[b].T) for b in slices]
+    return _Design(vectors, values, removed, remove(removed, extra[order]), slices, leverage, order, options)
 
 
-def _basis(name: str, features: FloatArray) -> _Basis:
-    left, singular, _ = np.linalg.svd(features, full_matrices=False)
-    keep = singular > 1e-10 * singular[0]
-    values = singular[keep] ** 2
-    return _Basis(name, left[:, keep], values * len(features) / values.sum())
+def _inverse_root(matrix: FloatArray) -> FloatArray:
+    """Symmetric M^(-1/2) of a matrix with eigenvalues in [0, 1]; small ones are floored, for U leaves nothing there."""
+    values, vectors = np.linalg.eigh(matrix)
+    root: FloatArray = (vectors / np.sqrt(np.maximum(values, LEVERAGE_FLOOR))) @ vectors.T
+    return root
 
 
-def _energies(subjects: list[FloatArray], codes: NDArray[np.intp], n_units: int, design: _Design) -> list[FloatArray]:
-    """Mean energy of each unit's standardised targets along every eigenvector of every basis, (n_units, rank)."""
-    membership = np.zeros((len(codes), n_units))
+def _fit_shares(subjects: list[FloatArray], codes: NDArray[np.intp], design: _Design) -> NDArray[np.intp]:
+    """Choose h per unit by maximum likelihood of its targets under V = h K + (1 − h) I, the scale profiled out."""
+    membership = np.zeros((len(codes), int(codes.max()) + 1))
     membership[np.arange(len(codes)), codes] = 1.0
-    totals = [np.zeros((n_units, len(basis.values))) for basis in design.bases]
+    energy = np.zeros((membership.shape[1], len(design.values)))
     for values in subjects:
         for start in range(0, len(codes), TARGET_CHUNK):
             part = slice(start, start + TARGET_CHUNK)
-            chunk = _targets(values, part, design.order)
-            for total, basis in zip(totals, design.bases, strict=True):
-                total += membership[part].T @ ((basis.vectors.T @ chunk) ** 2).T
-    count = membership.sum(axis=0)[:, None] * len(subjects)
-    return [total / count for total in totals]
+            energy += membership[part].T @ ((design.vectors.T @ _targets(values, part, design.order)) ** 2).T
+    energy /= membership.sum(axis=0)[:, None] * len(subjects)
+    n_free = len(design.order) - 1  # the mean is gone
+    outside = max(n_free - len(design.values), 0)
+    variance = SHARES[:, None] * design.values + 1.0 - SHARES[:, None]
+    rest = np.maximum(len(design.order) - energy.sum(axis=1, keepdims=True), 0.0)
+    scaled = energy @ (1.0 / variance).T + rest / (1.0 - SHARES)
+    cost = np.log(variance).sum(axis=1) + outside * np.log1p(-SHARES) + n_free * np.log(np.maximum(scaled, 1e-300))
+    best: NDArray[np.intp] = np.argmin(cost, axis=1)
+    return best
 
 
 def _targets(values: FloatArray, which: slice | NDArray, order: NDArray[np.intp]) -> FloatArray:
@@ -362,53 +357,40 @@ def _targets(values: FloatArray, which: slice | NDArray, order: NDArray[np.intp]
     chunk = np.asarray(values[:, which], dtype=np.float64)[order]
     chunk = chunk - chunk.mean(axis=0)
     spread = chunk.std(axis=0)
-    return chunk / np.where(spread > 0, spread, np.inf)
-
-
-def _fit_share(energy: list[FloatArray], unit: int, bases: list[_Basis]) -> tuple[int, int]:
-    """Choose basis and share h by maximum likelihood of the unit's targets under h K + (1 − h) I, scale profiled out."""
-    best = (np.inf, 0, 0)
-    for number, basis in enumerate(bases):
-        n_free = len(basis.vectors) - 1  # the mean is gone
-        rest = max(len(basis.vectors) - float(energy[number][unit].sum()), 0.0)
-        variance = SHARES[:, None] * basis.values + 1.0 - SHARES[:, None]
-        scaled = (energy[number][unit] / variance).sum(axis=1) + rest / (1.0 - SHARES)
-        outside = max(n_free - len(basis.values), 0)
-        cost = np.log(variance).sum(axis=1) + outside * np.log1p(-SHARES) + n_free * np.log(np.maximum(scaled, 1e-300))
-        share = int(np.argmin(cost))
-        best = min(best, (float(cost[share]), number, share))
-    return best[1], best[2]
+    scaled: FloatArray = chunk / np.where(spread > 0, spread, np.inf)
+    return scaled
 
 
 def _pair_sums(
-    subjects: list[FloatArray], members: NDArray[np.bool_], design: _Design, fit: tuple[int, int]
-) -> FloatArray:
-    """Block-pair sums Q of one unit, (n_penalties, n_blocks, n_blocks)."""
+    subjects: list[FloatArray], columns: NDArray[np.intp], design: _Design, kernels: list[FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Observed T per penalty, and sums of residual products over pairs of blocks, (n_penalties, blocks, blocks)."""
+    observed = np.zeros(len(kernels))
     outer = np.zeros((len(design.order), len(design.order)))
-    columns = np.flatnonzero(members)
     for values in subjects:
         for start in range(0, len(columns), TARGET_CHUNK):
             chunk = _targets(values, columns[start : start + TARGET_CHUNK], design.order)
-            white = design.bases[fit[0]].whiten(chunk, SHARES[fit[1]])
-            outer += white @ white.T
-    return np.stack([design.block_sums(kernel * outer) for kernel in design.similarity(*fit)])
+            observed += [float(np.sum(chunk * (kernel @ chunk))) for kernel in kernels]
+            residual = design.residuals(chunk)
+            outer += residual @ residual.T
+    return observed, np.stack([block_sums(kernel * outer, design.blocks) for kernel in kernels])
 
 
-def _flip(sums: FloatArray, options: ConditionalOptions) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return standardised statistic, p per unit and p over the family from Q, (n_units, n_penalties, blocks, blocks)."""
+def _flip(
+    observed: FloatArray, sums: FloatArray, options: ConditionalOptions
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return standardised statistic, p per unit, and p over the family (maximum over units), each (n_units,)."""
     n_units, n_penalties, n_blocks, _ = sums.shape
     rng = np.random.default_rng([options.seed, FLIP_PURPOSE])
     signs = rng.choice(np.array([-1.0, 1.0]), size=(options.n_flips, n_blocks))
-    # Var(s'Qs) = 2 ΣQ² over the flips, for symmetric Q with zero diagonal
+    # Var(s'Qs) = 2 ΣQ² over the flips, for symmetric Q with zero diagonal.
     spread = np.sqrt(2.0 * (sums**2).sum(axis=(2, 3)))
     spread = np.where(spread > 0, spread, np.inf)
-    observed = (sums.sum(axis=(2, 3)) / spread).max(axis=1)
+    statistic = (observed / spread).max(axis=1)
     null = np.empty((options.n_flips, n_units))
     for unit in range(n_units):
         draws = [((signs @ sums[unit, a]) * signs).sum(axis=1) / spread[unit, a] for a in range(n_penalties)]
         null[:, unit] = np.max(draws, axis=0)
-    tolerance = 1e-9
-    p = (1 + (null >= observed - tolerance).sum(axis=0)) / (1 + options.n_flips)
-    largest = null.max(axis=1)
-    p_fwer = (1 + (largest[:, None] >= observed - tolerance).sum(axis=0)) / (1 + options.n_flips)
-    return observed, p, p_fwer
+    p = (1 + (null >= statistic).sum(axis=0)) / (1 + options.n_flips)
+    p_fwer = (1 + (null.max(axis=1)[:, None] >= statistic).sum(axis=0)) / (1 + options.n_flips)
+    return statistic, p, p_fwer

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmap.encoding.backend import Backend
-from brainmap.encoding.factors import UNSAFE_ENERGY, Spectrum, Train, Validation, couple
+from brainmap.encoding.factors import UNSAFE_ENERGY, Spectrum, Train, Validation, couple, without_rounding
 from brainmap.encoding.settings import Problem, TrainSet
 from brainmap.encoding.statistics import Basis, Float64, safe_scale
 
@@ -152,7 +152,7 @@ def factorise_cross(
                 round(n_held),
                 None,
                 gap,
-                gram=backend.put(energy) if train_set.final else None,
+                gram=backend.put(without_rounding(energy)) if train_set.final else None,
                 coupling=None
                 if train_set.final
                 else couple(spectrum, energy, settings.alphas, backend=backend, lead=lead),

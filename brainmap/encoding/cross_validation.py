@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import sklearn
 from numpy.typing import ArrayLike
-from sklearn.base import clone
 
-from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.options import RidgeOptions
+from brainmap.encoding.generic import encode_generic
+from brainmap.encoding.prepared import PreparedEncoding
 from brainmap.encoding.result import EncodingResult
-from brainmap.encoding.ridge import EncodingRidgeCV, pearson
-from brainmap.errors import InputError
+from brainmap.encoding.ridge import EncodingRidgeCV
 
 
 def cross_val_encode(
@@ -24,55 +21,78 @@ def cross_val_encode(
     estimator: Any = None,
     cv: Any = 5,
     groups: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    nuisance: ArrayLike | None = None,
     memory: str | int = "8GB",
     device: str = "cpu",
     return_estimator: bool = False,
-    return_predictions: bool = False,
+    return_predictions: bool | str | Path = False,
 ) -> EncodingResult:
-    """Predict every target from every layer, out of sample."""
-    layers = dict(X) if isinstance(X, Mapping) else {"X": X}
-    Y = np.asarray(Y)
+    """Predict every target from every layer, out of sample.
+
+    Parameters
+    ----------
+    X : array-like, shape (n_rows, n_features), or mapping of str to such
+        Features, one array or ``{layer: array}``. numpy, memmap, zarr, h5py or dask; read in blocks.
+    Y : array-like, shape (n_rows, n_targets)
+        Responses, rows aligned to `X`. Likewise read in blocks of targets, each block once for all layers that fit in
+        `memory` together.
+    estimator : estimator, optional
+        Default ``EncodingRidgeCV()``. An `EncodingRidgeCV` runs in the engine; any other scikit-learn or himalaya
+        regressor is cloned, fitted and asked to predict, one split and layer at a time (its choice of penalties is then
+        its own).
+    cv : int, splitter or iterable of (train, test)
+        Outer splits: grouped K-folds for an int; a scikit-learn splitter (for example ``LeaveOneGroupOut`` with
+        sessions or subjects as `groups`); or fixed splits as index or mask pairs (a shared test set, train on one data
+        set and test on another).
+    groups : array-like, shape (n_rows,), optional
+        Rows that stay together in outer and inner folds: repeats of an image, crops of a photograph.
+    sample_weight : array-like, shape (n_rows,), optional
+        Weights of the fit; scores stay unweighted. Only for `EncodingRidgeCV`.
+    nuisance : array-like, shape (n_rows, n_regressors), optional
+        Regressors projected out of features and responses inside each split. Only for `EncodingRidgeCV`.
+    memory : str or int
+        Bound on what this process holds besides arrays that you already hold, as ``'8GB'`` or bytes.
+    device : str
+        ``'cpu'``, ``'cuda'`` (through torch), or ``'torch'`` (torch on the CPU).
+    return_estimator : bool
+        Keep the fitted estimator of each split: ``result.estimators[layer][split]``.
+    return_predictions : bool or path
+        Keep out-of-fold predictions: ``result.predictions[layer]``; a path streams them to a Zarr directory.
+
+    Returns
+    -------
+    EncodingResult
+        ``r``, ``r2``, ``alpha`` with dimensions (layer, split, target), and provenance.
+
+    Raises
+    ------
+    InputError
+        If rows do not correspond, a value is not finite, splits cannot be made, or the memory bound is too small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.encoding import cross_val_encode
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((100, 8))
+    >>> Y = X @ rng.standard_normal((8, 3)) + rng.standard_normal((100, 3))
+    >>> dict(cross_val_encode({"block.0": X}, Y, groups=np.arange(100) // 2).r.sizes)
+    {'layer': 1, 'split': 5, 'target': 3}
+    """
     estimator = EncodingRidgeCV() if estimator is None else estimator
-    options = getattr(estimator, "options", None) or RidgeOptions()
-    plan = plan_splits(len(Y), cv, groups=groups, seed=options.seed)
-    groups = None if groups is None else np.asarray(groups)
-    shape = (len(layers), len(plan.outer), Y.shape[1])
-    scores = {name: np.full(shape, np.nan) for name in ("r", "r2", "alpha")}
-    predictions = {name: np.full(Y.shape, np.nan) for name in layers}
-    estimators: dict[str, list[Any]] = {name: [] for name in layers}
-    for row, (name, features) in enumerate(layers.items()):
-        features = np.asarray(features)
-        if len(features) != len(Y):
-            raise InputError(f"layer {name!r} has {len(features)} rows but the responses have {len(Y)}.")
-        for split, (train, test) in enumerate(plan.outer):
-            model = clone(estimator)
-            extra = {"groups": groups[train]} if groups is not None and isinstance(model, EncodingRidgeCV) else {}
-            model.fit(features[train], Y[train], **extra)
-            predicted = np.asarray(model.predict(features[test]))
-            truth = Y[test]
-            scores["r"][row, split] = pearson(truth, predicted)
-            total = ((truth - truth.mean(0)) ** 2).sum(0)
-            scores["r2"][row, split] = np.where(
-                total > 0, 1 - ((truth - predicted) ** 2).sum(0) / np.where(total > 0, total, 1), np.nan
-            )
-            if hasattr(model, "alpha_"):
-                scores["alpha"][row, split] = model.alpha_
-            predictions[name][test] = predicted
-            estimators[name].append(model)
-    attrs = {
-        "n_trials": len(Y),
-        "scheme": plan.scheme,
-        "split_hash": plan.hash,
-        "inner_scheme": plan.inner_scheme,
-        "alphas": np.asarray(getattr(estimator, "alphas", [])).tolist(),
-        "scoring": getattr(estimator, "scoring", None),
-        "scikit_learn": sklearn.__version__,
-        "numpy": np.__version__,
-    }
-    return EncodingResult.from_arrays(
-        scores,
-        layers=list(layers),
-        attrs=attrs,
-        predictions=predictions if return_predictions else None,
-        estimators=estimators if return_estimator else None,
+    if not isinstance(estimator, EncodingRidgeCV):
+        return encode_generic(
+            X, Y, estimator=estimator, cv=cv, groups=groups, keep=(return_estimator, return_predictions)
+        )
+    prepared = PreparedEncoding(
+        X,
+        estimator=estimator,
+        cv=cv,
+        groups=groups,
+        sample_weight=sample_weight,
+        nuisance=nuisance,
+        memory=memory,
+        device=device,
     )
+    return prepared.encode(Y, return_estimator=return_estimator, return_predictions=return_predictions)

@@ -29,6 +29,7 @@ from brainmap.encoding.backend import Backend
 Float64 = NDArray[np.float64]
 NEAR = 1e-3  # relative gap below which a pair of eigenvalues is summed directly: rounding grows as 1 / NEAR
 UNSAFE_ENERGY = 1e3  # validation over train energy of a component beyond which float32 cross-products lose digits
+VANISHED_ENERGY = 1e-14  # whitened validation energy below which all of it is rounding
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,9 @@ class Validation:
     n : int
         Number of rows.
     map : (rank, n_inputs) or None
-        Gives ``v``. None: the train set's map with `offset` times the sum of responses added.
-    offset : (rank,) or None
-        Correction of the centring, see `map`.
+        Gives ``v``. None: the train set's map, minus `gap` times the sum of the responses.
     gap : (rank,)
-        Mean of the whitened features over the set (about the train mean): prediction's mean is ``φ c · gap``.
+        Mean of the whitened features over the set, about the train mean; the prediction's mean is ``φ c · gap``.
     gram : (rank, rank) or (n_rows, rank)
         H, or a matrix B with ``H = B' B``, whichever is smaller. Only for test sets.
     coupling : Coupling or None
@@ -83,7 +82,6 @@ class Validation:
     members: NDArray[np.bool_]
     n: int
     map: Any
-    offset: Any
     gap: Any
     gram: Any = None
     coupling: Coupling | None = None
@@ -164,6 +162,7 @@ def couple(
         Keep only the leading block of M (mode 'screen').
     """
     values, shrink = spectrum.values, spectrum.shrinkage(alphas)
+    energy = without_rounding(energy)
     rank, n_alphas = len(values), len(alphas)
     diagonal = backend.put(shrink**2 * np.diag(energy))
     width = rank if rows is None else min(rank, len(rows))
@@ -186,6 +185,14 @@ def couple(
     if lead is not None and lead < rank:
         matrix, slope = matrix[:lead, :lead], 2.0 * shrink[:, :lead]
     return Coupling(diagonal, backend.put(slope), backend.put(matrix), near, None)
+
+
+def without_rounding(energy: Float64) -> Float64:
+    """Return H, or zeros where nothing of the train set's directions varies in the validation set (unseen categories).
+
+    The prediction is then constant, and its correlation would be one of rounding errors.
+    """
+    return energy if np.diag(energy).max(initial=0.0) > VANISHED_ENERGY else np.zeros_like(energy)
 
 
 def square_root(energy: Float64) -> Float64:

@@ -132,6 +132,7 @@ def factorise_table(
         "n_components": int(preparations[0].matrix.shape[1]),
         "unsafe": any(flag for _, flag in results),
         "outer_rank": min(int(train.shrink.shape[1]) for train in outer),
+        "n_train": min(len(train) for train, _ in problem.plan.outer),
     }
     maps = tuple(_cross_weight_map(train, basis, backend) for train in outer) if weights else ()
     return LayerFactors(name, "cross", inner, outer, backend, None, table, maps, info)
@@ -175,6 +176,7 @@ def _factorise_rows(source: ArraySource, problem: Problem, weights: bool) -> Lay
         "n_components": components,
         "unsafe": False,
         "outer_rank": min(int(train.shrink.shape[1]) for train in outer),
+        "n_train": min(len(train) for train, _ in problem.plan.outer),
     }
     trains = tuple(inner[number] for number in range(len(inner_sets)))
     return LayerFactors(source.name, "rows", trains, tuple(outer), problem.backend, None, None, tuple(maps), info)

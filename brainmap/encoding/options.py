@@ -9,6 +9,7 @@ from brainmap.errors import InputError
 
 Mode = Literal["exact", "screen", "gcv"]
 Inner = Literal["nested", "shared"]
+Precision = Literal["float32", "float64"]
 Scoring = Literal["pearsonr", "r2"]
 
 
@@ -30,6 +31,8 @@ class RidgeOptions:
         Worker threads, one BLAS thread each; default: the CPUs this process may use.
     batch : int, optional
         Targets computed at a time per worker; default: from the memory bound, at most 2,048. Part of bit-identity.
+    precision : {'float32', 'float64'}
+        Of products with responses. Decompositions are always float64; layers on which float32 is not safe are promoted.
     rank_tolerance : float
         Components whose eigenvalue is below this fraction of the largest are dropped (treated as the null space).
     tie_tolerance : float
@@ -41,14 +44,17 @@ class RidgeOptions:
     seed: int = 0
     threads: int | None = None
     batch: int | None = None
+    precision: Precision = "float32"
     rank_tolerance: float = 1e-12
-    tie_tolerance: float = 1e-6
+    tie_tolerance: float = 5e-7
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise InputError(f"unknown mode {self.mode!r}; choose one of {', '.join(get_args(Mode))}.")
         if self.inner not in get_args(Inner):
             raise InputError(f"unknown inner folds {self.inner!r}; choose one of {', '.join(get_args(Inner))}.")
+        if self.precision not in get_args(Precision):
+            raise InputError(f"unknown precision {self.precision!r}; choose 'float32' or 'float64'.")
         for name in ("threads", "batch"):
             value = getattr(self, name)
             if value is not None and value < 1:

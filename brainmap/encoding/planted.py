@@ -39,8 +39,9 @@ class PlantedOptions:
         Share of a planted response driven by that part.
     group_noise : float
         Share of a response common to the crops of a group and unrelated to any feature.
-    shared_noise : float
-        Fraction of the noise that is the same in all subjects.
+    unmodelled : float
+        Share driven by a few latent variables that no feature explains, half of their variance common to the crops of a
+        group; the same latents for all units and subjects, as in responses to photographs.
     """
 
     n_groups: int = 45
@@ -55,11 +56,13 @@ class PlantedOptions:
     planted: tuple[int, ...] = ()
     gradient: float = 0.1
     group_noise: float = 0.1
-    shared_noise: float = 0.0
+    unmodelled: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.signal + self.gradient + self.group_noise > 1:
-            raise InputError("The shares of signal, gradient and group noise exceed the variance of a response.")
+        if self.signal + self.gradient + self.group_noise + self.unmodelled > 1:
+            raise InputError(
+                "The shares of signal, gradient, unmodelled part and group noise exceed the variance of a response."
+            )
         if any(not 0 <= unit < self.n_units for unit in self.planted):
             raise InputError(f"Planted units {self.planted} must lie between 0 and {self.n_units - 1}.")
 
@@ -116,7 +119,7 @@ def planted_study(seed: int, options: PlantedOptions | None = None) -> PlantedSt
     units = np.repeat(np.arange(setup.n_units), setup.targets_per_unit)
     preferred = np.arange(setup.n_units) * setup.n_layers // setup.n_units
     beyond = _beyond(activations, gradients)
-    common = _noise(rng, groups, len(units), setup)
+    latent = _latents(rng, groups, setup)
     responses, noiseless = [], []
     for _ in range(setup.n_subjects):
         parts = [
@@ -124,10 +127,8 @@ def planted_study(seed: int, options: PlantedOptions | None = None) -> PlantedSt
             for u in range(setup.n_units)
         ]
         truth = np.concatenate(parts, axis=1)
-        own = _noise(rng, groups, len(units), setup)
-        mixed = np.sqrt(setup.shared_noise) * common + np.sqrt(1.0 - setup.shared_noise) * own
-        left = 1.0 - truth.var(axis=0)
-        responses.append(truth + np.sqrt(np.maximum(left, 0.0)) * mixed)
+        truth += np.sqrt(setup.unmodelled) * _scale(latent @ rng.standard_normal((latent.shape[1], len(units))))
+        responses.append(truth + _noise(rng, groups, np.maximum(1.0 - truth.var(axis=0), 0.0), setup))
         noiseless.append(truth)
     return PlantedStudy(activations, gradients, responses, noiseless, units, preferred, groups, setup)
 
@@ -185,8 +186,15 @@ def _unit_signal(
     return signal
 
 
-def _noise(rng: np.random.Generator, groups: NDArray[np.intp], n: int, setup: PlantedOptions) -> FloatArray:
-    """Noise of unit variance, partly common to the crops of a group."""
-    share = setup.group_noise / (1.0 - setup.signal)
-    by_group = rng.standard_normal((setup.n_groups, n))[groups]
-    return np.sqrt(share) * by_group + np.sqrt(1.0 - share) * rng.standard_normal((len(groups), n))
+def _latents(rng: np.random.Generator, groups: NDArray[np.intp], setup: PlantedOptions) -> FloatArray:
+    by_group = rng.standard_normal((setup.n_groups, 6))[groups]
+    return by_group + rng.standard_normal((len(groups), 6))
+
+
+def _noise(
+    rng: np.random.Generator, groups: NDArray[np.intp], variance: FloatArray, setup: PlantedOptions
+) -> FloatArray:
+    """Noise of given variance per target, ``group_noise`` of it common to the crops of a group."""
+    common = np.minimum(setup.group_noise, variance)
+    by_group = rng.standard_normal((setup.n_groups, len(variance)))[groups]
+    return np.sqrt(common) * by_group + np.sqrt(variance - common) * rng.standard_normal((len(groups), len(variance)))

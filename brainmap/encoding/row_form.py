@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmap.encoding.backend import Backend
-from brainmap.encoding.factors import Spectrum, Train, Validation, couple
+from brainmap.encoding.factors import Spectrum, Train, Validation, couple, without_rounding
 from brainmap.encoding.settings import Problem, TrainSet
 from brainmap.encoding.statistics import Float64, safe_scale
 
@@ -153,7 +153,7 @@ def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, ba
                 len(held),
                 backend.put(held.T),
                 backend.put(gap),
-                gram=backend.put(held if small else energy) if train_set.final else None,
+                gram=backend.put(held if small else without_rounding(energy)) if train_set.final else None,
                 coupling=None
                 if train_set.final
                 else couple(spectrum, energy, settings.alphas, backend=backend, rows=held, lead=lead),

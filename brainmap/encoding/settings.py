@@ -34,6 +34,11 @@ class RidgeSettings:
         """Whether features enter as they are but for centring (then train sets may be shared between outer splits)."""
         return not self.scale and self.pca is None and self.band_scale is None and self.fit_intercept
 
+    @property
+    def precision(self) -> str:
+        """Precision of products with responses: float64 without intercept, where their level cannot be subtracted."""
+        return self.options.precision if self.fit_intercept else "float64"
+
 
 def make_settings(
     alphas: ArrayLike, scoring: str, *, fit_intercept: bool, scale: bool, pca: int | None, options: RidgeOptions | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,12 +41,12 @@ class ArraySource:
 
     @property
     def in_memory(self) -> bool:
-        """Whether slicing costs no reading worth planning for (a numpy array or memmap, not averaged)."""
-        return isinstance(self.array, np.ndarray) and self.average is None
+        """Whether slicing costs no reading (a plain numpy array, not a memmap, rows not averaged)."""
+        return isinstance(self.array, np.ndarray) and self.average is None and mapping_of(self.array) is None
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one element as stored times the rows read for one column."""
+        """Bytes read for one column."""
         return int(self.array.shape[0]) * np.dtype(self.array.dtype).itemsize
 
     @property
@@ -61,14 +62,23 @@ class ArraySource:
 
     def columns(self, start: int, stop: int) -> FloatArray:
         """Read all rows of some columns, in the stored precision."""
-        block = _to_numpy(self.array[:, start:stop], self.name)
+        block = self._take((slice(None), slice(start, stop)))
         return block if self.average is None else self.average.apply(block)
 
     def rows(self, start: int, stop: int) -> FloatArray:
-        """Read all columns of some rows (not of averaged sources, whose rows are scattered)."""
+        """Read all columns of some rows, in the stored precision."""
         if self.average is not None:
             return self.average.apply_rows(self.array, start, stop, self.name)
-        return _to_numpy(self.array[start:stop], self.name)
+        return self._take(slice(start, stop))
+
+    def _take(self, index: Any) -> FloatArray:
+        mapped = mapping_of(self.array)
+        block = _to_numpy(self.array[index], self.name)
+        if mapped is not None:
+            block = np.array(block, order="C")
+            if hasattr(mapped, "madvise"):  # mapped pages count as ours: hand them back to the page cache
+                mapped.madvise(mmap.MADV_DONTNEED)
+        return block
 
     def column_blocks(self, width: int) -> Iterator[tuple[int, int]]:
         """Yield (start, stop) of column blocks of about `width`, aligned to stored chunks where they are narrower."""
@@ -158,6 +168,13 @@ def check_finite(block: FloatArray, name: str, *, first_row: int = 0, first_colu
             f"{name} holds {block[row, column]} at row {first_row + row}, column {first_column + column} "
             f"({len(bad)} such values in this block); remove or impute them first."
         )
+
+
+def mapping_of(array: Any) -> mmap.mmap | None:
+    """Return the memory map behind a numpy array, if its data live in a file."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array if isinstance(array, mmap.mmap) else None
 
 
 def _to_numpy(block: Any, name: str) -> FloatArray:

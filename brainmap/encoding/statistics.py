@@ -155,14 +155,16 @@ def gram_product(F: NDArray[np.float32], weight: NDArray[Any] | None = None) -> 
     return total
 
 
-def cross_product(F: NDArray[np.float32], Y: NDArray[Any]) -> NDArray[Any]:
+def cross_product(F: NDArray[Any], Y: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return ``F' Y``: products in the precision of Y, accumulated in float64 when there is more than one block."""
+    out = np.empty((F.shape[1], Y.shape[1]), dtype=Y.dtype) if out is None else out
     if len(F) <= ROW_BLOCK:
-        return F.T @ Y
-    total = np.zeros((F.shape[1], Y.shape[1]))
+        return np.matmul(F.T, Y, out=out)
+    total = np.zeros(out.shape)
     for start in range(0, len(F), ROW_BLOCK):
         total += F[start : start + ROW_BLOCK].T @ Y[start : start + ROW_BLOCK]
-    return total.astype(Y.dtype)
+    out[:] = total
+    return out
 
 
 @dataclass(frozen=True)

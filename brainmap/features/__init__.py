@@ -9,6 +9,7 @@ _PUBLIC = {
     "POOLINGS": "brainmap.features.pooling",
     "FeatureExtractor": "brainmap.features.extractor",
     "FeatureStore": "brainmap.features.store",
+    "RandomProjection": "brainmap.features.projection",
     "Features": "brainmap.features.result",
 }
 
@@ -17,6 +18,7 @@ __all__ = sorted(_PUBLIC)
 if TYPE_CHECKING:
     from brainmap.features.extractor import FeatureExtractor
     from brainmap.features.pooling import POOLINGS
+    from brainmap.features.projection import RandomProjection
     from brainmap.features.result import Features
     from brainmap.features.store import FeatureStore
 

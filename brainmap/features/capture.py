@@ -8,7 +8,7 @@ turned into a leaf, so the graph starts there and nothing before it is kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -36,11 +36,13 @@ class SiteRecorder:
         Which output, of which branch.
     gradients : bool
         Record only passes that build a graph, so that a teacher's pass through the same network is left out.
+    inputs : bool
+        Record the site's inputs too, which gradients of weights are made of.
 
     Attributes
     ----------
-    outputs : dict of str to list of Tensor
-        For each layer the site's raw outputs, one per forward pass.
+    outputs, inputs : dict of str to list of Tensor
+        For each layer the site's raw outputs and inputs, one per forward pass.
     """
 
     def __init__(
@@ -51,11 +53,14 @@ class SiteRecorder:
         site: str,
         branch: str | None = None,
         gradients: bool = False,
+        inputs: bool = False,
     ) -> None:
         self._modules = model.site_modules(layers, site, branch)
         self._gradients = gradients
+        self._inputs = inputs
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self.outputs: dict[str, list[Tensor]] = {name: [] for name in layers}
+        self.inputs: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def __enter__(self) -> SiteRecorder:
         """Attach the hooks."""
@@ -71,9 +76,11 @@ class SiteRecorder:
             handle.remove()
 
     def _hook(self, name: str) -> Any:
-        def collect(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        def collect(_module: nn.Module, inputs: Any, output: Any) -> Any:
             if self._gradients and not torch.is_grad_enabled():
                 return None
+            if self._inputs:
+                self.inputs[name].append(inputs[0].detach())
             tensor = output[0] if isinstance(output, tuple | list) else output
             if not self._gradients or tensor.requires_grad:
                 self.outputs[name].append(tensor)
@@ -94,11 +101,14 @@ class Signals:
     activations, gradients : dict of str to list of Tensor
         For each layer the tokens (v, n, T, d) of its views; activations have one view, the plain one.
     losses : Tensor or None, (n,)
+    inputs : dict of str to list of Tensor
+        Inputs of the sites (v, n, T, c), token by token with ``gradients``, where asked for.
     """
 
     activations: dict[str, Views]
     gradients: dict[str, Views]
     losses: Tensor | None = None
+    inputs: dict[str, Views] = field(default_factory=dict)
 
 
 def activations(model: VisionModel, batch: Batch, layers: Sequence[str], site: str) -> Signals:
@@ -108,7 +118,9 @@ def activations(model: VisionModel, batch: Batch, layers: Sequence[str], site: s
     return Signals(_plain(model, recorder, site, len(batch)), {})
 
 
-def gradients(model: VisionModel, batch: Batch, layers: Sequence[str], site: str, objective: Objective) -> Signals:
+def gradients(
+    model: VisionModel, batch: Batch, layers: Sequence[str], site: str, objective: Objective, *, inputs: bool = False
+) -> Signals:
     """Gradients of each image's loss, and the activations where the objective's only view is the plain one.
 
     Raises
@@ -119,12 +131,14 @@ def gradients(model: VisionModel, batch: Batch, layers: Sequence[str], site: str
     branch = objective.branch(model)
     with (
         torch.enable_grad(),
-        SiteRecorder(model, layers, site=site, branch=branch, gradients=True) as recorder,
+        SiteRecorder(model, layers, site=site, branch=branch, gradients=True, inputs=inputs) as recorder,
     ):
         with model.autocast():
             losses = objective(model, batch)
         _check_losses(losses, objective, len(batch))
         flat = [output for layer in layers for output in recorder.outputs[layer]]
+        if not flat:
+            raise InputError(f"Objective '{objective.name}' does not run branch '{branch}' of '{model.name}'.")
         found = iter(torch.autograd.grad(losses.sum(), flat, allow_unused=True))
     grads: dict[str, Views] = {}
     for layer in layers:
@@ -133,8 +147,12 @@ def gradients(model: VisionModel, batch: Batch, layers: Sequence[str], site: str
             gradient = next(found)
             raw = torch.zeros_like(output) if gradient is None else gradient
             grads[layer].append(_by_image(model.as_tokens(raw, site), len(batch)))
-    plain = objective.plain_view
-    return Signals(_plain(model, recorder, site, len(batch)) if plain else {}, grads, losses.detach())
+    seen = {
+        layer: [_by_image(model.as_tokens(raw, site), len(batch)) for raw in raws]
+        for layer, raws in recorder.inputs.items()
+    }
+    shown = _plain(model, recorder, site, len(batch)) if objective.plain_view else {}
+    return Signals(shown, grads, losses.detach(), seen)
 
 
 def _plain(model: VisionModel, recorder: SiteRecorder, site: str, count: int) -> dict[str, Views]:

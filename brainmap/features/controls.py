@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image
+from scipy.fft import fft2, ifft2
 
 from brainmap.errors import InputError
 from brainmap.progress import track
@@ -257,8 +258,8 @@ def pyramid_energy(luminance: np.ndarray, filters: np.ndarray) -> np.ndarray:
     numpy.ndarray, (scales, orientations, size, size)
         |2 · filtered image|²: the squared amplitude of a grating in the pass band.
     """
-    spectrum = np.fft.fft2(luminance - luminance.mean())
-    return np.abs(2 * np.fft.ifft2(filters * spectrum)) ** 2
+    spectrum = fft2(luminance - luminance.mean())
+    return np.abs(2 * ifft2(filters * spectrum)) ** 2
 
 
 def _normalised_energy(luminance: np.ndarray, filters: np.ndarray, grid: int) -> np.ndarray:

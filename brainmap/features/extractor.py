@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor
 from brainmap.errors import InputError
 from brainmap.features import capture
 from brainmap.features.blocks import ArrayKey, BlockWriter, FeatureSink, MemoryArray, Plan, one_ahead, short_hash
-from brainmap.features.pooling import check_pooling, norms, pool
+from brainmap.features.pooling import check_pooling, norms
+from brainmap.features.projection import RandomProjection
+from brainmap.features.reduction import reduce_tokens, weight_gradient_norms, weight_gradients
 from brainmap.features.result import Features, Rows
 from brainmap.features.store import FeatureStore, unknown_parts
 from brainmap.models.batch import Batch
@@ -53,6 +55,11 @@ class FeatureExtractor:
         Images per pass. Part of the store's key, because it can change the last bits.
     store : FeatureStore, str or Path, optional
         Where rows are kept and found again; in memory by default.
+    wrt : {"output", "weights"}
+        Gradient with respect to the site's output, or to the weights of the linear layer the site is the output of
+        (``mlp``, ``attn``); the latter needs a projection.
+    projection : RandomProjection or dict, optional
+        Random projection on the fly: of gradients, or of the signals a dict names (``{"activation": …}``).
 
     Notes
     -----
@@ -75,6 +82,8 @@ class FeatureExtractor:
         objective: str | Objective | None = None,
         batch_size: int = 32,
         store: FeatureStore | str | Path | None = None,
+        wrt: Literal["output", "weights"] = "output",
+        projection: RandomProjection | Mapping[str, RandomProjection] | None = None,
     ) -> None:
         self.model = model
         self.layers = model.layer_names(layers)
@@ -91,7 +100,24 @@ class FeatureExtractor:
         self.batch_size = batch_size
         self.objective = find_objective(model, objective) if "gradient" in self.signals else None
         self.store = store if store is None or isinstance(store, FeatureStore) else FeatureStore(store)
+        self.wrt = wrt
+        named = {"gradient": projection} if isinstance(projection, RandomProjection) else dict(projection or {})
+        self.projections: dict[str, RandomProjection | None] = {signal: named.get(signal) for signal in SIGNALS}
+        if "gradient" in self.signals:
+            self._check_wrt()
         self._halved = False
+
+    def _check_wrt(self) -> None:
+        if self.wrt not in ("output", "weights"):
+            raise InputError(f"wrt must be 'output' or 'weights', got '{self.wrt}'.")
+        if self.wrt == "output":
+            return
+        modules = self.model.site_modules(self.layers, self.site)
+        if not all(isinstance(module, torch.nn.Linear) for module in modules.values()):
+            able = "a site that is a linear layer's output, such as mlp"
+            raise InputError(f"Site '{self.site}' of '{self.model.name}' has no weights of its own; use {able}.")
+        if self.projections["gradient"] is None:
+            raise InputError("Gradients of weights are too large to keep: give projection=RandomProjection(800).")
 
     # -- keys -----------------------------------------------------------------------------------------------------
 
@@ -106,16 +132,21 @@ class FeatureExtractor:
         keys: dict[ArrayKey, dict[str, Any]] = {}
         if "activation" in self.signals:
             for layer in self.layers:
-                keys["activation", layer] = {**base, "pooling": self.pooling}
+                keys["activation", layer] = {**base, "pooling": self.pooling, **self._projected("activation")}
         if self.objective is not None:
             loss = {**base, "objective": self.objective.identity(self.model)}
             for layer in self.layers:
-                keys["gradient", layer] = {**loss, "wrt": "output", "pooling": self.pooling}
-                keys["gradient-norm", layer] = {**loss, "wrt": "output"}
+                pooling = {"pooling": self.pooling} if self.wrt == "output" else {}
+                keys["gradient", layer] = {**loss, "wrt": self.wrt, **pooling, **self._projected("gradient")}
+                keys["gradient-norm", layer] = {**loss, "wrt": self.wrt}
             keys["loss", ""] = {name: part for name, part in loss.items() if name != "site"}
         for (signal, layer), key in keys.items():
             key.update(signal=signal, layer=layer)
         return keys
+
+    def _projected(self, signal: str) -> dict[str, Any]:
+        projection = self.projections[signal]
+        return {} if projection is None else {"projection": projection.identity()}
 
     def uncached_because(self) -> str | None:
         """Why features are not kept on disk: no store, or a part of the key that is unknown; None if they are."""
@@ -213,17 +244,21 @@ class FeatureExtractor:
         wants_activations = "activation" in self.signals
         found = capture.Signals({}, {})
         if self.objective is not None:
-            found = capture.gradients(model, batch, self.layers, self.site, self.objective)
+            weights = self.wrt == "weights"
+            found = capture.gradients(model, batch, self.layers, self.site, self.objective, inputs=weights)
         shown = found.activations
         if wants_activations and not shown:
             shown = capture.activations(model, batch, self.layers, self.site).activations
         for layer in self.layers:
             if wants_activations:
-                result["activation", layer] = self._pooled(shown.pop(layer))
+                views = shown.pop(layer)
+                result["activation", layer] = _to_numpy(
+                    reduce_tokens(model, views, self.pooling, self.projections["activation"])
+                )
             if self.objective is not None:
-                views = found.gradients.pop(layer)
-                result["gradient-norm", layer] = _to_numpy(norms(views)[:, None])
-                result["gradient", layer] = self._pooled(views)
+                rows, sizes = self._gradient_rows(found, layer)
+                result["gradient", layer] = _to_numpy(rows)
+                result["gradient-norm", layer] = _to_numpy(sizes[:, None])
         if found.losses is not None:
             result["loss", ""] = _to_numpy(found.losses[:, None])
         for (signal, layer), values in result.items():
@@ -233,8 +268,13 @@ class FeatureExtractor:
                 raise InputError(f"The {where} of stimulus {batch.ids[row]} is not finite; try dtype='float32'.")
         return result
 
-    def _pooled(self, views: list[Tensor]) -> np.ndarray:
-        return _to_numpy(pool([view.to(self.model.dtype) for view in views], self.model.role_slices, self.pooling))
+    def _gradient_rows(self, found: capture.Signals, layer: str) -> tuple[Tensor, Tensor]:
+        """Reduced gradients (n, d) of a layer and norms (n,) of the whole ones; frees the layer's tokens."""
+        views, projection = found.gradients.pop(layer), self.projections["gradient"]
+        if self.wrt == "weights" and projection is not None:
+            inputs = found.inputs.pop(layer)
+            return weight_gradients(views, inputs, projection), weight_gradient_norms(views, inputs)
+        return reduce_tokens(self.model, views, self.pooling, projection), norms(views)
 
     # -- provenance -----------------------------------------------------------------------------------------------
 
@@ -253,6 +293,7 @@ class FeatureExtractor:
             "site": self.site,
             "pooling": self.pooling,
             "signals": list(self.signals),
+            "projection": {name: part.identity() for name, part in self.projections.items() if part is not None},
             "layers": list(self.layers),
             "batch_size": self.batch_size,
             "batch_halved": self._halved,
@@ -267,7 +308,7 @@ class FeatureExtractor:
             described["objective"] = objective.identity(model)
             described["exactness"] = objective.exactness
             described["batch_coupled"] = objective.batch_coupled
-            described["gradient_of"] = f"output of site '{self.site}', branch '{objective.branch(model)}'"
+            described["gradient_of"] = f"{self.wrt} of site '{self.site}', branch '{objective.branch(model)}'"
         libraries = {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__}
         described["versions"] = {"brainmap": __version__, "python": platform.python_version(), **libraries}
         return described

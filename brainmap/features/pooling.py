@@ -64,3 +64,8 @@ def norms(views: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tokens of all views, for each image (n,)."""
     squares = torch.stack([view.square().sum((0, 2, 3)) for view in views])
     return squares.sum(0).sqrt()
+
+
+def line_up(views: Sequence[Tensor]) -> Tensor:
+    """All tokens of all views of each image, (n, Σ v T, d), in the order of ``flatten``."""
+    return torch.cat([view.transpose(0, 1).flatten(1, 2) for view in views], dim=1)

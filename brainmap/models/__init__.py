@@ -13,6 +13,7 @@ _PUBLIC = {
     "Objective": "brainmap.models.objectives",
     "Preprocessing": "brainmap.models.preprocessing",
     "VisionModel": "brainmap.models.vision_model",
+    "checkpoint_series": "brainmap.models.loading",
     "available_weights": "brainmap.models.loading",
     "from_module": "brainmap.models.loading",
     "list_models": "brainmap.models.cards",
@@ -26,7 +27,7 @@ __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
     from brainmap.models.cards import ModelCard, list_models, model_card, register_model
-    from brainmap.models.loading import available_weights, from_module, load_model
+    from brainmap.models.loading import available_weights, checkpoint_series, from_module, load_model
     from brainmap.models.objectives import OBJECTIVES, Batch, Objective, register_objective
     from brainmap.models.preprocessing import Preprocessing
     from brainmap.models.vision_model import Layer, VisionModel

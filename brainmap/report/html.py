@@ -83,32 +83,40 @@ def render_report(results: StudyResults) -> str:
         for key, (title, lead) in _SECTIONS.items()
     ]
     data = {"meg": interactive.meg_data(results), "cortex": interactive.cortex_data(results)}
-    return _environment().get_template("report.html.j2").render(
-        title=methods.report_title(results),
-        simulated=results.simulated,
-        answer=methods.plain_answer(results),
-        chips=_chips(results),
-        headlines=[{**vars(item), "color": signal_color(item.signal)} for item in summary.headlines(results)],
-        sections=sections,
-        checks=checks.found_and_planted(results),
-        methods=methods.methods_paragraph(results),
-        provenance=methods.provenance_rows(results),
-        citations=results.provenance.get("citations") or [],
-        data=data,
-        plotly=interactive.plotly_source() if any(data.values()) else "",
-        css=_asset("report.css"),
-        script=_asset("report.js"),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=methods.report_title(results),
+            simulated=results.simulated,
+            answer=methods.plain_answer(results),
+            chips=_chips(results),
+            headlines=[{**vars(item), "color": signal_color(item.signal)} for item in summary.headlines(results)],
+            sections=sections,
+            checks=checks.found_and_planted(results),
+            methods=methods.methods_paragraph(results),
+            provenance=methods.provenance_rows(results),
+            citations=results.provenance.get("citations") or [],
+            data=data,
+            plotly=interactive.plotly_source() if any(data.values()) else "",
+            css=_asset("report.css"),
+            script=_asset("report.js"),
+        )
     )
 
 
 def summary_html(results: StudyResults) -> str:
     """Return a short summary for notebooks: what it is, the headline numbers, how to see more."""
-    return _environment().get_template("summary.html.j2").render(
-        title=methods.report_title(results),
-        simulated=results.simulated,
-        answer=methods.plain_answer(results),
-        headlines=[{**vars(item), "color": signal_color(item.signal)} for item in summary.headlines(results)],
-        shapes={MODALITY_NAMES[name]: dict(results.scores[name]["r"].sizes) for name in results.modalities},
+    return (
+        _environment()
+        .get_template("summary.html.j2")
+        .render(
+            title=methods.report_title(results),
+            simulated=results.simulated,
+            answer=methods.plain_answer(results),
+            headlines=[{**vars(item), "color": signal_color(item.signal)} for item in summary.headlines(results)],
+            shapes={MODALITY_NAMES[name]: dict(results.scores[name]["r"].sizes) for name in results.modalities},
+        )
     )
 
 
@@ -159,13 +167,22 @@ def _figure(panel: Panel) -> dict[str, Any]:
 
 def _chips(results: StudyResults) -> list[str]:
     p: Mapping[str, Any] = results.provenance
-    chips = [f"{p[key]}" if key != "n_images" else f"{p[key]:,} photographs" for key in ("model", "weights", "dataset", "n_images") if key in p]
-    chips += [
-        f"{results.scores[name].sizes['subject']} subjects, {summary.modality_phrase(results, name)}" for name in results.modalities
+    chips = [
+        f"{p[key]}" if key != "n_images" else f"{p[key]:,} photographs"
+        for key in ("model", "weights", "dataset", "n_images")
+        if p.get(key)
     ]
-    if "objective" in p and "exactness" in p:
+    chips += [
+        f"{_count(results.scores[name].sizes['subject'], 'subject')}, {summary.modality_phrase(results, name)}"
+        for name in results.modalities
+    ]
+    if p.get("objective") and p.get("exactness"):
         chips.append(f"gradients: {p['objective']} ({p['exactness']})")
     return chips
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _environment() -> Environment:

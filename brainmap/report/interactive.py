@@ -1,6 +1,6 @@
 """Data for the two things a reader may turn or hover: MEG curves and the cortex. Drawn by Plotly, only when opened.
 
-Everything is compressed, because reports are mailed: Plotly's 4.8 MB become 2 MB and are unpacked by the browser on demand.
+Everything is compressed, because reports are mailed: Plotly's 4.8 MB become 2 MB, unpacked by the browser on demand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brainmap.report import summary
 from brainmap.report.cortex import HEMISPHERES, Cortex, can_map, load_cortex, on_areas, on_vertices
 from brainmap.report.figures.curves import mean_and_sem
 from brainmap.report.figures.maps import MapScale, depth_scale, score_scale
-from brainmap.report.panels import stimulus_span
+from brainmap.report.panels.base import stimulus_span
 from brainmap.report.results import StudyResults
 from brainmap.report.style import depth_colors, signal_name
 
@@ -40,7 +40,7 @@ def plotly_source() -> str:
 
 def meg_data(results: StudyResults) -> str | None:
     """Return curves of every signal and layer, packed, or None without MEG."""
-    if "meg" not in results.modalities:
+    if summary.main_signal(results, "meg") is None:
         return None
     scores = summary.averaged_over(results, "meg", "time")
     mean, sem = mean_and_sem(scores)
@@ -64,7 +64,7 @@ def meg_data(results: StudyResults) -> str | None:
 
 def cortex_data(results: StudyResults) -> str | None:
     """Return mesh and maps, packed, or None where the targets are not on the mesh."""
-    if "fmri" not in results.modalities:
+    if summary.main_signal(results, "fmri") is None:
         return None
     targets, cortex = results.targets("fmri"), load_cortex()
     if not can_map(targets, cortex):
@@ -96,14 +96,21 @@ def _layer(name: str, values: dict[str, np.ndarray], scale: MapScale, sides: lis
         share = (np.nan_to_num(full) - scale.low) / (scale.high - scale.low)
         code = np.clip(np.round(share * (_EMPTY - 1)), 0, _EMPTY - 1)
         coded[side] = _encode(np.where(np.isfinite(full), code, _EMPTY).astype(np.uint8))
-    return {"name": name, "label": scale.label, "low": scale.low, "high": scale.high, "colors": _lut(scale.cmap), "values": coded}
+    return {
+        "name": name,
+        "label": scale.label,
+        "low": scale.low,
+        "high": scale.high,
+        "colors": _lut(scale.cmap),
+        "values": coded,
+    }
 
 
 def _mesh(cortex: Cortex, side: str) -> dict[str, Any]:
     mesh = cortex.meshes[side]
     xyz = mesh.coordinates - mesh.coordinates.mean(axis=0)
     spread = float(np.std(mesh.sulci)) or 1.0
-    grey = 218 + 18 * np.tanh(2.0 * mesh.sulci / spread)
+    grey = 222 + 18 * np.tanh(2.0 * mesh.sulci / spread)
     return {
         "side": side,
         "xyz": _encode(np.round(xyz * 100).astype("<i2")),

@@ -57,9 +57,7 @@ def report_title(results: StudyResults) -> str:
     if given:
         return str(given)
     model = results.provenance.get("model", "the model")
-    where = " and ".join(
-        word for word, name in (("where", "fmri"), ("when", "meg")) if name in results.modalities
-    )
+    where = " and ".join(word for word, name in (("where", "fmri"), ("when", "meg")) if name in results.modalities)
     return f"{where.capitalize()} {model} predicts responses to photographs"
 
 
@@ -70,17 +68,24 @@ def plain_answer(results: StudyResults) -> list[str]:
 
 
 def _prediction(results: StudyResults) -> str:
-    model = str(results.provenance.get("model", "the model"))
     parts = []
-    if "fmri" in results.modalities:
-        area, values, _ = summary.best_area(results)
+    signals = [summary.main_signal(results, modality) for modality in ("fmri", "meg")]
+    if signals[0] is not None:
+        area, values, _ = summary.best_area(results, signals[0])
         mean = format_score(float(np.nanmean(values)))
         parts.append(f"{summary.modality_phrase(results, 'fmri')} responses best in {area} (r = {mean})")
-    if "meg" in results.modalities:
-        time, values, _ = summary.best_moment(results)
+    if signals[1] is not None:
+        time, values, _ = summary.best_moment(results, signals[1])
         mean = format_score(float(np.nanmean(values)), 3)
-        parts.append(f"{summary.modality_phrase(results, 'meg')} responses best {1000 * time:.0f} ms after onset (r = {mean})")
-    return f"What {model} computes about a photograph predicts {' and '.join(parts)}."
+        when = f"{1000 * time:.0f} ms after onset"
+        parts.append(f"{summary.modality_phrase(results, 'meg')} responses best {when} (r = {mean})")
+    if not parts:
+        return "No response could be scored."
+    model = str(results.provenance.get("model", "the model"))
+    subject = f"What {model} computes about a photograph"
+    if "activation" not in signals:
+        subject = f"What {model} would learn from a photograph, its gradients,"
+    return f"{subject} predicts {' and '.join(parts)}."
 
 
 def _order(results: StudyResults) -> str:
@@ -95,7 +100,9 @@ def _order(results: StudyResults) -> str:
         r, p = float(table.attrs["r"]), float(table.attrs.get("p", np.nan))
         numbers = f"(r = {format_score(r)}, {format_p(p)})"
         if np.isfinite(p) and p < 0.05:
-            found.append(f"{rule if r > 0 else rule.replace('farther from', 'nearer to').replace('later', 'earlier')} {numbers}")
+            found.append(
+                f"{rule if r > 0 else rule.replace('farther from', 'nearer to').replace('later', 'earlier')} {numbers}"
+            )
         else:
             unclear.append(f"{brain} {numbers}")
     sentences = [f"The deeper a layer, {' and '.join(found)}."] if found else []
@@ -111,7 +118,9 @@ def _gradients(results: StudyResults) -> str:
     if "fmri" in results.residual:
         units = summary.residual_units(results, "fmri")
         total = len(results.residual["fmri"])
-        parts.append(f"in {len(units)} of {total} areas ({summary.area_list(units)})" if units else f"in none of {total} areas")
+        parts.append(
+            f"in {len(units)} of {total} areas ({summary.area_list(units)})" if units else f"in none of {total} areas"
+        )
     if "meg" in results.residual:
         windows = summary.residual_windows(results)
         parts.append(f"at {summary.format_windows(windows)}" if windows else "at no time")
@@ -139,18 +148,18 @@ def _features_sentence(results: StudyResults) -> str:
     first = next(iter(results.scores.values()))
     n_layers = first.sizes["layer"]
     text = f"Features came from {n_layers} layers of {p.get('model', 'the model')}"
-    if "weights" in p:
+    if p.get("weights"):
         text += f" ({p['weights']} weights)"
-    if "site" in p:
+    if p.get("site"):
         text += f", read at the {'output of each block' if p['site'] == 'block' else 'last projection of each MLP'}"
-    if "pooling" in p:
+    if p.get("pooling"):
         text += f" and pooled over tokens ({p['pooling']})"
-    if "n_images" in p:
+    if p.get("n_images"):
         text += f", for {p['n_images']:,} photographs"
-    if "n_sources" in p:
+    if p.get("n_sources"):
         text += f" from {p['n_sources']:,} sources"
     text += "."
-    if "gradient" in first["signal"].values and "objective" in p:
+    if "gradient" in first["signal"].values and p.get("objective"):
         note = SURROGATE_NOTE.get(str(p.get("exactness", "")), "")
         text += f" Gradients are those of the loss '{p['objective']}' with respect to the same layers"
         text += f" ({note})." if note else "."
@@ -159,13 +168,17 @@ def _features_sentence(results: StudyResults) -> str:
 
 def _encoding_sentence(p: Mapping[str, Any]) -> str:
     text = "Responses were predicted by ridge regression"
-    if p.get("alphas") is not None and len(np.atleast_1d(p["alphas"])) > 1:
-        alphas = np.atleast_1d(np.asarray(p["alphas"], dtype=float))
+    alphas = _alphas(p.get("alphas"))
+    if alphas is not None and len(alphas) > 1:
         text += f" with α from {len(alphas)} values between {_number(alphas.min())} and {_number(alphas.max())}"
         text += ", one per target," if p.get("alpha_per_target") else ","
         text += f" chosen by {p['inner_cv']}" if p.get("inner_cv") else " chosen by inner cross-validation"
     if p.get("standardise"):
-        text += f"; features were standardised ({p['standardise']})" if isinstance(p["standardise"], str) else "; features were standardised"
+        text += (
+            f"; features were standardised ({p['standardise']})"
+            if isinstance(p["standardise"], str)
+            else "; features were standardised"
+        )
     if p.get("pca"):
         text += f" and reduced to {p['pca']} principal components, fitted on the train split"
     if p.get("cv"):
@@ -181,11 +194,14 @@ def _score_sentence(results: StudyResults) -> str:
     text = f"The score is {p.get('scoring', 'Pearson r')} between predicted and held-out responses, averaged over folds"
     if normalised is not None:
         text += "; it is divided by the noise ceiling" if normalised else "; it is not divided by a noise ceiling"
-    counts = ", ".join(
-        f"{results.scores[m].sizes['subject']} subjects and {results.scores[m].sizes['target']:,} targets in {summary.modality_phrase(results, m)}"
-        for m in results.modalities
-    )
-    return f"{text}. There are {counts}."
+    counts = " and ".join(_size(results, modality) for modality in results.modalities)
+    return f"{text}. Scored were {counts}."
+
+
+def _size(results: StudyResults, modality: str) -> str:
+    sizes = results.scores[modality].sizes
+    subjects = f"{sizes['subject']} subject{'s' if sizes['subject'] != 1 else ''}"
+    return f"{subjects} and {sizes['target']:,} targets of {summary.modality_phrase(results, modality)}"
 
 
 def _short(value: Any) -> str:
@@ -200,17 +216,21 @@ def provenance_rows(results: StudyResults) -> list[tuple[str, str]]:
     rows = [("Responses", "SIMULATED" if results.simulated else "measured")]
     rows += [(label, _text(given[key], key)) for key, label in _LABELS.items() if key in given]
     for modality in results.modalities:
-        scores = results.scores[modality]
-        rows.append(
-            (
-                f"{MODALITY_NAMES[modality]} scores",
-                f"{scores.sizes['subject']} subjects × {scores.sizes['layer']} layers × {scores.sizes['split']} splits × "
-                f"{scores.sizes['target']:,} targets",
-            )
-        )
+        sizes = results.scores[modality].sizes
+        counts = [f"{sizes[dim]:,} {dim}s" for dim in ("subject", "layer", "split", "target")]
+        rows.append((f"{MODALITY_NAMES[modality]} scores", " × ".join(counts)))
     known = {*_LABELS, *_NOT_LISTED}
-    rows += [(key.replace("_", " ").capitalize(), _text(value, key)) for key, value in given.items() if key not in known]
+    rows += [
+        (key.replace("_", " ").capitalize(), _text(value, key)) for key, value in given.items() if key not in known
+    ]
     return rows
+
+
+def _alphas(value: Any) -> np.ndarray | None:
+    """Return ridge penalties in increasing order, or None where they are not a list of numbers."""
+    if not isinstance(value, (list, tuple, np.ndarray, int, float)) or not np.size(value):
+        return None
+    return np.sort(np.atleast_1d(np.asarray(value, dtype=float)))
 
 
 def _number(value: float) -> str:
@@ -227,9 +247,13 @@ def _text(value: Any, key: str = "") -> str:
     value = plain(value)
     if key == "exactness":
         return SURROGATE_NOTE.get(str(value), str(value))
-    if key == "alphas":
-        alphas = np.sort(np.atleast_1d(np.asarray(value, dtype=float)))
-        return f"{len(alphas)} values, {_number(alphas[0])} to {_number(alphas[-1])}" if len(alphas) > 1 else _number(alphas[0])
+    alphas = _alphas(value) if key == "alphas" else None
+    if alphas is not None:
+        return (
+            f"{len(alphas)} values, {_number(alphas[0])} to {_number(alphas[-1])}"
+            if len(alphas) > 1
+            else _number(alphas[0])
+        )
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -29,14 +29,15 @@ class StudyResults:
     ----------
     provenance : dict
         What was done. ``simulated`` (bool) is required. Shown by name when present: ``title``, ``dataset``, ``model``,
-        ``weights``, ``weights_digest``, ``objective``, ``exactness``, ``site``, ``pooling``, ``n_images``, ``n_sources``,
-        ``n_trials`` (number or dict by modality), ``cv``, ``groups``, ``split_hash`` (text or dict by modality),
-        ``alphas``, ``alpha_per_target``, ``standardise``, ``pca``, ``inner_cv``, ``scoring``, ``ceiling_normalised``,
-        ``p_values`` (text or dict by statistic: how each p was made), ``alpha_level``, ``seeds``, ``versions``,
-        ``device``, ``created``, ``config``, ``stimulus_duration`` (seconds), ``citations``. Other keys are listed too.
+        ``weights``, ``weights_digest``, ``objective``, ``exactness``, ``site``, ``pooling``, ``n_images``,
+        ``n_sources``, ``n_trials`` (number, or dict by modality), ``cv``, ``groups``, ``split_hash`` (text, or dict by
+        modality), ``alphas``, ``alpha_per_target``, ``standardise``, ``pca``, ``inner_cv``, ``scoring``,
+        ``ceiling_normalised``, ``p_values`` (how each p was made: text, or dict with ``fmri``, ``meg``, ``residual``,
+        ``spatial``, ``temporal``), ``alpha_level``, ``seeds``, ``versions``, ``device``, ``created``,
+        ``stimulus_duration`` (s), ``citations``. Other keys are listed too.
     scores : dict of str to xr.Dataset
-        By modality (``fmri``, ``meg``): ``r`` and where available ``r2``, ``alpha`` with dims ``(subject, signal, layer,
-        split, target)``. Coordinate ``depth`` on ``layer`` (0 shallow … 1 deep); on ``target`` for fMRI ``roi``,
+        By modality (``fmri``, ``meg``): ``r`` and where available ``r2``, ``alpha`` with dims ``(subject, signal,
+        layer, split, target)``. Coordinate ``depth`` on ``layer`` (0 shallow … 1 deep); on ``target`` for fMRI ``roi``,
         ``hemisphere`` (``L``/``R``) and, for maps, ``vertex`` (index in the hemisphere's fsLR-32k mesh, or in the left-
         then-right whole-brain mesh), for MEG ``sensor`` and ``time`` in s.
     residual : dict of str to pd.DataFrame
@@ -144,7 +145,7 @@ class StudyResults:
         return cls(**load_tree(Path(folder)))
 
     def targets(self, modality: str) -> pd.DataFrame:
-        """Return one row per target of a modality with its coordinates (``roi``, ``vertex``, ``sensor``, ``time`` …)."""
+        """Return one row per target of a modality: ``roi``, ``hemisphere``, ``vertex`` or ``sensor``, ``time``."""
         scores = self.scores[modality]
         columns = {str(name): scores[name].values for name in scores.coords if scores[name].dims == ("target",)}
         columns.pop("target", None)

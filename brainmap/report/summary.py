@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.report.results import MODALITY_NAMES, StudyResults
-from brainmap.report.style import format_p, format_score
+from brainmap.report.style import format_p, format_score, signal_name
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,23 @@ def spread(values: np.ndarray) -> str:
     """Return ``± standard error`` over subjects, or a word where there is only one."""
     values = values[np.isfinite(values)]
     if len(values) < 2:
-        return "one subject"
+        return "(one subject)"
     return f"± {format_score(float(np.std(values, ddof=1) / np.sqrt(len(values))), 3)}"
 
 
-def best_area(results: StudyResults, signal: str = "activation") -> tuple[str, np.ndarray, str]:
+def main_signal(results: StudyResults, modality: str) -> str | None:
+    """Return the signal that headlines are about: activations if they were scored, None where nothing has a score."""
+    if modality not in results.modalities:
+        return None
+    r = results.scores[modality]["r"]
+    names = [str(name) for name in r["signal"].values]
+    for name in sorted(names, key=lambda name: name != "activation"):
+        if np.isfinite(r.sel(signal=name).values).any():
+            return name
+    return None
+
+
+def best_area(results: StudyResults, signal: str) -> tuple[str, np.ndarray, str]:
     """Return the best-predicted area, its score per subject at its best layer, and that layer."""
     r = averaged_over(results, "fmri", "roi").sel(signal=signal)
     mean = r.mean("subject", skipna=True).transpose("layer", "roi")
@@ -176,7 +188,7 @@ def best_area(results: StudyResults, signal: str = "activation") -> tuple[str, n
     return str(mean["roi"].values[area]), r.isel(layer=layer, roi=area).values, str(mean["layer"].values[layer])
 
 
-def best_moment(results: StudyResults, signal: str = "activation") -> tuple[float, np.ndarray, str]:
+def best_moment(results: StudyResults, signal: str) -> tuple[float, np.ndarray, str]:
     """Return the time of the highest MEG score (mean over sensors), the score per subject there, and the layer."""
     r = averaged_over(results, "meg", "time").sel(signal=signal)
     mean = r.mean("subject", skipna=True).transpose("layer", "time")
@@ -187,23 +199,29 @@ def best_moment(results: StudyResults, signal: str = "activation") -> tuple[floa
 def headlines(results: StudyResults) -> list[Headline]:
     """Return the numbers at the top of the report, as far as the results hold them."""
     found: list[Headline] = []
-    if "fmri" in results.modalities:
-        area, values, layer = best_area(results)
-        found.append(_score_headline("Best-predicted area", area, values, f"activations of {layer_name(layer)}"))
-    if "meg" in results.modalities:
-        time, values, layer = best_moment(results)
-        found.append(_score_headline("Best MEG moment", f"{1000 * time:.0f} ms", values, f"activations of {layer_name(layer)}"))
+    signal = main_signal(results, "fmri")
+    if signal is not None:
+        area, values, layer = best_area(results, signal)
+        found.append(_score_headline("Best-predicted area", area, values, layer, signal))
+    signal = main_signal(results, "meg")
+    if signal is not None:
+        time, values, layer = best_moment(results, signal)
+        found.append(_score_headline("Best-predicted moment", f"{1000 * time:.0f} ms", values, layer, signal))
     for kind, question, note in (
         ("spatial", "Order in space", "best layer of an area against its distance from V1"),
         ("temporal", "Order in time", "latency of a layer against its depth"),
     ):
         table = hierarchy_table(results, kind, "activation")
         if table is not None and "r" in table.attrs:
-            found.append(_order_headline(question, table.attrs, note))
+            found.append(_order_headline(question, dict(table.attrs), note))
     if "fmri" in results.residual:
         units = residual_units(results, "fmri")
         total = len(results.residual["fmri"])
-        found.append(Headline("Areas where gradients add", f"{len(units)} of {total}", _listed(units), _family_note(), "residual"))
+        found.append(
+            Headline(
+                "Areas where gradients add", f"{len(units)} of {total}", _listed(units), _family_note(), "residual"
+            )
+        )
     if "meg" in results.residual:
         windows = residual_windows(results)
         value = format_windows(windows, most=1) if windows else "never"
@@ -242,22 +260,29 @@ def _gain(results: StudyResults) -> str:
     shown = table[table["significant"].astype(bool)]
     if not len(shown):
         return "no significant gain"
-    top = shown.loc[shown["delta"].idxmax()]
+    top = shown.iloc[int(shown["delta"].to_numpy().argmax())]
     return f"up to {format_score(top['delta'], 3)} [{format_score(top['low'], 3)}, {format_score(top['high'], 3)}]"
 
 
-def _score_headline(question: str, where: str, values: np.ndarray, note: str) -> Headline:
+def _score_headline(question: str, where: str, values: np.ndarray, layer: str, signal: str) -> Headline:
     mean = float(np.nanmean(values))
-    digits = 2 if mean >= 0.1 else 3
-    uncertainty = f"r = {format_score(mean, digits)} {spread(values)}"
-    return Headline(question, where, uncertainty, f"{note}; ± SEM over {len(values)} subjects", "activation")
+    uncertainty = f"r = {format_score(mean, 2 if mean >= 0.1 else 3)} {spread(values)}"
+    note = f"{signal_name(signal).lower()} of {layer_name(layer)}"
+    note += f"; ± SEM over {len(values)} subjects" if len(values) > 1 else ""
+    return Headline(question, where, uncertainty, note, signal)
 
 
-def _order_headline(question: str, statistics: Mapping[str, Any], note: str) -> Headline:
+def _order_headline(question: str, statistics: Mapping[Any, Any], note: str) -> Headline:
     interval = ""
     if "low" in statistics and "high" in statistics:
-        interval = f"95 % interval {format_score(float(statistics['low']))} to {format_score(float(statistics['high']))}"
+        interval = (
+            f"95 % interval {format_score(float(statistics['low']))} to {format_score(float(statistics['high']))}"
+        )
     p = format_p(float(statistics["p"])) if "p" in statistics else ""
     return Headline(
-        question, f"r = {format_score(float(statistics['r']))}", ", ".join(part for part in (interval, p) if part), note, "activation"
+        question,
+        f"r = {format_score(float(statistics['r']))}",
+        ", ".join(part for part in (interval, p) if part),
+        note,
+        "activation",
     )

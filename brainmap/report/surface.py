@@ -1,8 +1,8 @@
 """Draw values on a cortical mesh: a small z-buffer rasteriser.
 
-``nilearn.plotting.plot_surf`` sorts 65,000 triangles per view in matplotlib (seconds each, faceted). Here the geometry of
-a view is rasterised once and reused for every map, which makes a report with six maps a matter of seconds, shades smoothly,
-and allows outlines of areas. Coordinates are RAS in mm: x to the right, y to the front, z up.
+``nilearn.plotting.plot_surf`` sorts 65,000 triangles per view in matplotlib (seconds each, faceted). Here the geometry
+of a view is rasterised once and reused for every map: a report with six maps is a matter of seconds, shading is smooth,
+and areas can be outlined. Coordinates are RAS in mm: x to the right, y to the front, z up.
 """
 
 from __future__ import annotations
@@ -132,9 +132,7 @@ def rasterise(mesh: HemisphereMesh, view: View, *, pixels_per_mm: float = 2.0) -
     shown = np.einsum("ij,ijk->ik", weights[chosen], (normals @ axes.T)[faces[face[chosen]]])
     light[pixel[chosen]] = _illuminate(shown)
     shape = (height, width)
-    return Raster(
-        vertices.reshape(*shape, 3)[::-1], weight_map.reshape(*shape, 3)[::-1], light.reshape(shape)[::-1]
-    )
+    return Raster(vertices.reshape(*shape, 3)[::-1], weight_map.reshape(*shape, 3)[::-1], light.reshape(shape)[::-1])
 
 
 def _fragments(corners: np.ndarray, area: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brainmap.data import Responses, read_responses, sample_stimuli, simulate
 from brainmap.errors import InputError
 from brainmap.stimuli import StimulusSet
@@ -67,7 +69,8 @@ def load_inputs(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Input
     """
     if config.own is not None:
         responses = own_responses(config.own, stimuli)
-        everything, truth = {responses.modality: {responses.subject: responses}}, None
+        everything: dict[str, dict[str, Responses]] = {responses.modality: {responses.subject: responses}}
+        truth = None
     else:
         everything, truth = simulate_sample(config, stimuli, store)
     chosen = choose(everything, config)
@@ -84,7 +87,7 @@ def simulate_sample(
 ) -> tuple[dict[str, dict[str, Responses]], Any]:
     """Simulate the sample's brains from features of ``dino-tiny``, whichever model is studied."""
     drive = extract(config.model_copy(update=sample_drive()), stimuli, store)
-    simulated = simulate(drive, stimuli.table, seed=config.seed)
+    simulated = simulate({key: np.asarray(drive[key]) for key in drive}, stimuli.table, seed=config.seed)
     return {modality: simulated[modality] for modality in ("fmri", "meg")}, simulated["truth"]
 
 

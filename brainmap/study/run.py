@@ -17,7 +17,8 @@ from brainmap.study.config import StudyConfig
 from brainmap.study.folder import RunFolder, file_digest, open_run
 from brainmap.study.inputs import Inputs, extract, load_inputs, load_stimuli
 from brainmap.study.plan import Plan, make_plan
-from brainmap.study.summary import Encoded, summarise
+from brainmap.study.residual import COMPONENTS, SPACE, joined_space
+from brainmap.study.summary import CONTROL_SPACES, Encoded, summarise
 
 if TYPE_CHECKING:
     from brainmap.features import Features
@@ -124,17 +125,20 @@ class Study:
             for space, X in spaces.items():
                 done = self.folder.load_scores(responses.modality, responses.subject, space)
                 if done is None:
-                    done = self._encode_space({name: np.asarray(x)[rows] for name, x in X.items()}, averaged, groups)
+                    chosen = {name: np.asarray(x)[rows] for name, x in X.items()}
+                    done = self._encode_space(chosen, averaged, groups, ridge(self.config, space))
                     self.folder.save_scores(done, responses.modality, responses.subject, space)
                 results[space] = done
             encoded.append(Encoded(responses, averaged, rows, groups, results))
         return encoded
 
-    def _encode_space(self, X: Mapping[str, np.ndarray], responses: Responses, groups: np.ndarray) -> EncodingResult:
+    def _encode_space(
+        self, X: Mapping[str, np.ndarray], responses: Responses, groups: np.ndarray, estimator: EncodingRidgeCV
+    ) -> EncodingResult:
         result = cross_val_encode(
             X,
             responses.values,
-            estimator=ridge(self.config),
+            estimator=estimator,
             cv=self.config.cv,
             groups=groups,
             memory=self.config.memory,
@@ -143,17 +147,21 @@ class Study:
         return result.with_targets(responses.targets)
 
 
-def ridge(config: StudyConfig) -> EncodingRidgeCV:
+def ridge(config: StudyConfig, space: str) -> EncodingRidgeCV:
     """Return the study's estimator: alpha per target by inner cross-validation, scaling and PCA on the train split."""
-    return EncodingRidgeCV(pca=config.pca, options=RidgeOptions(seed=config.seed))
+    components = COMPONENTS if space == SPACE else config.pca
+    return EncodingRidgeCV(pca=components, options=RidgeOptions(seed=config.seed))
 
 
-def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, np.ndarray]]:
+def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:
     """Signals and controls, each a mapping of layer (or control) to an array, rows in the order of the photographs."""
     from brainmap.features.controls import control_spaces
 
-    spaces = {signal: dict(features.by_layer(signal)) for signal in config.signals}
-    return {**spaces, "controls": control_spaces(stimuli, features)}
+    spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
+    spaces[CONTROL_SPACES] = control_spaces(stimuli, features)
+    if set(config.signals) == {"activation", "gradient"}:
+        spaces[SPACE] = joined_space(features)
+    return spaces
 
 
 def _units(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:

@@ -5,7 +5,15 @@ The numbers are drawn around planted curves, not computed from responses: they e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +77,11 @@ def _meg(n_sensors: int, n_subjects: int, rng: np.random.Generator) -> tuple[xr.
     peak = 0.12 + 0.27 * DEPTHS
     width = 0.06 + 0.10 * DEPTHS
     t = times[None, :]
-    forward = 0.08 * np.exp(-np.clip(t - peak[:, None], 0, None) / 0.6) / (1 + np.exp(-(t - peak[:, None]) / width[:, None] * 3))
+    forward = (
+        0.08
+        * np.exp(-np.clip(t - peak[:, None], 0, None) / 0.6)
+        / (1 + np.exp(-(t - peak[:, None]) / width[:, None] * 3))
+    )
     late = np.exp(-(((t - 0.8) / 0.35) ** 2))
     backward = 0.045 * (0.5 + 0.5 * DEPTHS[:, None]) * np.exp(-(((t - 0.36) / 0.12) ** 2)) + 0.03 * late
     after = (t > 0.03).astype(float)
@@ -100,7 +112,9 @@ def _hierarchy(targets: pd.DataFrame, rng: np.random.Generator) -> dict:
         table.attrs = {"r": r, "p": p, "low": r - 0.15, "high": min(r + 0.12, 1), "rho": rho, "rho_p": rho_p}
         spatial[signal] = table
         t_max = (0.12 + 0.27 * DEPTHS if slope > 0 else 0.38 + 0.0 * DEPTHS) + 0.012 * rng.standard_normal(12)
-        table = pd.DataFrame({"layer": LAYERS, "depth": DEPTHS, "t_max": t_max, "low": t_max - 0.02, "high": t_max + 0.02})
+        table = pd.DataFrame(
+            {"layer": LAYERS, "depth": DEPTHS, "t_max": t_max, "low": t_max - 0.02, "high": t_max + 0.02}
+        )
         r, p = stats.pearsonr(table.depth, table.t_max)
         table.attrs = {"r": r, "p": p, "low": r - 0.06, "high": min(r + 0.03, 1)}
         temporal[signal] = table
@@ -136,7 +150,9 @@ def make_results(
     r_meg = meg.r.mean(("subject", "split")).values.reshape(2, 12, n_sensors, len(times)).mean(axis=2)
     significance = {
         "fmri": (r_fmri > 0.05),
-        "meg": xr.DataArray(r_meg > 0.012, dims=("signal", "layer", "time"), coords={"signal": SIGNALS, "layer": LAYERS, "time": times}),
+        "meg": xr.DataArray(
+            r_meg > 0.012, dims=("signal", "layer", "time"), coords={"signal": SIGNALS, "layer": LAYERS, "time": times}
+        ),
     }
     ceilings = {"fmri": xr.DataArray(np.full((n_subjects, len(targets)), 0.55, "float32"), dims=("subject", "target"))}
     truth = {"residual_areas": PLANTED_AREAS, "residual_window": PLANTED_WINDOW}
@@ -199,3 +215,111 @@ def results() -> StudyResults:
 def small_results() -> StudyResults:
     """Few vertices and sensors, for tests that do not look at the picture."""
     return make_results(every=20, n_sensors=60, n_subjects=2)
+
+
+class Chromium:
+    """A headless Chromium driven through the DevTools protocol on a pipe: no port, no extra package."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        to_browser, self._out = os.pipe()
+        self._in, from_browser = os.pipe()
+
+        def keep_pipes() -> None:
+            read, write = os.dup(to_browser), os.dup(from_browser)  # first away from 3 and 4
+            os.dup2(read, 3)
+            os.dup2(write, 4)
+
+        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+        flags += " --disable-component-update --disable-sync --hide-scrollbars --remote-debugging-pipe"
+        self._process = subprocess.Popen(
+            [program, *flags.split(), f"--user-data-dir={profile}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            close_fds=False,
+            preexec_fn=keep_pipes,  # noqa: PLW1509 (no threads yet; the protocol wants descriptors 3 and 4)
+        )
+        os.close(to_browser)
+        os.close(from_browser)
+        self._number, self._buffer = 0, b""
+        self.events: list[dict] = []
+        target = self._send("Target.createTarget", {"url": "about:blank"})["targetId"]
+        self._session = self._send("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: object) -> dict:
+        return self._send(method, parameters, self._session)
+
+    def _send(self, method: str, parameters: dict, session: str | None = None) -> dict:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if session:
+            message["sessionId"] = session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._read(time.monotonic() + 60)
+            if answer.get("id") == self._number:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                return answer["result"]
+            self.events.append(answer)
+
+    def _read(self, until: float) -> dict:
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._in], [], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                raise TimeoutError("Chromium does not answer")
+            self._buffer += os.read(self._in, 1 << 20)
+        message, self._buffer = self._buffer.split(b"\0", 1)
+        return json.loads(message)
+
+    def open(self, page: Path, width: int, height: int = 900) -> None:
+        self.events.clear()
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.call("Page.navigate", url=page.as_uri())
+        until = time.monotonic() + 60
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._read(until))
+
+    def run(self, script: str) -> Any:
+        result = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        return result["result"].get("value")
+
+    def problems(self) -> list[str]:
+        """Console errors and warnings, uncaught exceptions, and anything fetched that is not in the file."""
+        found = []
+        for event in self.events:
+            method, parameters = event.get("method", ""), event.get("params", {})
+            if method == "Runtime.exceptionThrown":
+                found.append(str(parameters["exceptionDetails"]))
+            if method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
+                found.append(str(parameters["args"]))
+            if method == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
+                found.append(str(parameters["entry"]["text"]))
+            if method == "Network.requestWillBeSent":
+                url = parameters["request"]["url"]
+                found += [] if url.startswith(("file:", "data:", "blob:")) else [url]
+        return found
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._out)
+        os.close(self._in)
+
+
+def chromium_program() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return os.environ.get("BRAINMAP_CHROMIUM") or next((path for name in names if (path := shutil.which(name))), None)
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Iterator[Chromium]:
+    program = chromium_program()
+    if program is None:
+        pytest.skip("no Chromium on this machine (set BRAINMAP_CHROMIUM to its program)")
+    browser = Chromium(program, tmp_path / "profile")
+    yield browser
+    browser.close()

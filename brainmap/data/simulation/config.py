@@ -58,7 +58,7 @@ class SimulationConfig:
     meg_snr : float
         Peak ratio of signal to noise variance of single trials, mean over sensors.
     unmodelled_share : float
-        Share of the repeatable variance that no feature explains.
+        Share of the repeatable variance that no feature explains, half of it common to the crops of a photograph.
     drives_per_layer, gradient_drives : int
         Number of latent variables per layer and of the gradient part.
     depth_jitter : float
@@ -77,12 +77,12 @@ class SimulationConfig:
     gradient_areas: tuple[str, ...] = ("PHA2", "PHA3", "PH", "TPOJ2", "TE2p", "TE1p")
     gradient_window: tuple[float, float] = (0.5, 1.7)
     gradient_share: float = 0.7
-    fmri_ceiling: tuple[float, float] = (0.8, 0.5)
-    meg_snr: float = 0.03
-    unmodelled_share: float = 0.15
+    fmri_ceiling: tuple[float, float] = (0.7, 0.4)
+    meg_snr: float = 0.04
+    unmodelled_share: float = 0.4
     drives_per_layer: int = 6
     gradient_drives: int = 6
-    depth_jitter: float = 0.06
+    depth_jitter: float = 0.08
 
     def __post_init__(self) -> None:
         shares = (self.gradient_share, self.unmodelled_share)

@@ -136,8 +136,8 @@ def gradient_drives(gradients: Sequence[np.ndarray], activations: Sequence[np.nd
 def nuisance_basis(activations: Sequence[np.ndarray], gradients: Sequence[np.ndarray]) -> np.ndarray:
     """Orthonormal basis of what the gradient's drives must not contain, (n, k).
 
-    The constant, the leading principal components of all layers' activations together (every layer with the same weight,
-    at most a quarter of the images) and the norms of the gradients and their logarithms.
+    The constant, the leading principal components of all layers' activations together (every layer with the same
+    weight, at most a quarter of the images) and the norms of the gradients and their logarithms.
     """
     parts = []
     for features in activations:

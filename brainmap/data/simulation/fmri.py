@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from brainmap.data.cortex import area_table, cortical_targets, neighbour_average
 from brainmap.data.simulation.config import SimulationConfig, Stream, stream
@@ -47,6 +48,8 @@ class FmriPlan:
         Planted depth, share of the gradient's part, distance of the area from V1 in mm.
     layer_weights : numpy.ndarray, (n_vertices, n_layers)
         Amplitude of each layer at each vertex; squares sum to one.
+    smoother : scipy.sparse.csr_array, (n_vertices, n_vertices)
+        Mean over mesh neighbours.
     """
 
     targets: pd.DataFrame
@@ -54,6 +57,7 @@ class FmriPlan:
     gradient_share: np.ndarray
     distance: np.ndarray
     layer_weights: np.ndarray
+    smoother: sparse.csr_array
 
 
 def plan_fmri(config: SimulationConfig, areas: pd.DataFrame, n_layers: int) -> FmriPlan:
@@ -61,11 +65,13 @@ def plan_fmri(config: SimulationConfig, areas: pd.DataFrame, n_layers: int) -> F
     targets = cortical_targets(config.areas, hemispheres=config.hemispheres, every=config.every)
     key = ["hemisphere", "roi"]
     merged = targets[key].merge(areas, on=key, how="left", validate="many_to_one")
-    depth = _smooth(neighbour_average(targets), merged["depth"].to_numpy()[:, None], DEPTH_PASSES)[:, 0]
+    smoother = neighbour_average(targets)
+    depth = _smooth(smoother, merged["depth"].to_numpy()[:, None], DEPTH_PASSES)[:, 0]
     offsets = depth[:, None] * (n_layers - 1) - np.arange(n_layers)
     weights = np.exp(-0.5 * (offsets / LAYER_WIDTH) ** 2)
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-    return FmriPlan(targets, depth, merged["gradient_share"].to_numpy(), merged["distance_mm"].to_numpy(), weights)
+    share, distance = merged["gradient_share"].to_numpy(), merged["distance_mm"].to_numpy()
+    return FmriPlan(targets, depth, share, distance, weights, smoother)
 
 
 def fmri_weights(plan: FmriPlan, latents: Latents, config: SimulationConfig, seed: int, subject: int) -> np.ndarray:
@@ -73,11 +79,11 @@ def fmri_weights(plan: FmriPlan, latents: Latents, config: SimulationConfig, see
 
     Weights vary smoothly over the mesh. 60 % of their variance is common to all subjects.
     """
-    smoother = neighbour_average(plan.targets)
     shape = (len(plan.targets), latents.values.shape[1])
     common = stream(seed, Stream.FMRI_WEIGHTS).standard_normal(shape)
     own = stream(seed, Stream.FMRI_WEIGHTS, 1 + subject).standard_normal(shape)
-    weights = _smooth(smoother, np.sqrt(SHARED_WEIGHTS) * common + np.sqrt(1 - SHARED_WEIGHTS) * own, WEIGHT_PASSES)
+    mixed = np.sqrt(SHARED_WEIGHTS) * common + np.sqrt(1 - SHARED_WEIGHTS) * own
+    weights = _smooth(plan.smoother, mixed, WEIGHT_PASSES)
     model = (1.0 - config.unmodelled_share) if (latents.layer == UNMODELLED).any() else 1.0
     shares = {
         "activation": model * (1.0 - plan.gradient_share),
@@ -106,7 +112,7 @@ def fmri_ceiling(plan: FmriPlan, config: SimulationConfig, seed: int, subject: i
     rng = stream(seed, Stream.FMRI_CEILING, subject)
     near, far = config.fmri_ceiling
     base = near + (far - near) * plan.distance / max(plan.distance.max(), 1e-9)
-    field = _smooth(neighbour_average(plan.targets), rng.standard_normal((len(base), 1)), CEILING_PASSES)[:, 0]
+    field = _smooth(plan.smoother, rng.standard_normal((len(base), 1)), CEILING_PASSES)[:, 0]
     field *= 0.1 / max(field.std(), 1e-12)
     return np.clip(base + field + 0.03 * rng.standard_normal(), 0.1, 0.95)
 
@@ -136,10 +142,9 @@ def fmri_responses(
     """
     repeats = len(images) / len(noiseless)
     deviation = np.sqrt(repeats * (1.0 / ceiling**2 - 1.0))
-    smoother = neighbour_average(plan.targets)
-    operator = smoother
+    operator = plan.smoother
     for _ in range(NOISE_PASSES - 1):
-        operator = operator @ smoother
+        operator = operator @ plan.smoother
     gain = np.sqrt(SMOOTH_NOISE / np.asarray(operator.multiply(operator).sum(axis=1)).ravel())
     values = np.empty((len(images), noiseless.shape[1]), dtype=np.float32)
     for start in range(0, len(images), BLOCK_TRIALS):
@@ -151,7 +156,7 @@ def fmri_responses(
     return values
 
 
-def _smooth(operator: object, values: np.ndarray, passes: int) -> np.ndarray:
+def _smooth(operator: sparse.csr_array, values: np.ndarray, passes: int) -> np.ndarray:
     for _ in range(passes):
-        values = operator @ values  # type: ignore[operator]
+        values = operator @ values
     return values

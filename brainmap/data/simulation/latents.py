@@ -56,7 +56,7 @@ def make_latents(
     layers, activations, gradients = split_features(features)
     drives = layer_drives(activations, config.drives_per_layer)
     blocks = list(drives)
-    layer = list(np.repeat(np.arange(len(layers)), config.drives_per_layer))
+    layer = np.repeat(np.arange(len(layers)), config.drives_per_layer).tolist()
     if gradients and config.gradient_share > 0:
         blocks.append(gradient_drives(gradients, activations, config.gradient_drives))
         layer += [GRADIENT] * blocks[-1].shape[1]

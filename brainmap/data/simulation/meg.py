@@ -1,4 +1,4 @@
-"""Simulated MEG: dipoles at the driving areas, seen by the CTF sensors, one after the other; then what gradients add."""
+"""Simulated MEG: dipoles at the driving areas, seen by CTF sensors, one after the other; then what gradients add."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def plan_meg(config: SimulationConfig, areas: pd.DataFrame, latents: Latents, se
 def layer_power(times: np.ndarray, depths: np.ndarray) -> np.ndarray:
     """Power of each layer over time, (n_layers, n_times): a wave from shallow to deep, then a decay.
 
-    Layer k peaks at 0.10 + 0.30 · depth s, rises over 30 to 50 ms and decays over 60 to 160 ms. At each time the layers'
-    shares are scaled so that their sum follows one envelope: none before 50 ms, full from 0.10 to 0.42 s, then an
-    exponential decay of 0.25 s.
+    Layer k peaks at 0.10 + 0.30 · depth s, rises over 30 to 50 ms and decays over 60 to 160 ms. At each time the
+    layers' shares are scaled so that their sum follows one envelope: none before 50 ms, full from 0.10 to 0.42 s, then
+    an exponential decay of 0.25 s.
     """
     lag = times[None, :] - (FIRST_PEAK + (LAST_PEAK - FIRST_PEAK) * depths)[:, None]
     rise, decay = 0.03 + 0.02 * depths[:, None], 0.06 + 0.10 * depths[:, None]

@@ -85,7 +85,7 @@ class GroundTruth:
         return (latents @ (patterns[:, :, None] * courses[:, None, :]).reshape(len(patterns), -1)).astype(np.float32)
 
     def to_report(self) -> dict[str, Any]:
-        """What the report marks: ``residual_areas``, ``residual_window`` (s), ``depth_by_area``, ``peak_by_layer`` (s)."""
+        """What the report marks: ``residual_areas``, ``residual_window`` (s) and ``depth_by_area``."""
         report: dict[str, Any] = {"simulated": True, "seed": self.seed, "residual_areas": list(self.gradient_areas)}
         report["residual_window"] = None if self.gradient_window is None else list(self.gradient_window)
         report["depth_by_area"] = self.areas.groupby("roi", sort=False)["depth"].mean().to_dict()

@@ -4,17 +4,24 @@ from brainmap.models.batch import Batch
 from brainmap.models.objectives.base import OBJECTIVES, Objective, find_objective, register_objective
 from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo
 from brainmap.models.objectives.generic import FeatureEnergy, Headless
+from brainmap.models.objectives.masked import MAEReconstruction, VJEPALatent
+from brainmap.models.objectives.supervised import CrossEntropy, CrossEntropyTop1, ImageTextSimilarity
 
 __all__ = [
     "DINO",
     "IBOT",
     "OBJECTIVES",
     "Batch",
+    "CrossEntropy",
+    "CrossEntropyTop1",
     "DINOiBOT",
     "DINOiBOTKoLeo",
     "FeatureEnergy",
     "Headless",
+    "ImageTextSimilarity",
+    "MAEReconstruction",
     "Objective",
+    "VJEPALatent",
     "find_objective",
     "register_objective",
 ]

@@ -68,7 +68,9 @@ def residual_bars(
         One column wide; filled bars are significant.
     """
     table = table.assign(_kept=table["significant"] | table["unit"].astype(str).isin(list(planted)))
-    chosen = pd.concat([table[table["_kept"]], table[~table["_kept"]].nlargest(max(0, most - int(table["_kept"].sum())), "delta")])
+    chosen = pd.concat(
+        [table[table["_kept"]], table[~table["_kept"]].nlargest(max(0, most - int(table["_kept"].sum())), "delta")]
+    )
     chosen = chosen.sort_values("delta", ascending=False)
     figure = new_figure(COLUMN, 0.95 + 0.165 * len(chosen))
     ax = figure.add_subplot()
@@ -116,7 +118,9 @@ def controls_dots(table: pd.DataFrame, *, title: str = "Compared with simple fea
     ax = figure.add_subplot()
     y = np.arange(len(table))
     spaces = table["space"].astype(str).tolist()
-    colors = [signal_color(space.split(" ")[0]) if space in ("activation", "gradient") else CONTROL_COLOR for space in spaces]
+    colors = [
+        signal_color(space.split(" ")[0]) if space in ("activation", "gradient") else CONTROL_COLOR for space in spaces
+    ]
     ax.axvline(0, color=MUTED, lw=0.7)
     ax.hlines(y, 0, table["r"], color=colors, lw=1.0, alpha=0.45)
     ax.hlines(y, table["low"], table["high"], color=colors, lw=2.2)
@@ -150,7 +154,11 @@ def model_bars(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding 
     ax = figure.add_subplot()
     width = 0.8 / len(signals)
     for offset, signal in enumerate(signals):
-        rows = table[table["signal"] == signal].set_index(table["model"][table["signal"] == signal].astype(str)).reindex(models)
+        rows = (
+            table[table["signal"] == signal]
+            .set_index(table["model"][table["signal"] == signal].astype(str))
+            .reindex(models)
+        )
         x = np.arange(len(models)) + (offset - (len(signals) - 1) / 2) * width
         ax.bar(x, rows["r"], width * 0.9, color=signal_color(signal), label=signal_name(signal))
         ax.vlines(x, rows["low"], rows["high"], color=INK, lw=0.9)
@@ -158,10 +166,22 @@ def model_bars(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding 
             for place, high, p in zip(x, rows["high"], rows["p"], strict=True):
                 if np.isfinite(high) and stars(p):
                     ax.annotate(
-                        stars(p), (place, high), xytext=(0, 0), textcoords="offset points", ha="center", fontsize=7, va="bottom"
+                        stars(p),
+                        (place, high),
+                        xytext=(0, 0),
+                        textcoords="offset points",
+                        ha="center",
+                        fontsize=7,
+                        va="bottom",
                     )
     ax.axhline(0, color=MUTED, lw=0.7)
-    ax.set_xticks(range(len(models)), models, rotation=35 if len(models) > 4 else 0, ha="right" if len(models) > 4 else "center", rotation_mode="anchor")
+    ax.set_xticks(
+        range(len(models)),
+        models,
+        rotation=35 if len(models) > 4 else 0,
+        ha="right" if len(models) > 4 else "center",
+        rotation_mode="anchor",
+    )
     ax.tick_params(axis="x", length=0)
     ax.set(ylabel=ylabel, title=title)
     ax.set_ylim(top=ax.get_ylim()[1] * 1.08)
@@ -257,7 +277,7 @@ def factor_bars(
 
 
 def level_colors(n: int, *, ordered: bool = True) -> list[str]:
-    """Return colours for the levels of a factor that are not those of a signal: greys if ordered, else distinct hues."""
+    """Return colours for the levels of a factor, none of them a signal's: greys if ordered, else distinct hues."""
     if ordered:
         return [to_hex(str(round(value, 3))) for value in np.linspace(0.84, 0.38, n)]
     return [_LEVELS[i % len(_LEVELS)] for i in range(n)]

@@ -62,7 +62,7 @@ def layer_curves(
     depths: np.ndarray,
     *,
     significance: xr.DataArray | None = None,
-    peaks: Sequence[float] | None = None,
+    peaks: Sequence[float] | np.ndarray | None = None,
     stimulus: tuple[float, float] | None = (0.0, 0.5),
     title: str = "",
     ylabel: str = "Encoding score r",
@@ -107,7 +107,9 @@ def layer_curves(
     ax.set(xlim=(time[0], time[-1]), ylabel=ylabel, title=title)
     ax.set_ylim(top=ax.get_ylim()[1] * 1.16)
     if peaks is not None:
-        ax.scatter(peaks, np.full(len(peaks), 0.885), transform=ax.get_xaxis_transform(), c=colors, marker="v", s=16, lw=0)
+        ax.scatter(
+            peaks, np.full(len(peaks), 0.885), transform=ax.get_xaxis_transform(), c=colors, marker="v", s=16, lw=0
+        )
     if strip is not None and significance is not None:
         _significance_rows(strip, significance, colors)
         ax.tick_params(labelbottom=False)
@@ -207,7 +209,7 @@ def residual_curve(
         ax.plot(window, [high + step] * 2, color=INK, lw=1.1, solid_capstyle="butt")
         for edge in window:
             ax.plot([edge] * 2, [high + 0.55 * step, high + step], color=INK, lw=1.1, solid_capstyle="butt")
-        ax.text(np.mean(window), high + 1.3 * step, "planted", ha="center", va="bottom", fontsize=7.5)
+        ax.text(sum(window) / 2, high + 1.3 * step, "planted", ha="center", va="bottom", fontsize=7.5)
         top = high + 3.6 * step
     ax.set_ylim(low - 2.2 * step, top)
     ax.set(xlabel=TIME_LABEL, ylabel="Gain in r over activations", title=title, xlim=(time[0], time[-1]))
@@ -262,7 +264,7 @@ def window_curves(
     mark_stimulus(ax, stimulus)
     ax.set(xlim=(time[0], time[-1]), ylim=(min(0, y.min()) * 1.1, y.max() * 1.15))
     ax.set(xlabel=TIME_LABEL, ylabel="Encoding score r", title=title)
-    figure.colorbar(lines, ax=ax, label=label, aspect=28, pad=0.02).outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(lines, ax=ax, label=label, aspect=28, pad=0.02).outline.set_visible(False)
     return figure
 
 
@@ -278,9 +280,7 @@ def _significance_rows(ax: Axes, significance: xr.DataArray, colors: np.ndarray)
     ax.axvline(0, color=MUTED, lw=0.7, ls=(0, (3, 2)), zorder=0)
 
 
-def _mark_runs(
-    ax: Axes, time: np.ndarray, marked: np.ndarray, y: float, color: object, *, width: float = 2.6
-) -> None:
+def _mark_runs(ax: Axes, time: np.ndarray, marked: np.ndarray, y: float, color: object, *, width: float = 2.6) -> None:
     """Draw a bar over each run of marked samples; a single sample is as wide as the sampling step."""
     if not np.any(marked):
         return
@@ -293,7 +293,7 @@ def _mark_runs(
 
 def _depth_bar(figure: Figure, axes: list[Axes]) -> None:
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), depth_cmap()), ax=axes, aspect=30, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_ticks([0, 0.5, 1])
     bar.set_ticklabels(["0", ".5", "1"])
     bar.ax.tick_params(length=2)

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from brainmap.report.figures.curves import TIME_LABEL
 from brainmap.report.style import COLUMN, INK, MUTED, new_figure, signal_cmap, signal_name, styled
@@ -19,7 +22,7 @@ def layer_time_heatmap(
     signal: str,
     *,
     significance: xr.DataArray | None = None,
-    peaks: Sequence[float] | None = None,
+    peaks: Sequence[float] | np.ndarray | None = None,
     stimulus: tuple[float, float] | None = (0.0, 0.5),
     title: str = "",
 ) -> Figure:
@@ -62,7 +65,15 @@ def layer_time_heatmap(
         ax.scatter(peaks, rows, s=15, color="white", edgecolor=INK, lw=0.8, zorder=4)
     ax.axvline(0, color=INK, lw=0.8, ls=(0, (3, 2)))
     if stimulus is not None:
-        ax.plot(stimulus, [1.012] * 2, transform=ax.get_xaxis_transform(), color=MUTED, lw=3, clip_on=False, solid_capstyle="butt")
+        ax.plot(
+            stimulus,
+            [1.012] * 2,
+            transform=ax.get_xaxis_transform(),
+            color=MUTED,
+            lw=3,
+            clip_on=False,
+            solid_capstyle="butt",
+        )
     names = [str(name) for name in scores["layer"].values]
     shown = rows[:: max(1, len(rows) // 6)]
     ax.set_yticks(shown, [names[i].replace("block.", "block ") for i in shown])
@@ -70,7 +81,7 @@ def layer_time_heatmap(
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
     bar = figure.colorbar(mesh, ax=ax, aspect=28, pad=0.02, extend="min" if values.min() < 0 else "neither")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label("Encoding score r", labelpad=3)
     return figure
 
@@ -110,7 +121,7 @@ def grid_heatmap(
     signed = np.nanmin(values) < 0
     bound = np.nanmax(np.abs(values)) or 1.0
     style = {"cmap": "RdBu_r", "norm": TwoSlopeNorm(0, -bound, bound)} if signed else {"cmap": signal_cmap(signal)}
-    image = ax.imshow(values, aspect="auto", origin="lower", **style)  # type: ignore[arg-type]
+    image = ax.imshow(values, aspect="auto", origin="lower", **style)
     rows, columns = scores.dims
     ax.set_xticks(range(scores.sizes[columns]), [str(v) for v in scores[columns].values])
     ax.set_yticks(range(scores.sizes[rows]), [str(v) for v in scores[rows].values])
@@ -120,25 +131,31 @@ def grid_heatmap(
             continue
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-        ax.text(j, i, f"{value:.3f}".replace("0.", ".", 1), ha="center", va="center", fontsize=7, color="white" if dark else INK)
+        ax.text(
+            j,
+            i,
+            f"{value:.3f}".replace("0.", ".", 1),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if dark else INK,
+        )
     best = np.unravel_index(np.nanargmax(values), values.shape)
     ax.add_patch(_cell(int(best[0]), int(best[1])))
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.tick_params(length=0)
     bar = figure.colorbar(image, ax=ax, aspect=28, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label(colorbar_label)
     return figure
 
 
-def _cell(row: int, column: int):  # noqa: ANN202
-    from matplotlib.patches import Rectangle
-
+def _cell(row: int, column: int) -> Rectangle:
     return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=INK, lw=1.6)
 
 
-def _outline(ax, mask: np.ndarray, edges: np.ndarray) -> None:  # noqa: ANN001
+def _outline(ax: Axes, mask: np.ndarray, edges: np.ndarray) -> None:
     """Draw the border of a mask along the edges of its cells."""
     segments = []
     padded = np.pad(mask.astype(int), 1)
@@ -146,6 +163,4 @@ def _outline(ax, mask: np.ndarray, edges: np.ndarray) -> None:  # noqa: ANN001
         segments.append([(edges[j], i - 0.5), (edges[j + 1], i - 0.5)])
     for i, j in np.argwhere(np.diff(padded, axis=1)[1:-1]):
         segments.append([(edges[j], i - 0.5), (edges[j], i + 0.5)])
-    from matplotlib.collections import LineCollection
-
     ax.add_collection(LineCollection(segments, colors=INK, linewidths=0.8, capstyle="round"))

@@ -11,8 +11,28 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from brainmap.report.cortex import HEMISPHERE_NAMES, HEMISPHERES, Cortex, area_borders, load_cortex, on_areas, on_vertices
-from brainmap.report.style import COLUMN, FAINT, INK, MUTED, TITLE, TITLE_SIZE, depth_cmap, new_figure, signal_cmap, signal_name, styled
+from brainmap.report.cortex import (
+    HEMISPHERE_NAMES,
+    HEMISPHERES,
+    Cortex,
+    area_borders,
+    load_cortex,
+    on_areas,
+    on_vertices,
+)
+from brainmap.report.style import (
+    COLUMN,
+    FAINT,
+    INK,
+    MUTED,
+    TITLE,
+    TITLE_SIZE,
+    depth_cmap,
+    new_figure,
+    signal_cmap,
+    signal_name,
+    styled,
+)
 from brainmap.report.surface import View, paint, smooth
 
 VIEWS: tuple[View, ...] = ("lateral", "medial", "ventral")
@@ -62,6 +82,13 @@ def score_scale(values: np.ndarray, signal: str, label: str = "Encoding score r"
 def depth_scale(label: str = "Best layer (depth)") -> MapScale:
     """Return the scale of layer depth, 0 (input) to 1 (output)."""
     return MapScale(depth_cmap(), 0.0, 1.0, label, ends=("shallow", "deep"))
+
+
+def step_scale(values: np.ndarray, label: str) -> MapScale:
+    """Return a scale over the range of the values, for half times and cortical properties."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    return MapScale(depth_cmap(), low, high if high > low else low + 1.0, label)
 
 
 @styled
@@ -153,13 +180,23 @@ def ceiling_map(values: np.ndarray, targets: pd.DataFrame, *, title: str = "Nois
     return vertex_map(values, targets, score_scale(values, "ceiling", "Noise ceiling of r"), title=title)
 
 
-def residual_map(
-    delta: Mapping[str, float], *, title: str = "", hemispheres: Sequence[str] = HEMISPHERES
-) -> Figure:
+def residual_map(delta: Mapping[str, float], *, title: str = "", hemispheres: Sequence[str] = HEMISPHERES) -> Figure:
     """Draw what gradients add to activations, by area. Study A 4 and 6, right panels."""
     values = np.array([value for value in delta.values() if np.isfinite(value)])
     scale = score_scale(np.clip(values, 0, None), "residual", "Gain in r over activations")
     return area_map(delta, scale, title=title or signal_name("residual"), hemispheres=hemispheres)
+
+
+def half_time_map(
+    half_times: Mapping[str, float], *, title: str = "", label: str = "Half time (% of training)"
+) -> Figure:
+    """Draw the training step at which each area reaches half of its final score. Study B 5C."""
+    return area_map(half_times, step_scale(np.array(list(half_times.values()), dtype=float), label), title=title)
+
+
+def property_map(values: Mapping[str, float], label: str, *, title: str = "") -> Figure:
+    """Draw a cortical property (thickness, T1w/T2w, expansion, timescale) by area. Study B 8, left panels."""
+    return area_map(values, step_scale(np.array(list(values.values()), dtype=float), label), title=title)
 
 
 def _map_figure(
@@ -221,8 +258,8 @@ def _color_bar(figure: Figure, scale: MapScale, figure_height: float) -> None:
     bar = figure.add_axes((0.27, 0.36 / figure_height, 0.46, 0.085 / figure_height))
     mappable = ScalarMappable(Normalize(scale.low, scale.high), scale.cmap)
     colorbar = figure.colorbar(mappable, cax=bar, orientation="horizontal", extend=scale.extend, extendfrac=0.03)
-    colorbar.outline.set_edgecolor(FAINT)  # type: ignore[operator]
-    colorbar.outline.set_linewidth(0.5)  # type: ignore[operator]
+    colorbar.outline.set_edgecolor(FAINT)
+    colorbar.outline.set_linewidth(0.5)
     middle = (scale.low + scale.high) / 2
     colorbar.set_ticks([scale.low, middle, scale.high])
     labels = [f"{value:.3g}" for value in (scale.low, middle, scale.high)]
@@ -231,4 +268,3 @@ def _color_bar(figure: Figure, scale: MapScale, figure_height: float) -> None:
     colorbar.set_ticklabels(labels)
     bar.tick_params(length=2, pad=1.5, labelsize=7.5)
     bar.set_xlabel(scale.label, labelpad=1, color=INK, fontsize=8.5)
-

@@ -15,7 +15,6 @@ from brainmap.report.style import (
     INK,
     MUTED,
     depth_colors,
-    direct_label,
     format_p,
     format_score,
     new_figure,
@@ -93,7 +92,7 @@ def distance_vs_best_layer(table: pd.DataFrame, signal: str, *, title: str = "")
     ax.set(xlabel="Distance from V1 (mm)", ylabel="Best layer (depth)", title=title or signal_name(signal))
     ax.set_ylim(-0.06, 1.06)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 shallow", ".25", ".5", ".75", "1 deep"])
-    _statistics(figure, ax, table.attrs, int(np.isfinite(x + y).sum()), unit="areas")
+    _statistics(figure, ax, attributes(table), int(np.isfinite(x + y).sum()), unit="areas")
     return figure
 
 
@@ -130,8 +129,13 @@ def depth_vs_peak_time(table: pd.DataFrame, signal: str, *, title: str = "") -> 
     if high_y - low_y < 120:  # layers that peak together must look as if they did
         middle = (low_y + high_y) / 2
         ax.set_ylim(middle - 80, middle + 80)
-    _statistics(figure, ax, table.attrs, int(np.isfinite(x + y).sum()), unit="layers")
+    _statistics(figure, ax, attributes(table), int(np.isfinite(x + y).sum()), unit="layers")
     return figure
+
+
+def attributes(table: pd.DataFrame) -> dict[str, Any]:
+    """Return the statistics that travel with a table."""
+    return {str(key): value for key, value in table.attrs.items()}
 
 
 def _points(ax: Axes, x: np.ndarray, y: np.ndarray, *, color: str, names: Sequence[str] | None) -> None:
@@ -169,13 +173,22 @@ def place_labels(ax: Axes, x: np.ndarray, y: np.ndarray, names: Mapping[int, str
             box = (left, bottom, left + width, bottom + height)
             others = np.delete(points, i, axis=0)
             hit = (
-                (others[:, 0] > box[0] - 3) & (others[:, 0] < box[2] + 3) & (others[:, 1] > box[1] - 3) & (others[:, 1] < box[3] + 3)
+                (others[:, 0] > box[0] - 3)
+                & (others[:, 0] < box[2] + 3)
+                & (others[:, 1] > box[1] - 3)
+                & (others[:, 1] < box[3] + 3)
             )
             outside = box[0] < origin[0] + 1 or box[1] < origin[1] + 1
-            if outside or hit.any() or any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in boxes):
+            if (
+                outside
+                or hit.any()
+                or any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in boxes)
+            ):
                 continue
             boxes.append(box)
-            ax.annotate(name, (x[i], y[i]), xytext=(dx, dy), textcoords="offset points", fontsize=7, color=INK, zorder=5)
+            ax.annotate(
+                name, (x[i], y[i]), xytext=(dx, dy), textcoords="offset points", fontsize=7, color=INK, zorder=5
+            )
             break
 
 
@@ -195,7 +208,9 @@ def _fit(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, *, resamples: int =
     ax.plot(grid, np.polyval(np.polyfit(x, y, 1), grid), color=color, lw=1.5, zorder=2)
 
 
-def _statistics(figure: Figure, ax: Axes, statistics: Mapping[str, Any] | None, n: int, *, unit: str = "points") -> None:
+def _statistics(
+    figure: Figure, ax: Axes, statistics: Mapping[str, Any] | None, n: int, *, unit: str = "points"
+) -> None:
     """Write r with interval and p, and rho, above the axes where no point can be hidden."""
     if not statistics or "r" not in statistics:
         return
@@ -213,6 +228,3 @@ def _statistics(figure: Figure, ax: Axes, statistics: Mapping[str, Any] | None, 
     ax.annotate(
         text, (0, 1), xycoords="axes fraction", xytext=(0, 6), textcoords="offset points", fontsize=7.8, color=MUTED
     )
-
-
-__all__ = ["depth_vs_peak_time", "direct_label", "distance_vs_best_layer", "scatter_with_fit"]

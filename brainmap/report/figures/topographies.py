@@ -42,7 +42,7 @@ def sensor_positions(names: Sequence[str]) -> np.ndarray:
 
 
 @styled
-def topographies(
+def sensor_maps(
     scores: xr.DataArray, captions: Sequence[str], signal: str, *, title: str = "", label: str = "Encoding score r"
 ) -> Figure:
     """Draw scores over the sensors, one head per panel, all on one scale.
@@ -78,7 +78,7 @@ def topographies(
     norm = Normalize(0, float(np.nanmax(values)))
     columns = min(3, len(values))
     rows = -(-len(values) // columns)
-    figure = new_figure(COLUMN, 0.78 + 1.52 * rows)
+    figure = new_figure(COLUMN, 0.72 + 1.42 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(values) :]:
         ax.set_axis_off()
@@ -103,9 +103,14 @@ def topographies(
             line.set(color=MUTED, linewidth=0.9)
         ax.set_title(caption, fontsize=8, weight="normal", loc="center", pad=3)
     bar = figure.colorbar(
-        ScalarMappable(norm, signal_cmap(signal)), ax=axes.tolist(), orientation="horizontal", aspect=26, shrink=0.5, pad=0.03
+        ScalarMappable(norm, signal_cmap(signal)),
+        ax=axes.tolist(),
+        orientation="horizontal",
+        aspect=26,
+        shrink=0.5,
+        pad=0.03,
     )
-    bar.outline.set_edgecolor(FAINT)  # type: ignore[operator]
+    bar.outline.set_edgecolor(FAINT)
     bar.ax.tick_params(length=2)
     bar.set_label(label, labelpad=1)
     figure_title(figure, title)

@@ -55,7 +55,17 @@ def scores_vs_step(
         color = signal_color(name) if series == "signal" else palette[i]
         x = place(rows["step"].to_numpy(float))
         ax.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.18, lw=0)
-        ax.plot(x, rows["r"], color=color, lw=1.6, marker="o", ms=3.6, mec="white", mew=0.6, label=signal_name(name) if series == "signal" else name)
+        ax.plot(
+            x,
+            rows["r"],
+            color=color,
+            lw=1.6,
+            marker="o",
+            ms=3.6,
+            mec="white",
+            mew=0.6,
+            label=signal_name(name) if series == "signal" else name,
+        )
     ax.axhline(0, color=MUTED, lw=0.7)
     ax.set(xlabel=STEP_LABEL, ylabel=ylabel, title=title)
     figure.legend(loc="outside lower center", ncols=min(4, len(names)), handlelength=1.4, columnspacing=1.2)
@@ -90,7 +100,9 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
     steps = np.geomspace(positive.min(), positive.max(), 200)
     for color, name in zip(colors, names, strict=True):
         rows = table[table["score"].astype(str) == name]
-        ax.scatter(place(rows["step"].to_numpy(float)), rows["value"], color=color, s=18, edgecolor="white", lw=0.6, zorder=3)
+        ax.scatter(
+            place(rows["step"].to_numpy(float)), rows["value"], color=color, s=18, edgecolor="white", lw=0.6, zorder=3
+        )
         fit = fits.get(name)
         label = name.capitalize()
         if fit is None:
@@ -98,7 +110,16 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
         else:
             curve = fit["start"] + fit["gain"] / (1 + np.exp(-fit["slope"] * np.log10(steps / fit["half_step"])))
             ax.plot(np.log10(steps), curve, color=color, lw=1.5)
-            ax.scatter(np.log10(fit["half_step"]), fit["start"] + fit["gain"] / 2, marker="D", color=color, s=26, edgecolor=INK, lw=0.8, zorder=4)
+            ax.scatter(
+                np.log10(fit["half_step"]),
+                fit["start"] + fit["gain"] / 2,
+                marker="D",
+                color=color,
+                s=26,
+                edgecolor=INK,
+                lw=0.8,
+                zorder=4,
+            )
         ax.plot([], [], color=color, lw=1.5, label=label)
     ax.axhline(0.5, color=MUTED, lw=0.8, ls=(0, (4, 3)))
     ax.set(xlabel=STEP_LABEL, ylabel="Share of final score", title=title)
@@ -108,7 +129,12 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
 
 @styled
 def normalised_curves(
-    table: pd.DataFrame, values: Mapping[str, float], *, group: str = "roi", label: str = "Distance from V1 (mm)", title: str = ""
+    table: pd.DataFrame,
+    values: Mapping[str, float],
+    *,
+    group: str = "roi",
+    label: str = "Distance from V1 (mm)",
+    title: str = "",
 ) -> Figure:
     """Draw normalised scores against training step per area or MEG window, with the 50 % line. Study B 5A–B.
 
@@ -138,7 +164,7 @@ def normalised_curves(
     ax.axhline(0.5, color=INK, lw=0.8, ls=(0, (4, 3)))
     ax.set(xlabel=STEP_LABEL, ylabel="Share of final score", title=title)
     bar = figure.colorbar(ScalarMappable(norm, depth_cmap()), ax=ax, aspect=28, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label(label)
     return figure
 
@@ -159,7 +185,9 @@ class _LogPlaces:
 def _log_places(ax: Axes, steps: np.ndarray) -> _LogPlaces:
     place = _LogPlaces(steps)
     low, high = int(np.floor(place.logs.min())), int(np.ceil(place.logs.max()))
-    ticks = [power for power in range(low, high + 1) if place.logs.min() - 0.3 <= power <= place.logs.max() + 0.3]
+    ticks: list[float] = [
+        power for power in range(low, high + 1) if place.logs.min() - 0.3 <= power <= place.logs.max() + 0.3
+    ]
     if len(ticks) < 2:
         ticks = sorted({round(value, 3) for value in place.logs})
     names = [f"{10**power:,.0f}" if power < 4 else f"{10.0 ** (power - 3):,.0f}k" for power in ticks]

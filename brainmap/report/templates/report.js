@@ -87,7 +87,11 @@
     slider.addEventListener("input", draw);
   }
 
-  const VIEWS = { Lateral: [-1, 0, 0.12], Medial: [1, 0, 0.12], Ventral: [-0.35, 0, -1], Dorsal: [-0.35, 0, 1], Posterior: [-0.45, -1, 0.1] };
+  // Directions of the viewer: x to the right, y to the front, z up.
+  const VIEWS = {
+    Lateral: [-1, 0, 0.12], Medial: [1, 0, 0.12], Left: [-1, 0, 0.12], Right: [1, 0, 0.12],
+    Ventral: [-0.35, 0, -1], Dorsal: [-0.35, 0, 1], Posterior: [-0.45, -1, 0.1],
+  };
 
   function hasWebGL() {
     const canvas = document.createElement("canvas");
@@ -102,7 +106,7 @@
       type: "mesh3d", x: part(xyz, n, 0, 0.01, shift), y: part(xyz, n, 1, 0.01, 0), z: part(xyz, n, 2, 0.01, 0),
       i: part(faces, m, 0, 1, 0), j: part(faces, m, 1, 1, 0), k: part(faces, m, 2, 1, 0),
       hovertemplate: "%{text}<extra></extra>", flatshading: false, showscale: false,
-      lighting: { ambient: 0.8, diffuse: 0.3, specular: 0.03, roughness: 0.9, fresnel: 0.02 },
+      lighting: { ambient: 0.93, diffuse: 0.26, specular: 0.03, roughness: 0.9, fresnel: 0.02 },
       lightposition: { x: 0, y: 0, z: 100000 },
     };
   }
@@ -137,13 +141,19 @@
     const outward = single && data.sides[0].side === "R" ? -1 : 1;
     const narrow = plot.clientWidth < 520;
     const camera = (view) => {
-      const [x, y, z] = VIEWS[view], far = narrow ? 2.6 : 1.9;
-      return { eye: { x: far * x * outward, y: far * y, z: far * z }, up: { x: 0, y: 0, z: 1 }, projection: { type: "orthographic" } };
+      const [x, y, z] = VIEWS[view], far = narrow ? 2.2 : single ? 1.3 : 1.5;
+      return { eye: { x: far * x * outward, y: far * y, z: far * z }, up: { x: 0, y: 0, z: 1 } };
     };
+    // One unit of the scene is the length of a hemisphere, so that one and two hemispheres look equally large.
+    const extent = ["x", "y", "z"].map((axis) => {
+      const all = meshes.flatMap((mesh) => mesh[axis].filter((_, v) => v % 50 === 0));
+      return (Math.max(...all) - Math.min(...all)) / 150;
+    });
+    const ratio = { x: extent[0], y: extent[1], z: extent[2] };
     const hidden = { visible: false, showspikes: false };
     const layout = {
       font: FONT, margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "#fff", uirevision: "keep",
-      scene: { xaxis: hidden, yaxis: hidden, zaxis: hidden, aspectmode: "data", camera: camera("Lateral"), dragmode: "orbit" },
+      scene: { xaxis: hidden, yaxis: hidden, zaxis: hidden, aspectmode: "manual", aspectratio: ratio, camera: camera(single ? "Lateral" : "Left"), dragmode: "orbit" },
     };
     const current = () => data.maps[+select.value];
     const traces = () => meshes.map((mesh, i) => Object.assign({}, mesh, paint(data.sides[i], current(), data.areas)));
@@ -157,11 +167,10 @@
     await Plotly.newPlot(plot, traces(), layout, { responsive: true, displayModeBar: false });
     scale();
     select.addEventListener("change", () => { Plotly.react(plot, traces(), layout); scale(); });
-    Object.keys(VIEWS).filter((view) => single || !["Lateral", "Medial"].includes(view)).concat(single ? [] : ["Left", "Right"]).forEach((view) => {
+    [...(single ? ["Lateral", "Medial"] : ["Left", "Right"]), "Ventral", "Dorsal", "Posterior"].forEach((view) => {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = view;
-      VIEWS.Left = VIEWS.Lateral; VIEWS.Right = VIEWS.Medial;
       button.addEventListener("click", () => Plotly.relayout(plot, { "scene.camera": camera(view) }));
       byId("cortex-views").append(button);
     });

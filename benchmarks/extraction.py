@@ -1,0 +1,164 @@
+"""What extraction costs, relative to a plain forward pass of the same network on the same images.
+
+    python benchmarks/extraction.py [--model dinov3-vits16] [--device cuda] [--batch 16] [--rounds 5] [--no-memory]
+
+Prints one table: wall time per image relative to a forward pass without hooks and without gradients (= 1), and the
+peak memory of a process that does only this. Ways are interleaved over the rounds and the fastest round counts, so that
+other load on the machine touches all of them alike. Weights are untrained: they don't change the cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from brainmap.features import FeatureExtractor, RandomProjection
+from brainmap.models import Batch, VisionModel, load_model
+from brainmap.models.objectives import OBJECTIVES
+from brainmap.stimuli import StimulusSet
+
+TARGETS = {"activations, all layers": 1.1, "activations + gradients": 2.3}
+
+
+def plain_forward(model: VisionModel, batch: Batch) -> None:
+    with torch.no_grad(), model.autocast():
+        model.forward(batch.pixels)
+
+
+def naive_loop(model: VisionModel, batch: Batch) -> None:
+    """One image at a time, parameters with gradients on, gradients retained at every block: the textbook way."""
+    objective = OBJECTIVES["feature-energy"]
+    modules = model.site_modules(model.layer_names(), "block")
+    model.module.requires_grad_(True)
+    try:
+        for i in range(len(batch)):
+            outputs: list[torch.Tensor] = []
+            handles = [
+                module.register_forward_hook(
+                    lambda _m, _i, out, kept=outputs: kept.append(out[0] if isinstance(out, tuple) else out)
+                )
+                for module in modules.values()
+            ]
+            loss = objective(model, batch[i : i + 1]).sum()
+            for output in outputs:
+                output.retain_grad()
+            loss.backward()
+            for handle in handles:
+                handle.remove()
+            model.module.zero_grad(set_to_none=True)
+    finally:
+        model.module.requires_grad_(False)
+
+
+def ways(model: VisionModel) -> dict[str, Callable[[Batch], object]]:
+    energy = "feature-energy"
+    projected = {"pooling": "flatten", "projection": RandomProjection(800, "kronecker"), "signals": ["gradient"]}
+    extractors = {
+        "activations, all layers": FeatureExtractor(model, signals=["activation"]),
+        "activations + gradients": FeatureExtractor(model, objective=energy),
+        "the same, tokens projected to 800": FeatureExtractor(model, objective=energy, **projected),
+        "activations + gradients, multi-crop": FeatureExtractor(model, objective="headless"),
+    }
+    return {
+        "plain forward": lambda batch: plain_forward(model, batch),
+        **{name: extractor.compute for name, extractor in extractors.items()},
+        "naive loop, one image at a time": lambda batch: naive_loop(model, batch),
+    }
+
+
+def make_batch(model: VisionModel, count: int) -> Batch:
+    rng = np.random.default_rng(0)
+    side = model.preprocessing.crop
+    stimuli = StimulusSet.from_arrays(rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8))
+    images = [stimuli.image(i) for i in range(count)]
+    return Batch(images, model.preprocess(images), [str(key) for key in stimuli.ids], stimuli.table)
+
+
+def synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def measure(model: VisionModel, batch: Batch, rounds: int, device: str) -> dict[str, float]:
+    """Seconds per image of each way: the fastest of the rounds."""
+    best: dict[str, float] = {}
+    for round_number in range(rounds + 1):  # the first warms up
+        for name, way in ways(model).items():
+            synchronise(device)
+            start = time.perf_counter()
+            way(batch)
+            synchronise(device)
+            seconds = (time.perf_counter() - start) / len(batch)
+            if round_number:
+                best[name] = min(best.get(name, np.inf), seconds)
+    return best
+
+
+def peak_memory(arguments: argparse.Namespace, way: str, images: int = 0) -> float:
+    """Peak memory in MB of a process that does one thing: GPU memory on a GPU, resident memory elsewhere."""
+    command = [sys.executable, __file__, "--only", way, "--images", str(images)]
+    for name in ("model", "device", "batch"):
+        command += [f"--{name}", str(getattr(arguments, name))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def only(arguments: argparse.Namespace) -> None:
+    model = load_model(arguments.model, weights="untrained", device=arguments.device)
+    if arguments.images:
+        rng = np.random.default_rng(0)
+        side = model.preprocessing.crop
+        images = rng.integers(0, 256, (arguments.images, side, side, 3), dtype=np.uint8)
+        with tempfile.TemporaryDirectory() as folder:
+            options = {"objective": "feature-energy", "batch_size": arguments.batch, "store": folder}
+            FeatureExtractor(model, **options).extract(StimulusSet.from_arrays(images))
+    elif arguments.only != "nothing":
+        ways(model)[arguments.only](make_batch(model, arguments.batch))
+    if arguments.device.startswith("cuda"):
+        print(torch.cuda.max_memory_allocated() / 2**20)
+    else:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="dinov3-vits16")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        only(arguments)
+        return
+    model = load_model(arguments.model, weights="untrained", device=arguments.device)
+    seconds = measure(model, make_batch(model, arguments.batch), arguments.rounds, arguments.device)
+    base = seconds["plain forward"]
+    where = (
+        torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"{torch.get_num_threads()} threads"
+    )
+    print(f"{arguments.model}, {model.preprocessing.crop} px, batch {arguments.batch}, {arguments.device} ({where})\n")
+    print(f"{'':40}{'relative':>10}{'images/s':>10}{'target':>8}{'peak MB':>9}")
+    for name, value in seconds.items():
+        target = f"≤ {TARGETS[name]}" if name in TARGETS else ""
+        memory = "" if arguments.no_memory else f"{peak_memory(arguments, name):.0f}"
+        print(f"{name:40}{value / base:>10.2f}{1 / value:>10.1f}{target:>8}{memory:>9}")
+    if not arguments.no_memory:
+        few, many = (peak_memory(arguments, "extract", 4 * arguments.batch * times) for times in (1, 4))
+        print(
+            f"\nto the store, {4 * arguments.batch} and {16 * arguments.batch} images: peak {few:.0f} and {many:.0f} MB"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""The engine: layers factorised once, responses streamed past them in batches of targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from brainmap.encoding.batch import Batch, Responses
+from brainmap.encoding.layer import LayerFactors, factorise_layer, parallel, uses_rows
+from brainmap.encoding.memory import INTERPRETER_BYTES, BatchPlan, plan_batches
+from brainmap.encoding.scores import TargetScores, choose, gcv_scores, inner_scores, shrunk_weights, test_scores
+from brainmap.encoding.settings import Problem
+from brainmap.encoding.sources import ArraySource
+from brainmap.errors import InputError
+from brainmap.progress import track
+
+Sink = Callable[[LayerFactors, slice, Batch, TargetScores, list[Any]], None]
+
+
+@dataclass
+class Engine:
+    """Layers and a problem; `run` scores responses.
+
+    Parameters
+    ----------
+    sources : mapping of str to ArraySource
+        Features of each layer.
+    problem : Problem
+    memory : int
+        Bound in bytes on what the process holds, the caller's own arrays aside.
+    weights : bool
+        Keep what is needed for weights on original features.
+    """
+
+    sources: Mapping[str, ArraySource]
+    problem: Problem
+    memory: int
+    weights: bool = False
+    _known: dict[str, LayerFactors] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        options = self.problem.settings.options
+        if options.mode == "gcv":
+            self._check_gcv()
+
+    def _check_gcv(self) -> None:
+        smallest = min(len(train) for train, _ in self.problem.plan.outer)
+        widest = max(self._components(source) for source in self.sources.values())
+        if self.problem.plan.grouped:
+            raise InputError("mode 'gcv' counts every row as independent but rows are grouped; use mode 'exact'.")
+        if widest >= smallest:
+            raise InputError(
+                f"mode 'gcv' breaks down with {widest} features and {smallest} train rows; use 'exact' or fewer features."
+            )
+        if self.problem.design.weight is not None:
+            raise InputError("mode 'gcv' does not take sample weights; use mode 'exact'.")
+
+    def _components(self, source: ArraySource) -> int:
+        pca = self.problem.settings.pca
+        return source.shape[1] if pca is None else min(pca, source.shape[1])
+
+    def layer(self, name: str) -> LayerFactors:
+        """Return a factorised layer, from memory when it is still there."""
+        if name not in self._known:
+            with blas_threads(1):
+                self._known[name] = factorise_layer(self.sources[name], self.problem, weights=self.weights)
+        return self._known[name]
+
+    def run(self, responses: ArraySource, sink: Sink) -> None:
+        """Score all layers on all targets.
+
+        Parameters
+        ----------
+        responses : ArraySource
+            Rows in the order of the plan.
+        sink : callable
+            Called once per layer and batch, from worker threads, with the layer, the slice of targets, the batch, its
+            scores and the whitened weights of each outer split. Different calls never share a (layer, target) cell.
+        """
+        if responses.shape[0] != self.problem.n_rows:
+            raise InputError(
+                f"{responses.name} has {responses.shape[0]} rows but the features have {self.problem.n_rows}; "
+                "rows must correspond one to one."
+            )
+        n_targets = responses.shape[1]
+        budget = self.memory - INTERPRETER_BYTES - self._output_bytes(n_targets)
+        for group in self._groups(budget, n_targets):
+            held = sum(self._layer_bytes(name) for name in group)
+            plan = self._batches(n_targets, budget - held, responses)
+            layers = [self.layer(name) for name in group]
+            with blas_threads(1):
+                self._stream(responses, layers, plan, budget - held, sink)
+            self._forget(group, budget)
+
+    def _stream(
+        self, responses: ArraySource, layers: list[LayerFactors], plan: BatchPlan, budget: int, sink: Sink
+    ) -> None:
+        n_targets = responses.shape[1]
+
+        def work(task: tuple[NDArray[Any], int, int, int]) -> int:
+            block, offset, start, stop = task
+            part = Responses.of(block[:, start - offset : stop - offset], self.problem, name=responses.name, first_column=start)
+            for layer in layers:
+                batch = Batch.of(part, layer, self.problem)
+                scores, weights = score_batch(batch)
+                sink(layer, slice(start, stop), batch, scores, weights)
+            return stop - start
+
+        description = f"encoding {len(layers)} layer(s), {n_targets} targets"
+        total = sum(1 for _ in _tasks(n_targets, plan.batch))
+        with ThreadPoolExecutor(max_workers=plan.threads) as pool:
+            done = _ordered(pool, work, self._read(responses, plan, budget), ahead=plan.threads)
+            for _ in track(done, description, total=total, unit="batch"):
+                pass
+
+    def _read(self, responses: ArraySource, plan: BatchPlan, budget: int) -> Iterator[tuple[NDArray[Any], int, int, int]]:
+        """Yield batches as (block, first column of block, start, stop); blocks are wide where reading is not free."""
+        n_targets = responses.shape[1]
+        if responses.in_memory:
+            for start, stop in _tasks(n_targets, plan.batch):
+                yield responses.array, 0, start, stop
+            return
+        width = max(plan.batch, read_width(responses, budget))
+        for first, last in responses.column_blocks(width):
+            block = responses.columns(first, last)
+            for start, stop in _tasks(last - first, plan.batch):
+                yield block, first, first + start, first + stop
+
+    def _groups(self, budget: int, n_targets: int) -> Iterator[list[str]]:
+        """Group layers so that one read of the responses serves as many as fit beside the batches."""
+        room = budget * 0.6
+        group: list[str] = []
+        used = 0
+        for name in self.sources:
+            size = self._layer_bytes(name)
+            if group and used + size > room:
+                yield group
+                group, used = [], 0
+            group.append(name)
+            used += size
+        yield group
+
+    def _forget(self, group: list[str], budget: int) -> None:
+        if sum(self._layer_bytes(name) for name in self.sources) > budget * 0.6:
+            for name in group:
+                self._known.pop(name, None)
+
+    def _layer_bytes(self, name: str) -> int:
+        """Estimate what one factorised layer holds."""
+        source, problem = self.sources[name], self.problem
+        n, d = source.shape
+        itemsize = problem.backend.itemsize
+        rank = min(self._components(source), n)
+        inner = 0 if problem.settings.options.mode == "gcv" else sum(len(pairs) for pairs in problem.plan.inner)
+        splits = inner + len(problem.plan.outer)
+        if uses_rows(d, problem):
+            rank = min(rank, n)
+            return splits * (n * rank + rank * min(rank, n)) * itemsize + n * d * 8
+        size = min(d, n) + problem.n_nuisance + 1
+        return splits * (rank * size + rank * rank) * itemsize + n * size * 4 + problem.plan.n_atoms * size * size * 8
+
+    def _batches(self, n_targets: int, budget: int, responses: ArraySource) -> BatchPlan:
+        problem = self.problem
+        itemsize = problem.backend.itemsize
+        per_target = problem.n_rows * (8 + 2 * itemsize)
+        largest = 0
+        for source in self.sources.values():
+            d = self._components(source)
+            if uses_rows(source.shape[1], problem):
+                need = problem.n_rows * 2 * itemsize + 5 * min(d, problem.n_rows) * itemsize
+            else:
+                size = source.shape[1] + problem.n_nuisance + 1
+                copies = 2 if problem.n_nuisance or problem.design.weight is not None else 1
+                need = (problem.plan.n_atoms * copies + 8) * size * itemsize
+            largest = max(largest, need)
+        options = problem.settings.options
+        reading = 0 if responses.in_memory else int(budget * 0.3)
+        return plan_batches(
+            n_targets,
+            budget=budget - reading,
+            bytes_per_target=per_target + largest,
+            threads=problem.threads,
+            batch=options.batch,
+        )
+
+    def _output_bytes(self, n_targets: int) -> int:
+        return 4 * 8 * len(self.sources) * len(self.problem.plan.outer) * n_targets
+
+
+def read_width(responses: ArraySource, budget: int) -> int:
+    """Return how many columns to read at once from a store: what fits a third of the budget, whole chunks if it can."""
+    return max(1, int(budget * 0.3) // max(responses.row_bytes * 2, 1))
+
+
+def score_batch(batch: Batch) -> tuple[TargetScores, list[Any]]:
+    """Choose alpha per target by inner cross-validation and score the outer test sets.
+
+    Returns
+    -------
+    TargetScores
+    list
+        Whitened weights ``φ c`` of each outer split, on the layer's device.
+    """
+    layer, problem = batch.layer, batch.problem
+    settings = problem.settings
+    n_splits, n_targets = len(layer.outer), batch.total.shape[1]
+    scores = TargetScores(*(np.full((n_splits, n_targets), np.nan) for _ in range(4)))
+    weights = []
+    nuisance = problem.n_nuisance > 0
+    table = None
+    if layer.inner and not nuisance:
+        summed, count = inner_scores(batch, layer.inner, n_splits, settings.scoring)
+        table = summed / count[:, None, None]
+    for split, train in enumerate(layer.outer):
+        own = batch.without_nuisance(train)
+        if settings.options.mode == "gcv":
+            path = gcv_scores(own, train)
+        elif table is not None:
+            path = table[split]
+        elif layer.inner:
+            inner = tuple(one for one in layer.inner if one.validations[0].outer == split)
+            summed, count = inner_scores(own, inner, n_splits, settings.scoring)
+            path = summed[split] / count[split]
+        else:
+            path = np.full((1, n_targets), np.nan)
+        chosen = np.zeros(n_targets, np.int64) if len(path) == 1 else choose(path, settings.options.tie_tolerance)
+        scores.alpha[split] = settings.alphas[chosen]
+        scores.inner[split] = np.take_along_axis(path, chosen[None], axis=0)[0]
+        white = shrunk_weights(own, train, chosen)
+        weights.append(white)
+        if train.validations:
+            scores.r[split], scores.r2[split] = test_scores(own, train, white)
+    return scores, weights
+
+
+@contextmanager
+def blas_threads(number: int) -> Iterator[None]:
+    """Hold BLAS to some threads: one each under our own worker threads beats BLAS threading, and is deterministic."""
+    with threadpool_limits(limits=number, user_api="blas"):
+        yield
+
+
+def _tasks(n_targets: int, batch: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, n_targets, batch):
+        yield start, min(start + batch, n_targets)
+
+
+def _ordered(pool: ThreadPoolExecutor, work: Callable[[Any], int], tasks: Iterator[Any], ahead: int) -> Iterator[int]:
+    """Map over lazily made tasks with a bounded number in flight (their blocks are what takes the memory)."""
+    waiting: list[Any] = []
+    for task in tasks:
+        waiting.append(pool.submit(work, task))
+        if len(waiting) > ahead:
+            yield waiting.pop(0).result()
+    while waiting:
+        yield waiting.pop(0).result()
+
+
+__all__ = ["Engine", "blas_threads", "parallel", "score_batch"]

@@ -1,0 +1,102 @@
+"""Losses of classifiers and of models that relate images to text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from brainmap.errors import InputError
+from brainmap.models.batch import Batch
+from brainmap.models.objectives.base import Objective, add_objective
+
+if TYPE_CHECKING:
+    from brainmap.models.vision_model import VisionModel
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Objective):
+    """Cross-entropy with given labels, ``L = −log softmax(f(x))[label]``: the training loss of a classifier.
+
+    The column ``label`` of the stimulus table holds the class: its index in the model's output, or its name in the
+    model's configuration. Augmentations and label smoothing of the training are left out.
+    """
+
+    name = "cross-entropy"
+    exactness = "exact"
+    needs = ("label",)
+    plain_view = True
+
+    def supports(self, model: VisionModel) -> bool:
+        """Whether the model has a classifier."""
+        return model.adapter.has_logits
+
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image."""
+        logits = model.logits(batch.pixels)
+        labels = [_class_index(model, label, logits.shape[1]) for label in batch.column("label")]
+        return F.cross_entropy(logits, torch.tensor(labels, device=logits.device), reduction="none")
+
+
+@dataclass(frozen=True)
+class CrossEntropyTop1(Objective):
+    """Cross-entropy with the model's own most probable class as label: what it would learn by trusting itself."""
+
+    name = "cross-entropy-top1"
+    exactness = "surrogate"
+    plain_view = True
+
+    def supports(self, model: VisionModel) -> bool:
+        """Whether the model has a classifier."""
+        return model.adapter.has_logits
+
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image."""
+        logits = model.logits(batch.pixels)
+        return F.cross_entropy(logits, logits.detach().argmax(1), reduction="none")
+
+
+@dataclass(frozen=True)
+class ImageTextSimilarity(Objective):
+    """Minus the model's own similarity of an image and its caption, ``L = −(exp(t) cos(f(x), g(caption)) + b)``.
+
+    The score that the contrastive loss is made of, without its negatives. The caption's embedding is a constant.
+    """
+
+    name = "image-text-similarity"
+    exactness = "native similarity"
+    needs = ("caption",)
+    plain_view = True
+
+    def supports(self, model: VisionModel) -> bool:
+        """Whether the model has a text tower."""
+        return model.adapter.has_text
+
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image."""
+        return -model.similarity(batch.pixels, [str(caption) for caption in batch.column("caption")])
+
+    def identity(self, model: VisionModel) -> dict[str, Any]:
+        """Add the tokenizer."""
+        tokenizer = None if model.tokenizer is None else model.tokenizer.identity
+        return {**super().identity(model), "tokenizer": tokenizer}
+
+
+def _class_index(model: VisionModel, label: Any, classes: int) -> int:
+    names = getattr(getattr(model.module, "config", None), "label2id", None) or {}
+    if isinstance(label, str) and label in names:
+        return int(names[label])
+    try:
+        index = int(label)
+    except (TypeError, ValueError):
+        raise InputError(f"Label '{label}' is neither a class index nor a class name of '{model.name}'.") from None
+    if not 0 <= index < classes:
+        raise InputError(f"Label {index} is outside the {classes} classes of '{model.name}' (0 … {classes - 1}).")
+    return index
+
+
+for _objective in (CrossEntropy(), CrossEntropyTop1(), ImageTextSimilarity()):
+    add_objective(_objective)

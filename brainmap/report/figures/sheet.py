@@ -1,0 +1,77 @@
+"""Many figures on one sheet, to see at a glance what a study looks like."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from brainmap.report.style import INK, new_figure, save_figure, styled
+
+if TYPE_CHECKING:
+    from brainmap.report.results import StudyResults
+
+_CELL = 3.2  # inches a column
+_DPI = 110
+
+
+@styled
+def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str = "") -> Figure:
+    """Put figures on one sheet, each under its name, in columns of equal width.
+
+    Parameters
+    ----------
+    figures : mapping of str to Figure
+        Name to figure, in reading order.
+    columns : int
+        Number of columns; every figure goes where there is most room.
+    title : str
+        Title of the sheet.
+
+    Returns
+    -------
+    Figure
+        The sheet; the figures on it are pictures.
+    """
+    columns = max(1, min(columns, len(figures)))
+    pictures = {name: _thumbnail(figure) for name, figure in figures.items()}
+    heights = [0.0] * columns
+    places = {}
+    for name, picture in pictures.items():
+        column = int(np.argmin(np.round(heights, 1)))
+        places[name] = (column, heights[column])
+        heights[column] += _CELL * picture.shape[0] / picture.shape[1] + 0.34
+    width, height = columns * (_CELL + 0.25) + 0.25, max(heights) + (0.6 if title else 0.2)
+    sheet = new_figure(width, height)
+    sheet.set_layout_engine("none")
+    top = height - (0.5 if title else 0.1)
+    for name, (column, offset) in places.items():
+        picture = pictures[name]
+        tall = _CELL * picture.shape[0] / picture.shape[1]
+        left, y = 0.25 + column * (_CELL + 0.25), top - offset
+        sheet.text(left / width, (y - 0.05) / height, name, va="top", fontsize=8.5, weight="bold", color=INK)
+        ax = sheet.add_axes((left / width, (y - 0.24 - tall) / height, _CELL / width, tall / height))
+        ax.imshow(picture, aspect="auto", interpolation="antialiased")
+        ax.set_axis_off()
+    if title:
+        sheet.text(0.25 / width, 1 - 0.14 / height, title, va="top", fontsize=13, weight="bold", color=INK)
+    return sheet
+
+
+def study_contact_sheet(results: StudyResults, *, columns: int = 4) -> Figure:
+    """Draw every figure that the report of a study shows on one sheet."""
+    from brainmap.report.methods import report_title
+    from brainmap.report.panels import study_panels
+
+    title = report_title(results) + (" (simulated data)" if results.simulated else "")
+    return contact_sheet({panel.title: panel.draw() for panel in study_panels(results)}, columns=columns, title=title)
+
+
+def _thumbnail(figure: Figure) -> np.ndarray:
+    buffer = io.BytesIO()
+    save_figure(figure, buffer, format="png", dpi=2 * _DPI)
+    return np.asarray(Image.open(buffer).convert("RGB"))

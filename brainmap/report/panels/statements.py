@@ -1,0 +1,122 @@
+"""Panels of the sections *order*, *beyond activations* and *controls*: statements with their evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brainmap.report import summary
+from brainmap.report.figures import bars, curves, scatter
+from brainmap.report.panels.base import SIGNALS, Panel, how_significant, stimulus_span, suffix_of
+from brainmap.report.results import MODALITY_NAMES, StudyResults
+from brainmap.report.style import format_p, format_score, signal_name
+
+
+def order_panels(results: StudyResults) -> Iterator[Panel]:
+    """Yield the spatial and temporal hierarchy of each signal."""
+    kinds: tuple[tuple[str, str, Callable[..., Figure]], ...] = (
+        ("spatial", "fmri", scatter.distance_vs_best_layer),
+        ("temporal", "meg", scatter.depth_vs_peak_time),
+    )
+    for kind, modality, draw in kinds:
+        for signal in SIGNALS:
+            table = summary.hierarchy_table(results, kind, signal)
+            if table is not None:
+                yield _scatter_panel(results, table, (kind, modality, signal), draw)
+
+
+def _scatter_panel(
+    results: StudyResults, table: pd.DataFrame, which: tuple[str, str, str], draw: Callable[..., Figure]
+) -> Panel:
+    kind, modality, signal = which
+    name = signal_name(signal)
+    words = {
+        "spatial": (
+            f"{name}: best layer and distance from V1",
+            f"One point per area ({len(table)}). Distance is between the centres of the areas.",
+        ),
+        "temporal": (
+            f"{name}: latency and layer depth",
+            f"One point per layer ({len(table)}), bars: interval of Tmax.",
+        ),
+    }[kind]
+    r, p = table.attrs.get("r", np.nan), table.attrs.get("p", np.nan)
+    made = str(table.attrs.get("p_method") or how_significant(results, kind))
+    line = "Line: least squares with its 95 % bootstrap band."
+    return Panel(
+        f"order-{kind}-{signal}",
+        "order",
+        words[0],
+        f"{words[1]} {line} In brackets: 95 % interval of r. p: {made}.",
+        f"Scatter plot; r = {format_score(float(r))}, {format_p(float(p))}.",
+        lambda: draw(table, signal, title=name + suffix_of(results, modality)),
+        table,
+    )
+
+
+def residual_panels(results: StudyResults) -> Iterator[Panel]:
+    """Yield what gradients add to activations, by area and over time."""
+    truth: dict[str, Any] = results.truth or {}
+    made = how_significant(results, "residual")
+    planted_areas = [str(area) for area in truth.get("residual_areas", [])]
+    window = truth.get("residual_window")
+    if "fmri" in results.residual:
+        table = results.residual["fmri"]
+        units = summary.residual_units(results, "fmri")
+        diamonds = " Diamonds: areas with a planted effect." if planted_areas else ""
+        yield Panel(
+            "residual-areas",
+            "beyond",
+            "What gradients add, area by area",
+            f"Gain in held-out r, with its interval. Green: significant ({made}).{diamonds}",
+            f"Bars of the gain per area; significant in {summary.area_list(units) or 'no area'}.",
+            lambda: bars.residual_bars(
+                table, planted=planted_areas, title=signal_name("residual") + suffix_of(results, "fmri")
+            ),
+            table,
+        )
+    if "meg" in results.residual:
+        series = results.residual["meg"]
+        span = (float(window[0]), float(window[1])) if window is not None else None
+        bracket = " Bracket: planted window." if span else ""
+        yield Panel(
+            "residual-times",
+            "beyond",
+            "What gradients add, over time",
+            "Gain in held-out r (mean over sensors), with its interval. "
+            f"Bar below: significant times ({made}).{bracket}",
+            f"Curve of the gain over time; significant at {summary.format_windows(summary.residual_windows(results))}.",
+            lambda: curves.residual_curve(
+                series,
+                window=span,
+                stimulus=stimulus_span(results),
+                title=signal_name("residual") + suffix_of(results, "meg"),
+            ),
+            series,
+        )
+
+
+def control_panels(results: StudyResults) -> Iterator[Panel]:
+    """Yield the comparison with control feature spaces, by modality."""
+    for modality, table in results.controls.items():
+        if modality not in MODALITY_NAMES or not len(table):
+            continue
+        spaces = summary.area_list([str(s) for s in table["space"]], most=12)
+        yield Panel(
+            f"controls-{modality}",
+            "controls",
+            f"{MODALITY_NAMES[modality]}: compared with simple feature spaces",
+            "Mean held-out r over targets, with its 95 % interval. An effect of gradients that their norm or the loss "
+            "value alone explains is not one.",
+            f"Mean score and interval of {spaces}.",
+            _controls_figure(table, "Feature spaces" + suffix_of(results, modality)),
+            table,
+        )
+
+
+def _controls_figure(table: pd.DataFrame, title: str) -> Callable[[], Figure]:
+    return lambda: bars.controls_dots(table, title=title)

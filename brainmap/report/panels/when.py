@@ -1,0 +1,126 @@
+"""Panels of the section *when*: MEG over time, layers and sensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.report import summary
+from brainmap.report.figures import curves, heatmaps, topographies
+from brainmap.report.panels.base import Panel, how_significant, signals_of, stimulus_span, suffix_of
+from brainmap.report.results import StudyResults
+from brainmap.report.style import signal_name
+
+
+def meg_panels(results: StudyResults) -> Iterator[Panel]:
+    """Yield curves by layer, layer by time, and sensors at the peaks, for each signal."""
+    scores = summary.averaged_over(results, "meg", "time")
+    suffix = suffix_of(results, "meg")
+    stimulus = stimulus_span(results)
+    span = f" Shaded: photograph shown (0 to {stimulus[1]:g} s)." if stimulus else ""
+    for signal in signals_of(results, "meg"):
+        name = signal_name(signal)
+        yield _curves_panel(results, scores.sel(signal=signal), signal, name + suffix, span)
+    for signal in signals_of(results, "meg"):
+        yield _heatmap_panel(results, scores.sel(signal=signal).mean("subject"), signal, suffix)
+    for signal in signals_of(results, "meg"):
+        yield from _topography_panel(results, signal, suffix)
+
+
+def has_layout(results: StudyResults) -> bool:
+    """Return whether enough sensors have a known place on the helmet."""
+    sensors = list(dict.fromkeys(results.targets("meg")["sensor"].astype(str)))
+    return int(np.isfinite(topographies.sensor_positions(sensors)[:, 0]).sum()) >= 8
+
+
+def _peaks(results: StudyResults, signal: str) -> np.ndarray | None:
+    """Return T_max by layer in the order of the scores."""
+    table = summary.hierarchy_table(results, "temporal", signal)
+    if table is None:
+        return None
+    by_layer = dict(zip(table["layer"].astype(str), table["t_max"].astype(float), strict=True))
+    return np.array([by_layer.get(str(layer), np.nan) for layer in results.scores["meg"]["layer"].values])
+
+
+def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, title: str, span: str) -> Panel:
+    marks, peaks = summary.time_marks(results, signal), _peaks(results, signal)
+    depths = results.depths("meg")
+    n = scores.sizes["subject"]
+    top = scores.mean("subject", skipna=True).transpose("layer", "time")
+    layer, time = np.unravel_index(np.nanargmax(np.nan_to_num(top.values, nan=-np.inf)), top.shape)
+    bands = f"bands ± SEM over {n} subjects" if n > 1 else "one subject"
+    caption = f"Mean over sensors, one curve per layer; {bands}.{span}"
+    if peaks is not None:
+        caption += " Triangles: peak time Tmax, the middle of the window in which a curve exceeds 95 % of its maximum."
+    if marks is not None:
+        caption += f" Bars below: significant times ({how_significant(results, 'meg')})."
+    return Panel(
+        f"meg-curves-{signal}",
+        "when",
+        f"{signal_name(signal)}: when each layer predicts",
+        caption,
+        f"Encoding score over time for each layer of {signal_name(signal).lower()}; the highest value is at "
+        f"{1000 * float(top['time'].values[time]):.0f} ms in {summary.layer_name(str(top['layer'].values[layer]))}.",
+        lambda: curves.layer_curves(
+            scores, depths, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=title
+        ),
+        pd.DataFrame(
+            scores.mean("subject").transpose("time", "layer").values,
+            index=pd.Index(scores["time"].values, name="time"),
+            columns=[str(name) for name in scores["layer"].values],
+        ).reset_index(),
+    )
+
+
+def _heatmap_panel(results: StudyResults, scores: xr.DataArray, signal: str, suffix: str) -> Panel:
+    marks, peaks = summary.time_marks(results, signal), _peaks(results, signal)
+    caption = "The same scores as a map of layer and time."
+    caption += " Dots: Tmax." if peaks is not None else ""
+    caption += " Outline: significant." if marks is not None else ""
+    caption += " Grey bar on top: photograph shown." if stimulus_span(results) else ""
+    name = signal_name(signal)
+    return Panel(
+        f"meg-layers-{signal}",
+        "when",
+        f"{name}: layer by time",
+        caption,
+        f"Heat map of the encoding score of {name.lower()}, layers from shallow (bottom) to deep (top), over time.",
+        lambda: heatmaps.layer_time_heatmap(
+            scores, signal, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=name + suffix
+        ),
+    )
+
+
+def _topography_panel(results: StudyResults, signal: str, suffix: str) -> Iterator[Panel]:
+    if not has_layout(results):
+        return
+    targets = results.targets("meg")
+    sensors = list(dict.fromkeys(targets["sensor"].astype(str)))
+    r = results.mean_r("meg").sel(signal=signal).mean("subject", skipna=True)
+    n_layers = r.sizes["layer"]
+    chosen = sorted({0, n_layers // 2, n_layers - 1})
+    peaks = _peaks(results, signal)
+    times = np.unique(targets["time"])
+    panels, captions = [], []
+    for layer in chosen:
+        one = pd.DataFrame({"sensor": targets["sensor"].astype(str), "time": targets["time"], "r": r.values[layer]})
+        by_time = one.groupby("time")["r"].mean()
+        wanted = peaks[layer] if peaks is not None and np.isfinite(peaks[layer]) else by_time.idxmax()
+        time = times[np.argmin(np.abs(times - wanted))]
+        panels.append(one[one["time"] == time].set_index("sensor")["r"].reindex(sensors).to_numpy())
+        captions.append(f"{summary.layer_name(str(r['layer'].values[layer]))}\n{1000 * time:.0f} ms")
+    values = xr.DataArray(np.stack(panels), dims=("panel", "sensor"), coords={"sensor": sensors})
+    name = signal_name(signal)
+    yield Panel(
+        f"meg-sensors-{signal}",
+        "when",
+        f"{name}: sensors at the peaks",
+        "Scores over the helmet, seen from above (nose up), for a shallow, a middle and a deep layer, each at the "
+        "sample nearest to its own Tmax; one colour scale.",
+        f"Sensor maps of the score of {name.lower()} at {', '.join(text.splitlines()[1] for text in captions)}.",
+        lambda: topographies.sensor_maps(values, captions, signal, title=name + suffix),
+        raster=True,
+    )

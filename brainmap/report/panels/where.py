@@ -1,0 +1,118 @@
+"""Panels of the section *where*: maps of cortex."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brainmap.report import summary
+from brainmap.report.cortex import HEMISPHERES, can_map, load_cortex
+from brainmap.report.figures import maps
+from brainmap.report.panels.base import Panel, how_significant, signals_of, suffix_of
+from brainmap.report.results import StudyResults
+from brainmap.report.style import format_score, signal_name
+
+
+def cortex_panels(results: StudyResults) -> Iterator[Panel]:
+    """Yield maps of score, best layer, gain of gradients and noise ceiling, as far as there are data."""
+    targets = results.targets("fmri")
+    if not can_map(targets, load_cortex()):
+        return
+    n_layers = results.scores["fmri"].sizes["layer"]
+    suffix = suffix_of(results, "fmri")
+    for signal in signals_of(results, "fmri"):
+        _, depth, top = summary.best_layers(results, signal)
+        by_area = _by_area(targets, {"r": top, "best_layer_depth": depth})
+        shown = int(np.isfinite(top).sum())
+        which = _which_targets(results, signal, shown, len(targets))
+        name = signal_name(signal)
+        best = by_area["r"].idxmax() if by_area["r"].notna().any() else "no area"
+        yield Panel(
+            f"map-score-{signal}",
+            "where",
+            f"{name}: how well each place is predicted",
+            f"Pearson r between predicted and held-out response at each vertex's best of {n_layers} layers, mean over "
+            f"splits and subjects. {which} Taking the best layer on the same data flatters r slightly. "
+            "Outlines: V1, V4, MT, FFC.",
+            f"Inflated cortex coloured by encoding score of {name.lower()}; the highest area mean is in {best}.",
+            _score_map(top, targets, signal, name + suffix),
+            by_area.reset_index(),
+            raster=True,
+        )
+        yield Panel(
+            f"map-layer-{signal}",
+            "where",
+            f"{name}: which layer predicts best",
+            "Depth of the best layer at each vertex, from 0 (first block) to 1 (last block), smoothed over the mesh "
+            f"(three passes of neighbour averaging, weight 0.3). {which}",
+            f"Inflated cortex coloured by the depth of the best layer of {name.lower()}.",
+            _layer_map(depth, targets, f"{name}: best layer{suffix}"),
+            raster=True,
+        )
+    yield from _residual_map_panel(results, targets, suffix)
+    yield from _ceiling_panel(results, targets, suffix)
+
+
+def _ceiling_panel(results: StudyResults, targets: pd.DataFrame, suffix: str) -> Iterator[Panel]:
+    ceiling = results.ceilings.get("fmri")
+    if ceiling is None or "target" not in ceiling.dims:
+        return
+    others = [dim for dim in ceiling.dims if dim != "target"]
+    values = ceiling.mean(others).values.astype(float)
+    divided = "are" if results.provenance.get("ceiling_normalised") else "are not"
+    yield Panel(
+        "map-ceiling",
+        "where",
+        "How well a place could be predicted",
+        f"Noise ceiling of r at each vertex, mean over subjects. Scores in this report {divided} divided by it.",
+        f"Inflated cortex coloured by noise ceiling; the mean is {format_score(float(np.nanmean(values)))}.",
+        lambda: maps.ceiling_map(values, targets, title=f"Noise ceiling{suffix}"),
+        _by_area(targets, {"ceiling": values}).reset_index(),
+        raster=True,
+    )
+
+
+def _residual_map_panel(results: StudyResults, targets: pd.DataFrame, suffix: str) -> Iterator[Panel]:
+    table = results.residual.get("fmri")
+    if table is None:
+        return
+    kept = table["significant"].astype(bool)
+    delta = {str(unit): float(value) for unit, value in zip(table["unit"][kept], table["delta"][kept], strict=True)}
+    sides = [side for side in HEMISPHERES if side in set(targets["hemisphere"])]
+    listed = summary.area_list(list(delta)) or "no area"
+    yield Panel(
+        "map-residual",
+        "where",
+        "Where gradients add to activations",
+        "Gain in held-out r when gradients join activations, in areas where it is significant "
+        f"({how_significant(results, 'residual')}). Other areas stay grey.",
+        f"Inflated cortex with the areas in which gradients add significantly: {listed}.",
+        lambda: maps.residual_map(delta, title=f"{signal_name('residual')}{suffix}", hemispheres=sides),
+        raster=True,
+    )
+
+
+def _score_map(values: np.ndarray, targets: pd.DataFrame, signal: str, title: str) -> Callable[[], Figure]:
+    return lambda: maps.score_map(values, targets, signal, title=title)
+
+
+def _layer_map(values: np.ndarray, targets: pd.DataFrame, title: str) -> Callable[[], Figure]:
+    return lambda: maps.best_layer_map(values, targets, title=title)
+
+
+def _by_area(targets: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFrame:
+    table = pd.DataFrame({"roi": targets["roi"].to_numpy(), **values})
+    return table.groupby("roi", sort=False).mean()
+
+
+def _which_targets(results: StudyResults, signal: str, shown: int, total: int) -> str:
+    if summary.significance_of(results, "fmri", signal) is None:
+        return f"All {total:,} vertices are shown: this study made no test per vertex."
+    return (
+        f"{shown:,} of {total:,} vertices are significant and shown ({how_significant(results, 'fmri')})."
+        if shown
+        else f"None of {total:,} vertices is significant ({how_significant(results, 'fmri')})."
+    )

@@ -1,0 +1,99 @@
+"""What must travel with every score: what was done, on what, and how each p was made."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+import brainmap
+from brainmap.study.config import StudyConfig
+from brainmap.study.inputs import Inputs
+
+if TYPE_CHECKING:
+    from brainmap.features import Features
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "xarray", "mne")
+
+
+def describe(
+    config: StudyConfig,
+    inputs: Inputs,
+    features: Features,
+    scores: Mapping[str, xr.Dataset],
+    p_values: Mapping[str, Mapping[str, str]],
+) -> dict[str, Any]:
+    """Describe a study.
+
+    Parameters
+    ----------
+    config, inputs, features, scores
+        The study, what it started from, and its scores by modality.
+    p_values : mapping
+        Modality → statistic → how its p values were made.
+
+    Returns
+    -------
+    dict
+        JSON-able, with the names that :class:`brainmap.report.StudyResults` shows.
+    """
+    everyone = [responses for subjects in inputs.responses.values() for responses in subjects.values()]
+    extracted = features.provenance
+    objective = extracted.get("objective") or {}
+    first = next(iter(scores.values())).attrs
+    return {
+        "simulated": any(responses.simulated for responses in everyone),
+        "dataset": config.dataset,
+        "subjects": {modality: list(subjects) for modality, subjects in inputs.responses.items()},
+        "model": config.model,
+        "weights": config.weights,
+        "weights_digest": extracted["weights_digest"],
+        "objective": objective.get("name"),
+        "exactness": extracted.get("exactness"),
+        "batch_coupled": extracted.get("batch_coupled"),
+        "site": config.site,
+        "pooling": config.pooling,
+        "n_images": len(inputs.stimuli),
+        "n_sources": int(inputs.stimuli.table["source"].nunique()),
+        "n_trials": {
+            modality: max(responses.n_trials for responses in subjects.values())
+            for modality, subjects in inputs.responses.items()
+        },
+        "repeats": "averaged before encoding",
+        "cv": config.cv,
+        "groups": "source photograph",
+        "split_hash": {modality: dataset.attrs["split_hash"] for modality, dataset in scores.items()},
+        "inner_cv": first["inner_scheme"],
+        "alphas": first["alphas"],
+        "alpha_per_target": True,
+        "standardise": "on the train split",
+        "pca": config.pca,
+        "scoring": "Pearson r",
+        "ceiling_normalised": False,
+        "p_values": {name: text for statistics in p_values.values() for name, text in statistics.items()},
+        "alpha_level": 0.05,
+        "stimulus_duration": _stimulus_duration(everyone),
+        "seeds": {"folds, permutations, simulation": config.seed},
+        "versions": versions(),
+        "device": config.device,
+        "memory": config.memory,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "config": json.loads(json.dumps(config.describe())),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of brainmap, Python and the packages that decide numbers."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"brainmap": brainmap.__version__, "python": platform.python_version(), **found}
+
+
+def _stimulus_duration(everyone: list[Any]) -> float | None:
+    """Return how long a photograph was shown (s), where the recordings say so."""
+    durations = {responses.info.get("stimulus_duration") for responses in everyone}
+    return durations.pop() if len(durations) == 1 else None

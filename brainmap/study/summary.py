@@ -1,0 +1,190 @@
+"""From encoding results to the results of a study: ceilings, significance, residual, hierarchies, controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.data import Responses
+from brainmap.encoding import EncodingResult, concat
+from brainmap.errors import InputError
+from brainmap.progress import track
+from brainmap.study.config import StudyConfig
+from brainmap.study.inputs import Inputs
+from brainmap.study.provenance import describe
+from brainmap.study.residual import residual_of_gradients
+
+if TYPE_CHECKING:
+    from brainmap.features import Features
+    from brainmap.report import StudyResults
+
+CONTROL_SPACES = "controls"
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One subject's responses and what was encoded from them.
+
+    Attributes
+    ----------
+    responses, averaged : Responses
+        Trials, and means over the repeats of each photograph.
+    rows : ndarray of int, (n_images,)
+        Row of the stimulus set of each row of ``averaged``.
+    groups : ndarray of str, (n_images,)
+        Source photograph of each row.
+    spaces : dict of str to EncodingResult
+        Feature space (``activation``, ``gradient``, ``controls``) → result.
+    """
+
+    responses: Responses
+    averaged: Responses
+    rows: np.ndarray
+    groups: np.ndarray
+    spaces: Mapping[str, EncodingResult]
+
+
+def summarise(config: StudyConfig, inputs: Inputs, features: Features, encoded: Sequence[Encoded]) -> StudyResults:
+    """Compute everything that follows from the scores.
+
+    Parameters
+    ----------
+    config, inputs, features
+        The study and what it started from.
+    encoded : sequence of Encoded
+        All subjects of all modalities.
+
+    Returns
+    -------
+    StudyResults
+    """
+    from brainmap.report import StudyResults
+
+    by_modality: dict[str, list[Encoded]] = {}
+    for one in encoded:
+        by_modality.setdefault(one.responses.modality, []).append(one)
+    steps = track(by_modality.items(), "statistics", unit="modalities")
+    parts = {modality: _summarise_modality(config, features, subjects) for modality, subjects in steps}
+    scores = {modality: part.scores for modality, part in parts.items()}
+    hierarchy = {name: table for part in parts.values() for name, table in part.hierarchy.items()}
+    results = StudyResults(
+        provenance=describe(config, inputs, features, scores, {name: part.methods for name, part in parts.items()}),
+        scores=scores,
+        residual={modality: part.residual for modality, part in parts.items() if part.residual is not None},
+        hierarchy=hierarchy,
+        significance={modality: part.significance for modality, part in parts.items()},
+        controls={modality: part.controls for modality, part in parts.items()},
+        ceilings={modality: part.ceilings for modality, part in parts.items() if part.ceilings is not None},
+        truth=inputs.truth.to_report() if inputs.truth is not None else None,
+    )
+    return results.check()
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What is known of one modality."""
+
+    scores: xr.Dataset
+    residual: pd.DataFrame | None
+    hierarchy: dict[str, dict[str, pd.DataFrame]]
+    significance: xr.DataArray
+    controls: pd.DataFrame
+    ceilings: xr.DataArray | None
+    methods: dict[str, str]
+
+
+def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[str, float]) -> xr.Dataset:
+    """Stack results to dims (subject, signal, layer, split, target), with the layers' depths as coordinate."""
+    per_signal = [
+        concat([one.spaces[space] for one in subjects], "subject", [one.responses.subject for one in subjects])
+        for space in spaces
+    ]
+    scores = concat(per_signal, "signal", list(spaces)).dataset
+    depth = [depths[str(layer)] for layer in scores["layer"].values]
+    scores = scores.assign_coords(depth=("layer", depth))
+    return scores.transpose("subject", "signal", "layer", "split", "target")
+
+
+def _summarise_modality(config: StudyConfig, features: Features, subjects: Sequence[Encoded]) -> _Part:
+    scores = stack(subjects, config.signals, features.depths)
+    hierarchy, methods = order_of_layers(scores, subjects[0].responses, config)
+    residual = None
+    if set(config.signals) == {"activation", "gradient"}:
+        residual, made = residual_of_gradients(subjects, features, n_flips=config.permutations, seed=config.seed)
+        methods["residual"] = made
+    return _Part(
+        scores=scores,
+        residual=residual,
+        hierarchy=hierarchy,
+        significance=(scores["r"].mean(("subject", "split")) > 0.05),
+        controls=compare_with_controls(subjects, scores, config.seed),
+        ceilings=noise_ceilings(subjects),
+        methods=methods,
+    )
+
+
+def order_of_layers(
+    scores: xr.Dataset, responses: Responses, config: StudyConfig
+) -> tuple[dict[str, dict[str, pd.DataFrame]], dict[str, str]]:
+    """Spatial (fMRI) or temporal (MEG) hierarchy of each signal, and how its p was made.
+
+    Left out where there is no order to speak of: too few layers, areas without coordinates, nothing predicted.
+    """
+    from brainmap.hierarchy import spatial_hierarchy, temporal_hierarchy
+
+    kind = "spatial" if responses.modality == "fmri" else "temporal"
+    tables: dict[str, pd.DataFrame] = {}
+    for signal in config.signals:
+        r = scores["r"].sel(signal=signal)
+        try:
+            if kind == "spatial":
+                tables[signal] = spatial_hierarchy(r, responses.targets, seed=config.seed)
+            else:
+                tables[signal] = temporal_hierarchy(r, seed=config.seed)
+        except InputError:
+            continue
+    methods = {f"{kind} hierarchy": table.attrs["p_method"] for table in tables.values()}
+    return ({kind: tables} if tables else {}), methods
+
+
+def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset, seed: int) -> pd.DataFrame:
+    """Mean score of each signal's best layer and of each control, with a bootstrap interval over subjects and splits.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``space``, ``r`` (mean over targets), ``low``, ``high``.
+    """
+    spaces = {}
+    for signal in scores["signal"].values:
+        mean = scores["r"].sel(signal=signal).mean("target", skipna=True)
+        best = mean.mean(("subject", "split")).argmax("layer")
+        spaces[str(signal)] = mean.isel(layer=best).values.ravel()
+    controls = [one.spaces[CONTROL_SPACES].r.mean("target", skipna=True) for one in subjects]
+    for name in controls[0]["layer"].values:
+        spaces[str(name)] = np.concatenate([one.sel(layer=name).values for one in controls])
+    rows = []
+    for name, values in spaces.items():
+        index = np.random.default_rng([seed, 31]).integers(0, len(values), (2000, len(values)))
+        low, high = np.percentile(values[index].mean(1), [2.5, 97.5])
+        rows.append({"space": name, "r": values.mean(), "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
+    """Noise ceiling of r for the averaged responses, (subject, target); None where nothing was shown twice."""
+    from brainmap.encoding.ceiling import explainable_variance
+
+    ceilings = []
+    for one in subjects:
+        stimulus = one.responses.trials["stimulus"].to_numpy()
+        if len(np.unique(stimulus)) == len(stimulus):
+            return None
+        ceilings.append(explainable_variance(one.responses.block(), stimulus).r)
+    names = [one.responses.subject for one in subjects]
+    return xr.DataArray(np.stack(ceilings), dims=("subject", "target"), coords={"subject": names})

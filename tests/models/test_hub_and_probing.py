@@ -1,0 +1,177 @@
+"""Weights that cannot be had, folders and repositories without a card, tokenizers, series of checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from brainmap.errors import InputError, MissingFileError
+from brainmap.features import FeatureExtractor
+from brainmap.models import checkpoint_series, load_model, model_card, register_model
+from brainmap.models.hub import how_to_get
+from brainmap.models.probing import repeated_blocks
+from brainmap.models.text import HashedWords
+from brainmap.stimuli import StimulusSet
+
+SMALL = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No hub, and an empty cache."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("transformers.utils.hub.is_offline_mode", lambda: True, raising=False)
+
+
+def test_gated_weights_give_one_helpful_message(offline: None) -> None:
+    with pytest.raises(MissingFileError) as caught:
+        load_model("dinov3-vits16")
+    message = str(caught.value)
+    for part in (
+        "facebook/dinov3-vits16-pretrain-lvd1689m, DINOv3 License",
+        "(1) accept the licence at https://huggingface.co/facebook/dinov3",
+        "(2) download",
+        "weights='/path/",
+        "weights='untrained'",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_ungated_weights_and_mirrors_are_named() -> None:
+    card = model_card("clip-b32")
+    assert "connect to the internet once" in how_to_get(card, "no network")
+    mirrored = card.model_copy(update={"gated": True, "licence_url": "https://x", "mirror": "someone/copy"})
+    assert "(3) use the ungated copy someone/copy" in how_to_get(mirrored, "gated")
+
+
+def test_unknown_repositories_say_so(offline: None) -> None:
+    with pytest.raises(MissingFileError, match="'nobody/nothing' is neither a known model"):
+        load_model("nobody/nothing")
+
+
+def write_folder(folder: Path, model: transformers.PreTrainedModel, settings: dict[str, object]) -> Path:
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_folder_without_a_card_is_probed(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**SMALL)).eval()
+    settings = {
+        "size": {"shortest_edge": 40},
+        "crop_size": {"height": 32, "width": 32},
+        "do_center_crop": True,
+        "resample": 2,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.25, 0.25, 0.25],
+    }
+    folder = write_folder(tmp_path / "own", network, settings)
+    model = load_model(str(folder))
+    assert model.name == "own"
+    assert [layer.name for layer in model.layers] == ["block.0", "block.1", "block.2"]
+    assert dict(model.card.tokens) == {"cls": 1, "register": 4}
+    assert model.sites == ("block", "mlp")
+    assert model.preprocessing.model_dump(include={"crop", "resize", "squash", "interpolation"}) == {
+        "crop": 32,
+        "resize": 40,
+        "squash": False,
+        "interpolation": "bilinear",
+    }
+    images = StimulusSet.from_arrays([np.full((50, 60, 3), 7 * i, np.uint8) for i in range(3)])
+    found = FeatureExtractor(model, pooling="register-mean").extract(images)
+    with torch.no_grad():
+        pixels = model.preprocess([images.image(i) for i in range(3)])
+        states = network(pixels, output_hidden_states=True).hidden_states
+    np.testing.assert_allclose(found["activation", "block.1"], states[2][:, 1:5].mean(1).numpy(), rtol=1e-4, atol=1e-5)
+    assert load_model(str(folder), weights="untrained").digest != model.digest
+
+
+def test_convolutional_folder_is_probed(tmp_path: Path) -> None:
+    config = transformers.ConvNextConfig(depths=[1, 1, 3, 1], hidden_sizes=[6, 8, 10, 12])
+    folder = write_folder(tmp_path / "net", transformers.ConvNextModel(config), {"size": {"height": 64, "width": 64}})
+    model = load_model(str(folder), weights=folder)
+    assert len(model.layers) == 6
+    assert not model.card.tokens and model.card.patch is None
+    assert model.preprocessing.squash and model.preprocessing.crop == 64
+
+
+def test_nothing_repeated_is_an_error() -> None:
+    with pytest.raises(InputError, match="no repeated blocks"):
+        repeated_blocks(torch.nn.Linear(3, 3))
+
+
+def test_older_key_layouts_still_load(tmp_path: Path) -> None:
+    """Files written by earlier versions of the library name the same tensors differently."""
+    card = model_card("vit-base-patch16").model_copy(
+        update={"name": "older-vit", "config": {**SMALL, "intermediate_size": 40, "num_labels": 5}, "patch": 8}
+    )
+    model = load_model(register_model(card).name, weights="untrained")
+    renames = {
+        "vit.layers": "vit.encoder.layer",
+        "attention.q_proj": "attention.attention.query",
+        "attention.k_proj": "attention.attention.key",
+        "attention.v_proj": "attention.attention.value",
+        "attention.o_proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+    }
+    older = {}
+    for name, tensor in model.module.state_dict().items():
+        for new, old in renames.items():
+            name = name.replace(new, old)
+        older[name] = tensor.contiguous().clone()
+    save_file(older, tmp_path / "older.safetensors")
+    assert load_model("older-vit", weights=tmp_path / "older.safetensors", seed=3).digest == model.digest
+    older.pop("vit.layernorm.weight")
+    save_file(older, tmp_path / "lacking.safetensors")
+    with pytest.raises(InputError, match=r"they lack vit.layernorm.weight \(1 in all\)"):
+        load_model("older-vit", weights=tmp_path / "lacking.safetensors")
+
+
+def test_series_of_checkpoints_is_in_order_of_steps(tmp_path: Path) -> None:
+    for name in ("step_000400.safetensors", "step_000000.safetensors", "checkpoint0050.pth", "log.jsonl", "final.pt"):
+        (tmp_path / name).write_bytes(b"")
+    assert {step: file.name for step, file in checkpoint_series(tmp_path).items()} == {
+        0: "step_000000.safetensors",
+        50: "checkpoint0050.pth",
+        400: "step_000400.safetensors",
+    }
+    with pytest.raises(MissingFileError, match="no checkpoints named by their step"):
+        checkpoint_series(tmp_path / "cache")
+
+
+def test_hashed_words_are_ids_of_the_vocabulary() -> None:
+    config = transformers.CLIPTextConfig(vocab_size=50, max_position_embeddings=6, bos_token_id=0, eos_token_id=49)
+    tokens = HashedWords(config, 77)(["a small cat", "a dog", "one two three four five six seven"])["input_ids"]
+    assert tokens.shape == (3, 6) and tokens.max() == 49 and (tokens == 49).sum() == 3
+    assert tokens[0, 1] == tokens[1, 1] and tokens[0, 2] != tokens[0, 3]
+
+
+def test_own_tokenizer_is_read_from_the_folder(tmp_path: Path) -> None:
+    """A synthetic vocabulary beside the weights is used, padded to the card's caption length."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    vocabulary = {"[PAD]": 0, "[UNK]": 1, "a": 2, "cat": 3}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    tower = {**SMALL, "intermediate_size": 40}
+    text = {**tower, "vocab_size": 60, "max_position_embeddings": 10, "bos_token_id": 1, "eos_token_id": 59}
+    config = {"projection_dim": 12, "vision_config": tower, "text_config": text}
+    changes = {"name": "own-clip", "config": config, "patch": 8, "caption_length": 5}
+    changes["preprocessing"] = model_card("clip-b32").preprocessing.model_copy(update={"crop": 32})
+    card = register_model(model_card("clip-b32").model_copy(update=changes))
+    load_model("own-clip", weights="untrained").module.save_pretrained(tmp_path)
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
+    wrapped.save_pretrained(tmp_path)
+    model = load_model(card.name, weights=tmp_path)
+    assert model.tokenizer is not None
+    assert model.tokenizer(["a cat", "a dog"])["input_ids"].tolist() == [[2, 3, 0, 0, 0], [2, 1, 0, 0, 0]]

@@ -1,0 +1,228 @@
+"""Every figure shows the numbers it was given, inside its frame, without touching matplotlib's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from brainmap.errors import InputError
+from brainmap.report import figures, style
+from brainmap.report.figures.topographies import sensor_positions
+from brainmap.report.panels import SECTIONS, missing_panels, study_panels
+from brainmap.report.results import StudyResults
+
+TIME = np.round(np.arange(-0.2, 1.0, 0.05), 3)
+STEPS = [0, 10, 100, 1000, 10_000]
+
+
+def _curves(n_layers: int = 4) -> xr.DataArray:
+    rng = np.random.default_rng(0)
+    values = rng.random((3, n_layers, len(TIME))) * np.exp(-(((TIME - 0.3) / 0.2) ** 2))
+    return xr.DataArray(
+        values,
+        dims=("subject", "layer", "time"),
+        coords={"time": TIME, "layer": [f"block.{i}" for i in range(n_layers)]},
+    )
+
+
+def _table(**columns: object) -> pd.DataFrame:
+    table = pd.DataFrame(columns)
+    return table.assign(low=table["r"] - 0.01, high=table["r"] + 0.01)
+
+
+def _training(score: str = "signal") -> pd.DataFrame:
+    names = ["activation", "gradient", "residual"]
+    rows = [(step, name, 0.01 * i * (k + 1)) for k, name in enumerate(names) for i, step in enumerate(STEPS)]
+    table = pd.DataFrame(rows, columns=["step", score, "r"])
+    return table.assign(low=table.r - 0.002, high=table.r + 0.002, value=table.r / table.r.max())
+
+
+def _gallery(results: StudyResults) -> dict[str, Callable[[], Figure]]:
+    """One example of every figure function."""
+    curves, depths = _curves(), np.linspace(0, 1, 4)
+    rng = np.random.default_rng(1)
+    areas = {name: float(i) for i, name in enumerate(["V1", "V2", "V4", "MT", "FFC", "44"])}
+    models = [f"model-{i}" for i in range(8)]
+    bars = _table(model=np.repeat(models, 3), signal=["activation", "gradient", "residual"] * 8, r=rng.random(24) * 0.1)
+    factor = _table(size=list("SBLG") * 3, roi=np.repeat(["V1", "FFC", "44"], 4), r=rng.random(12) * 0.1 + 0.02)
+    layers = {name: _table(depth=depths, r=rng.random(4)) for name in ("V1", "FFC", "44")}
+    sensors = list(dict.fromkeys(results.targets("meg")["sensor"]))
+    heads = xr.DataArray(rng.random((3, len(sensors))), dims=("panel", "sensor"), coords={"sensor": sensors})
+    targets = results.targets("fmri")
+    fits = {"activation": {"start": 0.0, "gain": 1.0, "half_step": 300.0, "slope": 3.0}}
+    grid = xr.DataArray(rng.random((3, 4)), dims=("a", "b"), coords={"a": [50, 150, 300], "b": [200, 400, 800, 1600]})
+    scatter = results.hierarchy["spatial"]["activation"]
+    normalised = _training("roi").assign(
+        roi=lambda t: t.roi.map({"activation": "V1", "gradient": "V4", "residual": "44"})
+    )
+    return {
+        "layer_curves": lambda: figures.layer_curves(
+            curves, depths, significance=curves.mean("subject") > 0.3, peaks=[0.1, 0.2, 0.3, 0.4], title="Activations"
+        ),
+        "signal_curves": lambda: figures.signal_curves(
+            {"activation": curves.isel(layer=0), "gradient": curves.isel(layer=1), "residual": curves.isel(layer=2)},
+            significance={"activation": TIME > 0.2},
+        ),
+        "residual_curve": lambda: figures.residual_curve(results.residual["meg"], window=(0.5, 1.2)),
+        "window_curves": lambda: figures.window_curves(curves.mean(("subject", "layer")), TIME),
+        "layer_time_heatmap": lambda: figures.layer_time_heatmap(
+            curves.mean("subject"), "gradient", significance=curves.mean("subject") > 0.3, peaks=[0.1, 0.2, 0.3, 0.4]
+        ),
+        "grid_heatmap": lambda: figures.grid_heatmap(grid, labels=("PCA dimension", "Projection dimension")),
+        "distance_vs_best_layer": lambda: figures.distance_vs_best_layer(scatter, "activation"),
+        "depth_vs_peak_time": lambda: figures.depth_vs_peak_time(results.hierarchy["temporal"]["gradient"], "gradient"),
+        "scatter_with_fit": lambda: figures.scatter_with_fit(
+            rng.random(12), rng.random(12), labels=("Thickness (mm)", "Half time (%)"), statistics={"r": 0.3, "p": 0.2}
+        ),
+        "residual_bars": lambda: figures.residual_bars(results.residual["fmri"], planted=["FFC"]),
+        "controls_dots": lambda: figures.controls_dots(results.controls["fmri"]),
+        "model_bars": lambda: figures.model_bars(bars.assign(p=0.01)),
+        "layer_bars": lambda: figures.layer_bars(layers, title="Layers"),
+        "factor_bars": lambda: figures.factor_bars(factor, "size", by="roi"),
+        "scores_vs_step": lambda: figures.scores_vs_step(_training(), title="MEG"),
+        "score_sigmoids": lambda: figures.score_sigmoids(_training("score"), fits),
+        "normalised_curves": lambda: figures.normalised_curves(normalised, {"V1": 0.0, "V4": 25.0, "44": 110.0}),
+        "sensor_maps": lambda: figures.sensor_maps(heads, ["a\n1 ms", "b\n2 ms", "c\n3 ms"], "activation", title="MEG"),
+        "score_map": lambda: figures.score_map(rng.random(len(targets)), targets, "activation"),
+        "best_layer_map": lambda: figures.best_layer_map(rng.random(len(targets)), targets),
+        "ceiling_map": lambda: figures.ceiling_map(rng.random(len(targets)), targets),
+        "residual_map": lambda: figures.residual_map({"FFC": 0.03}, hemispheres=("L",)),
+        "half_time_map": lambda: figures.half_time_map(areas),
+        "property_map": lambda: figures.property_map(areas, "Thickness (mm)"),
+    }
+
+
+NAMES = sorted(
+    set(figures.__all__) - {"PAPER_PANELS", "contact_sheet", "study_contact_sheet", "vertex_map", "area_map"}
+)
+
+
+@pytest.fixture(scope="module")
+def gallery(small_results) -> dict[str, Callable[[], Figure]]:
+    return _gallery(small_results)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_stays_inside_and_apart_and_nothing_global_changes(gallery, name):
+    before = dict(matplotlib.rcParams)
+    figure = gallery[name]()
+    assert isinstance(figure, Figure)
+    assert plt.get_fignums() == []
+    with matplotlib.rc_context(style.settings()):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    assert dict(matplotlib.rcParams) == before
+    frame = figure.bbox
+    spare = _spare_tick_labels(figure)
+    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and id(t) not in spare]
+    boxes = [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts]
+    assert boxes
+    for text, box in boxes:
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= frame.width + 1 and box.y1 <= frame.height + 1
+        assert inside, f"{text!r} leaves the figure"
+    for i, (first, a) in enumerate(boxes):
+        for second, b in boxes[i + 1 :]:
+            apart = a.x1 - 1 <= b.x0 or b.x1 - 1 <= a.x0 or a.y1 - 1 <= b.y0 or b.y1 - 1 <= a.y0
+            assert apart, f"{first!r} and {second!r} overlap"
+
+
+def _spare_tick_labels(figure: Figure) -> set[int]:
+    """Labels that matplotlib keeps but does not draw: of ticks outside the axes and of axes that are switched off."""
+    spare: set[int] = set()
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in axis.get_major_ticks():
+                if not (ax.axison and low - 1e-9 <= tick.get_loc() <= high + 1e-9):
+                    spare |= {id(tick.label1), id(tick.label2)}
+    return spare
+
+
+def test_curves_are_the_means_over_subjects():
+    curves = _curves()
+    lines = figures.layer_curves(curves, np.linspace(0, 1, 4)).axes[0].lines
+    drawn = [line.get_ydata() for line in lines if len(line.get_xdata()) == len(TIME)]
+    np.testing.assert_allclose(drawn, curves.mean("subject").values)
+    _, sem = figures.curves.mean_and_sem(curves)
+    np.testing.assert_allclose(sem, np.std(curves.values, axis=0, ddof=1) / np.sqrt(3))
+
+
+def test_scatter_shows_each_area_where_it_is(small_results):
+    table = small_results.hierarchy["spatial"]["gradient"]
+    ax = figures.distance_vs_best_layer(table, "gradient").axes[0]
+    points = next(c for c in ax.collections if isinstance(c, PathCollection)).get_offsets()
+    np.testing.assert_allclose(points, table[["distance_mm", "best_layer"]].to_numpy())
+    said = " ".join(t.get_text() for t in ax.texts)
+    assert style.format_score(table.attrs["r"]) in said
+    assert "n = 51 areas" in said
+    assert "(mm)" in ax.get_xlabel()
+
+
+def test_onset_is_at_zero_and_peaks_are_in_milliseconds(small_results):
+    table = small_results.hierarchy["temporal"]["activation"]
+    ax = figures.depth_vs_peak_time(table, "activation").axes[0]
+    points = [c for c in ax.collections if isinstance(c, PathCollection)][-1].get_offsets()
+    np.testing.assert_allclose(points[:, 1], 1000 * table["t_max"])
+    assert "(ms)" in ax.get_ylabel()
+    curve = figures.residual_curve(small_results.residual["meg"]).axes[0]
+    assert any(np.allclose(line.get_xdata(), 0) for line in curve.lines)
+
+
+def test_bars_tell_significant_areas_and_hide_none(small_results):
+    table = small_results.residual["fmri"].copy()
+    table["significant"] = True
+    ax = figures.residual_bars(table, most=5).axes[0]
+    assert len(ax.patches) == len(table)  # significant areas are always shown
+    table["significant"] = table["unit"] == "V1"
+    ax = figures.residual_bars(table, most=5).axes[0]
+    green = [bar for bar in ax.patches if np.allclose(bar.get_facecolor()[:3], matplotlib.colors.to_rgb("#009e73"))]
+    assert len(ax.patches) == 5
+    assert len(green) == 1
+    assert "46 areas" in " ".join(text.get_text() for text in ax.texts)
+
+
+def test_sensors_lie_in_the_head_nose_up():
+    place = sensor_positions(["MLF11", "MRO11-2622", "nonsense", "MZC01"])
+    assert np.isnan(place[2]).all()
+    known = place[[0, 1, 3]]
+    assert (np.linalg.norm(known, axis=1) <= 0.0951).all()
+    assert place[0, 1] > 0 > place[1, 1]  # frontal above, occipital below
+    assert place[0, 0] < 0 < place[1, 0]  # left on the left
+    values = xr.DataArray(np.ones((1, 2)), dims=("panel", "sensor"), coords={"sensor": ["A1", "A2"]})
+    with pytest.raises(InputError, match="CTF-275"):
+        figures.sensor_maps(values, ["x"], "activation")
+
+
+def test_every_paper_panel_names_an_existing_function():
+    for panels in figures.PAPER_PANELS.values():
+        for functions in panels.values():
+            assert all(callable(getattr(figures, name)) for name in functions)
+
+
+def test_panels_follow_the_results(small_results):
+    panels = study_panels(small_results)
+    keys = [panel.key for panel in panels]
+    assert len(keys) == len(set(keys)) == 20
+    assert [panel.section for panel in panels] == sorted((p.section for p in panels), key=SECTIONS.index)
+    assert all(panel.alt and panel.caption for panel in panels)
+    assert missing_panels(small_results) == {}
+    bare = StudyResults(small_results.provenance, {"meg": small_results.scores["meg"]})
+    assert {panel.section for panel in study_panels(bare)} == {"when"}
+    assert set(missing_panels(bare)) == {"where", "order", "beyond", "controls"}
+
+
+def test_contact_sheet_holds_every_figure(gallery):
+    chosen = {name: gallery[name]() for name in ("controls_dots", "grid_heatmap", "residual_curve")}
+    sheet = figures.contact_sheet(chosen, columns=2, title="Three")
+    assert len([ax for ax in sheet.axes if ax.images]) == 3
+    assert {"Three", *chosen} == {text.get_text() for text in sheet.texts}
