@@ -1,10 +1,11 @@
 """What extraction costs, relative to a plain forward pass of the same network on the same images.
 
-    python benchmarks/extraction.py [--model dinov3-vits16] [--device cuda] [--batch 16] [--rounds 5] [--no-memory]
+    python benchmarks/extraction.py [--model dinov3-vits16] [--device cuda] [--batch 16] [--rounds 5] [--no-memory] [--cpu-time]
 
 Prints one table: wall time per image relative to a forward pass without hooks and without gradients (= 1), and the
 peak memory of a process that does only this. Ways are interleaved over the rounds and the fastest round counts, so that
-other load on the machine touches all of them alike. Weights are untrained: they don't change the cost.
+other load on the machine touches all of them alike; ``--cpu-time`` counts processor time instead of wall time, for a
+machine with much other load (one thread only). Weights are untrained: they don't change the cost.
 """
 
 from __future__ import annotations
@@ -87,16 +88,16 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def measure(model: VisionModel, batch: Batch, rounds: int, device: str) -> dict[str, float]:
+def measure(model: VisionModel, batch: Batch, rounds: int, device: str, clock: Callable[[], float]) -> dict[str, float]:
     """Seconds per image of each way: the fastest of the rounds."""
     best: dict[str, float] = {}
     for round_number in range(rounds + 1):  # the first warms up
         for name, way in ways(model).items():
             synchronise(device)
-            start = time.perf_counter()
+            start = clock()
             way(batch)
             synchronise(device)
-            seconds = (time.perf_counter() - start) / len(batch)
+            seconds = (clock() - start) / len(batch)
             if round_number:
                 best[name] = min(best.get(name, np.inf), seconds)
     return best
@@ -135,14 +136,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--images", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
         only(arguments)
         return
+    if arguments.cpu_time:
+        torch.set_num_threads(1)
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
     model = load_model(arguments.model, weights="untrained", device=arguments.device)
-    seconds = measure(model, make_batch(model, arguments.batch), arguments.rounds, arguments.device)
+    seconds = measure(model, make_batch(model, arguments.batch), arguments.rounds, arguments.device, clock)
     base = seconds["plain forward"]
     where = (
         torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"{torch.get_num_threads()} threads"

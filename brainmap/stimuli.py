@@ -205,7 +205,7 @@ class StimulusSet:
         InputError
             Naming the first id that is not in the set.
         """
-        wanted = np.asarray(list(ids), dtype=str)
+        wanted = [str(identity) for identity in ids]
         position = {identity: i for i, identity in reversed(list(enumerate(self.ids)))}
         for row, identity in enumerate(wanted):
             if identity not in position:

@@ -46,7 +46,7 @@ def manifold_alignment(first: np.ndarray, second: np.ndarray, labels: Any) -> pd
     names, counts = np.unique(labels, return_counts=True)
     if len(names) < 2 or counts.min() < 2:
         raise InputError(
-            f"The category {names[counts.argmin()]!r} has {counts.min()} of {len(labels)} images; at least two "
+            f"The category {str(names[counts.argmin()])!r} has {counts.min()} of {len(labels)} images; at least two "
             "categories of at least two images are needed."
         )
     groups = [labels == name for name in names]

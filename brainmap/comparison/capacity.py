@@ -92,13 +92,14 @@ def manifold_capacity(
         raise InputError("Values must be finite and the margin at least 0.")
     names = np.unique(labels)
     if len(names) < 2:
-        raise InputError(f"All images have the label {names[0]!r}; capacity needs at least two categories.")
+        raise InputError(f"All images have the label {str(names[0])!r}; capacity needs at least two categories.")
     points = [values[labels == name] for name in names]
     centres = np.stack([one.mean(axis=0) for one in points])
     origin = centres.mean(axis=0)
     lengths = np.linalg.norm(centres - origin, axis=1)
     if lengths.min() <= RANK_TOLERANCE * np.abs(values - origin).max():
-        raise InputError(f"The centre of {names[lengths.argmin()]!r} is the centre of all; its capacity is undefined.")
+        name = str(names[lengths.argmin()])
+        raise InputError(f"The centre of {name!r} is the centre of all; its capacity is undefined.")
     rows = []
     for i, name in enumerate(track(names, "manifold capacity", total=len(names), unit="manifolds")):
         shape = manifold_coordinates(points[i] - origin)

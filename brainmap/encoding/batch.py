@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmap.encoding.backend import Backend
-from brainmap.encoding.cross_form import GramTable
 from brainmap.encoding.factors import Train
 from brainmap.encoding.layer import LayerFactors
 from brainmap.encoding.settings import Problem
@@ -61,7 +60,11 @@ class Responses:
         _, exponent = np.frexp(np.sqrt(np.einsum("ij,ij->j", values, values) / len(values)))
         scale = np.ldexp(1.0, exponent)
         values *= (1.0 / scale).astype(values.dtype)
-        values = values[problem.order]
+        return cls.sorted(values[problem.order], shift, scale, problem)
+
+    @classmethod
+    def sorted(cls, values: NDArray[Any], shift: Float64, scale: Float64, problem: Problem) -> Responses:
+        """Build from shifted and scaled values whose rows are sorted by atom already."""
         slices = problem.atom_slices()
         total = np.stack([values[rows].sum(axis=0, dtype=np.float64) for rows in slices])
         power = np.stack([column_power(values[rows]) for rows in slices])
@@ -154,6 +157,21 @@ class Batch:
             mass = float(weight[self.problem.rows(members)].sum())
             return SetMoments(mass, self.fit_total[members].sum(axis=0), scatter, constant)
         return SetMoments(n, total, scatter, constant)
+
+    def select(self, targets: NDArray[np.int64]) -> Batch:
+        """Return the batch for some of its targets."""
+        index = self.layer.backend.put(targets)
+        inputs = self.inputs[..., index]
+        return replace(
+            self,
+            inputs=inputs,
+            fit_inputs=inputs if self.fit_inputs is self.inputs else self.fit_inputs[..., index],
+            total=self.total[:, targets],
+            power=self.power[:, targets],
+            fit_total=self.fit_total[:, targets],
+            shift=self.shift[targets],
+            scale=self.scale[targets],
+        )
 
     def without_nuisance(self, train: Train) -> Batch:
         """Return the batch with nuisance regressors projected out as fitted on an outer train set."""

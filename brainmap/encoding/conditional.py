@@ -22,18 +22,18 @@ controls the family-wise error. ``docs/statistics.md`` holds measured calibratio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from brainmap.encoding.checking import Features, check_responses, standardised
 from brainmap.encoding.hollow import block_sums, hollow, remove
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
-Features = ArrayLike | Mapping[str, ArrayLike]
 FLIP_PURPOSE, BLOCK_PURPOSE = 21, 22
 SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
 TARGET_CHUNK = 4096
@@ -205,7 +205,7 @@ def conditional_test(
     baseline fit. Signs are shared by all units, targets and subjects, which keeps every dependence among them.
     """
     settings = options or ConditionalOptions()
-    subjects = _subjects(responses)
+    subjects = check_responses(responses)
     n_images = len(subjects[0])
     labels = np.asarray(units)
     if labels.shape != (subjects[0].shape[1],):
@@ -232,60 +232,6 @@ def conditional_test(
         }
     )
     return ConditionalTest(table, settings, n_images, len(design.blocks), design.removed.shape[1] - 1)
-
-
-def standardised(features: Features, name: str) -> dict[str, FloatArray]:
-    """Check features and standardise their columns; constant columns are dropped.
-
-    Parameters
-    ----------
-    features : array-like (n_images, d) or mapping of layer to array-like
-        Features.
-    name : str
-        What they are, for messages.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Float64 arrays (n_images, d'); a single array gets the key 'all'.
-
-    Raises
-    ------
-    InputError
-        If an array is not two-dimensional, not finite or entirely constant, or row counts differ.
-    """
-    layers = dict(features) if isinstance(features, Mapping) else {"all": features}
-    result: dict[str, FloatArray] = {}
-    for layer, values in layers.items():
-        array = np.asarray(values, dtype=np.float64)
-        if array.ndim != 2 or not np.isfinite(array).all():
-            raise InputError(f"The {name} features {layer!r} must be a finite (n_images, d) array, got {array.shape}.")
-        array = array - array.mean(axis=0)
-        spread = array.std(axis=0)
-        keep = spread > 1e-12 * max(float(spread.max(initial=0.0)), 1e-300)
-        if not keep.any():
-            raise InputError(f"The {name} features {layer!r} are constant over images.")
-        result[str(layer)] = array[:, keep] / spread[keep]
-    if len({len(array) for array in result.values()}) > 1:
-        raise InputError(
-            f"The {name} features have different numbers of rows: { {k: len(v) for k, v in result.items()} }."
-        )
-    return result
-
-
-def _subjects(responses: ArrayLike | Sequence[ArrayLike]) -> list[FloatArray]:
-    """Return a list of (n_images, n_targets) arrays, one per subject."""
-    if isinstance(responses, Sequence) and len(responses) and np.ndim(responses[0]) == 2:
-        arrays = [np.asarray(subject) for subject in responses]
-    else:
-        arrays = [np.asarray(responses)]
-    if arrays[0].ndim != 2 or len({array.shape for array in arrays}) > 1:
-        raise InputError(f"Responses must be (n_images, n_targets) in all subjects; got {[a.shape for a in arrays]}.")
-    for number, array in enumerate(arrays):
-        if not np.isfinite(array).all():
-            row, column = np.argwhere(~np.isfinite(array))[0]
-            raise InputError(f"The response of subject {number} at row {row}, column {column} is not finite.")
-    return arrays
 
 
 def _blocks(groups: ArrayLike | None, n_images: int, options: ConditionalOptions) -> NDArray[np.intp]:
@@ -332,7 +278,7 @@ def _inverse_root(matrix: FloatArray) -> FloatArray:
     return root
 
 
-def _fit_shares(subjects: list[FloatArray], codes: NDArray[np.intp], design: _Design) -> NDArray[np.intp]:
+def _fit_shares(subjects: list[NDArray[np.floating]], codes: NDArray[np.intp], design: _Design) -> NDArray[np.intp]:
     """Choose h per unit by maximum likelihood of its targets under V = h K + (1 − h) I, the scale profiled out."""
     membership = np.zeros((len(codes), int(codes.max()) + 1))
     membership[np.arange(len(codes)), codes] = 1.0
@@ -352,7 +298,7 @@ def _fit_shares(subjects: list[FloatArray], codes: NDArray[np.intp], design: _De
     return best
 
 
-def _targets(values: FloatArray, which: slice | NDArray, order: NDArray[np.intp]) -> FloatArray:
+def _targets(values: NDArray[np.floating], which: slice | NDArray, order: NDArray[np.intp]) -> FloatArray:
     """Return standardised targets with images sorted by block; constant targets become zero."""
     chunk = np.asarray(values[:, which], dtype=np.float64)[order]
     chunk = chunk - chunk.mean(axis=0)
@@ -362,7 +308,7 @@ def _targets(values: FloatArray, which: slice | NDArray, order: NDArray[np.intp]
 
 
 def _pair_sums(
-    subjects: list[FloatArray], columns: NDArray[np.intp], design: _Design, kernels: list[FloatArray]
+    subjects: list[NDArray[np.floating]], columns: NDArray[np.intp], design: _Design, kernels: list[FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
     """Observed T per penalty, and sums of residual products over pairs of blocks, (n_penalties, blocks, blocks)."""
     observed = np.zeros(len(kernels))

@@ -160,9 +160,7 @@ def factorise_cross(
         )
     degrees = shrink.sum(axis=1) + settings.fit_intercept
     universe = None if weighted else train_set.universe
-    train = Train(
-        train_set.members, backend.put(columns.T), backend.put(shrink), tuple(validations), universe, degrees
-    )
+    train = Train(train_set.members, backend.put(columns.T), backend.put(shrink), tuple(validations), universe, degrees)
     return train, unsafe
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from brainmap.encoding.generic import encode_generic
 from brainmap.encoding.prepared import PreparedEncoding
 from brainmap.encoding.result import EncodingResult
 from brainmap.encoding.ridge import EncodingRidgeCV
+from brainmap.encoding.settings import RowDesign
+from brainmap.errors import InputError
 
 
 def cross_val_encode(
@@ -21,8 +22,7 @@ def cross_val_encode(
     estimator: Any = None,
     cv: Any = 5,
     groups: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
-    nuisance: ArrayLike | None = None,
+    rows: RowDesign | None = None,
     memory: str | int = "8GB",
     device: str = "cpu",
     return_estimator: bool = False,
@@ -47,10 +47,9 @@ def cross_val_encode(
         set and test on another).
     groups : array-like, shape (n_rows,), optional
         Rows that stay together in outer and inner folds: repeats of an image, crops of a photograph.
-    sample_weight : array-like, shape (n_rows,), optional
-        Weights of the fit; scores stay unweighted. Only for `EncodingRidgeCV`.
-    nuisance : array-like, shape (n_rows, n_regressors), optional
-        Regressors projected out of features and responses inside each split. Only for `EncodingRidgeCV`.
+    rows : RowDesign, optional
+        Sample weights, nuisance regressors to project out inside each split, repeats to average. Only for
+        `EncodingRidgeCV`.
     memory : str or int
         Bound on what this process holds besides arrays that you already hold, as ``'8GB'`` or bytes.
     device : str
@@ -82,6 +81,8 @@ def cross_val_encode(
     """
     estimator = EncodingRidgeCV() if estimator is None else estimator
     if not isinstance(estimator, EncodingRidgeCV):
+        if rows is not None:
+            raise InputError("`rows` (weights, nuisance, repeats) is for EncodingRidgeCV; prepare the arrays yourself.")
         return encode_generic(
             X, Y, estimator=estimator, cv=cv, groups=groups, keep=(return_estimator, return_predictions)
         )
@@ -90,8 +91,7 @@ def cross_val_encode(
         estimator=estimator,
         cv=cv,
         groups=groups,
-        sample_weight=sample_weight,
-        nuisance=nuisance,
+        rows=rows,
         memory=memory,
         device=device,
     )

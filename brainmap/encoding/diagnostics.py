@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,58 +19,67 @@ class NumericalWarning(UserWarning):
     """Something about the numbers limits what the scores mean."""
 
 
-def warn_about(info: Mapping[str, Any], alpha: NDArray[Any], settings: RidgeSettings, name: str) -> list[str]:
-    """Emit and return warnings about one fitted layer.
+def warn_about(
+    layers: Mapping[str, Mapping[str, Any]], alphas: Mapping[str, NDArray[Any]], settings: RidgeSettings
+) -> list[str]:
+    """Emit one warning per kind of problem, naming the layers it concerns, and return the texts.
 
     Parameters
     ----------
-    info : mapping
-        `LayerFactors.info`.
-    alpha : ndarray, shape (n_splits, n_targets)
-        Chosen penalties.
+    layers : mapping of str to mapping
+        `LayerFactors.info` of each layer.
+    alphas : mapping of str to ndarray, shape (n_splits, n_targets)
+        Chosen penalties of each layer.
     settings : RidgeSettings
-    name : str
-        Of the layer.
     """
-    notes = [*_rank_notes(info, settings, name), *_edge_notes(alpha, settings, name)]
-    if info["unsafe"]:
-        notes.append(
-            f"{name}: float32 cross-products are not safe on these features (train and validation rows span very "
-            "different directions); float64 was used."
-        )
+    texts: dict[str, list[str]] = {}
+    for name, info in layers.items():
+        for text, detail in [*_feature_notes(info, settings), *_edge_notes(alphas[name], settings)]:
+            texts.setdefault(text, []).append(f"{name} ({detail})")
+    notes = [f"{text} {_listed(places)}" for text, places in texts.items()]
     for note in notes:
-        warnings.warn(note, NumericalWarning, stacklevel=3)
+        warnings.warn(note, NumericalWarning, stacklevel=4)
     return notes
 
 
-def _rank_notes(info: Mapping[str, Any], settings: RidgeSettings, name: str) -> list[str]:
-    components, rank = info["n_components"], info["outer_rank"]
-    notes = []
-    n_train = int(info["n_train"])
-    if rank < min(components, n_train - 1):
-        notes.append(
-            f"{name}: {components} features span only {rank} dimensions (duplicated, constant or collinear "
-            f"columns; eigenvalues below {settings.options.rank_tolerance:g} of the largest are dropped)."
+def _listed(places: list[str]) -> str:
+    shown = ", ".join(places[:4])
+    return f"Layers: {shown}{f' and {len(places) - 4} more' if len(places) > 4 else ''}."
+
+
+def _feature_notes(info: Mapping[str, Any], settings: RidgeSettings) -> Iterator[tuple[str, str]]:
+    components, rank, n_train = int(info["n_components"]), int(info["outer_rank"]), int(info["n_train"])
+    if info.get("n_constant"):
+        yield "Features are constant in all rows and carry nothing.", f"{info['n_constant']} of {info['n_features']}"
+    if rank < min(components - int(info.get("n_constant", 0)), n_train - 1):
+        yield (
+            "Features are duplicated or collinear; eigenvalues below "
+            f"{settings.options.rank_tolerance:g} of the largest are treated as null space.",
+            f"rank {rank} of {components}",
         )
     if abs(components - n_train) <= NEAR_SQUARE * n_train and settings.alphas[0] < 1:
-        notes.append(
-            f"{name}: {components} features and {n_train} train rows are nearly as many; small alphas are then "
-            "unstable. Use larger alphas or `pca`."
+        yield (
+            "Features and train rows are nearly as many: small alphas are unstable there; use larger ones or `pca`.",
+            f"{components} features, {n_train} rows",
         )
-    return notes
+    if info["unsafe"]:
+        yield (
+            "float32 products are not safe (validation rows reach directions that train rows hardly span); "
+            "float64 was used.",
+            "promoted",
+        )
 
 
-def _edge_notes(alpha: NDArray[Any], settings: RidgeSettings, name: str) -> list[str]:
+def _edge_notes(alpha: NDArray[Any], settings: RidgeSettings) -> Iterator[tuple[str, str]]:
     alphas = settings.alphas
     if len(alphas) < 3:
-        return []
+        return
     low, high = float(np.mean(alpha == alphas[0])), float(np.mean(alpha == alphas[-1]))
-    notes = []
     if low > EDGE_SHARE:
-        notes.append(f"{name}: {low:.0%} of targets chose the smallest alpha ({alphas[0]:g}); try smaller ones.")
+        yield f"Many targets chose the smallest alpha ({alphas[0]:g}); try smaller ones.", f"{low:.0%}"
     if high > EDGE_SHARE:
-        notes.append(
-            f"{name}: {high:.0%} of targets chose the largest alpha ({alphas[-1]:g}); these are targets that the "
-            "features do not predict, or larger alphas are needed."
+        yield (
+            f"Many targets chose the largest alpha ({alphas[-1]:g}): the features do not predict them, or larger "
+            "alphas are needed.",
+            f"{high:.0%}",
         )
-    return notes

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from brainmap.encoding.batch import Batch, Responses
-from brainmap.encoding.layer import LayerFactors, factorise_layer, parallel, uses_rows
+from brainmap.encoding.layer import LayerFactors, factorise_layer, uses_rows
 from brainmap.encoding.memory import INTERPRETER_BYTES, BatchPlan, plan_batches
 from brainmap.encoding.scores import TargetScores, choose, gcv_scores, inner_scores, shrunk_weights, test_scores
 from brainmap.encoding.settings import Problem
@@ -21,7 +21,7 @@ from brainmap.encoding.sources import ArraySource
 from brainmap.errors import InputError
 from brainmap.progress import track
 
-Sink = Callable[[LayerFactors, slice, Batch, TargetScores, list[Any]], None]
+Visit = Callable[[LayerFactors, slice, Responses], None]
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Engine:
             raise InputError("mode 'gcv' counts every row as independent but rows are grouped; use mode 'exact'.")
         if widest >= smallest:
             raise InputError(
-                f"mode 'gcv' breaks down with {widest} features and {smallest} train rows; use 'exact' or fewer features."
+                f"mode 'gcv' breaks down with {widest} features and {smallest} train rows; use mode 'exact'."
             )
         if self.problem.design.weight is not None:
             raise InputError("mode 'gcv' does not take sample weights; use mode 'exact'.")
@@ -73,17 +73,20 @@ class Engine:
                 self._known[name] = factorise_layer(self.sources[name], self.problem, weights=self.weights)
         return self._known[name]
 
-    def run(self, responses: ArraySource, sink: Sink) -> None:
-        """Score all layers on all targets.
+    def run(self, responses: ArraySource, visit: Visit, layers: Sequence[str] | None = None) -> None:
+        """Bring every layer and every batch of targets together once.
 
         Parameters
         ----------
         responses : ArraySource
             Rows in the order of the plan.
-        sink : callable
-            Called once per layer and batch, from worker threads, with the layer, the slice of targets, the batch, its
-            scores and the whitened weights of each outer split. Different calls never share a (layer, target) cell.
+        visit : callable
+            Called from worker threads with a layer, the slice of targets and their responses. Different calls never
+            share a (layer, target) cell.
+        layers : sequence of str, optional
+            Only these; default all.
         """
+        names = list(self.sources) if layers is None else list(layers)
         if responses.shape[0] != self.problem.n_rows:
             raise InputError(
                 f"{responses.name} has {responses.shape[0]} rows but the features have {self.problem.n_rows}; "
@@ -91,26 +94,26 @@ class Engine:
             )
         n_targets = responses.shape[1]
         budget = self.memory - INTERPRETER_BYTES - self._output_bytes(n_targets)
-        for group in self._groups(budget, n_targets):
+        for group in self._groups(budget, names):
             held = sum(self._layer_bytes(name) for name in group)
             plan = self._batches(n_targets, budget - held, responses)
-            layers = [self.layer(name) for name in group]
+            factors = [self.layer(name) for name in group]
             with blas_threads(1):
-                self._stream(responses, layers, plan, budget - held, sink)
+                self._stream(responses, factors, plan, budget - held, visit)
             self._forget(group, budget)
 
     def _stream(
-        self, responses: ArraySource, layers: list[LayerFactors], plan: BatchPlan, budget: int, sink: Sink
+        self, responses: ArraySource, layers: list[LayerFactors], plan: BatchPlan, budget: int, visit: Visit
     ) -> None:
         n_targets = responses.shape[1]
 
         def work(task: tuple[NDArray[Any], int, int, int]) -> int:
             block, offset, start, stop = task
-            part = Responses.of(block[:, start - offset : stop - offset], self.problem, name=responses.name, first_column=start)
+            part = Responses.of(
+                block[:, start - offset : stop - offset], self.problem, name=responses.name, first_column=start
+            )
             for layer in layers:
-                batch = Batch.of(part, layer, self.problem)
-                scores, weights = score_batch(batch)
-                sink(layer, slice(start, stop), batch, scores, weights)
+                visit(layer, slice(start, stop), part)
             return stop - start
 
         description = f"encoding {len(layers)} layer(s), {n_targets} targets"
@@ -120,7 +123,9 @@ class Engine:
             for _ in track(done, description, total=total, unit="batch"):
                 pass
 
-    def _read(self, responses: ArraySource, plan: BatchPlan, budget: int) -> Iterator[tuple[NDArray[Any], int, int, int]]:
+    def _read(
+        self, responses: ArraySource, plan: BatchPlan, budget: int
+    ) -> Iterator[tuple[NDArray[Any], int, int, int]]:
         """Yield batches as (block, first column of block, start, stop); blocks are wide where reading is not free."""
         n_targets = responses.shape[1]
         if responses.in_memory:
@@ -133,12 +138,12 @@ class Engine:
             for start, stop in _tasks(last - first, plan.batch):
                 yield block, first, first + start, first + stop
 
-    def _groups(self, budget: int, n_targets: int) -> Iterator[list[str]]:
+    def _groups(self, budget: int, names: list[str]) -> Iterator[list[str]]:
         """Group layers so that one read of the responses serves as many as fit beside the batches."""
         room = budget * 0.6
         group: list[str] = []
         used = 0
-        for name in self.sources:
+        for name in names:
             size = self._layer_bytes(name)
             if group and used + size > room:
                 yield group
@@ -159,7 +164,7 @@ class Engine:
         itemsize = problem.backend.itemsize
         rank = min(self._components(source), n)
         inner = 0 if problem.settings.options.mode == "gcv" else sum(len(pairs) for pairs in problem.plan.inner)
-        splits = inner + len(problem.plan.outer)
+        splits = (inner + len(problem.plan.outer)) * len(problem.settings.candidates)
         if uses_rows(d, problem):
             rank = min(rank, n)
             return splits * (n * rank + rank * min(rank, n)) * itemsize + n * d * 8
@@ -199,45 +204,72 @@ def read_width(responses: ArraySource, budget: int) -> int:
     return max(1, int(budget * 0.3) // max(responses.row_bytes * 2, 1))
 
 
-def score_batch(batch: Batch) -> tuple[TargetScores, list[Any]]:
+@dataclass(frozen=True)
+class SplitWeights:
+    """Whitened weights ``φ c`` of some targets of a batch in one outer split, (rank, n_targets), on the device."""
+
+    layer: LayerFactors
+    targets: Any
+    values: Any
+
+
+def score_batch(batch: Batch) -> tuple[TargetScores, list[list[SplitWeights]]]:
     """Choose alpha per target by inner cross-validation and score the outer test sets.
 
     Returns
     -------
     TargetScores
-    list
-        Whitened weights ``φ c`` of each outer split, on the layer's device.
+    list of list of SplitWeights
+        For each outer split the weights of all targets (in several parts where a banded ridge chose differently).
     """
-    layer, problem = batch.layer, batch.problem
-    settings = problem.settings
-    n_splits, n_targets = len(layer.outer), batch.total.shape[1]
-    scores = TargetScores(*(np.full((n_splits, n_targets), np.nan) for _ in range(4)))
-    weights = []
-    nuisance = problem.n_nuisance > 0
-    table = None
-    if layer.inner and not nuisance:
-        summed, count = inner_scores(batch, layer.inner, n_splits, settings.scoring)
-        table = summed / count[:, None, None]
-    for split, train in enumerate(layer.outer):
-        own = batch.without_nuisance(train)
-        if settings.options.mode == "gcv":
-            path = gcv_scores(own, train)
-        elif table is not None:
-            path = table[split]
-        elif layer.inner:
-            inner = tuple(one for one in layer.inner if one.validations[0].outer == split)
-            summed, count = inner_scores(own, inner, n_splits, settings.scoring)
-            path = summed[split] / count[split]
-        else:
-            path = np.full((1, n_targets), np.nan)
-        chosen = np.zeros(n_targets, np.int64) if len(path) == 1 else choose(path, settings.options.tie_tolerance)
-        scores.alpha[split] = settings.alphas[chosen]
+    settings, n_targets = batch.problem.settings, batch.total.shape[1]
+    batches = [replace(batch, layer=layer) for layer in batch.layer.candidates or (batch.layer,)]
+    n_splits = len(batch.layer.outer)
+    scores = TargetScores(*(np.full((n_splits, n_targets), np.nan) for _ in range(5)))
+    weights: list[list[SplitWeights]] = []
+    paths = [_paths(one) for one in batches]
+    for split in range(n_splits):
+        own = [one.without_nuisance(one.layer.outer[split]) for one in batches]
+        path = np.stack([_path(one, split, known) for one, known in zip(own, paths, strict=True)])
+        best = path.max(axis=1).argmax(axis=0)
+        path = path[best, :, np.arange(n_targets)].T
+        single = path.shape[0] == 1
+        chosen = np.zeros(n_targets, np.int64) if single else choose(path, settings.options.tie_tolerance)
+        scores.alpha[split], scores.candidate[split] = settings.alphas[chosen], best
         scores.inner[split] = np.take_along_axis(path, chosen[None], axis=0)[0]
-        white = shrunk_weights(own, train, chosen)
-        weights.append(white)
-        if train.validations:
-            scores.r[split], scores.r2[split] = test_scores(own, train, white)
+        parts = []
+        for index in np.unique(best):
+            targets: Any = slice(None) if len(own) == 1 else np.flatnonzero(best == index)
+            part = own[index] if len(own) == 1 else own[index].select(targets)
+            train = part.layer.outer[split]
+            white = shrunk_weights(part, train, chosen[targets])
+            parts.append(SplitWeights(part.layer, targets, white))
+            if train.validations:
+                scores.r[split, targets], scores.r2[split, targets] = test_scores(part, train, white)
+        weights.append(parts)
     return scores, weights
+
+
+def _paths(batch: Batch) -> NDArray[np.float64] | None:
+    """Return mean inner scores of all splits, (n_splits, n_alphas, n_targets), where one pass gives them all."""
+    if not batch.layer.inner or batch.problem.n_nuisance:
+        return None
+    n_splits = len(batch.layer.outer)
+    summed, count = inner_scores(batch, batch.layer.inner, n_splits, batch.problem.settings.scoring)
+    return summed / count[:, None, None]
+
+
+def _path(batch: Batch, split: int, known: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return the criterion that chooses alpha in one outer split, (n_alphas, n_targets)."""
+    if known is not None:
+        return known[split]
+    if batch.problem.settings.options.mode == "gcv":
+        return gcv_scores(batch, batch.layer.outer[split])
+    if not batch.layer.inner:
+        return np.full((1, batch.total.shape[1]), np.nan)
+    inner = tuple(train for train in batch.layer.inner if train.validations[0].outer == split)
+    summed, count = inner_scores(batch, inner, len(batch.layer.outer), batch.problem.settings.scoring)
+    return summed[split] / count[split]
 
 
 @contextmanager
@@ -261,6 +293,3 @@ def _ordered(pool: ThreadPoolExecutor, work: Callable[[Any], int], tasks: Iterat
             yield waiting.pop(0).result()
     while waiting:
         yield waiting.pop(0).result()
-
-
-__all__ = ["Engine", "blas_threads", "parallel", "score_batch"]

@@ -19,7 +19,8 @@ from brainmap.encoding.sources import ArraySource, check_finite
 from brainmap.encoding.statistics import ROW_BLOCK, Basis, Moments, augment, gram_product
 from brainmap.errors import InputError
 
-Item, Out = TypeVar("Item"), TypeVar("Out")
+Item = TypeVar("Item")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class LayerFactors:
         Per outer split, how to get weights on original features (only when asked for).
     info : dict
         Rank, number of components, notes for warnings.
+    candidates : tuple of LayerFactors
+        For banded ridge, the same layer under each weighting of its bands (then `inner` and `outer` are the first's).
     """
 
     name: str
@@ -54,6 +57,7 @@ class LayerFactors:
     table: GramTable | None = None
     weight_maps: tuple[tuple[NDArray[Any], NDArray[Any]], ...] = ()
     info: dict[str, Any] = field(default_factory=dict)
+    candidates: tuple[LayerFactors, ...] = ()
 
 
 def factorise_layer(source: ArraySource, problem: Problem, *, weights: bool = False) -> LayerFactors:
@@ -74,12 +78,15 @@ def factorise_layer(source: ArraySource, problem: Problem, *, weights: bool = Fa
     """
     if source.shape[0] != problem.n_rows:
         raise InputError(f"{source.name} has {source.shape[0]} rows but the splits are for {problem.n_rows}.")
+    problems = [replace(problem, settings=settings) for settings in problem.settings.candidates]
     if uses_rows(source.shape[1], problem):
-        return _factorise_rows(source, problem, weights)
-    layer = _factorise_cross(source, problem, weights, problem.backend)
-    if layer.info["unsafe"] and problem.backend.precision == "float32":
-        layer = _factorise_cross(source, problem, weights, replace(problem.backend, precision="float64"))
-    return layer
+        X = _sorted_rows(source, problem)
+        layers = [_factorise_rows(source.name, X, one, weights) for one in problems]
+    else:
+        layers = _factorise_cross(source, problems, weights, problem.backend)
+        if any(layer.info["unsafe"] for layer in layers) and problem.backend.precision == "float32":
+            layers = _factorise_cross(source, problems, weights, replace(problem.backend, precision="float64"))
+    return layers[0] if len(layers) == 1 else replace(layers[0], candidates=tuple(layers))
 
 
 def uses_rows(n_features: int, problem: Problem) -> bool:
@@ -88,18 +95,38 @@ def uses_rows(n_features: int, problem: Problem) -> bool:
     return largest <= 2 * n_features
 
 
-def _factorise_cross(source: ArraySource, problem: Problem, weights: bool, backend: Backend) -> LayerFactors:
-    basis = pooled_basis(source, problem)
+def _factorise_cross(
+    source: ArraySource, problems: list[Problem], weights: bool, backend: Backend
+) -> list[LayerFactors]:
+    problem = problems[0]
+    basis, n_constant = pooled_basis(source, problem)
     features = np.empty((problem.n_rows, basis.rank), dtype=np.float32)
-    place = np.empty(problem.n_rows, dtype=np.int64)
-    place[problem.order] = np.arange(problem.n_rows)
+    place = _places(problem)
     for start, block in row_blocks(source):
         features[place[start : start + len(block)]] = basis.transform(block)
     augmented = augment(features, problem.design.nuisance)
     del features
-    table = gram_table(augmented, problem)
-    layer = factorise_table(source.name, table, basis, problem, backend=backend, weights=weights)
-    return replace(layer, features=backend.put(augmented))
+    table, moved = gram_table(augmented, problem), backend.put(augmented)
+    layers = []
+    for one in problems:
+        layer = factorise_table(source.name, table, basis, one, backend=backend, weights=weights)
+        layers.append(replace(layer, features=moved, info={**layer.info, "n_constant": n_constant}))
+    return layers
+
+
+def _places(problem: Problem) -> NDArray[np.int64]:
+    """Where each row goes when rows are sorted by atom."""
+    place = np.empty(problem.n_rows, dtype=np.int64)
+    place[problem.order] = np.arange(problem.n_rows)
+    return place
+
+
+def _sorted_rows(source: ArraySource, problem: Problem) -> NDArray[Any]:
+    X = np.empty(source.shape, dtype=source.rows(0, 1).dtype)
+    place = _places(problem)
+    for start, block in row_blocks(source):
+        X[place[start : start + len(block)]] = block
+    return X
 
 
 def gram_table(augmented: NDArray[np.float32], problem: Problem) -> GramTable:
@@ -116,9 +143,7 @@ def factorise_table(
 ) -> LayerFactors:
     """Factorise all train sets of a layer from its Gram matrices alone."""
     inner_sets, outer_sets = _sets(problem)
-    preparations = [
-        Preparation.of(table.of(one.members, fit=False), basis, problem) for one in outer_sets
-    ]
+    preparations = [Preparation.of(table.of(one.members, fit=False), basis, problem) for one in outer_sets]
 
     def work(one: TrainSet) -> tuple[Train, bool]:
         return factorise_cross(one, table, preparations[one.outer], problem, backend)
@@ -144,12 +169,7 @@ def _cross_weight_map(train: Train, basis: Basis, backend: Backend) -> tuple[NDA
     return matrix, columns[-1] - basis.shift @ matrix
 
 
-def _factorise_rows(source: ArraySource, problem: Problem, weights: bool) -> LayerFactors:
-    X = np.empty(source.shape, dtype=source.rows(0, 1).dtype)
-    place = np.empty(problem.n_rows, dtype=np.int64)
-    place[problem.order] = np.arange(problem.n_rows)
-    for start, block in row_blocks(source):
-        X[place[start : start + len(block)]] = block
+def _factorise_rows(name: str, X: NDArray[Any], problem: Problem, weights: bool) -> LayerFactors:
     inner_sets, outer_sets = _sets(problem)
     inner: dict[int, Train] = {}
     outer, maps, components = [], [], 0
@@ -172,31 +192,34 @@ def _factorise_rows(source: ArraySource, problem: Problem, weights: bool) -> Lay
             maps.append(weight_map(one, rows, problem))
     info = {
         "rank": max(int(train.shrink.shape[1]) for train in outer),
-        "n_features": source.shape[1],
+        "n_features": X.shape[1],
         "n_components": components,
         "unsafe": False,
+        "n_constant": int(np.count_nonzero(np.ptp(X, axis=0) == 0)),
         "outer_rank": min(int(train.shrink.shape[1]) for train in outer),
         "n_train": min(len(train) for train, _ in problem.plan.outer),
     }
     trains = tuple(inner[number] for number in range(len(inner_sets)))
-    return LayerFactors(source.name, "rows", trains, tuple(outer), problem.backend, None, None, tuple(maps), info)
+    return LayerFactors(name, "rows", trains, tuple(outer), problem.backend, None, None, tuple(maps), info)
 
 
 def _sets(problem: Problem) -> tuple[list[TrainSet], list[TrainSet]]:
-    share = problem.settings.plain and problem.n_nuisance == 0
-    inner, outer = train_sets(problem.plan, share=share)
-    return ([] if problem.settings.options.mode == "gcv" or len(problem.settings.alphas) == 1 else inner), outer
+    settings = problem.settings
+    inner, outer = train_sets(problem.plan, share=settings.plain and problem.n_nuisance == 0)
+    nothing_to_choose = len(settings.alphas) == 1 and settings.band_scale is None
+    return ([] if settings.options.mode == "gcv" or nothing_to_choose else inner), outer
 
 
-def pooled_basis(source: ArraySource, problem: Problem) -> Basis:
-    """Accumulate pooled moments in row blocks and return the basis of the layer."""
+def pooled_basis(source: ArraySource, problem: Problem) -> tuple[Basis, int]:
+    """Accumulate pooled moments in row blocks; return the basis of the layer and its number of constant features."""
     moments: Moments | None = None
     for _, block in row_blocks(source):
         part = Moments.of(block, shift=None if moments is None else moments.shift)
         moments = part if moments is None else moments + part
     assert moments is not None
     settings = problem.settings
-    return moments.basis(scale=settings.scale, tolerance=settings.options.rank_tolerance)
+    basis = moments.basis(scale=settings.scale, tolerance=settings.options.rank_tolerance)
+    return basis, moments.n_constant
 
 
 def row_blocks(source: ArraySource) -> Iterable[tuple[int, NDArray[Any]]]:

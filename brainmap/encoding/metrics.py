@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
 CONSTANT = 1e-13  # relative spread below which a prediction varies by rounding only
 
 

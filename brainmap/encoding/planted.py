@@ -41,7 +41,7 @@ class PlantedOptions:
         Share of a response common to the crops of a group and unrelated to any feature.
     unmodelled : float
         Share driven by a few latent variables that no feature explains, half of their variance common to the crops of a
-        group; the same latents for all units and subjects, as in responses to photographs.
+        group; the same latents for all units and subjects, and 60 % of the weights common to subjects.
     """
 
     n_groups: int = 45
@@ -120,6 +120,7 @@ def planted_study(seed: int, options: PlantedOptions | None = None) -> PlantedSt
     preferred = np.arange(setup.n_units) * setup.n_layers // setup.n_units
     beyond = _beyond(activations, gradients)
     latent = _latents(rng, groups, setup)
+    common = rng.standard_normal((latent.shape[1], len(units)))
     responses, noiseless = [], []
     for _ in range(setup.n_subjects):
         parts = [
@@ -127,7 +128,8 @@ def planted_study(seed: int, options: PlantedOptions | None = None) -> PlantedSt
             for u in range(setup.n_units)
         ]
         truth = np.concatenate(parts, axis=1)
-        truth += np.sqrt(setup.unmodelled) * _scale(latent @ rng.standard_normal((latent.shape[1], len(units))))
+        mixing = np.sqrt(0.6) * common + np.sqrt(0.4) * rng.standard_normal(common.shape)
+        truth += np.sqrt(setup.unmodelled) * _scale(latent @ mixing)
         responses.append(truth + _noise(rng, groups, np.maximum(1.0 - truth.var(axis=0), 0.0), setup))
         noiseless.append(truth)
     return PlantedStudy(activations, gradients, responses, noiseless, units, preferred, groups, setup)

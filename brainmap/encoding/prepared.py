@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from brainmap.encoding.backend import make_backend
-from brainmap.encoding.batch import Batch
+from brainmap.encoding.batch import Batch, Responses
 from brainmap.encoding.diagnostics import warn_about
-from brainmap.encoding.engine import Engine
+from brainmap.encoding.engine import Engine, SplitWeights, score_batch
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.layer import LayerFactors
 from brainmap.encoding.memory import available_threads, parse_memory
 from brainmap.encoding.result import EncodingResult
 from brainmap.encoding.ridge import EncodingRidgeCV, coefficients
-from brainmap.encoding.scores import TargetScores
 from brainmap.encoding.settings import Problem, RowDesign
-from brainmap.encoding.sources import ArraySource, as_source
+from brainmap.encoding.sources import ArraySource, Averaging, as_source
 from brainmap.errors import InputError
 
 
@@ -34,7 +36,7 @@ class PreparedEncoding:
 
     Parameters
     ----------
-    X, estimator, cv, groups, sample_weight, nuisance, memory, device
+    X, estimator, cv, groups, rows, memory, device
         As in `cross_val_encode`; the estimator must be an `EncodingRidgeCV`.
     """
 
@@ -45,13 +47,18 @@ class PreparedEncoding:
         estimator: EncodingRidgeCV | None = None,
         cv: Any = 5,
         groups: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        nuisance: ArrayLike | None = None,
+        rows: RowDesign | None = None,
         memory: str | int = "8GB",
         device: str = "cpu",
     ) -> None:
         self.estimator = EncodingRidgeCV() if estimator is None else estimator
+        rows = rows or RowDesign()
+        self.averaging = rows.averaging()
         self.sources = as_layers(X)
+        if self.averaging is not None:
+            self.sources = {name: _averaged(source, self.averaging) for name, source in self.sources.items()}
+            if groups is not None and len(np.asarray(groups)) == len(self.averaging.order):
+                groups = np.asarray(groups)[self.averaging.first_rows]
         n_rows = next(iter(self.sources.values())).shape[0]
         for source in self.sources.values():
             if source.shape[0] != n_rows:
@@ -63,12 +70,12 @@ class PreparedEncoding:
         self.problem = Problem.of(
             plan,
             settings,
-            RowDesign.checked(n_rows, sample_weight, nuisance),
+            rows.checked(n_rows),
             backend=make_backend(device, settings.precision),
             threads=(options.threads or available_threads()) if device == "cpu" else 1,
         )
         self.memory = parse_memory(memory)
-        self._engine = Engine(self.sources, self.problem, self.memory)
+        self.engine = Engine(self.sources, self.problem, self.memory)
 
     @property
     def layers(self) -> list[str]:
@@ -79,53 +86,85 @@ class PreparedEncoding:
         self, Y: Any, *, return_estimator: bool = False, return_predictions: bool | str | Path = False
     ) -> EncodingResult:
         """Score responses; parameters and result as in `cross_val_encode`."""
-        responses = as_source(Y, "Y")
-        if return_estimator and not self._engine.weights:
-            if self.problem.n_nuisance:
-                raise InputError("fitted estimators know no nuisance regressors; ask for predictions instead.")
-            self._engine = Engine(self.sources, self.problem, self.memory, weights=True)
-        sink = _Collector(self, responses.shape[1], return_estimator, return_predictions)
-        self._engine.run(responses, sink)
-        notes = [
-            note
-            for row, name in enumerate(self.layers)
-            for note in warn_about(sink.info[name], sink.scores["alpha"][row], self.problem.settings, name)
-        ]
-        attrs = {**self.provenance(), **sink.layer_attrs(), "warnings": notes}
+        responses = as_source(Y, "Y", average=self.averaging)
+        if return_estimator:
+            self.keep_weights()
+        collector = _Collector(self, responses.shape[1], return_estimator, return_predictions)
+        self.engine.run(responses, collector)
+        chosen = dict(zip(self.layers, collector.scores["alpha"], strict=True))
+        notes = warn_about(collector.info, chosen, self.problem.settings)
+        attrs = {**self.provenance(), **collector.layer_attrs(), "warnings": notes}
         return EncodingResult.from_arrays(
-            sink.scores, layers=self.layers, attrs=attrs, predictions=sink.predictions, estimators=sink.estimators
+            self.estimator.named_scores(collector.scores),
+            layers=self.layers,
+            attrs=attrs,
+            predictions=collector.predictions,
+            estimators=collector.estimators,
         )
+
+    def keep_weights(self) -> None:
+        """Keep, from now on, what weights on the original features need.
+
+        Raises
+        ------
+        InputError
+            With nuisance regressors, which weights on features alone cannot represent.
+        """
+        if self.problem.n_nuisance:
+            raise InputError("weights on features know no nuisance regressors; ask for predictions instead.")
+        if not self.engine.weights:
+            self.engine = Engine(self.sources, self.problem, self.memory, weights=True)
+
+    def export(
+        self, Y: Any, path: str | Path, *, what: Any = ("prediction",), layers: Any = None, targets: Any = None
+    ) -> Path:
+        """Stream predictions, residuals or weights to Zarr; see `brainmap.encoding.export.export_arrays`."""
+        from brainmap.encoding.export import export_arrays
+
+        return export_arrays(self, Y, path, what=what, layers=layers, targets=targets)
+
+    def permutation_scores(self, Y: Any, permutations: ArrayLike, alpha: ArrayLike | float) -> xr.DataArray:
+        """Score permuted responses at fixed penalties; see `brainmap.encoding.permutations.permutation_scores`."""
+        from brainmap.encoding.permutations import permutation_scores
+
+        return permutation_scores(self, Y, permutations, alpha)
 
     def provenance(self) -> dict[str, Any]:
         """Return how scores are made: splits, model, engine and versions."""
-        from brainmap import __version__
+        return {**describe(self.estimator, self.problem), "repeats_averaged": self.averaging is not None}
 
-        settings, plan = self.problem.settings, self.problem.plan
-        options = settings.options
-        return {
-            "estimator": type(self.estimator).__name__,
-            "n_trials": self.problem.n_rows,
-            "scheme": plan.scheme,
-            "inner_scheme": plan.inner_scheme,
-            "split_hash": plan.hash,
-            "n_train": [len(train) for train, _ in plan.outer],
-            "n_test": [len(test) for _, test in plan.outer],
-            "grouped": plan.grouped,
-            "alphas": settings.alphas.tolist(),
-            "scoring": settings.scoring,
-            "mode": options.mode,
-            "scale": settings.scale,
-            "pca": settings.pca,
-            "fit_intercept": settings.fit_intercept,
-            "sample_weight": self.problem.design.weight is not None,
-            "nuisance_regressors": self.problem.n_nuisance,
-            "tie_tolerance": options.tie_tolerance,
-            "rank_tolerance": options.rank_tolerance,
-            "seed": options.seed,
-            "device": self.problem.backend.device,
-            "ceiling_normalised": False,
-            "versions": {"brainmap": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
-        }
+
+def describe(estimator: EncodingRidgeCV, problem: Problem) -> dict[str, Any]:
+    """Return the provenance of scores that the engine makes."""
+    from brainmap import __version__
+
+    settings, plan = problem.settings, problem.plan
+    options = settings.options
+    return {
+        "estimator": type(estimator).__name__,
+        "n_trials": problem.n_rows,
+        "scheme": plan.scheme,
+        "inner_scheme": plan.inner_scheme,
+        "split_hash": plan.hash,
+        "n_train": [len(train) for train, _ in plan.outer],
+        "n_test": [len(test) for _, test in plan.outer],
+        "grouped": plan.grouped,
+        "alphas": settings.alphas.tolist(),
+        "scoring": settings.scoring,
+        "mode": options.mode,
+        "scale": settings.scale,
+        "pca": settings.pca,
+        "fit_intercept": settings.fit_intercept,
+        **estimator.extra_provenance(),
+        "sample_weight": problem.design.weight is not None,
+        "nuisance_regressors": problem.n_nuisance,
+        "tie_tolerance": options.tie_tolerance,
+        "rank_tolerance": options.rank_tolerance,
+        "seed": options.seed,
+        "device": problem.backend.device,
+        "ceiling_normalised": False,
+        "versions": {"brainmap": __version__, "numpy": np.__version__, "scipy": scipy.__version__},
+    }
 
 
 def as_layers(X: Any) -> dict[str, ArraySource]:
@@ -137,6 +176,17 @@ def as_layers(X: Any) -> dict[str, ArraySource]:
     return {str(name): as_source(array, str(name)) for name, array in X.items()}
 
 
+def _averaged(source: ArraySource, averaging: Averaging) -> ArraySource:
+    if source.shape[0] == len(averaging.order):
+        return replace(source, average=averaging)
+    if source.shape[0] == averaging.n_groups:
+        return source
+    raise InputError(
+        f"{source.name} has {source.shape[0]} rows; with repeats it needs one per trial ({len(averaging.order)}) "
+        f"or one per distinct label ({averaging.n_groups})."
+    )
+
+
 class _Collector:
     """Puts scores, predictions and estimators of each (layer, batch) where they belong."""
 
@@ -146,9 +196,12 @@ class _Collector:
         self.problem = prepared.problem
         self.rows = {name: row for row, name in enumerate(prepared.layers)}
         shape = (len(self.rows), len(self.problem.plan.outer), n_targets)
-        self.scores = {name: np.full(shape, np.nan) for name in ("r", "r2", "alpha")}
+        bands = self.problem.settings.bands is not None
+        self.names = ("r", "r2", "alpha", "candidate") if bands else ("r", "r2", "alpha")
+        self.scores = {name: np.full(shape, np.nan) for name in self.names}
         self.info: dict[str, dict[str, Any]] = {}
         self.precision: dict[str, str] = {}
+        self._writing = threading.Lock()
         self.predictions: dict[str, Any] | None = None
         self.estimators: dict[str, list[Any]] | None = None
         if predictions is not False:
@@ -159,21 +212,22 @@ class _Collector:
                 for name in self.rows
             }
 
-    def __call__(
-        self, layer: LayerFactors, part: slice, batch: Batch, scores: TargetScores, weights: list[Any]
-    ) -> None:
+    def __call__(self, layer: LayerFactors, part: slice, responses: Responses) -> None:
+        batch = Batch.of(responses, layer, self.problem)
+        scores, weights = score_batch(batch)
         row = self.rows[layer.name]
         self.info[layer.name] = layer.info
         self.precision[layer.name] = layer.backend.precision
-        for name in ("r", "r2", "alpha"):
+        for name in self.names:
             self.scores[name][row, :, part] = getattr(scores, name)
         if self.predictions is not None:
-            self.predictions[layer.name][:, part] = out_of_fold(layer, batch, weights)
+            found = out_of_fold(batch, weights)
+            with self._writing:  # batches share stored chunks
+                self.predictions[layer.name][:, part] = found
         if self.estimators is not None:
             for split, estimator in enumerate(self.estimators[layer.name]):
-                estimator.alpha_[part], estimator.best_score_[part] = scores.alpha[split], scores.inner[split]
-                found = coefficients(layer, batch, weights[split], split)
-                estimator.coef_[part], estimator.intercept_[part] = found
+                estimator.take(part, scores, split)
+                estimator.coef_[part], estimator.intercept_[part] = coefficients(batch, weights[split], split)
 
     def layer_attrs(self) -> dict[str, Any]:
         return {
@@ -183,27 +237,37 @@ class _Collector:
         }
 
 
-def out_of_fold(layer: LayerFactors, batch: Batch, weights: list[Any]) -> NDArray[np.float32]:
+def out_of_fold(batch: Batch, weights: list[list[SplitWeights]]) -> NDArray[np.float32]:
     """Return predictions of the test rows of each split, (n_rows, n_targets), NaN in rows never tested.
 
-    Rows come back in the order of the caller. With overlapping test sets the last split that tested a row counts.
+    Rows come back in the order of the caller. With overlapping test sets the last split that tested a row counts. With
+    nuisance regressors these are predictions of what is left of the responses after projection. float32: where a huge
+    alpha leaves variations below 1e-7 of the mean response, scores (which never pass through here) are the better source.
     """
-    problem, backend = batch.problem, layer.backend
+    problem, layer = batch.problem, batch.layer
     result = np.full((problem.n_rows, batch.total.shape[1]), np.nan, dtype=np.float32)
-    for train, white in zip(layer.outer, weights, strict=True):
+    for split, parts in enumerate(weights):
+        train = layer.outer[split]
         own = batch.without_nuisance(train)
         level = np.zeros(result.shape[1])
         if problem.settings.fit_intercept:
             level = own.moments(train.members, fit=True).mean * batch.scale
             level += 0.0 if problem.n_nuisance else batch.shift
-        for held in train.validations:
-            rows = problem.rows(held.members)
-            if layer.form == "rows":
-                centred = backend.get(held.map.T @ white + held.gap @ white)
-            else:
-                centred = backend.get(layer.features[rows] @ (train.map.T @ white))
-            result[problem.order[rows]] = centred * batch.scale + level
+        for part in parts:
+            part_train = part.layer.outer[split]
+            for held in part_train.validations:
+                rows = problem.rows(held.members)
+                if layer.form == "rows":
+                    centred = held.map.T @ part.values + held.gap @ part.values
+                else:
+                    centred = layer.features[rows] @ (part_train.map.T @ part.values)
+                shown = layer.backend.get(centred) * batch.scale[part.targets] + level[part.targets]
+                result[_cells(problem.order[rows], part.targets)] = shown
     return result
+
+
+def _cells(rows: NDArray[np.int64], targets: Any) -> Any:
+    return (rows, targets) if isinstance(targets, slice) else np.ix_(rows, targets)
 
 
 def _empty_estimator(prepared: PreparedEncoding, name: str, n_targets: int) -> EncodingRidgeCV:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,9 +12,9 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from brainmap.encoding.backend import make_backend
-from brainmap.encoding.batch import Batch
+from brainmap.encoding.batch import Batch, Responses
 from brainmap.encoding.diagnostics import warn_about
-from brainmap.encoding.engine import Engine
+from brainmap.encoding.engine import Engine, SplitWeights, score_batch
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.layer import LayerFactors
 from brainmap.encoding.memory import available_threads, parse_memory
@@ -78,6 +79,8 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
     (5, 3)
     """
 
+    fitted: ClassVar[tuple[str, ...]] = ("coef_", "intercept_", "alpha_", "best_score_")
+
     def __init__(
         self,
         alphas: ArrayLike = DEFAULT_ALPHAS,
@@ -108,6 +111,21 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             options=self.options,
         )
 
+    def named_scores(self, scores: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        """Return scores under the names that a result shows (subclasses translate their own)."""
+        return scores
+
+    def extra_provenance(self) -> dict[str, Any]:
+        """Return what a subclass adds to the provenance of a result."""
+        return {}
+
+    def allocate(self, n_targets: int, n_features: int) -> None:
+        """Make room for fitted attributes (used when the engine fits many encoders at once)."""
+        self.alpha_: NDArray[np.float64] = np.empty(n_targets)
+        self.best_score_: NDArray[np.float64] = np.empty(n_targets)
+        self.coef_: NDArray[np.float64] = np.empty((n_targets, n_features))
+        self.intercept_: NDArray[np.float64] = np.empty(n_targets)
+
     def fit(
         self, X: Any, Y: Any, *, groups: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> EncodingRidgeCV:
@@ -132,28 +150,28 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         features, responses = as_source(X, "X"), as_source(Y, "Y")
         options = settings.options
         plan = plan_splits(len(X), None, groups=groups, inner_cv=self.cv, seed=options.seed)
-        design = RowDesign.checked(len(X), sample_weight, None)
+        design = RowDesign(weight=sample_weight).checked(len(X))
         threads = options.threads or available_threads()
         problem = Problem.of(plan, settings, design, backend=make_backend("cpu", settings.precision), threads=threads)
         engine = Engine({"X": features}, problem, parse_memory("1TB"), weights=True)
         self.allocate(responses.shape[1], X.shape[1])
-        engine.run(responses, self._store)
+        engine.run(responses, partial(self._store, problem=problem))
         self.n_components_ = int(engine.layer("X").info["n_components"])
-        warn_about(engine.layer("X").info, self.alpha_[None], settings, "X")
+        warn_about({"X": engine.layer("X").info}, {"X": self.alpha_[None]}, settings)
         if np.ndim(Y) == 1:
-            self.coef_, self.intercept_ = self.coef_[0], self.intercept_[0]
-            self.alpha_, self.best_score_ = self.alpha_[0], self.best_score_[0]
+            for name in self.fitted:
+                setattr(self, name, getattr(self, name)[0])
         return self
 
-    def allocate(self, n_targets: int, n_features: int) -> None:
-        """Make room for fitted attributes (used when the engine fits many encoders at once)."""
-        self.alpha_, self.best_score_ = np.empty(n_targets), np.empty(n_targets)
-        self.coef_ = np.empty((n_targets, n_features))
-        self.intercept_ = np.empty(n_targets)
+    def _store(self, layer: LayerFactors, part: slice, responses: Responses, problem: Problem) -> None:
+        batch = Batch.of(responses, layer, problem)
+        scores, weights = score_batch(batch)
+        self.take(part, scores, 0)
+        self.coef_[part], self.intercept_[part] = coefficients(batch, weights[0], 0)
 
-    def _store(self, layer: LayerFactors, part: slice, batch: Batch, scores: TargetScores, weights: list[Any]) -> None:
-        self.alpha_[part], self.best_score_[part] = scores.alpha[0], scores.inner[0]
-        self.coef_[part], self.intercept_[part] = coefficients(layer, batch, weights[0], 0)
+    def take(self, part: slice, scores: TargetScores, split: int) -> None:
+        """Take over what was chosen for some targets in one outer split."""
+        self.alpha_[part], self.best_score_[part] = scores.alpha[split], scores.inner[split]
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Predict responses to new rows, shape (n_rows, n_targets) or (n_rows,)."""
@@ -181,22 +199,27 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
 
 def coefficients(
-    layer: LayerFactors, batch: Batch, weights: Any, split: int
+    batch: Batch, weights: list[SplitWeights], split: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return weights on original features (n_targets, n_features) and intercepts of one outer split.
 
     Parameters
     ----------
-    layer : LayerFactors
-        Factorised with ``weights=True``.
     batch : Batch
-    weights : (rank, n_targets)
-        Whitened weights ``φ c`` of that split.
+        Of a layer factorised with ``weights=True``.
+    weights : list of SplitWeights
+        Of that split.
     split : int
     """
-    matrix, offset = layer.weight_maps[split]
-    white = layer.backend.get(weights).astype(np.float64) * batch.scale
-    mean = np.zeros(white.shape[1])
+    n_targets = batch.total.shape[1]
+    intercept = np.zeros(n_targets)
     if batch.problem.settings.fit_intercept:
-        mean = batch.moments(layer.outer[split].members, fit=True).mean * batch.scale + batch.shift
-    return (matrix @ white).T, mean + offset @ white
+        train = batch.layer.outer[split]
+        intercept = batch.moments(train.members, fit=True).mean * batch.scale + batch.shift
+    coef = np.empty((n_targets, batch.layer.info["n_features"]))
+    for part in weights:
+        matrix, offset = part.layer.weight_maps[split]
+        white = part.layer.backend.get(part.values).astype(np.float64) * batch.scale[part.targets]
+        coef[part.targets] = (matrix @ white).T
+        intercept[part.targets] += offset @ white
+    return coef, intercept

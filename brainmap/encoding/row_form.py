@@ -118,7 +118,9 @@ def _whiten(rows: PreparedRows, train: NDArray[np.int64], problem: Problem) -> _
     return _Whitened(spectrum, ((centred @ inverse) * root[:, None]).T, mean, inverse)
 
 
-def _apply(whitened: _Whitened, rows: PreparedRows, train: NDArray[np.int64], other: NDArray[np.int64], problem: Problem) -> Float64:
+def _apply(
+    whitened: _Whitened, rows: PreparedRows, train: NDArray[np.int64], other: NDArray[np.int64], problem: Problem
+) -> Float64:
     """Whiten other rows about the train mean, shape (n_other, rank)."""
     if rows.kernel is None:
         return (rows.features[other] - whitened.mean) @ whitened.inverse
@@ -160,9 +162,7 @@ def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, ba
             )
         )
     degrees = shrink.sum(axis=1) + settings.fit_intercept
-    return Train(
-        train_set.members, backend.put(whitened.map), backend.put(shrink), tuple(validations), None, degrees
-    )
+    return Train(train_set.members, backend.put(whitened.map), backend.put(shrink), tuple(validations), None, degrees)
 
 
 def weight_map(train_set: TrainSet, rows: PreparedRows, problem: Problem) -> tuple[Float64, Float64]:

@@ -23,6 +23,7 @@ class TargetScores:
     r2: Float64
     alpha: Float64
     inner: Float64  # mean inner score at the chosen alpha
+    candidate: Float64  # weighting of the bands that was chosen (0 where there are no bands)
 
 
 def choose(scores: Float64, tolerance: float) -> NDArray[np.int64]:

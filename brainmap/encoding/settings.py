@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainmap.encoding.backend import Backend
 from brainmap.encoding.folds import SplitPlan
 from brainmap.encoding.options import RidgeOptions
+from brainmap.encoding.sources import Averaging
 from brainmap.errors import InputError
 
 
@@ -18,7 +19,8 @@ from brainmap.errors import InputError
 class RidgeSettings:
     """The model: penalties and what happens to features before the ridge.
 
-    Attributes mirror the parameters of `EncodingRidgeCV`; `band_scale` multiplies scaled features (banded ridge).
+    Attributes mirror the parameters of `EncodingRidgeCV`. For banded ridge, `bands` holds one row of factors on the
+    scaled features per candidate, (n_candidates, n_features), and `band_scale` the one a factorisation is for.
     """
 
     alphas: NDArray[np.float64]
@@ -27,7 +29,15 @@ class RidgeSettings:
     scale: bool = True
     pca: int | None = None
     options: RidgeOptions = field(default_factory=RidgeOptions)
+    bands: NDArray[np.float64] | None = None
     band_scale: NDArray[np.float64] | None = None
+
+    @property
+    def candidates(self) -> tuple[RidgeSettings, ...]:
+        """The settings of each candidate of a banded ridge; of a plain one, just these."""
+        if self.bands is None:
+            return (self,)
+        return tuple(replace(self, bands=None, band_scale=row) for row in self.bands)
 
     @property
     def plain(self) -> bool:
@@ -62,7 +72,7 @@ def make_settings(
 
 @dataclass(frozen=True)
 class RowDesign:
-    """What is known about each row besides features and responses.
+    """What is known about each row besides features, responses and groups.
 
     Parameters
     ----------
@@ -71,13 +81,21 @@ class RowDesign:
     nuisance : array-like, shape (n_rows, n_regressors), optional
         Regressors (drift, motion, eye movements, session) projected out of features and responses inside each split:
         fitted with an intercept on the outer train set, applied to its test set.
+    repeats : array-like, shape (n_rows,), optional
+        Rows with the same label (repeats of an image) are averaged before anything else; averaged rows come in the
+        order in which labels first appear, and splits, weights and nuisance regressors then refer to those. Features
+        and groups may have one row per trial (averaged too; the first trial's group counts) or one per averaged row.
     """
 
-    weight: NDArray[np.float64] | None = None
-    nuisance: NDArray[np.float64] | None = None
+    weight: ArrayLike | None = None
+    nuisance: ArrayLike | None = None
+    repeats: ArrayLike | None = None
 
-    @classmethod
-    def checked(cls, n_rows: int, weight: ArrayLike | None, nuisance: ArrayLike | None) -> RowDesign:
+    def averaging(self) -> Averaging | None:
+        """Return how rows are averaged, if they are."""
+        return None if self.repeats is None else Averaging.by_label(self.repeats)
+
+    def checked(self, n_rows: int) -> CheckedRows:
         """Check shapes and values; nuisance columns are z-scored, which changes nothing but their conditioning.
 
         Raises
@@ -85,26 +103,32 @@ class RowDesign:
         InputError
             If lengths differ from the number of rows, or weights are negative, all zero or not finite.
         """
-        w = None if weight is None else np.asarray(weight, dtype=np.float64)
+        w = None if self.weight is None else np.asarray(self.weight, dtype=np.float64)
         if w is not None and (w.shape != (n_rows,) or not np.all(np.isfinite(w)) or w.min() < 0 or w.max() == 0):
-            raise InputError(f"`sample_weight` must be {n_rows} finite numbers, none negative and not all zero.")
-        if nuisance is None:
-            return cls(w, None)
-        columns = np.asarray(nuisance, dtype=np.float64)
+            raise InputError(f"sample weights must be {n_rows} finite numbers, none negative and not all zero.")
+        if self.nuisance is None:
+            return CheckedRows(w, None)
+        columns = np.asarray(self.nuisance, dtype=np.float64)
         columns = columns[:, None] if columns.ndim == 1 else columns
         if columns.ndim != 2 or len(columns) != n_rows or not np.all(np.isfinite(columns)):
-            raise InputError(f"`nuisance` must be a finite array with {n_rows} rows, got shape {columns.shape}.")
+            raise InputError(f"nuisance regressors must be finite with {n_rows} rows, got shape {columns.shape}.")
         centred = columns - columns.mean(axis=0)
         spread = np.sqrt((centred**2).mean(axis=0))
         kept = spread > 1e-12 * np.abs(columns).max(axis=0, initial=0.0)
-        if not kept.any():
-            return cls(w, None)
-        return cls(w, centred[:, kept] / spread[kept])
+        return CheckedRows(w, centred[:, kept] / spread[kept] if kept.any() else None)
 
-    def ordered(self, order: NDArray[np.int64]) -> RowDesign:
-        """Return the design with rows in another order."""
-        pick = lambda part: None if part is None else part[order]  # noqa: E731
-        return RowDesign(pick(self.weight), pick(self.nuisance))
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """Weights, (n_rows,), and nuisance regressors, (n_rows, n_regressors), ready for the engine."""
+
+    weight: NDArray[np.float64] | None
+    nuisance: NDArray[np.float64] | None
+
+    def ordered(self, order: NDArray[np.int64]) -> CheckedRows:
+        """Return both with rows in another order."""
+        weight = None if self.weight is None else self.weight[order]
+        return CheckedRows(weight, None if self.nuisance is None else self.nuisance[order])
 
 
 @dataclass(frozen=True)
@@ -113,7 +137,7 @@ class Problem:
 
     plan: SplitPlan
     settings: RidgeSettings
-    design: RowDesign
+    design: CheckedRows
     backend: Backend
     threads: int
     order: NDArray[np.int64]  # rows sorted by atom
@@ -121,7 +145,7 @@ class Problem:
 
     @classmethod
     def of(
-        cls, plan: SplitPlan, settings: RidgeSettings, design: RowDesign, *, backend: Backend, threads: int
+        cls, plan: SplitPlan, settings: RidgeSettings, design: CheckedRows, *, backend: Backend, threads: int
     ) -> Problem:
         """Sort rows by atom."""
         order = np.argsort(plan.atoms, kind="stable").astype(np.int64)

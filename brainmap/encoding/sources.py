@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,22 +27,27 @@ class ArraySource:
         Used in messages.
     average : Averaging, optional
         Rows to average as they are read.
+    chosen : ndarray of int, optional
+        Columns that make up the source, ascending; all by default.
     """
 
     array: Any
     name: str
     average: Averaging | None = None
+    chosen: NDArray[np.int64] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows (after averaging) and columns."""
         rows, columns = self.array.shape
-        return (int(rows) if self.average is None else self.average.n_groups), int(columns)
+        n_columns = int(columns) if self.chosen is None else len(self.chosen)
+        return (int(rows) if self.average is None else self.average.n_groups), n_columns
 
     @property
     def in_memory(self) -> bool:
         """Whether slicing costs no reading (a plain numpy array, not a memmap, rows not averaged)."""
-        return isinstance(self.array, np.ndarray) and self.average is None and mapping_of(self.array) is None
+        plain = isinstance(self.array, np.ndarray) and mapping_of(self.array) is None
+        return plain and self.average is None and self.chosen is None
 
     @property
     def row_bytes(self) -> int:
@@ -62,8 +67,23 @@ class ArraySource:
 
     def columns(self, start: int, stop: int) -> FloatArray:
         """Read all rows of some columns, in the stored precision."""
-        block = self._take((slice(None), slice(start, stop)))
+        if self.chosen is None:
+            block = self._take((slice(None), slice(start, stop)))
+        else:
+            wanted = self.chosen[start:stop]
+            block = self._take((slice(None), slice(int(wanted[0]), int(wanted[-1]) + 1)))[:, wanted - wanted[0]]
         return block if self.average is None else self.average.apply(block)
+
+    def select(self, columns: ArrayLike | slice | None) -> ArraySource:
+        """Return the source restricted to some columns (ascending indices, a boolean mask or a slice)."""
+        if columns is None:
+            return self
+        index = np.arange(self.array.shape[1])[columns if isinstance(columns, slice) else np.asarray(columns)]
+        if index.ndim != 1 or index.size == 0 or np.any(np.diff(index) <= 0):
+            raise InputError(
+                f"columns of {self.name} must be chosen in ascending order, at least one, without repeats."
+            )
+        return replace(self, chosen=index)
 
     def rows(self, start: int, stop: int) -> FloatArray:
         """Read all columns of some rows, in the stored precision."""

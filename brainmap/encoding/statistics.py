@@ -114,6 +114,12 @@ class Moments:
         """Gram matrix about the mean."""
         return self.gram - np.outer(self.total, self.total) / self.n
 
+    @property
+    def n_constant(self) -> int:
+        """Number of features that do not vary."""
+        variance = np.maximum(np.diag(self.scatter) / self.n, 0.0)
+        return int(np.count_nonzero(constant_features(variance, self.mean, self.n)))
+
     def basis(self, *, scale: bool, tolerance: float) -> Basis:
         """Return the basis of the pooled Gram matrix, in scaled features where `scale`.
 
@@ -129,12 +135,16 @@ class Moments:
         return Basis(mean, vectors / spread[:, None], vectors.T * spread)
 
 
-def safe_scale(variance: Float64, mean: Float64, n: int) -> Float64:
-    """Return standard deviations with 1 for constant features (scikit-learn's StandardScaler decides the same way)."""
+def constant_features(variance: Float64, mean: Float64, n: int) -> NDArray[np.bool_]:
+    """Return which features vary by rounding only (as scikit-learn's StandardScaler decides)."""
     eps = np.finfo(np.float64).eps
+    return variance <= n * eps * variance + (n * mean * eps) ** 2
+
+
+def safe_scale(variance: Float64, mean: Float64, n: int) -> Float64:
+    """Return standard deviations, with 1 for constant features."""
     variance = np.maximum(variance, 0.0)
-    constant = variance <= n * eps * variance + (n * mean * eps) ** 2
-    return np.where(constant, 1.0, np.sqrt(variance))
+    return np.where(constant_features(variance, mean, n), 1.0, np.sqrt(variance))
 
 
 def augment(Z: NDArray[np.float32], nuisance: NDArray[Any] | None = None) -> NDArray[np.float32]:

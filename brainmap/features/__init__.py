@@ -10,6 +10,7 @@ _PUBLIC = {
     "FeatureExtractor": "brainmap.features.extractor",
     "FeatureStore": "brainmap.features.store",
     "RandomProjection": "brainmap.features.projection",
+    "batch_size_for": "brainmap.features.memory",
     "Features": "brainmap.features.result",
 }
 
@@ -17,6 +18,7 @@ __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
     from brainmap.features.extractor import FeatureExtractor
+    from brainmap.features.memory import batch_size_for
     from brainmap.features.pooling import POOLINGS
     from brainmap.features.projection import RandomProjection
     from brainmap.features.result import Features

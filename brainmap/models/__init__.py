@@ -21,13 +21,14 @@ _PUBLIC = {
     "model_card": "brainmap.models.cards",
     "register_model": "brainmap.models.cards",
     "register_objective": "brainmap.models.objectives",
+    "weights_status": "brainmap.models.loading",
 }
 
 __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
     from brainmap.models.cards import ModelCard, list_models, model_card, register_model
-    from brainmap.models.loading import available_weights, checkpoint_series, from_module, load_model
+    from brainmap.models.loading import available_weights, checkpoint_series, from_module, load_model, weights_status
     from brainmap.models.objectives import OBJECTIVES, Batch, Objective, register_objective
     from brainmap.models.preprocessing import Preprocessing
     from brainmap.models.vision_model import Layer, VisionModel

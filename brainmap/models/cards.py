@@ -112,6 +112,8 @@ class ModelCard(BaseModel):
         Default objective.
     licence, licence_url, gated, mirror
         Terms of the weights; where to accept them; an ungated copy where the licence allows one.
+    download : str, optional
+        The authors' page with further files, such as full training checkpoints.
     parameters : float, optional
         Number of parameters of the vision network.
     citation, notes : str
@@ -146,6 +148,7 @@ class ModelCard(BaseModel):
     licence: str = "unknown"
     licence_url: str | None = None
     gated: bool = False
+    download: str | None = None
     mirror: str | None = None
     parameters: float | None = None
     citation: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +43,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # DINO keeps its arguments in one: plain values
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -52,7 +54,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for wrapper in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-    return _flatten(found), {}
+    return _flatten(found), _recipe(found)
+
+
+def _recipe(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain numbers that DINO's training script keeps beside the tensors: epoch and final teacher temperature."""
+    recipe: dict[str, Any] = {}
+    if isinstance(found.get("epoch"), int):
+        recipe["epoch"] = found["epoch"]
+    temperature = getattr(found.get("args"), "teacher_temp", None)
+    if isinstance(temperature, float):
+        recipe["final_teacher_temperature"] = temperature
+    return recipe
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

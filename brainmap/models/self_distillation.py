@@ -56,22 +56,41 @@ class Branch(nn.Module):
 
     Attribute names follow the layout of the DINOv2 and DINOv3 training checkpoints
     (``student.backbone.*``, ``student.dino_head.*``, ``student.ibot_head.*``).
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        A vision transformer of ``transformers``.
+    dino_head : nn.Module
+        Head on the CLS token.
+    ibot_head : nn.Module or None
+        Head on the patch tokens; DINO's first version has none.
+    options : dict, optional
+        Further arguments of the backbone's forward pass.
     """
 
     backbone: Any
     dino_head: Any
     ibot_head: Any
 
-    def __init__(self, backbone: nn.Module, dino_head: nn.Module, ibot_head: nn.Module) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        dino_head: nn.Module,
+        ibot_head: nn.Module | None,
+        *,
+        options: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
+        self.options = options or {}
         self.backbone = backbone
         self.dino_head = dino_head
         self.ibot_head = ibot_head
 
     def tokens(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """CLS (n × width) and patch tokens (n × patches × width) after the final norm."""
-        output = self.backbone(images, bool_masked_pos=masks).last_hidden_state
-        first_patch = 1 + int(self.backbone.config.num_register_tokens)
+        output = self.backbone(images, bool_masked_pos=masks, **self.options).last_hidden_state
+        first_patch = 1 + int(getattr(self.backbone.config, "num_register_tokens", 0))
         return output[:, 0], output[:, first_patch:]
 
 
@@ -89,7 +108,8 @@ class SelfDistillation(nn.Module):
         self.student = student
         self.teacher = copy.deepcopy(student).requires_grad_(False)
         self.dino_loss = Centre(student.dino_head.last_layer.out_features)
-        self.ibot_patch_loss = Centre(student.ibot_head.last_layer.out_features)
+        ibot = student.ibot_head
+        self.ibot_patch_loss = None if ibot is None else Centre(ibot.last_layer.out_features)
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
@@ -115,6 +135,33 @@ class Centre(nn.Module):
     def update(self, logits: Tensor, momentum: float = 0.9) -> None:
         """Update the centre with the mean of a batch of teacher logits (…, K)."""
         self.center.lerp_(logits.reshape(-1, logits.shape[-1]).mean(0, keepdim=True), 1.0 - momentum)
+
+
+@torch.no_grad()
+def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
+    """Teacher distributions by Sinkhorn–Knopp, as DINOv2 and DINOv3 centre: prototypes used equally over the batch.
+
+    Parameters
+    ----------
+    logits : Tensor, (m, K)
+        Teacher logits of all views of all images of the batch, which thereby influence each other.
+    temperature : float
+        Of the teacher.
+    iterations : int
+        Rounds of normalising prototypes, then views.
+
+    Returns
+    -------
+    Tensor, (m, K)
+        Rows sum to one.
+    """
+    # The largest logit is taken off first: a constant factor, which the first normalisation removes.
+    scaled = logits.double() / temperature
+    table = (scaled - scaled.max()).exp()
+    for _ in range(iterations):
+        table = table / table.sum(0, keepdim=True).clamp(min=1e-300) / table.shape[1]
+        table = table / table.sum(1, keepdim=True) / table.shape[0]
+    return (table * table.shape[0]).to(logits.dtype)
 
 
 def cross_entropy(student_logits: Tensor, teacher_probabilities: Tensor, temperature: float = 0.1) -> Tensor:

@@ -71,6 +71,8 @@ def can_map(targets: pd.DataFrame, cortex: Cortex) -> bool:
     """Return whether targets carry the vertices of this mesh."""
     if not {"vertex", "hemisphere"} <= set(targets.columns) or not len(targets):
         return False
+    if not targets["hemisphere"].isin(["L", "R"]).all():
+        return False
     return bool(targets["vertex"].min() >= 0 and targets["vertex"].max() < 2 * cortex.n_vertices)
 
 
@@ -119,13 +121,17 @@ def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> di
 
 def _widen(full: np.ndarray, index: np.ndarray, cortex: Cortex, side: str) -> np.ndarray:
     areas, faces = cortex.areas[side], cortex.meshes[side].faces
-    # Only areas with most of their *targets* valued are filled: vertices masked as not significant must stay grey.
     sampled = np.zeros(cortex.n_vertices, dtype=bool)
     sampled[index] = True
-    if sampled[np.isin(areas, np.unique(areas[index]))].mean() > 0.9:
+    mine = np.isin(areas, np.setdiff1d(np.unique(areas[index]), [0]))
+    if sampled[mine].mean() > 0.9:
         return full
-    allowed = np.isin(areas, np.setdiff1d(np.unique(areas[index]), [0])) & ~sampled
-    return fill_gaps(full, faces, allowed)
+    # A vertex between targets takes the mean of those shown, and is grey where most targets around it are grey: what is
+    # not significant must not be painted over.
+    shown = np.where(sampled, np.isfinite(full).astype(float), np.nan)
+    share = fill_gaps(shown, faces, mine & ~sampled)
+    values = fill_gaps(full, faces, mine)
+    return np.where(share >= 0.5, values, np.nan)
 
 
 def on_areas(

@@ -135,7 +135,7 @@ def methods_paragraph(results: StudyResults) -> str:
     sentences = [_features_sentence(results), _encoding_sentence(p), _score_sentence(results)]
     made = p.get("p_values")
     if isinstance(made, Mapping):
-        sentences += [f"{str(key).capitalize()}: {text}." for key, text in made.items()]
+        sentences += [f"{MODALITY_NAMES.get(str(key), str(key).capitalize())}: {text}." for key, text in made.items()]
     elif made:
         sentences.append(f"Significance: {made}.")
     if results.simulated:

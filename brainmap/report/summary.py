@@ -219,13 +219,17 @@ def headlines(results: StudyResults) -> list[Headline]:
         total = len(results.residual["fmri"])
         found.append(
             Headline(
-                "Areas where gradients add", f"{len(units)} of {total}", _listed(units), _family_note(), "residual"
+                "Areas where gradients add",
+                f"{len(units)} of {total}",
+                _listed(units),
+                _family_note(results),
+                "residual",
             )
         )
     if "meg" in results.residual:
         windows = residual_windows(results)
         value = format_windows(windows, most=1) if windows else "never"
-        found.append(Headline("Times when gradients add", value, _gain(results), _family_note(), "residual"))
+        found.append(Headline("Times when gradients add", value, _gain(results), _family_note(results), "residual"))
     return found
 
 
@@ -251,8 +255,9 @@ def _listed(units: list[Any]) -> str:
     return area_list(units) if units else "no area"
 
 
-def _family_note() -> str:
-    return "gain in held-out r over activations, family-wise p < .05"
+def _family_note(results: StudyResults) -> str:
+    level = format_score(float(results.provenance.get("alpha_level") or 0.05))
+    return f"gain in held-out r over activations, family-wise p < {level}"
 
 
 def _gain(results: StudyResults) -> str:

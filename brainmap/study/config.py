@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from brainmap.encoding.memory import parse_memory
 from brainmap.errors import InputError, MissingFileError
 
 Modality = Literal["fmri", "meg"]
@@ -100,6 +101,12 @@ class StudyConfig(BaseModel):
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
         return self
+
+    @field_validator("memory")
+    @classmethod
+    def _known_size(cls, value: str) -> str:
+        parse_memory(value)
+        return value
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> StudyConfig:

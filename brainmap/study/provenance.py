@@ -75,8 +75,9 @@ def describe(
         "pca": config.pca,
         "scoring": "Pearson r",
         "ceiling_normalised": False,
-        "p_values": {name: text for statistics in p_values.values() for name, text in statistics.items()},
+        "p_values": _by_statistic(p_values),
         "alpha_level": 0.05,
+        "notes": sorted({note for dataset in scores.values() for note in _flat(dataset.attrs.get("warnings", []))}),
         "stimulus_duration": _stimulus_duration(everyone),
         "seeds": {"folds, permutations, simulation": config.seed},
         "versions": versions(),
@@ -85,6 +86,25 @@ def describe(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "config": json.loads(json.dumps(config.describe())),
     }
+
+
+def _by_statistic(p_values: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Statistic → method, naming the modality where two modalities differ."""
+    merged: dict[str, dict[str, str]] = {}
+    for modality, statistics in p_values.items():
+        for name, text in statistics.items():
+            merged.setdefault(name, {})[modality] = text
+    return {
+        name: next(iter(texts.values()))
+        if len(set(texts.values())) == 1
+        else "; ".join(f"{modality}: {text}" for modality, text in texts.items())
+        for name, texts in merged.items()
+    }
+
+
+def _flat(notes: Any) -> list[str]:
+    """Return all texts in nested lists (results that were stacked keep a list each where they differ)."""
+    return [notes] if isinstance(notes, str) else [text for part in notes for text in _flat(part)]
 
 
 def versions() -> dict[str, str]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brainmap.data import Responses
-from brainmap.encoding import EncodingResult, EncodingRidgeCV, RidgeOptions, cross_val_encode
+from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions
 from brainmap.errors import InputError, MissingFileError
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
 from brainmap.study.folder import RunFolder, file_digest, open_run
 from brainmap.study.inputs import Inputs, extract, load_inputs, load_stimuli
 from brainmap.study.plan import Plan, make_plan
-from brainmap.study.residual import COMPONENTS, SPACE, joined_space
 from brainmap.study.summary import CONTROL_SPACES, Encoded, summarise
 
 if TYPE_CHECKING:
@@ -113,44 +114,59 @@ class Study:
         }
 
     def _encode(self, inputs: Inputs, features: Features) -> list[Encoded]:
-        """Encode every subject with every feature space; finished parts are read back."""
-        units = list(_units(self.config, inputs))
+        """Encode every subject from every feature space; finished parts are read back.
+
+        One feature space is prepared at a time, for all subjects and modalities that saw the same photographs.
+        """
+        encoded = [align(responses, inputs.stimuli) for responses in _units(self.config, inputs)]
         spaces = feature_spaces(self.config, inputs.stimuli, features)
-        encoded = []
-        for responses in track(units, "encoding", unit="subjects"):
-            averaged = responses.average_repeats() if responses.trials["stimulus"].duplicated().any() else responses
-            rows = inputs.stimuli.index_of(averaged.trials["stimulus"].to_numpy())
-            groups = inputs.stimuli.table["source"].to_numpy()[rows]
-            results = {}
-            for space, X in spaces.items():
-                done = self.folder.load_scores(responses.modality, responses.subject, space)
-                if done is None:
-                    chosen = {name: np.asarray(x)[rows] for name, x in X.items()}
-                    done = self._encode_space(chosen, averaged, groups, ridge(self.config, space))
-                    self.folder.save_scores(done, responses.modality, responses.subject, space)
-                results[space] = done
-            encoded.append(Encoded(responses, averaged, rows, groups, results))
+        work = [(space, one) for space in spaces for one in sorted(encoded, key=lambda one: one.rows.tobytes())]
+        prepared: tuple[tuple[str, bytes], PreparedEncoding] | None = None
+        for space, one in track(work, "encoding", unit="fits"):
+            who = (one.responses.modality, one.responses.subject, space)
+            result = self.folder.load_scores(*who)
+            if result is None:
+                key = (space, one.rows.tobytes())
+                if prepared is None or prepared[0] != key:
+                    prepared = (key, self._prepare(spaces[space], one))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", NumericalWarning)  # the texts travel with the scores
+                    result = prepared[1].encode(one.averaged.values)
+                result = result.with_targets(one.responses.targets)
+                self.folder.save_scores(result, *who)
+            one.spaces[space] = result
         return encoded
 
-    def _encode_space(
-        self, X: Mapping[str, np.ndarray], responses: Responses, groups: np.ndarray, estimator: EncodingRidgeCV
-    ) -> EncodingResult:
-        result = cross_val_encode(
-            X,
-            responses.values,
-            estimator=estimator,
+    def _prepare(self, space: Mapping[str, Any], one: Encoded) -> PreparedEncoding:
+        return PreparedEncoding(
+            {name: np.asarray(x)[one.rows] for name, x in space.items()},
+            estimator=ridge(self.config),
             cv=self.config.cv,
-            groups=groups,
+            groups=one.groups,
             memory=self.config.memory,
             device=self.config.device,
         )
-        return result.with_targets(responses.targets)
 
 
-def ridge(config: StudyConfig, space: str) -> EncodingRidgeCV:
+def align(responses: Responses, stimuli: StimulusSet) -> Encoded:
+    """Average the repeats of each photograph and put rows in the order of the photographs.
+
+    Without repeats the responses stay where they are, in the order of the trials, and are read in blocks.
+    """
+    if responses.trials["stimulus"].duplicated().any():
+        averaged = responses.average_repeats()
+        order = np.argsort(stimuli.index_of(averaged.trials["stimulus"].to_numpy()))
+        trials = averaged.trials.iloc[order].reset_index(drop=True)
+        averaged = replace(averaged, values=averaged.values[order], trials=trials)
+    else:
+        averaged = responses
+    rows = stimuli.index_of(averaged.trials["stimulus"].to_numpy())
+    return Encoded(responses, averaged, rows, stimuli.table["source"].to_numpy()[rows])
+
+
+def ridge(config: StudyConfig) -> EncodingRidgeCV:
     """Return the study's estimator: alpha per target by inner cross-validation, scaling and PCA on the train split."""
-    components = COMPONENTS if space == SPACE else config.pca
-    return EncodingRidgeCV(pca=components, options=RidgeOptions(seed=config.seed))
+    return EncodingRidgeCV(pca=config.pca, options=RidgeOptions(seed=config.seed))
 
 
 def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:
@@ -159,8 +175,6 @@ def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features
 
     spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
     spaces[CONTROL_SPACES] = control_spaces(stimuli, features)
-    if set(config.signals) == {"activation", "gradient"}:
-        spaces[SPACE] = joined_space(features)
     return spaces
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ import xarray as xr
 
 from brainmap.data import Responses
 from brainmap.encoding import EncodingResult, concat
+from brainmap.encoding.inference import significance
 from brainmap.errors import InputError
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
@@ -39,14 +40,14 @@ class Encoded:
     groups : ndarray of str, (n_images,)
         Source photograph of each row.
     spaces : dict of str to EncodingResult
-        Feature space (``activation``, ``gradient``, ``controls``) → result.
+        Feature space (``activation``, ``gradient``, ``controls``) → result; filled as they are finished.
     """
 
     responses: Responses
     averaged: Responses
     rows: np.ndarray
     groups: np.ndarray
-    spaces: Mapping[str, EncodingResult]
+    spaces: dict[str, EncodingResult] = field(default_factory=dict)
 
 
 def summarise(config: StudyConfig, inputs: Inputs, features: Features, encoded: Sequence[Encoded]) -> StudyResults:
@@ -77,7 +78,7 @@ def summarise(config: StudyConfig, inputs: Inputs, features: Features, encoded: 
         scores=scores,
         residual={modality: part.residual for modality, part in parts.items() if part.residual is not None},
         hierarchy=hierarchy,
-        significance={modality: part.significance for modality, part in parts.items()},
+        significance={name: part.significance for name, part in parts.items() if part.significance is not None},
         controls={modality: part.controls for modality, part in parts.items()},
         ceilings={modality: part.ceilings for modality, part in parts.items() if part.ceilings is not None},
         truth=inputs.truth.to_report() if inputs.truth is not None else None,
@@ -92,7 +93,7 @@ class _Part:
     scores: xr.Dataset
     residual: pd.DataFrame | None
     hierarchy: dict[str, dict[str, pd.DataFrame]]
-    significance: xr.DataArray
+    significance: xr.DataArray | None
     controls: pd.DataFrame
     ceilings: xr.DataArray | None
     methods: dict[str, str]
@@ -113,15 +114,17 @@ def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[st
 def _summarise_modality(config: StudyConfig, features: Features, subjects: Sequence[Encoded]) -> _Part:
     scores = stack(subjects, config.signals, features.depths)
     hierarchy, methods = order_of_layers(scores, subjects[0].responses, config)
+    modality = subjects[0].responses.modality
+    marks, methods[modality] = above_chance(scores["r"], modality)
     residual = None
     if set(config.signals) == {"activation", "gradient"}:
-        residual, made = residual_of_gradients(subjects, features, n_flips=config.permutations, seed=config.seed)
+        residual, made = residual_of_gradients(subjects, features, config)
         methods["residual"] = made
     return _Part(
         scores=scores,
         residual=residual,
         hierarchy=hierarchy,
-        significance=(scores["r"].mean(("subject", "split")) > 0.05),
+        significance=marks,
         controls=compare_with_controls(subjects, scores, config.seed),
         ceilings=noise_ceilings(subjects),
         methods=methods,
@@ -148,8 +151,18 @@ def order_of_layers(
                 tables[signal] = temporal_hierarchy(r, seed=config.seed)
         except InputError:
             continue
-    methods = {f"{kind} hierarchy": table.attrs["p_method"] for table in tables.values()}
-    return ({kind: tables} if tables else {}), methods
+    if not tables:
+        return {}, {}
+    return {kind: tables}, {kind: next(iter(tables.values())).attrs["p_method"]}
+
+
+def above_chance(r: xr.DataArray, modality: str) -> tuple[xr.DataArray | None, str]:
+    """Mark the vertices (fMRI) or moments (MEG) predicted above chance, and say how; None with too few folds."""
+    try:
+        tested = significance(r, per="target" if modality == "fmri" else "time")
+    except InputError as error:
+        return None, f"not computed: {error}"
+    return tested.significant, tested.method
 
 
 def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset, seed: int) -> pd.DataFrame:

@@ -1,14 +1,12 @@
 """The engine against an explicit nested cross-validation in float64 with scikit-learn."""
 
-import warnings
-
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from brainmap.encoding import EncodingRidgeCV, RidgeOptions, cross_val_encode, plan_splits
+from brainmap.encoding import EncodingRidgeCV, RidgeOptions, RowDesign, cross_val_encode, plan_splits
 from brainmap.encoding.metrics import pearson, r_squared
 
 pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.diagnostics.NumericalWarning")
@@ -50,7 +48,9 @@ def responses(X, n_targets, rng):
     return Y + rng.standard_normal(Y.shape) * np.linspace(0.3, 6, n_targets) + 50 * rng.standard_normal(n_targets)
 
 
-def explicit(X, Y, plan, alphas, *, scoring="pearsonr", scale=True, pca=None, intercept=True, weight=None, nuisance=None):
+def explicit(
+    X, Y, plan, alphas, *, scoring="pearsonr", scale=True, pca=None, intercept=True, weight=None, nuisance=None
+):
     """Return inner scores (split, alpha, target), test r and r2 (split, alpha, target), looping over everything."""
     score = {"pearsonr": pearson, "r2": r_squared}[scoring]
     inner, r, r2 = [], [], []
@@ -92,9 +92,7 @@ def compare(X, Y, alphas=ALPHAS, *, groups=None, cv=5, options=None, tolerance=1
         fit_intercept=model.get("intercept", True),
         options=options,
     )
-    result = cross_val_encode(
-        X, Y, estimator=estimator, cv=cv, groups=groups, sample_weight=rows["weight"], nuisance=rows["nuisance"]
-    )
+    result = cross_val_encode(X, Y, estimator=estimator, cv=cv, groups=groups, rows=RowDesign(**rows))
     plan = plan_splits(len(X), cv, groups=groups, inner_cv=5, inner=options.inner, seed=options.seed)
     assert plan.hash == result.provenance["split_hash"]
     inner, r, r2 = explicit(X, Y, plan, alphas, **model, **rows)

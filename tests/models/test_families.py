@@ -33,6 +33,7 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "dinov2-swiglu": ("dinov2-giant", {**VIT, "image_size": 40, "patch_size": 8, "use_swiglu_ffn": True}),
     "dinov2-registers": ("dinov2-registers-small", {**VIT, "image_size": 40, "patch_size": 8}),
     "dino": ("dino-vits16", TOWER),
+    "ibot": ("ibot-vits16", TOWER),
     "vit-mae": ("vit-mae-base", {**TOWER, **DECODER, "decoder_intermediate_size": 20}),
     "vit": ("vit-large-patch16", {**TOWER, "num_labels": 7}),
     "deit": ("deit-small", {**TOWER, "num_labels": 7}),

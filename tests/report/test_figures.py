@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,7 +23,6 @@ from brainmap.report.panels import SECTIONS, missing_panels, study_panels
 from brainmap.report.results import StudyResults
 
 TIME = np.round(np.arange(-0.2, 1.0, 0.05), 3)
-STEPS = [0, 10, 100, 1000, 10_000]
 
 
 def _curves(n_layers: int = 4) -> xr.DataArray:
@@ -35,81 +35,20 @@ def _curves(n_layers: int = 4) -> xr.DataArray:
     )
 
 
-def _table(**columns: object) -> pd.DataFrame:
-    table = pd.DataFrame(columns)
-    return table.assign(low=table["r"] - 0.01, high=table["r"] + 0.01)
-
-
-def _training(score: str = "signal") -> pd.DataFrame:
-    names = ["activation", "gradient", "residual"]
-    rows = [(step, name, 0.01 * i * (k + 1)) for k, name in enumerate(names) for i, step in enumerate(STEPS)]
-    table = pd.DataFrame(rows, columns=["step", score, "r"])
-    return table.assign(low=table.r - 0.002, high=table.r + 0.002, value=table.r / table.r.max())
-
-
-def _gallery(results: StudyResults) -> dict[str, Callable[[], Figure]]:
-    """One example of every figure function."""
-    curves, depths = _curves(), np.linspace(0, 1, 4)
-    rng = np.random.default_rng(1)
-    areas = {name: float(i) for i, name in enumerate(["V1", "V2", "V4", "MT", "FFC", "44"])}
-    models = [f"model-{i}" for i in range(8)]
-    bars = _table(model=np.repeat(models, 3), signal=["activation", "gradient", "residual"] * 8, r=rng.random(24) * 0.1)
-    factor = _table(size=list("SBLG") * 3, roi=np.repeat(["V1", "FFC", "44"], 4), r=rng.random(12) * 0.1 + 0.02)
-    layers = {name: _table(depth=depths, r=rng.random(4)) for name in ("V1", "FFC", "44")}
-    sensors = list(dict.fromkeys(results.targets("meg")["sensor"]))
-    heads = xr.DataArray(rng.random((3, len(sensors))), dims=("panel", "sensor"), coords={"sensor": sensors})
-    targets = results.targets("fmri")
-    fits = {"activation": {"start": 0.0, "gain": 1.0, "half_step": 300.0, "slope": 3.0}}
-    grid = xr.DataArray(rng.random((3, 4)), dims=("a", "b"), coords={"a": [50, 150, 300], "b": [200, 400, 800, 1600]})
-    scatter = results.hierarchy["spatial"]["activation"]
-    normalised = _training("roi").assign(
-        roi=lambda t: t.roi.map({"activation": "V1", "gradient": "V4", "residual": "44"})
-    )
-    return {
-        "layer_curves": lambda: figures.layer_curves(
-            curves, depths, significance=curves.mean("subject") > 0.3, peaks=[0.1, 0.2, 0.3, 0.4], title="Activations"
-        ),
-        "signal_curves": lambda: figures.signal_curves(
-            {"activation": curves.isel(layer=0), "gradient": curves.isel(layer=1), "residual": curves.isel(layer=2)},
-            significance={"activation": TIME > 0.2},
-        ),
-        "residual_curve": lambda: figures.residual_curve(results.residual["meg"], window=(0.5, 1.2)),
-        "window_curves": lambda: figures.window_curves(curves.mean(("subject", "layer")), TIME),
-        "layer_time_heatmap": lambda: figures.layer_time_heatmap(
-            curves.mean("subject"), "gradient", significance=curves.mean("subject") > 0.3, peaks=[0.1, 0.2, 0.3, 0.4]
-        ),
-        "grid_heatmap": lambda: figures.grid_heatmap(grid, labels=("PCA dimension", "Projection dimension")),
-        "distance_vs_best_layer": lambda: figures.distance_vs_best_layer(scatter, "activation"),
-        "depth_vs_peak_time": lambda: figures.depth_vs_peak_time(results.hierarchy["temporal"]["gradient"], "gradient"),
-        "scatter_with_fit": lambda: figures.scatter_with_fit(
-            rng.random(12), rng.random(12), labels=("Thickness (mm)", "Half time (%)"), statistics={"r": 0.3, "p": 0.2}
-        ),
-        "residual_bars": lambda: figures.residual_bars(results.residual["fmri"], planted=["FFC"]),
-        "controls_dots": lambda: figures.controls_dots(results.controls["fmri"]),
-        "model_bars": lambda: figures.model_bars(bars.assign(p=0.01)),
-        "layer_bars": lambda: figures.layer_bars(layers, title="Layers"),
-        "factor_bars": lambda: figures.factor_bars(factor, "size", by="roi"),
-        "scores_vs_step": lambda: figures.scores_vs_step(_training(), title="MEG"),
-        "score_sigmoids": lambda: figures.score_sigmoids(_training("score"), fits),
-        "normalised_curves": lambda: figures.normalised_curves(normalised, {"V1": 0.0, "V4": 25.0, "44": 110.0}),
-        "sensor_maps": lambda: figures.sensor_maps(heads, ["a\n1 ms", "b\n2 ms", "c\n3 ms"], "activation", title="MEG"),
-        "score_map": lambda: figures.score_map(rng.random(len(targets)), targets, "activation"),
-        "best_layer_map": lambda: figures.best_layer_map(rng.random(len(targets)), targets),
-        "ceiling_map": lambda: figures.ceiling_map(rng.random(len(targets)), targets),
-        "residual_map": lambda: figures.residual_map({"FFC": 0.03}, hemispheres=("L",)),
-        "half_time_map": lambda: figures.half_time_map(areas),
-        "property_map": lambda: figures.property_map(areas, "Thickness (mm)"),
-    }
-
-
 NAMES = sorted(
-    set(figures.__all__) - {"PAPER_PANELS", "contact_sheet", "study_contact_sheet", "vertex_map", "area_map"}
+    set(figures.__all__)
+    - {"PAPER_PANELS", "contact_sheet", "study_contact_sheet", "study_overview", "vertex_map", "area_map"}
 )
 
 
 @pytest.fixture(scope="module")
-def gallery(small_results) -> dict[str, Callable[[], Figure]]:
-    return _gallery(small_results)
+def gallery() -> dict[str, Callable[[], Figure]]:
+    """The examples of docs/figures."""
+    script = Path(__file__).parents[2] / "docs" / "figures" / "gallery.py"
+    spec = importlib.util.spec_from_file_location("figure_gallery", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.examples()
 
 
 @pytest.mark.parametrize("name", NAMES)

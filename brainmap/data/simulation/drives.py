@@ -147,7 +147,7 @@ def nuisance_basis(activations: Sequence[np.ndarray], gradients: Sequence[np.nda
     n = len(u)
     norms = np.stack([np.linalg.norm(np.asarray(g, dtype=np.float64), axis=1) for g in gradients], axis=1)
     scalars = np.concatenate([norms, np.log(norms + 1e-12 * norms.max(initial=1e-300))], axis=1)
-    scalars = left_singular(scalars)[0][:, :4] if np.ptp(norms) > 0 else np.zeros((n, 0))
+    scalars = left_singular(scalars)[0][:, : n // 8] if np.ptp(norms) > 0 else np.zeros((n, 0))
     leading = u[:, : min(MAX_REMOVED, n // 4)]
     return np.linalg.qr(np.concatenate([np.ones((n, 1)), leading, scalars], axis=1))[0]
 

@@ -178,8 +178,9 @@ def meg_responses(
 def dipole_field(sensors: pd.DataFrame, places: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Field of current dipoles in a conducting sphere at radial gradiometers, (k, n_sensors), arbitrary unit.
 
-    Only primary currents contribute to the radial field (Sarvas 1987): ``B·r̂ ∝ (Q × r0)·r̂ / |r − r0|³`` with r measured
-    from the sphere's centre; a gradiometer sees the difference over its 5 cm baseline. Directions are made tangential.
+    Only primary currents contribute to the radial field (Sarvas 1987): ``B·r̂ ∝ −(Q × r0)·r̂ / |r − r0|³`` with r
+    measured from the sphere's centre; a gradiometer sees the difference over its 5 cm baseline. Directions are made
+    tangential.
     """
     centre = head_centre(sensors)
     position = sensors[["x", "y", "z"]].to_numpy() - centre
@@ -188,7 +189,7 @@ def dipole_field(sensors: pd.DataFrame, places: np.ndarray, directions: np.ndarr
     moment = np.cross(directions, origin)
     moment /= np.maximum(np.linalg.norm(moment, axis=1, keepdims=True), 1e-12)
     field = np.zeros((len(places), len(sensors)))
-    for coil, sign in ((position, 1.0), (position + BASELINE_M * outward, -1.0)):
+    for coil, sign in ((position, -1.0), (position + BASELINE_M * outward, 1.0)):
         distance = np.linalg.norm(coil[None] - origin[:, None], axis=2)
         field += sign * (moment @ outward.T) / distance**3
     return field

@@ -18,6 +18,7 @@ from brainmap.data.simulation.truth import GroundTruth
 from brainmap.errors import InputError
 
 IMAGES_PER_RUN = 100
+STIMULUS_DURATION = 0.5  # s, as in THINGS-MEG
 
 
 def simulate(
@@ -107,6 +108,7 @@ class _Job:
         trials, images = self._trials(number)
         subject = self.config.subjects[number]
         info: dict[str, Any] = {"dataset": "simulation", "seed": self.seed, "repeats": self.config.repeats}
+        info["stimulus_duration"] = STIMULUS_DURATION
         if modality == "fmri":
             values, targets = self._fmri(number, images), self.fmri_plan.targets
             info |= {"mesh": MESH_NAME, "unit": "standard deviations of the noiseless response"}

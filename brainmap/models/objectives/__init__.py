@@ -2,7 +2,7 @@
 
 from brainmap.models.batch import Batch
 from brainmap.models.objectives.base import OBJECTIVES, Objective, find_objective, register_objective
-from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo
+from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo, DINOSinkhorn
 from brainmap.models.objectives.generic import FeatureEnergy, Headless
 from brainmap.models.objectives.masked import MAEReconstruction, VJEPALatent
 from brainmap.models.objectives.supervised import CrossEntropy, CrossEntropyTop1, ImageTextSimilarity
@@ -14,6 +14,7 @@ __all__ = [
     "Batch",
     "CrossEntropy",
     "CrossEntropyTop1",
+    "DINOSinkhorn",
     "DINOiBOT",
     "DINOiBOTKoLeo",
     "FeatureEnergy",

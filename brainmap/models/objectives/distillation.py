@@ -16,7 +16,7 @@ from torch import Tensor
 
 from brainmap.models.batch import Batch
 from brainmap.models.objectives.base import Objective, add_objective
-from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss
+from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss, sinkhorn
 from brainmap.models.views import Views, multi_crop, patch_masks
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def teacher_temperature(model: VisionModel) -> float:
     if model.weights == "untrained":
         recipe = {"step": 0, "steps": 1, "teacher_temperature": (0.04, 0.07), "temperature_warmup": 0.3}
     if not {"step", "steps", "teacher_temperature", "temperature_warmup"} <= recipe.keys():
-        return FINAL_TEACHER_TEMPERATURE
+        return float(recipe.get("final_teacher_temperature", FINAL_TEACHER_TEMPERATURE))
     low, high = recipe["teacher_temperature"]
     return low + (high - low) * min(1.0, recipe["step"] / recipe["steps"] / recipe["temperature_warmup"])
 
@@ -98,7 +98,9 @@ def _dino(pair: SelfDistillation, passes: _Passes, temperature: float) -> Tensor
 def _ibot(pair: SelfDistillation, passes: _Passes, masks: Tensor, temperature: float) -> Tensor:
     with torch.no_grad():
         logits = pair.teacher.ibot_head(passes.teacher_patches)
-        targets = pair.ibot_patch_loss.probabilities(logits, temperature)
+        centre = pair.ibot_patch_loss
+        assert centre is not None  # the objective is only offered where there is one
+        targets = centre.probabilities(logits, temperature)
     return ibot_loss(pair.student.ibot_head(passes.student_patches), targets, masks.unflatten(0, (2, -1)))
 
 
@@ -120,8 +122,14 @@ class DINO(SelfDistillationObjective):
         return _dino(pair, passes, teacher_temperature(model))
 
 
+class _NeedsPatchHead(SelfDistillationObjective):
+    def supports(self, model: VisionModel) -> bool:
+        """Whether the checkpoint also holds heads of the patch tokens."""
+        return super().supports(model) and _pair(model).student.ibot_head is not None
+
+
 @dataclass(frozen=True)
-class IBOT(SelfDistillationObjective):
+class IBOT(_NeedsPatchHead):
     """iBOT cross-entropy on masked patches.
 
     ``L = mean over masked patches i of −Σ_k p_t[i, k] log p_s[i, k]``, the teacher seeing the patches that are masked
@@ -140,7 +148,7 @@ class IBOT(SelfDistillationObjective):
 
 
 @dataclass(frozen=True)
-class DINOiBOT(SelfDistillationObjective):
+class DINOiBOT(_NeedsPatchHead):
     """DINO plus iBOT in one pass, as trained: ``L = L_DINO + w L_iBOT``, the student's global crops masked for both.
 
     The two image-wise terms of DINOv2's and DINOv3's loss. The third, KoLeo, ties the images of a batch together:
@@ -181,6 +189,28 @@ class DINOiBOTKoLeo(DINOiBOT):
         return losses + weight * torch.stack([koleo_loss(view) for view in passes.student_cls]).mean(0)
 
 
+@dataclass(frozen=True)
+class DINOSinkhorn(SelfDistillationObjective):
+    """DINO with the teacher centred by Sinkhorn–Knopp over the batch, as DINOv2 and DINOv3 train.
+
+    Batch-coupled: the teacher's distribution of an image depends on the other images. ``dino`` with the checkpoint's
+    frozen centre is the image-wise form.
+    """
+
+    name = "dino-sinkhorn"
+    batch_coupled = True
+
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image in this batch."""
+        pair = _pair(model)
+        passes = _run(pair, multi_crop(model, batch, seed=self.seed), None, len(batch))
+        logits = pair.teacher.dino_head(passes.teacher_cls)
+        targets = sinkhorn(logits.flatten(0, 1), teacher_temperature(model)).view_as(logits)
+        head = pair.student.dino_head
+        local = head(passes.student_local) if len(passes.student_local) else passes.student_local
+        return dino_loss(head(passes.student_cls), local, targets)
+
+
 def _pair(model: VisionModel) -> SelfDistillation:
     assert isinstance(model.module, SelfDistillation)
     return model.module
@@ -191,5 +221,5 @@ def _masks(model: VisionModel, batch: Batch, large: Tensor, seed: int) -> Tensor
     return patch_masks(batch, patches, model.card.views.mask_ratio, seed=seed).to(large.device)
 
 
-for _objective in (DINO(), IBOT(), DINOiBOT(), DINOiBOTKoLeo()):
+for _objective in (DINO(), IBOT(), DINOiBOT(), DINOiBOTKoLeo(), DINOSinkhorn()):
     add_objective(_objective)

@@ -19,7 +19,7 @@ from brainmap.report.figures.maps import (
     vertex_map,
 )
 from brainmap.report.figures.scatter import depth_vs_peak_time, distance_vs_best_layer, scatter_with_fit
-from brainmap.report.figures.sheet import contact_sheet, study_contact_sheet
+from brainmap.report.figures.sheet import contact_sheet, study_contact_sheet, study_overview
 from brainmap.report.figures.topographies import sensor_maps
 from brainmap.report.figures.training import normalised_curves, score_sigmoids, scores_vs_step
 
@@ -85,6 +85,7 @@ __all__ = [
     "sensor_maps",
     "signal_curves",
     "study_contact_sheet",
+    "study_overview",
     "vertex_map",
     "window_curves",
 ]

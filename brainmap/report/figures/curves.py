@@ -275,7 +275,7 @@ def _significance_rows(ax: Axes, significance: xr.DataArray, colors: np.ndarray)
         _mark_runs(ax, time, marks.values[i], -i, color, width=1.6)
     ax.set_ylim(-len(colors), 1)
     ax.set_yticks([])
-    ax.set_ylabel("p < .05", fontsize=7, color=MUTED, rotation=0, ha="right", va="center", labelpad=3)
+    ax.set_ylabel("signif.", fontsize=7, color=MUTED, rotation=0, ha="right", va="center", labelpad=3)
     ax.spines["left"].set_visible(False)
     ax.axvline(0, color=MUTED, lw=0.7, ls=(0, (3, 2)), zorder=0)
 

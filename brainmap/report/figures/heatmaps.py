@@ -77,7 +77,8 @@ def layer_time_heatmap(
     names = [str(name) for name in scores["layer"].values]
     shown = rows[:: max(1, len(rows) // 6)]
     ax.set_yticks(shown, [names[i].replace("block.", "block ") for i in shown])
-    ax.set(xlabel=TIME_LABEL, title=title or signal_name(signal), xlim=(edges[0], edges[-1]))
+    ax.set(xlabel=TIME_LABEL, xlim=(edges[0], edges[-1]))
+    ax.set_title(title or signal_name(signal), pad=11)  # room for the bar that marks the photograph
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
     bar = figure.colorbar(mesh, ax=ax, aspect=28, pad=0.02, extend="min" if values.min() < 0 else "neither")

@@ -88,7 +88,10 @@ def step_scale(values: np.ndarray, label: str) -> MapScale:
     """Return a scale over the range of the values, for half times and cortical properties."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    return MapScale(depth_cmap(), low, high if high > low else low + 1.0, label)
+    if high <= low:
+        return MapScale(depth_cmap(), low, low + 1.0, label)
+    step = 10.0 ** np.floor(np.log10(high - low)) / 2
+    return MapScale(depth_cmap(), float(np.floor(low / step) * step), float(np.ceil(high / step) * step), label)
 
 
 @styled

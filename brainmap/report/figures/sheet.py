@@ -71,6 +71,16 @@ def study_contact_sheet(results: StudyResults, *, columns: int = 4) -> Figure:
     return contact_sheet({panel.title: panel.draw() for panel in study_panels(results)}, columns=columns, title=title)
 
 
+def study_overview(results: StudyResults) -> Figure:
+    """Draw the three figures that say most about a study side by side, for a README or a slide."""
+    from brainmap.report.panels import study_panels
+
+    panels = {panel.key: panel for panel in study_panels(results)}
+    wanted = ("map-layer-activation", "meg-curves-activation", "order-spatial-activation", "residual-times")
+    chosen = [panels[key] for key in wanted if key in panels][:3] or list(panels.values())[:3]
+    return contact_sheet({panel.title: panel.draw() for panel in chosen}, columns=3)
+
+
 def _thumbnail(figure: Figure) -> np.ndarray:
     buffer = io.BytesIO()
     save_figure(figure, buffer, format="png", dpi=2 * _DPI)

@@ -1,0 +1,225 @@
+"""Tests of scores against scipy, statsmodels, brute force, and simulated null studies."""
+
+from __future__ import annotations
+
+import itertools
+
+import mne
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+
+from brainmap.encoding import EncodingRidgeCV, cross_val_encode
+from brainmap.encoding.folds import plan_splits
+from brainmap.encoding.inference import (
+    adjust,
+    compare,
+    folds_t,
+    sign_flip_max,
+    significance,
+    subjects_t,
+    subjects_wilcoxon,
+)
+from brainmap.encoding.permutation import PermutationOptions, group_orders, permutation_cost, permutation_test
+from brainmap.encoding.planted import PlantedOptions, planted_study
+from brainmap.errors import InputError
+
+
+def scores(seed: int = 0, mean: float = 0.0, **sizes: int) -> xr.DataArray:
+    sizes = {"subject": 4, "layer": 2, "split": 5, "target": 6} | sizes
+    values = mean + 0.1 * np.random.default_rng(seed).standard_normal(tuple(sizes.values()))
+    return xr.DataArray(values, dims=tuple(sizes))
+
+
+@pytest.mark.parametrize("alternative", ["greater", "less", "two-sided"])
+def test_subject_tests_equal_scipy(alternative) -> None:
+    values = np.random.default_rng(1).standard_normal((7, 3, 4)) + 0.3
+    t, p = subjects_t(values, alternative)
+    reference = stats.ttest_1samp(values, 0.0, alternative=alternative)
+    np.testing.assert_allclose(t, reference.statistic)
+    np.testing.assert_allclose(p, reference.pvalue)
+    w, p = subjects_wilcoxon(values, alternative)
+    reference = stats.wilcoxon(values, alternative=alternative, axis=0)
+    np.testing.assert_allclose(w, reference.statistic)
+    np.testing.assert_allclose(p, reference.pvalue)
+
+
+def test_fold_variance_is_that_of_a_mean_over_pairs_of_folds() -> None:
+    # Fold scores made the way the derivation says: each is the sum of independent terms it shares with the other folds.
+    rng = np.random.default_rng(2)
+    folds, repeats = 5, 40_000
+    pairs = rng.standard_normal((folds, folds, repeats))
+    pairs = np.triu(np.ones((folds, folds)), 1)[:, :, None] * pairs
+    values = (pairs + pairs.transpose(1, 0, 2)).sum(axis=1)
+    t, p = folds_t(values)
+    expected = values.var(axis=0, ddof=1).mean() * 2 * 4 / (5 * 3)
+    assert values.mean(axis=0).var() == pytest.approx(expected, rel=0.03)
+    # One mean over ten pairs has no exact t distribution; its tail is close to that of 4 degrees of freedom.
+    assert 0.035 < (p <= 0.05).mean() < 0.055
+    plain = stats.ttest_1samp(values, 0.0, alternative="greater")
+    np.testing.assert_allclose(t, plain.statistic * np.sqrt((1 / 5) / (8 / 15)))
+
+
+def test_null_scores_with_shared_unmodelled_responses_are_not_called_significant() -> None:
+    rates = {"folds": [], "subjects": []}
+    for seed in range(4):
+        options = PlantedOptions(
+            signal=0.0, unmodelled=0.4, gradient=0.0, n_units=20, targets_per_unit=10, n_subjects=4
+        )
+        study = planted_study(seed, options)
+        ridge = EncodingRidgeCV(alphas=(1e2, 1e4))
+        subjects = [
+            cross_val_encode(study.activations["block.2"], y, estimator=ridge, groups=study.groups).r
+            for y in study.responses
+        ]
+        r = xr.concat(subjects, "subject")
+        for test, found in rates.items():
+            hits = significance(r, test=test, correction="none").significant
+            found.append(float(hits.mean()))
+    assert np.mean(rates["folds"]) < 0.075  # 800 dependent targets
+    assert np.mean(rates["subjects"]) > 0.08  # the photographs are a fixed effect there: anti-conservative
+
+
+def test_sign_flips_equal_enumeration() -> None:
+    values = np.random.default_rng(3).standard_normal((6, 3)) + np.array([0.0, 1.0, 2.0])
+    t, p = sign_flip_max(values)
+    signs = np.array(list(itertools.product([1, -1], repeat=6)))
+    flipped = signs[:, :, None] * values
+    null = flipped.mean(axis=1) / (flipped.std(axis=1, ddof=1) / np.sqrt(6))
+    expected = (null.max(axis=1)[:, None] >= t - 1e-9).mean(axis=0)
+    np.testing.assert_allclose(t, stats.ttest_1samp(values, 0).statistic)
+    np.testing.assert_allclose(p, expected)
+    many = np.random.default_rng(4).standard_normal((9, 5)) + 0.5
+    mne_t, mne_p, _ = mne.stats.permutation_t_test(many, n_permutations="all", tail=0, verbose=False)
+    np.testing.assert_allclose(sign_flip_max(many, alternative="two-sided")[0], mne_t)
+    np.testing.assert_allclose(sign_flip_max(many, alternative="two-sided")[1], mne_p, atol=1 / 256)
+    np.testing.assert_allclose(sign_flip_max(many, n_flips=300)[1], sign_flip_max(many)[1], atol=0.09)
+    np.testing.assert_allclose(sign_flip_max(-many, alternative="less")[1], sign_flip_max(many)[1])
+
+
+def test_corrections_equal_scipy_within_families_and_ignore_missing_tests() -> None:
+    p = xr.DataArray(np.random.default_rng(4).uniform(size=(3, 8)) ** 2, dims=("layer", "target"))
+    p[1, 2] = np.nan
+    for method in ("bh", "by"):
+        adjusted = adjust(p, method, over=("target",))
+        np.testing.assert_allclose(adjusted[0], stats.false_discovery_control(p[0], method=method))
+        kept = np.isfinite(p[1].values)
+        np.testing.assert_allclose(adjusted[1][kept], stats.false_discovery_control(p[1][kept], method=method))
+        assert np.isnan(adjusted[1, 2])
+    both = adjust(p.isel(layer=[0, 2]), "bh", over=("layer", "target"))
+    flat = stats.false_discovery_control(p.isel(layer=[0, 2]).values.ravel())
+    np.testing.assert_allclose(both.values.ravel(), flat)
+    np.testing.assert_allclose(adjust(p[0], "bonferroni", over=("target",)), np.minimum(8 * p[0], 1))
+    np.testing.assert_array_equal(adjust(p, "none", over=("target",)), p)
+
+
+def test_significance_of_maps_and_time_courses() -> None:
+    r = scores(target=12).assign_coords(time=("target", np.tile([0.0, 0.1, 0.2, 0.3], 3)))
+    r = r + xr.where(r["time"] > 0.15, 0.3, 0.0)
+    result = significance(r, per="time")
+    assert result.significant.dims == ("layer", "time")
+    assert result.significant.values.tolist() == [[False, False, True, True]] * 2
+    assert set(result.to_frame()) >= {"layer", "time", "p", "p_adjusted", "significant"}
+    assert "4 of 8" in repr(result) and "folds" in result.method
+    expected = folds_t(r.mean("subject").transpose("split", "layer", "target").values)[1]
+    np.testing.assert_allclose(significance(r, correction="none").p, expected)
+    assert significance(r, test="subjects").p.shape == (2, 12)
+
+
+def test_paired_comparison() -> None:
+    first = scores(0, 0.3)
+    second = (first - 0.2 + 0.01 * scores(5)).transpose("target", "split", "layer", "subject")
+    result = compare(first, second)
+    assert result.significant.all()
+    one_sided = compare(second, first, alternative="greater")
+    assert not one_sided.significant.any()
+    np.testing.assert_allclose(compare(first, second, test="subjects").p.sizes["target"], 6)
+    with pytest.raises(InputError, match="equal dims"):
+        compare(first, second.isel(target=slice(3)))
+
+
+def explicit_scores(X: np.ndarray, Y: np.ndarray, groups: np.ndarray, alpha: float) -> np.ndarray:
+    values = []
+    for train, test in plan_splits(len(X), 5, groups=groups, inner_cv=2).outer:
+        scaler = StandardScaler().fit(X[train])
+        fitted = Ridge(alpha).fit(scaler.transform(X[train]), Y[train]).predict(scaler.transform(X[test]))
+        values.append([stats.pearsonr(fitted[:, t], Y[test][:, t]).statistic for t in range(Y.shape[1])])
+    return np.mean(values, axis=0)
+
+
+@pytest.mark.parametrize("width", [6, 70])
+def test_permutation_test_equals_explicit_refitting(width: int) -> None:
+    rng = np.random.default_rng(6)
+    groups = np.repeat(np.arange(15), 4)
+    X = rng.standard_normal((60, width))
+    Y = 0.3 * X[:, :3] + rng.standard_normal((60, 3))
+    options = PermutationOptions(n_permutations=25, block=2)
+    result = permutation_test(X, Y, alpha=30.0, groups=groups, options=options)
+    observed = explicit_scores(X, Y, groups, 30.0)
+    null = np.array([explicit_scores(X, Y[order], groups, 30.0) for order in group_orders(groups, 25)])
+    np.testing.assert_allclose(result.table["r"], observed, atol=1e-5)
+    np.testing.assert_allclose(result.table["p"], (1 + (null >= observed).sum(axis=0)) / 26)
+    np.testing.assert_allclose(result.table["p_fwer"], (1 + (null.max(axis=1)[:, None] >= observed).sum(axis=0)) / 26)
+
+
+def test_permutation_orders_move_whole_groups_within_strata() -> None:
+    groups = np.repeat(np.arange(12), 3)
+    strata = groups // 6
+    for order in group_orders(groups, 20, strata=strata, seed=1):
+        assert sorted(order) == list(range(36))
+        np.testing.assert_array_equal(strata[order], strata)
+        assert all(len(set(groups[order][groups == g])) == 1 for g in range(12))
+    unequal = np.repeat(np.arange(4), [1, 2, 3, 4])
+    assert all(sorted(order) == list(range(10)) for order in group_orders(unequal, 5))
+    with pytest.raises(InputError, match="two strata"):
+        permutation_test(
+            np.ones((20, 1)), np.ones((20, 1)), alpha=1.0, groups=np.arange(20) // 2, strata=np.arange(20) % 2
+        )
+
+
+def test_permutations_are_calibrated_stop_early_and_resume(tmp_path) -> None:
+    rng = np.random.default_rng(7)
+    groups = np.repeat(np.arange(20), 4)
+    X = rng.standard_normal((20, 8))[groups] + 0.5 * rng.standard_normal((80, 8))
+    Y = rng.standard_normal((20, 300))[groups] + 0.5 * rng.standard_normal((80, 300))
+    options = PermutationOptions(n_permutations=99, block=100)
+    path = tmp_path / "null.npz"
+    full = permutation_test(X, Y, alpha=10.0, groups=groups, options=options, checkpoint=path)
+    assert 0.02 < (full.table["p"] <= 0.05).mean() < 0.1  # 300 targets on one X
+    modified = path.stat().st_mtime_ns
+    again = permutation_test(X, Y, alpha=10.0, groups=groups, options=options, checkpoint=path)
+    assert path.stat().st_mtime_ns == modified
+    assert again.table.equals(full.table)
+    early = permutation_test(
+        X, Y, alpha=10.0, groups=groups, options=PermutationOptions(n_permutations=99, stop_after=5)
+    )
+    assert early.table["n_permutations"].mean() < 40
+    assert early.table["p_fwer"].isna().all()
+    # Besag–Clifford: h / l where stopped, else the usual estimate; close to the full p by design.
+    assert np.corrcoef(early.table["p"], full.table["p"])[0, 1] > 0.8
+    assert 0.02 < (early.table["p"] <= 0.05).mean() < 0.1
+
+
+def test_cost_is_told_beforehand() -> None:
+    small = permutation_cost((500, 100), 1000, PermutationOptions(n_permutations=100))
+    large = permutation_cost((500, 100), 1000, PermutationOptions(n_permutations=1000))
+    assert large.operations == 10 * small.operations == 2 * 500 * 100 * 1000 * 5 * 1000
+    assert small.seconds > 0 and "operations" in repr(small)
+
+
+def test_questions_without_an_answer_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 3"):
+        significance(scores(split=2))
+    with pytest.raises(InputError, match="at least 3"):
+        significance(scores(subject=2), test="subjects")
+    with pytest.raises(InputError, match="cannot reach"):
+        significance(scores(), test="wilcoxon")
+    with pytest.raises(InputError, match="cannot reach"):
+        sign_flip_max(np.ones((4, 2)))
+    with pytest.raises(InputError, match="time"):
+        significance(scores(), per="time")
+    with pytest.raises(InputError, match="positive"):
+        permutation_test(np.ones((20, 1)), np.ones((20, 1)), alpha=np.nan)
