@@ -1,6 +1,6 @@
 """What extraction costs, relative to a plain forward pass of the same network on the same images.
 
-    python benchmarks/extraction.py [--model dinov3-vits16] [--device cuda] [--batch 16] [--rounds 5] [--no-memory] [--cpu-time]
+    python benchmarks/extraction.py [--model dinov3-vits16] [--device cuda] [--batch 16] [--rounds 5]
 
 Prints one table: wall time per image relative to a forward pass without hooks and without gradients (= 1), and the
 peak memory of a process that does only this. Ways are interleaved over the rounds and the fastest round counts, so that
@@ -11,12 +11,15 @@ machine with much other load (one thread only). Weights are untrained: they don'
 from __future__ import annotations
 
 import argparse
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +64,11 @@ def naive_loop(model: VisionModel, batch: Batch) -> None:
 
 def ways(model: VisionModel) -> dict[str, Callable[[Batch], object]]:
     energy = "feature-energy"
-    projected = {"pooling": "flatten", "projection": RandomProjection(800, "kronecker"), "signals": ["gradient"]}
+    projected: dict[str, Any] = {
+        "pooling": "flatten",
+        "projection": RandomProjection(800, "kronecker"),
+        "signals": ["gradient"],
+    }
     extractors = {
         "activations, all layers": FeatureExtractor(model, signals=["activation"]),
         "activations + gradients": FeatureExtractor(model, objective=energy),
@@ -112,6 +119,14 @@ def peak_memory(arguments: argparse.Namespace, way: str, images: int = 0) -> flo
     return float(done.stdout.split()[-1])
 
 
+def resident_peak() -> float:
+    """Peak resident memory in MB; Linux's ``ru_maxrss`` starts at the parent's size, so its own counter comes first."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return float(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def only(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, weights="untrained", device=arguments.device)
     if arguments.images:
@@ -119,14 +134,14 @@ def only(arguments: argparse.Namespace) -> None:
         side = model.preprocessing.crop
         images = rng.integers(0, 256, (arguments.images, side, side, 3), dtype=np.uint8)
         with tempfile.TemporaryDirectory() as folder:
-            options = {"objective": "feature-energy", "batch_size": arguments.batch, "store": folder}
+            options: dict[str, Any] = {"objective": "feature-energy", "batch_size": arguments.batch, "store": folder}
             FeatureExtractor(model, **options).extract(StimulusSet.from_arrays(images))
     elif arguments.only != "nothing":
         ways(model)[arguments.only](make_batch(model, arguments.batch))
     if arguments.device.startswith("cuda"):
         print(torch.cuda.max_memory_allocated() / 2**20)
     else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(resident_peak())
 
 
 def main() -> None:

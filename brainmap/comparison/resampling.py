@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy import stats
 
 from brainmap.errors import InputError
 
@@ -101,8 +101,21 @@ def bootstrap_pairs(models: np.ndarray, brain: np.ndarray, *, method: str, draws
     return np.concatenate(parts)
 
 
+def leave_one_out(models: np.ndarray, brain: np.ndarray, *, method: str) -> np.ndarray:
+    """Similarities without one image at a time, (images, m): the jackknife over images."""
+    n_images = round((1 + np.sqrt(1 + 8 * len(brain))) / 2)
+    rows, columns = np.triu_indices(n_images, 1)
+    step = max(1, CHUNK // len(brain))
+    parts = []
+    for at in range(0, n_images, step):
+        out = np.arange(at, min(at + step, n_images))
+        kept = (rows[:, None] != out) & (columns[:, None] != out)
+        parts.append(weighted_similarity(models, brain, kept.astype(np.float64), method))
+    return np.concatenate(parts)
+
+
 def corrected_interval(
-    estimate: np.ndarray, images: np.ndarray, pairs: np.ndarray, confidence: float = 0.95
+    estimate: np.ndarray, images: np.ndarray, pairs: np.ndarray, left_out: np.ndarray, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bootstrap interval over images whose width is corrected for the noise of single pairs.
 
@@ -112,6 +125,8 @@ def corrected_interval(
         Similarities (or differences) in the full sample.
     images, pairs : array, (draws, m)
         Replicates from :func:`bootstrap_images` and :func:`bootstrap_pairs`.
+    left_out : array, (images, m)
+        From :func:`leave_one_out`.
     confidence : float
         Nominal coverage.
 
@@ -122,19 +137,28 @@ def corrected_interval(
     Notes
     -----
     A similarity of RDMs is a statistic over pairs. Its variance has a part V₁ that comes from images and a part V₂ from
-    what is particular to single pairs (measurement noise above all). The weight of a pair in an image bootstrap is a
+    what is particular to single pairs (measurement noise above all). In an image bootstrap the weight of a pair is a
     product of two counts with mean 1 and mean square 2, so its variance is 2² − 1 = 3: the bootstrap's variance is
-    V₁ + 3 V₂, and plain percentile intervals are too wide — by 60 % for noisy brain data. V₂ is the variance of a
-    bootstrap over pairs. The replicates, centred on the estimate, are therefore shrunk to the variance
-    V₁ + V₂ = V(images) − 2 V(pairs), which is never taken below V(pairs). Compare the correction of the two-factor
-    bootstrap by Schütt et al. 2023, *Statistical inference on representational geometries*, eLife 12.
+    V₁ + 3 V₂, and plain percentile intervals are too wide — by 50 % and more for noisy brain data. The jackknife's is
+    V₁ + 2 V₂ [1]_, and V₂ is the variance of a bootstrap over pairs. So the replicates over images give the shape of
+    the interval, and are scaled about the estimate to V(jackknife) − V(pairs) = V₁ + V₂, never less than V(pairs), with
+    Student's t for the images instead of the normal distribution. (V(images) − 2 V(pairs) would do too, but is too
+    small where noise is low and images are few.) Compare the correction of the two-factor bootstrap in [2]_.
+
+    References
+    ----------
+    .. [1] Efron & Stein 1981, *The jackknife estimate of variance*, Annals of Statistics 9.
+    .. [2] Schütt et al. 2023, *Statistical inference on representational geometries*, eLife 12.
     """
-    variance_images, variance_pairs = images.var(axis=0, ddof=1), pairs.var(axis=0, ddof=1)
-    corrected = np.maximum(variance_images - 2 * variance_pairs, variance_pairs)
-    shrink = np.sqrt(corrected / np.where(variance_images > 0, variance_images, 1.0))
-    centred = estimate + (images - images.mean(axis=0)) * np.minimum(shrink, 1.0)
+    n_images = len(left_out)
+    jackknife = (n_images - 1) / n_images * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
+    noise = pairs.var(axis=0, ddof=1)
+    variance = np.maximum(jackknife - noise, noise)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(centred, [tail, 1 - tail], axis=0)
+    widen = stats.t.ppf(1 - tail, n_images - 1) / stats.norm.ppf(1 - tail)
+    spread = images.std(axis=0, ddof=1)
+    scale = widen * np.sqrt(variance) / np.where(spread > 0, spread, 1.0)
+    low, high = np.quantile(estimate + (images - images.mean(axis=0)) * scale, [tail, 1 - tail], axis=0)
     return low, high
 
 
@@ -267,7 +291,7 @@ def _ratio(cross: np.ndarray, variance_a: np.ndarray, variance_b: np.ndarray) ->
 
 def _standardised(vectors: np.ndarray, method: str) -> np.ndarray:
     """Vectors (ranks for Spearman) with mean 0 and length 1: their products are correlations."""
-    values = rankdata(vectors, axis=1) if method == "spearman" else vectors
+    values = stats.rankdata(vectors, axis=1) if method == "spearman" else vectors
     centred = values - values.mean(axis=1, keepdims=True)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     return centred / np.where(length > 0, length, 1.0)

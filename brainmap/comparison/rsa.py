@@ -17,6 +17,7 @@ from brainmap.comparison.resampling import (
     bootstrap_images,
     bootstrap_pairs,
     corrected_interval,
+    leave_one_out,
     permutation_p,
     permuted_images,
     similarity,
@@ -48,6 +49,8 @@ class RSAResult:
         Similarity with each subject, per area; spaces in the order of the table.
     replicates, pair_replicates : dict of str to array, (draws, spaces)
         Bootstrap replicates over images and over pairs, per area; differences are computed from these.
+    left_out : dict of str to array, (images, spaces)
+        Similarities without one image at a time, per area; likewise.
     info : dict
         Settings and provenance: method, distance, n_bootstrap, seed, n_images, source, how p and interval were made …
     """
@@ -57,6 +60,7 @@ class RSAResult:
     subjects: Mapping[str, np.ndarray]
     replicates: Mapping[str, np.ndarray]
     pair_replicates: Mapping[str, np.ndarray]
+    left_out: Mapping[str, np.ndarray]
     info: Mapping[str, Any]
 
     def __repr__(self) -> str:
@@ -166,6 +170,7 @@ def rsa(
         subjects={area: part.subjects for area, part in by_area.items()},
         replicates={area: part.replicates for area, part in by_area.items()},
         pair_replicates={area: part.pair_replicates for area, part in by_area.items()},
+        left_out={area: part.left_out for area, part in by_area.items()},
         info=info,
     )
 
@@ -206,7 +211,8 @@ def rsa_difference(first: RSAResult, second: RSAResult) -> pd.DataFrame:
         delta = (rows.rho - rows.rho_other).to_numpy()
         images = first.replicates[area][:, here] - second.replicates[area][:, there]
         pairs = first.pair_replicates[area][:, here] - second.pair_replicates[area][:, there]
-        low, high = corrected_interval(delta, images, pairs, CONFIDENCE)
+        left_out = first.left_out[area][:, here] - second.left_out[area][:, there]
+        low, high = corrected_interval(delta, images, pairs, left_out, CONFIDENCE)
         parts.append(rows[[*KEYS, "depth", "rho", "rho_other"]].assign(delta=delta, low=low, high=high))
     return pd.concat(parts, ignore_index=True)
 
@@ -239,6 +245,7 @@ class _Compared:
     subjects: np.ndarray
     replicates: np.ndarray
     pair_replicates: np.ndarray
+    left_out: np.ndarray
 
 
 def _compare(models: np.ndarray, single: np.ndarray, *, method: str, draws: int, seed: int) -> _Compared:
@@ -248,7 +255,8 @@ def _compare(models: np.ndarray, single: np.ndarray, *, method: str, draws: int,
     images = bootstrap_images(models, mean, method=method, draws=draws, seed=seed)
     pairs = bootstrap_pairs(models, mean, method=method, draws=draws, seed=seed)
     subjects = similarity(models, single, method).T
-    low, high = corrected_interval(rho, images, pairs, CONFIDENCE)
+    left_out = leave_one_out(models, mean, method=method)
+    low, high = corrected_interval(rho, images, pairs, left_out, CONFIDENCE)
     tail = (1 - CONFIDENCE) / 2
     percentile = np.quantile(images, [tail, 1 - tail], axis=0)
     p, p_fwer = permutation_p(rho, permuted_images(models, mean, method=method, draws=draws, seed=seed))
@@ -262,7 +270,7 @@ def _compare(models: np.ndarray, single: np.ndarray, *, method: str, draws: int,
         "p": p,
         "p_fwer": p_fwer,
     }
-    return _Compared(columns, noise_ceiling(single, method), subjects, images, pairs)
+    return _Compared(columns, noise_ceiling(single, method), subjects, images, pairs, left_out)
 
 
 def _provenance(brain: BrainRDMs) -> dict[str, Any]:

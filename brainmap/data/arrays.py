@@ -58,21 +58,21 @@ def read_responses(
     target_table = _read(targets)
     trials = _read(events).reset_index(drop=True)
     _match_lengths(values, trials, target_table)
-    trials = trials.assign(stimulus=_stimulus_ids(trials, stimuli))
-    trials = _with_repeats(trials)
-    modality: Modality = "meg" if {"sensor", "time"} <= set(target_table.columns) else "fmri"
-    file = "array" if isinstance(responses, np.ndarray) else Path(responses).name
-    info: dict[str, Any] = {"dataset": "own arrays", "file": file}
-    if modality == "meg":
-        order = _sensor_major(target_table)
-        target_table = target_table.iloc[order].reset_index(drop=True)
-        if not np.array_equal(order, np.arange(len(order))):
-            values = Columns(values, order)
-    else:
-        target_table = _checked_vertices(target_table)
+    trials = _with_repeats(trials.assign(stimulus=_stimulus_ids(trials, stimuli)))
+    info = {"dataset": "own arrays", "file": "array" if isinstance(responses, np.ndarray) else Path(responses).name}
+    modality, values, target_table = _arranged(values, target_table)
     result = Responses(values, trials, target_table, modality, subject, info=info)
     result.check()
     return result
+
+
+def _arranged(values: Any, targets: pd.DataFrame) -> tuple[Modality, Any, pd.DataFrame]:
+    """Tell the modality by the columns; bring MEG into sensor-by-sensor order without moving the values."""
+    if not {"sensor", "time"} <= set(targets.columns):
+        return "fmri", values, _checked_vertices(targets)
+    order = _sensor_major(targets)
+    in_order = np.array_equal(order, np.arange(len(order)))
+    return "meg", values if in_order else Columns(values, order), targets.iloc[order].reset_index(drop=True)
 
 
 def _open_array(source: str | Path | np.ndarray) -> Any:

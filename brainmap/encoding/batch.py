@@ -51,16 +51,17 @@ class Responses:
             If a value is NaN or infinite.
         """
         check_finite(block, name, first_column=first_column)
+        values = np.take(block, problem.order, axis=0)  # C order whatever the storage: the same sums everywhere
+        shift = np.zeros(values.shape[1])
         if problem.settings.fit_intercept:
             # any constant is exact, so a quick mean will do; without intercept the level of the responses matters
-            shift = (np.full(len(block), 1.0 / len(block), block.dtype) @ block).astype(np.float64)
-        else:
-            shift = np.zeros(block.shape[1])
-        values = np.subtract(block, shift.astype(block.dtype)).astype(problem.backend.precision, copy=False)
+            shift = (np.full(len(values), 1.0 / len(values), values.dtype) @ values).astype(np.float64)
+            values -= shift.astype(values.dtype)
+        values = values.astype(problem.backend.precision, copy=False)
         _, exponent = np.frexp(np.sqrt(np.einsum("ij,ij->j", values, values) / len(values)))
         scale = np.ldexp(1.0, exponent)
         values *= (1.0 / scale).astype(values.dtype)
-        return cls.sorted(values[problem.order], shift, scale, problem)
+        return cls.sorted(values, shift, scale, problem)
 
     @classmethod
     def sorted(cls, values: NDArray[Any], shift: Float64, scale: Float64, problem: Problem) -> Responses:

@@ -132,8 +132,9 @@ class Engine:
             for start, stop in _tasks(n_targets, plan.batch):
                 yield responses.array, 0, start, stop
             return
-        width = max(plan.batch, read_width(responses, budget))
-        for first, last in responses.column_blocks(width):
+        # whole batches, so that the same numbers are computed together wherever the responses live
+        width = max(read_width(responses, budget) // plan.batch, 1) * plan.batch
+        for first, last in _tasks(n_targets, width):
             block = responses.columns(first, last)
             for start, stop in _tasks(last - first, plan.batch):
                 yield block, first, first + start, first + stop
@@ -200,8 +201,10 @@ class Engine:
 
 
 def read_width(responses: ArraySource, budget: int) -> int:
-    """Return how many columns to read at once from a store: what fits a third of the budget, whole chunks if it can."""
-    return max(1, int(budget * 0.3) // max(responses.row_bytes * 2, 1))
+    """Return how many columns to read at once: two blocks fit 30 % of the budget, and stored chunks are kept whole."""
+    width = max(1, int(budget * 0.3) // max(responses.row_bytes * 2, 1))
+    chunk = responses.column_chunk
+    return width - width % chunk if 1 < chunk <= width else width
 
 
 @dataclass(frozen=True)

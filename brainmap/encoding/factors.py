@@ -175,9 +175,7 @@ def couple(
     gaps[close] = 1.0
     matrix = energy * values[None, :] / gaps
     matrix[close] = 0.0
-    weight = (matrix**2).sum(axis=1)
-    tau = (shrink * values * weight).sum(axis=1) / max(float((values**2 * weight).sum()), np.finfo(float).tiny)
-    slope = 2.0 * (shrink - tau[:, None] * values)
+    slope = 2.0 * _recentred(shrink, values, (matrix**2).sum(axis=1))
     near = None
     if len(first):
         pair_weights = 2.0 * shrink[:, first] * shrink[:, second] * energy[first, second]
@@ -185,6 +183,16 @@ def couple(
     if lead is not None and lead < rank:
         matrix, slope = matrix[:lead, :lead], 2.0 * shrink[:, :lead]
     return Coupling(diagonal, backend.put(slope), backend.put(matrix), near, None)
+
+
+def _recentred(shrink: Float64, values: Float64, weight: Float64) -> Float64:
+    """Return ``φ_k − τ λ_k``, τ the mean of ``φ_j / λ_j`` that least amplifies rounding errors of M c.
+
+    Written as ``φ_k Σ_j w_j (φ_j / λ_j) (λ_j − λ_k)``, which does not cancel when alpha dwarfs the eigenvalues.
+    """
+    share = values**2 * weight
+    share = share / max(float(share.sum()), np.finfo(float).tiny)
+    return shrink * ((shrink @ share)[:, None] - (shrink / values @ share)[:, None] * values)
 
 
 def without_rounding(energy: Float64) -> Float64:

@@ -8,6 +8,7 @@ Statistics are accumulated once per atom; every train set is then total minus he
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,12 +153,13 @@ def plan_splits(
     Raises
     ------
     InputError
-        If a split is empty, overlaps itself, leaves the range of rows, or tears a group apart inside.
+        If a split is empty, overlaps itself or leaves the range of rows.
     """
     codes, sizes = _group_codes(np.arange(n_rows) if groups is None else groups)
     if len(codes) != n_rows:
         raise InputError(f"`groups` has {len(codes)} entries but there are {n_rows} rows; give one label per row.")
     outer, scheme = _outer_splits(n_rows, cv, codes, seed)
+    _warn_about_leaks(outer, codes)
     membership = np.stack([_mask(rows, n_rows) for pair in outer for rows in pair], axis=1)
     if inner == "shared":
         labels = _shared_labels(outer, n_rows)
@@ -228,14 +230,30 @@ def _label_splits(outer: Sequence[Split], labels: IntArray) -> tuple[tuple[Split
     return tuple(result)
 
 
+def _warn_about_leaks(outer: Sequence[Split], codes: IntArray) -> None:
+    """Fixed splits and splitters may tear groups apart on purpose; say so, because scores are then optimistic."""
+    for index, (train, test) in enumerate(outer):
+        torn = np.intersect1d(codes[train], codes[test])
+        if torn.size:
+            warnings.warn(
+                f"split {index} has rows of {torn.size} group(s) on both sides (for example row "
+                f"{test[np.isin(codes[test], torn)][0]}); scores are optimistic if such rows are alike.",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
+
+
 def _shared_labels(outer: Sequence[Split], n_rows: int) -> IntArray:
     labels = np.full(n_rows, -1, dtype=np.int64)
     for index, (train, test) in enumerate(outer):
         if len(train) + len(test) != n_rows or np.any(labels[test] >= 0):
             raise InputError("shared inner folds need outer folds that partition the rows; use inner='nested'.")
         labels[test] = index
-    if len(outer) < 3 or np.any(labels < 0):
-        raise InputError("shared inner folds need at least three outer folds that cover all rows; use inner='nested'.")
+    if np.any(labels < 0):
+        raise InputError("shared inner folds need outer folds that partition the rows; use inner='nested'.")
+    if len(outer) < 3:
+        raise InputError("shared inner folds need at least three outer folds; use inner='nested'.")
     return labels
 
 

@@ -126,7 +126,7 @@ class HimalayaRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         alphas = np.asarray(self.alphas, dtype=np.float64)
         params = {"score_func": correlation_score}
         if self.kind == "ridge":
-            return RidgeCV(alphas=alphas, cv=splits, solver_params=params)
+            return RidgeCV(alphas=alphas, fit_intercept=True, cv=splits, solver_params=params)
         if self.kind == "kernel":
             return KernelRidgeCV(alphas=alphas, cv=splits, solver_params=params)
         search = {"alphas": alphas, "n_iter": self.n_iter, "progress_bar": False, **params}

@@ -251,7 +251,7 @@ def sign_flip_max(
         raise InputError(f"Sign flips of {n} observations cannot reach p < .05; at least 5 are needed.")
     rng = np.random.default_rng([seed, FLIP_PURPOSE])
     exact = 2**n <= n_flips
-    signs = _all_signs(n) if exact else rng.choice(np.array([-1.0, 1.0]), size=(n_flips, n))
+    signs: FloatArray = _all_signs(n) if exact else rng.choice(np.array([-1.0, 1.0]), size=(n_flips, n))
     power = (values**2).mean(axis=0)
 
     def t_of(mean: FloatArray) -> FloatArray:
@@ -266,13 +266,15 @@ def sign_flip_max(
         [toward(t_of(part @ values / n)).max(axis=1) for part in np.array_split(signs, 1 + n_tests // 100)]
     )
     reached = (null[:, None] >= toward(observed) * (1 - 1e-9) - 1e-12).sum(axis=0)
-    p = reached / len(null) if exact else (1.0 + reached) / (1.0 + len(null))
-    return np.asarray(observed, dtype=np.float64), np.asarray(p, dtype=np.float64)
+    own = 0 if exact else 1  # all flips include the identity; random ones are joined by it
+    p: FloatArray = (reached + own).astype(np.float64) / (len(null) + own)
+    return observed, p
 
 
 def _all_signs(n: int) -> FloatArray:
     """All 2ⁿ patterns of signs, (2ⁿ, n)."""
-    return 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) - 1.0
+    bits: NDArray[np.intp] = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    return bits.astype(np.float64) * 2.0 - 1.0
 
 
 def adjust(p: xr.DataArray, method: Correction = "bh", *, over: Sequence[Hashable]) -> xr.DataArray:

@@ -154,7 +154,7 @@ def factorise_table(
     info = {
         "rank": basis.rank,
         "n_features": len(basis.shift),
-        "n_components": int(preparations[0].matrix.shape[1]),
+        "n_components": min(int(one.matrix.shape[1]) for one in preparations),
         "unsafe": any(flag for _, flag in results),
         "outer_rank": min(int(train.shrink.shape[1]) for train in outer),
         "n_train": min(len(train) for train, _ in problem.plan.outer),
@@ -172,13 +172,13 @@ def _cross_weight_map(train: Train, basis: Basis, backend: Backend) -> tuple[NDA
 def _factorise_rows(name: str, X: NDArray[Any], problem: Problem, weights: bool) -> LayerFactors:
     inner_sets, outer_sets = _sets(problem)
     inner: dict[int, Train] = {}
-    outer, maps, components = [], [], 0
+    outer, maps, components = [], [], X.shape[1]
     prepared: PreparedRows | None = None
     shared = problem.settings.plain and problem.n_nuisance == 0
     for one in outer_sets:
         if prepared is None or not shared:
             prepared = PreparedRows.of(X, problem.rows(one.members), problem)
-            components = prepared.features.shape[1]
+            components = min(components, prepared.features.shape[1])
         rows = prepared
         mine = [number for number, inside in enumerate(inner_sets) if inside.outer == one.outer]
 

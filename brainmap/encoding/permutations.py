@@ -165,7 +165,7 @@ def _alpha_indices(alpha: ArrayLike | float, problem: Problem, n_targets: int) -
     alphas = problem.settings.alphas
     shape = (len(problem.plan.outer), n_targets)
     values = np.asarray(alpha, dtype=np.float64)
-    if values.ndim > 2 or np.broadcast_shapes(values.shape, shape) != shape:
+    if values.shape not in ((), (1,), (n_targets,), shape, (shape[0], 1)):
         raise InputError(f"`alpha` of shape {values.shape} does not fit {shape[0]} splits × {shape[1]} targets.")
     wanted = np.broadcast_to(values, shape)
     index = np.abs(np.log(alphas)[:, None, None] - np.log(wanted)[None]).argmin(axis=0)

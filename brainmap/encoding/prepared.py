@@ -237,15 +237,14 @@ class _Collector:
         }
 
 
-def out_of_fold(batch: Batch, weights: list[list[SplitWeights]]) -> NDArray[np.float32]:
+def out_of_fold(batch: Batch, weights: list[list[SplitWeights]]) -> NDArray[np.float64]:
     """Return predictions of the test rows of each split, (n_rows, n_targets), NaN in rows never tested.
 
     Rows come back in the order of the caller. With overlapping test sets the last split that tested a row counts. With
-    nuisance regressors these are predictions of what is left of the responses after projection. float32: where a huge
-    alpha leaves variations below 1e-7 of the mean response, scores (which never pass through here) are the better source.
+    nuisance regressors these are predictions of what is left of the responses after projection.
     """
     problem, layer = batch.problem, batch.layer
-    result = np.full((problem.n_rows, batch.total.shape[1]), np.nan, dtype=np.float32)
+    result = np.full((problem.n_rows, batch.total.shape[1]), np.nan)
     for split, parts in enumerate(weights):
         train = layer.outer[split]
         own = batch.without_nuisance(train)
@@ -261,7 +260,7 @@ def out_of_fold(batch: Batch, weights: list[list[SplitWeights]]) -> NDArray[np.f
                     centred = held.map.T @ part.values + held.gap @ part.values
                 else:
                     centred = layer.features[rows] @ (part_train.map.T @ part.values)
-                shown = layer.backend.get(centred) * batch.scale[part.targets] + level[part.targets]
+                shown = layer.backend.get(centred).astype(np.float64) * batch.scale[part.targets] + level[part.targets]
                 result[_cells(problem.order[rows], part.targets)] = shown
     return result
 
@@ -279,9 +278,9 @@ def _empty_estimator(prepared: PreparedEncoding, name: str, n_targets: int) -> E
 
 
 def prediction_arrays(names: list[str], shape: tuple[int, int], where: bool | str | Path) -> dict[str, Any]:
-    """Return one array of NaN per layer, in memory or in a Zarr directory at a path."""
+    """Return one array of NaN per layer: float64 in memory, or float32 in a Zarr directory at a path."""
     if where is True:
-        return {name: np.full(shape, np.nan, dtype=np.float32) for name in names}
+        return {name: np.full(shape, np.nan) for name in names}
     import zarr
 
     group = zarr.open_group(str(where), mode="w", zarr_format=3)

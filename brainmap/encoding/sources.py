@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,15 +98,6 @@ class ArraySource:
             if hasattr(mapped, "madvise"):  # mapped pages count as ours: hand them back to the page cache
                 mapped.madvise(mmap.MADV_DONTNEED)
         return block
-
-    def column_blocks(self, width: int) -> Iterator[tuple[int, int]]:
-        """Yield (start, stop) of column blocks of about `width`, aligned to stored chunks where they are narrower."""
-        chunk = self.column_chunk
-        width = max(width, 1)
-        if 1 < chunk <= width:
-            width -= width % chunk
-        for start in range(0, self.shape[1], width):
-            yield start, min(start + width, self.shape[1])
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ class FeatureSink(Protocol):
     def refresh(self) -> None:
         """Look again which rows exist."""
 
-    def __contains__(self, row_key: str) -> bool:
-        """Whether a row is finished."""
+    def missing(self, row_keys: Sequence[str]) -> set[str]:
+        """Those of the row keys that are not finished."""
 
     def append(self, row_keys: Sequence[str], values: np.ndarray, *, shard_rows: int) -> None:
         """Add rows (n, d)."""
@@ -54,12 +54,16 @@ class Plan:
 
     def batches(self, arrays: Mapping[ArrayKey, FeatureSink]) -> list[np.ndarray]:
         """Rows that any array lacks, in order, each distinct image once, cut into batches."""
-        missing, seen = [], set()
-        for row, pair in enumerate(zip(self._ids, self._loss_keys, strict=True)):
-            lacking = any(pair[name[0] != "activation"] not in array for name, array in arrays.items())
-            if lacking and pair not in seen:
+        images: set[str] = set()
+        losses: set[str] = set()
+        for name, array in arrays.items():
+            (images if name[0] == "activation" else losses).update(array.missing(self.row_keys(name)))
+        missing = []
+        for row, (image, loss) in enumerate(zip(self._ids, self._loss_keys, strict=True)):
+            if image in images or loss in losses:
                 missing.append(row)
-                seen.add(pair)
+                images.discard(image)  # once is enough for an image that occurs twice
+                losses.discard(loss)
         if not self._coupled:
             return [np.array(missing[i : i + self._batch_size]) for i in range(0, len(missing), self._batch_size)]
         starts = sorted({row - row % self._batch_size for row in missing})
@@ -76,8 +80,9 @@ class MemoryArray:
     def refresh(self) -> None:
         """Nothing to read."""
 
-    def __contains__(self, row_key: str) -> bool:
-        return row_key in self._index
+    def missing(self, row_keys: Sequence[str]) -> set[str]:
+        """Those of the row keys that are not finished."""
+        return set(row_keys).difference(self._index)
 
     def append(self, row_keys: Sequence[str], values: np.ndarray, *, shard_rows: int = 0) -> None:
         """Keep a block of rows (n, d)."""
@@ -144,7 +149,8 @@ class BlockWriter:
         for name, array in self._arrays.items():
             values = np.concatenate([batch[name] for batch in held])
             keys = self._plan.row_keys(name, rows)
-            fresh = [i for i, key in enumerate(keys) if key not in array]
+            missing = array.missing(keys)
+            fresh = [i for i, key in enumerate(keys) if key in missing]
             if fresh:
                 block = values if len(fresh) == len(keys) else values[fresh]
                 array.append([keys[i] for i in fresh], block, shard_rows=self.block_rows)

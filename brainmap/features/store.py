@@ -23,6 +23,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,8 @@ class FeatureArray:
     def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
         self.folder = folder
         self.key = json.loads(json.dumps(key))
-        self._rows: dict[str, int] = {}
-        self._blocks = 0
+        self._blocks: list[tuple[str, ...]] = []  # row keys of each shard, shared between arrays of the same rows
+        self._shard_rows = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -138,21 +139,20 @@ class FeatureArray:
         found = json.loads((self.folder / "key.json").read_text(encoding="utf-8"))
         if found["key"] != self.key:
             raise BrainmapError(f"{self.folder} holds features of another key; delete that folder.")
-        shard_rows = found["shard_rows"]
-        files = sorted((self.folder / "rows").glob("*.json"))
-        for file in files[self._blocks :]:
-            block = int(file.stem)
-            names = json.loads(file.read_text(encoding="utf-8"))
-            self._rows.update({name: block * shard_rows + offset for offset, name in enumerate(names)})
-        self._blocks = max(self._blocks, len(files))
+        self._shard_rows = found["shard_rows"]
+        while (file := self._rows_file(len(self._blocks))).exists():
+            self._blocks.append(_row_keys(file.read_text(encoding="utf-8")))
 
     def __len__(self) -> int:
         """Number of finished rows."""
-        return len(self._rows)
+        return sum(len(names) for names in self._blocks)
 
-    def __contains__(self, row_key: str) -> bool:
-        """Whether a row is finished."""
-        return row_key in self._rows
+    def missing(self, row_keys: Sequence[str]) -> set[str]:
+        """Those of the row keys that are not finished."""
+        return set(row_keys).difference(*self._blocks)
+
+    def _rows_file(self, block: int) -> Path:
+        return self.folder / "rows" / f"{block:06d}.json"
 
     def append(self, row_keys: Sequence[str], values: np.ndarray, *, shard_rows: int = 256) -> None:
         """Write rows (n, d) as one or more new shards; call with the store's lock held.
@@ -172,14 +172,15 @@ class FeatureArray:
         shard_rows = array.shards[0]
         for start in range(0, len(values), shard_rows):
             names = list(row_keys[start : start + shard_rows])
-            first = self._blocks * shard_rows
+            first = len(self._blocks) * shard_rows
             array.resize((first + shard_rows, values.shape[1]))
             shard = np.full((shard_rows, values.shape[1]), np.nan, values.dtype)
             shard[: len(names)] = values[start : start + shard_rows]
             array[first : first + shard_rows] = shard
-            write_atomically(self.folder / "rows" / f"{self._blocks:06d}.json", json.dumps(names))
-            self._rows.update({name: first + offset for offset, name in enumerate(names)})
-            self._blocks += 1
+            text = json.dumps(names)
+            write_atomically(self._rows_file(len(self._blocks)), text)
+            self._blocks.append(_row_keys(text))
+            self._shard_rows = shard_rows
 
     def rows(self, row_keys: Sequence[str]) -> StoredRows:
         """Rows in the order of ``row_keys``, read when indexed.
@@ -189,12 +190,19 @@ class FeatureArray:
         InputError
             Naming the first row that is not there.
         """
-        missing = [name for name in row_keys if name not in self._rows]
-        if missing:
-            raise InputError(
-                f"The store has no row {missing[0]} ({len(missing)} missing); extract these features first."
-            )
-        return StoredRows(self._open(), np.array([self._rows[name] for name in row_keys], dtype=np.int64))
+        wanted: dict[str, list[int]] = {}
+        for place, name in enumerate(row_keys):
+            wanted.setdefault(name, []).append(place)
+        positions = np.full(len(row_keys), -1, np.int64)
+        for block, names in enumerate(self._blocks):
+            for offset, name in enumerate(names):
+                for place in wanted.get(name, ()):
+                    positions[place] = block * self._shard_rows + offset
+        missing = np.flatnonzero(positions < 0)
+        if len(missing):
+            first = row_keys[int(missing[0])]
+            raise InputError(f"The store has no row {first} ({len(missing)} missing); extract these features first.")
+        return StoredRows(self._open(), positions)
 
     def _open(self, mode: str = "r") -> Any:
         import zarr
@@ -275,6 +283,12 @@ class StoredRows:
             first, last = int(wanted.min()), int(wanted.max()) + 1
             result[mine] = self._array[first:last][wanted - first]
         return result
+
+
+@lru_cache(maxsize=4096)
+def _row_keys(text: str) -> tuple[str, ...]:
+    """Row keys in a ``rows/`` file; arrays with the same rows share one copy, whatever their number."""
+    return tuple(json.loads(text))
 
 
 def write_atomically(file: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What the scores say: order of layers in space and in time."""
+"""What the scores say: order of layers in space and in time, over training, and against properties of the cortex."""
 
 from __future__ import annotations
 
@@ -9,20 +9,57 @@ from brainmap import lazy
 _PUBLIC = {
     "Agreement": "brainmap.hierarchy.order",
     "agreement": "brainmap.hierarchy.order",
+    "Resampling": "brainmap.hierarchy.resampling",
+    "SpatialOptions": "brainmap.hierarchy.spatial",
     "best_layer": "brainmap.hierarchy.spatial",
     "centre_of_mass": "brainmap.hierarchy.spatial",
     "distance_to": "brainmap.hierarchy.spatial",
     "spatial_hierarchy": "brainmap.hierarchy.spatial",
+    "top_areas": "brainmap.hierarchy.spatial",
+    "cortex_areas": "brainmap.hierarchy.areas",
+    "geodesic_distance": "brainmap.hierarchy.areas",
+    "geodesic_to_areas": "brainmap.hierarchy.areas",
+    "SpinTest": "brainmap.hierarchy.spin",
+    "random_rotations": "brainmap.hierarchy.spin",
+    "spin_test": "brainmap.hierarchy.spin",
+    "spins": "brainmap.hierarchy.spin",
+    "Lag": "brainmap.hierarchy.temporal",
+    "TemporalOptions": "brainmap.hierarchy.temporal",
+    "onset_latency": "brainmap.hierarchy.temporal",
+    "peak_lag": "brainmap.hierarchy.temporal",
     "peak_window_time": "brainmap.hierarchy.temporal",
+    "temporal_by": "brainmap.hierarchy.temporal",
     "temporal_hierarchy": "brainmap.hierarchy.temporal",
     "time_courses": "brainmap.hierarchy.temporal",
+    "HypothesisOptions": "brainmap.hierarchy.hypotheses",
+    "evaluate_hypotheses": "brainmap.hierarchy.hypotheses",
 }
 
 __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
+    from brainmap.hierarchy.areas import cortex_areas, geodesic_distance, geodesic_to_areas
+    from brainmap.hierarchy.hypotheses import HypothesisOptions, evaluate_hypotheses
     from brainmap.hierarchy.order import Agreement, agreement
-    from brainmap.hierarchy.spatial import best_layer, centre_of_mass, distance_to, spatial_hierarchy
-    from brainmap.hierarchy.temporal import peak_window_time, temporal_hierarchy, time_courses
+    from brainmap.hierarchy.resampling import Resampling
+    from brainmap.hierarchy.spatial import (
+        SpatialOptions,
+        best_layer,
+        centre_of_mass,
+        distance_to,
+        spatial_hierarchy,
+        top_areas,
+    )
+    from brainmap.hierarchy.spin import SpinTest, random_rotations, spin_test, spins
+    from brainmap.hierarchy.temporal import (
+        Lag,
+        TemporalOptions,
+        onset_latency,
+        peak_lag,
+        peak_window_time,
+        temporal_by,
+        temporal_hierarchy,
+        time_courses,
+    )
 
 __getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

@@ -1,4 +1,4 @@
-"""How well one order follows another: correlation with an interval."""
+"""How well one order follows another: correlations with intervals."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from brainmap.errors import InputError
+
+PAIR_PURPOSE = 21
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,10 @@ class Agreement:
     ----------
     r, p : float
         Pearson correlation and two-sided p (t distribution, n − 2 degrees of freedom).
-    rho, rho_p : float
-        Spearman correlation and its p.
     low, high : float
-        Percentile bootstrap interval of ``r`` over the pairs.
+        Bootstrap interval of ``r`` over the pairs (bias-corrected and accelerated).
+    rho, rho_p, rho_low, rho_high : float
+        Spearman correlation, its p and interval.
     n : int
         Number of pairs.
     """
@@ -35,11 +37,19 @@ class Agreement:
     rho_p: float
     low: float
     high: float
+    rho_low: float
+    rho_high: float
     n: int
 
     def as_attrs(self) -> dict[Hashable, Any]:
         """Return the numbers as a dictionary, for ``DataFrame.attrs``."""
         return dict(asdict(self).items())
+
+    def __repr__(self) -> str:
+        return (
+            f"<Agreement over {self.n} units: r = {self.r:.2f} [{self.low:.2f}, {self.high:.2f}], p = {self.p:.2g}; "
+            f"ρ = {self.rho:.2f} [{self.rho_low:.2f}, {self.rho_high:.2f}], p = {self.rho_p:.2g}>"
+        )
 
 
 def agreement(
@@ -52,9 +62,9 @@ def agreement(
     x, y : array-like, (n,)
         One pair per unit (area, layer); pairs with a NaN are left out.
     n_bootstrap : int
-        Resamples of units for the interval.
+        Resamples of units for the intervals.
     confidence : float
-        Coverage of the interval.
+        Coverage of the intervals.
     seed : int
         Seed of the resamples.
 
@@ -76,15 +86,54 @@ def agreement(
         raise InputError(f"a correlation of orders needs at least 4 units with values, got {n}")
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         nan = float("nan")
-        return Agreement(nan, nan, nan, nan, nan, nan, n)
+        return Agreement(nan, nan, nan, nan, nan, nan, nan, nan, n)
     r, p = stats.pearsonr(a, b)
     rho, rho_p = stats.spearmanr(a, b)
-    index = np.random.default_rng([seed, 21]).integers(0, n, (n_bootstrap, n))
+    index = np.random.default_rng([seed, PAIR_PURPOSE]).integers(0, n, (n_bootstrap, n))
+    low, high = _bca(a, b, index, confidence)
+    rho_low, rho_high = _bca(stats.rankdata(a), stats.rankdata(b), index, confidence, ranks=True)
+    return Agreement(float(r), float(p), float(rho), float(rho_p), low, high, rho_low, rho_high, n)
+
+
+def correlate(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Pearson correlation along the last axis, broadcasting; NaN where one does not vary.
+
+    Parameters
+    ----------
+    x, y : ndarray, (..., n)
+        Measures without NaN.
+
+    Returns
+    -------
+    ndarray, (...)
+    """
+    a = x - np.mean(x, axis=-1, keepdims=True)
+    b = y - np.mean(y, axis=-1, keepdims=True)
+    norm = np.sqrt(np.sum(a * a, axis=-1) * np.sum(b * b, axis=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r: NDArray[np.float64] = np.where(norm > 1e-15, np.sum(a * b, axis=-1) / norm, np.nan)
+    return r
+
+
+def _bca(
+    a: NDArray[np.floating], b: NDArray[np.floating], index: NDArray[np.intp], confidence: float, *, ranks: bool = False
+) -> tuple[float, float]:
+    """Bias-corrected and accelerated bootstrap interval of a correlation (Efron 1987)."""
     drawn_a, drawn_b = a[index], b[index]
-    drawn_a = drawn_a - drawn_a.mean(1, keepdims=True)
-    drawn_b = drawn_b - drawn_b.mean(1, keepdims=True)
-    norm = np.sqrt((drawn_a**2).sum(1) * (drawn_b**2).sum(1))
-    resampled = (drawn_a * drawn_b).sum(1)[norm > 0] / norm[norm > 0]
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(resampled, [tail, 100 - tail])
-    return Agreement(float(r), float(p), float(rho), float(rho_p), float(low), float(high), n)
+    if ranks:
+        drawn_a, drawn_b = stats.rankdata(drawn_a, axis=1), stats.rankdata(drawn_b, axis=1)
+    draws = correlate(drawn_a, drawn_b)
+    draws = draws[np.isfinite(draws)]
+    observed = float(correlate(a, b))
+    n = len(a)
+    keep = ~np.eye(n, dtype=bool)
+    left_a, left_b = (np.broadcast_to(x, (n, n))[keep].reshape(n, n - 1) for x in (a, b))
+    jack = correlate(left_a, left_b)
+    centred = np.nanmean(jack) - jack
+    scale = np.nansum(centred**2) ** 1.5
+    acceleration = np.nansum(centred**3) / (6.0 * scale) if scale > 0 else 0.0
+    below = np.clip(np.mean(draws < observed), 0.5 / len(draws), 1.0 - 0.5 / len(draws))
+    bias = stats.norm.ppf(below)
+    z = bias + stats.norm.ppf([(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(draws, stats.norm.cdf(bias + z / (1.0 - acceleration * z)))
+    return float(low), float(high)

@@ -1,6 +1,9 @@
-"""Temporal hierarchy: the time a layer predicts best, against its depth."""
+"""Temporal hierarchy: the time a layer predicts best, against its depth; onsets, peaks, and the lag between signals."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -8,21 +11,61 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainmap.errors import InputError
-from brainmap.hierarchy.order import agreement
+from brainmap.hierarchy.order import agreement, correlate
+from brainmap.hierarchy.resampling import Resampling, cells, interval, mean_of, resampled
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TemporalOptions:
+    """Settings of the temporal hierarchy.
+
+    Parameters
+    ----------
+    share : float
+        T_max is the mean of the times at which a curve reaches this share of its maximum (0.95 in Raugel et al. 2025).
+    onset_share : float
+        A curve's onset is where it first reaches this share of the way from its baseline to its maximum and stays there
+        for ``onset_samples``; the crossing is interpolated linearly.
+    onset_samples : int
+        Samples in a row.
+    resampling : Resampling
+        Of all intervals.
+    """
+
+    share: float = 0.95
+    onset_share: float = 0.5
+    onset_samples: int = 2
+    resampling: Resampling = field(default_factory=lambda: Resampling(n=1000))
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1 or not 0 < self.onset_share < 1 or self.onset_samples < 1:
+            raise InputError("Shares of the maximum must lie in (0, 1], and an onset needs at least one sample.")
 
 
 def time_courses(scores: xr.DataArray) -> xr.DataArray:
-    """Average scores over sensors: the coordinate ``time`` of ``target`` becomes a dimension, sorted."""
+    """Average scores over sensors: the coordinate ``time`` of ``target`` becomes a dimension, sorted.
+
+    Raises
+    ------
+    InputError
+        If the targets have no time.
+    """
+    if "time" in scores.dims:
+        return scores.transpose(..., "time")
+    if "time" not in scores.coords:
+        raise InputError("Scores need the coordinate 'time' (s) on 'target' to speak of a temporal hierarchy.")
     courses = scores.groupby("time").mean(skipna=True)
     return courses.transpose(..., "time")
 
 
-def peak_window_time(curve: NDArray[np.floating], times: NDArray[np.floating], share: float = 0.95) -> float:
+def peak_window_time(curve: NDArray[np.floating], times: NDArray[np.floating], share: float = 0.95) -> Any:
     """T_max: mean of the times at which a curve reaches a share of its maximum.
 
     Parameters
     ----------
-    curve : ndarray, (n_times,)
+    curve : ndarray, (..., n_times)
         Score over time.
     times : ndarray, (n_times,)
         Seconds from onset.
@@ -31,73 +74,259 @@ def peak_window_time(curve: NDArray[np.floating], times: NDArray[np.floating], s
 
     Returns
     -------
-    float
-        Seconds; NaN when the curve never rises above zero after onset. Times before onset do not count.
+    float or ndarray, (...)
+        Seconds; NaN where a curve never rises above zero after onset. Times before onset do not count.
     """
-    usable = (times > 0) & np.isfinite(curve)
-    if not usable.any() or curve[usable].max() <= 0:
-        return float("nan")
-    window = usable & (curve >= share * curve[usable].max())
-    return float(times[window].mean())
+    usable = np.where((np.asarray(times) > 0) & np.isfinite(curve), curve, -np.inf)
+    top = usable.max(axis=-1, keepdims=True)
+    window = usable >= share * top
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = (window * times).sum(axis=-1) / window.sum(axis=-1)
+    result = np.where(top[..., 0] > 0, mean, np.nan)
+    return float(result) if result.ndim == 0 else result
+
+
+def onset_latency(
+    curve: NDArray[np.floating], times: NDArray[np.floating], *, share: float = 0.5, samples: int = 2
+) -> Any:
+    """Time at which a curve first reaches a share of the way from baseline to maximum.
+
+    Parameters
+    ----------
+    curve : ndarray, (..., n_times)
+        Score over time.
+    times : ndarray, (n_times,)
+        Seconds from onset; the mean over times ≤ 0 is the baseline (0 if there are none).
+    share : float
+        Share of the way. A fractional latency is far less sensitive to noise than the first significant sample.
+    samples : int
+        Samples in a row that must reach it.
+
+    Returns
+    -------
+    float or ndarray, (...)
+        Seconds, interpolated between samples; NaN where a curve never rises above its baseline or does not stay.
+    """
+    values, axis = np.nan_to_num(np.asarray(curve, dtype=np.float64)), np.asarray(times, dtype=np.float64)
+    before, after = axis <= 0, np.flatnonzero(axis > 0)
+    base = values[..., before].mean(axis=-1) if before.any() else np.zeros(values.shape[:-1])
+    top = values[..., after].max(axis=-1)
+    level = base + share * (top - base)
+    above = values[..., after] >= level[..., None]
+    held = above.copy()
+    for shift in range(1, samples):
+        held[..., :-shift] &= above[..., shift:]
+        held[..., -shift:] = False
+    first = held.argmax(axis=-1)
+    here = after[first]
+    there = np.maximum(here - 1, 0)
+    high = np.take_along_axis(values, here[..., None], axis=-1)[..., 0]
+    low = np.take_along_axis(values, there[..., None], axis=-1)[..., 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = np.clip((level - low) / (high - low), 0.0, 1.0)
+    part = np.where(np.isfinite(part) & (here > there), part, 1.0)
+    latency = axis[there] + part * (axis[here] - axis[there])
+    result = np.where(held.any(axis=-1) & (top > base), latency, np.nan)
+    return float(result) if result.ndim == 0 else result
 
 
 def temporal_hierarchy(
-    scores: xr.DataArray, *, share: float = 0.95, n_bootstrap: int = 1000, confidence: float = 0.95, seed: int = 0
+    scores: xr.DataArray, *, options: TemporalOptions | None = None, seed: int | None = None
 ) -> pd.DataFrame:
     """Relate the depth of a layer to the time it predicts best (the *temporal score* of Raugel et al. 2025).
 
     Parameters
     ----------
     scores : xr.DataArray
-        r of one signal, dims (subject, layer, split, target), coordinates ``depth`` on ``layer`` and ``time`` (s) on
-        ``target``.
-    share : float
-        See :func:`peak_window_time`.
-    n_bootstrap : int
-        Resamples of subject × split curves for the intervals of T_max.
-    confidence : float
-        Coverage of the intervals.
-    seed : int
-        Seed of the resamples.
+        r of one signal, dims among (subject, layer, split, target), coordinates ``depth`` on ``layer`` and ``time`` (s)
+        on ``target`` (or a dimension ``time``).
+    options : TemporalOptions, optional
+        Settings.
+    seed : int, optional
+        Seed of the resamples, in place of that in ``options``.
 
     Returns
     -------
     pandas.DataFrame
-        One row per layer: ``layer``, ``depth``, ``t_max``, ``low``, ``high`` (s), ``peak`` (highest mean score).
-        ``attrs``: ``r``, ``p``, ``rho``, ``rho_p``, ``low``, ``high`` of the correlation of depth and T_max over
-        layers, and ``p_method``.
+        One row per layer: ``layer``, ``depth``, ``t_max``, ``low``, ``high`` (s), ``peak`` (highest mean score),
+        ``t_peak`` (its time), ``onset``, ``onset_low``, ``onset_high`` (s). Intervals are over subject × fold cells, or
+        subjects. ``attrs``: ``r`` of depth and T_max with its interval ``low``, ``high`` over the same cells, ``p``
+        over layers, ``rho``, ``rho_p``; ``layers_low``, ``layers_high`` (over layers); ``slope`` (s from depth 0 to 1) with
+        ``slope_low``, ``slope_high``; ``p_method``.
 
     Raises
     ------
     InputError
         If fewer than four layers have a T_max.
     """
-    courses = time_courses(scores).transpose("subject", "split", "layer", "time")
+    setup = options or TemporalOptions()
+    plan = setup.resampling if seed is None else _reseeded(setup.resampling, seed)
+    courses = time_courses(scores)
     times = courses["time"].values.astype(float)
-    curves = courses.values.reshape(-1, *courses.shape[2:])
-    mean = np.nanmean(curves, axis=0)
-    t_max = np.array([peak_window_time(curve, times, share) for curve in mean])
-    index = np.random.default_rng([seed, 22]).integers(0, len(curves), (n_bootstrap, len(curves)))
-    resampled = np.array(
-        [[peak_window_time(curve, times, share) for curve in np.nanmean(curves[chosen], axis=0)] for chosen in index]
-    )
-    tail = 50 * (1 - confidence)
-    low, high = np.nanpercentile(resampled, [tail, 100 - tail], axis=0)
-    depth = courses["depth"].values.astype(float)
+    depth = _depths(courses)
+    rows = cells(courses, "layer", "time", over=plan.over)
+    mean = mean_of(rows)
+    t_max, onset = _latencies(mean[None], times, setup)[0]
     if np.isfinite(t_max).sum() < 4:
-        raise InputError(
-            f"only {np.isfinite(t_max).sum()} layers predict anything after onset; 4 are needed for an order"
-        )
-    table = pd.DataFrame(
-        {
-            "layer": courses["layer"].values,
-            "depth": depth,
-            "t_max": t_max,
-            "low": low,
-            "high": high,
-            "peak": mean.max(1),
-        }
-    )
-    order = agreement(depth, t_max, seed=seed)
-    table.attrs = {**order.as_attrs(), "p_method": "two-sided t test of Pearson r over layers"}
+        found = int(np.isfinite(t_max).sum())
+        raise InputError(f"only {found} layers predict anything after onset; 4 are needed for an order")
+    draws = resampled(rows, lambda means: _latencies(means, times, setup), plan)
+    (low, onset_low), (high, onset_high) = interval(np.stack([t_max, onset]), draws, len(rows), plan.confidence)
+    after = np.where(times > 0, mean, -np.inf)
+    table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max, "low": low, "high": high})
+    table["peak"], table["t_peak"] = after.max(axis=1), times[after.argmax(axis=1)]
+    table["onset"], table["onset_low"], table["onset_high"] = onset, onset_low, onset_high
+    order = agreement(depth, t_max, seed=plan.seed)
+    attrs = order.as_attrs() | {"layers_low": order.low, "layers_high": order.high}
+    drawn = draws[:, 0] if len(draws) else draws
+    attrs["low"], attrs["high"] = _order_interval(t_max, drawn, depth, len(rows), plan.confidence)
+    attrs["slope"], attrs["slope_low"], attrs["slope_high"] = _slope(t_max, drawn, depth, len(rows), plan.confidence)
+    attrs["p_method"] = "two-sided t test of Pearson r over layers"
+    table.attrs = attrs
     return table
+
+
+def temporal_by(
+    scores: xr.DataArray, *, over: Literal["subject", "split"] = "subject", options: TemporalOptions | None = None
+) -> pd.DataFrame:
+    """T_max, onset and peak of every layer, subject by subject (or fold by fold).
+
+    Parameters
+    ----------
+    scores : xr.DataArray
+        As in :func:`temporal_hierarchy`.
+    over : {'subject', 'split'}
+        What to separate; the rest is averaged.
+    options : TemporalOptions, optional
+        Settings; nothing is resampled.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``subject`` (or ``split``), ``layer``, ``depth``, ``t_max``, ``onset``, ``peak``.
+    """
+    setup = options or TemporalOptions()
+    courses = time_courses(scores)
+    others = [d for d in ("subject", "split") if d != over and d in courses.dims]
+    courses = courses.mean(others, skipna=True).transpose(over, "layer", "time")
+    times = courses["time"].values.astype(float)
+    t_max, onset = np.moveaxis(_latencies(courses.values, times, setup), 1, 0)
+    peak = np.where(times > 0, courses.values, -np.inf).max(axis=-1)
+    labels = courses[over].values if over in courses.coords else np.arange(courses.sizes[over])
+    frame = pd.DataFrame({over: np.repeat(labels, len(_depths(courses)))})
+    frame["layer"] = np.tile(courses["layer"].values, len(labels))
+    frame["depth"] = np.tile(_depths(courses), len(labels))
+    return frame.assign(t_max=t_max.ravel(), onset=onset.ravel(), peak=peak.ravel())
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How much later one signal peaks than another.
+
+    Attributes
+    ----------
+    lag, low, high : float
+        Mean over layers of the difference of T_max (s) and its interval.
+    by_layer : pandas.DataFrame
+        ``layer``, ``depth``, ``lag``, ``low``, ``high`` (s).
+    n_cells : int
+        Cells (or subjects) resampled.
+    """
+
+    lag: float
+    low: float
+    high: float
+    by_layer: pd.DataFrame
+    n_cells: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table by layer, the mean in ``attrs``."""
+        table = self.by_layer.copy()
+        table.attrs = {"lag": self.lag, "low": self.low, "high": self.high, "n_cells": self.n_cells}
+        return table
+
+    def __repr__(self) -> str:
+        low, high = 1000 * self.low, 1000 * self.high
+        return f"<Lag {1000 * self.lag:+.0f} ms [{low:+.0f}, {high:+.0f}] over {len(self.by_layer)} layers>"
+
+
+def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOptions | None = None) -> Lag:
+    """Difference of T_max between two signals, such as gradients and activations, layer by layer and on average.
+
+    Parameters
+    ----------
+    later, earlier : xr.DataArray
+        r of each signal as in :func:`temporal_hierarchy`, same subjects, splits, layers and times.
+    options : TemporalOptions, optional
+        Settings.
+
+    Returns
+    -------
+    Lag
+        Positive if ``later`` peaks later. Both signals are resampled together, so that noise they share cancels.
+
+    Raises
+    ------
+    InputError
+        If the signals do not have the same shape.
+    """
+    setup = options or TemporalOptions()
+    first, second = time_courses(earlier), time_courses(later).transpose(*time_courses(earlier).dims)
+    if first.shape != second.shape:
+        raise InputError(
+            f"The lag of two signals needs equal shapes; got {dict(first.sizes)} and {dict(second.sizes)}."
+        )
+    times = first["time"].values.astype(float)
+    plan = setup.resampling
+    rows = np.stack([cells(x, "layer", "time", over=plan.over) for x in (first, second)], axis=1)
+
+    def statistic(means: FloatArray) -> FloatArray:
+        t_max = peak_window_time(means, times, setup.share)
+        return np.asarray(t_max[:, 1] - t_max[:, 0])
+
+    by_layer = statistic(mean_of(rows)[None])[0]
+    draws = resampled(rows, statistic, plan)
+    low, high = interval(by_layer, draws, len(rows), plan.confidence)
+    mean = float(np.nanmean(by_layer)) if np.isfinite(by_layer).any() else float("nan")
+    drawn = mean_of(draws.T) if len(draws) else draws
+    mean_low, mean_high = interval(mean, drawn, len(rows), plan.confidence)
+    table = pd.DataFrame({"layer": first["layer"].values, "depth": _depths(first), "lag": by_layer})
+    return Lag(mean, float(mean_low), float(mean_high), table.assign(low=low, high=high), len(rows))
+
+
+def _depths(courses: xr.DataArray) -> FloatArray:
+    if "depth" not in courses.coords:
+        raise InputError("Scores need the coordinate 'depth' (0 to 1) on 'layer' to speak of a hierarchy.")
+    return courses["depth"].values.astype(np.float64)
+
+
+def _reseeded(plan: Resampling, seed: int) -> Resampling:
+    return Resampling(plan.n, plan.over, plan.confidence, seed)
+
+
+def _latencies(curves: FloatArray, times: FloatArray, setup: TemporalOptions) -> FloatArray:
+    """T_max and onset, (draws, layer, time) → (draws, 2, layer)."""
+    onset = onset_latency(curves, times, share=setup.onset_share, samples=setup.onset_samples)
+    return np.stack([peak_window_time(curves, times, setup.share), onset], axis=1)
+
+
+def _order_interval(
+    t_max: FloatArray, draws: FloatArray, depth: FloatArray, n_cells: int, confidence: float
+) -> tuple[float, float]:
+    known = np.isfinite(t_max)
+    estimate = correlate(t_max[known], depth[known])
+    drawn = correlate(draws[:, known], depth[known]) if len(draws) else draws
+    low, high = interval(estimate, drawn, n_cells, confidence, correlation=True)
+    return float(low), float(high)
+
+
+def _slope(
+    t_max: FloatArray, draws: FloatArray, depth: FloatArray, n_cells: int, confidence: float
+) -> tuple[float, float, float]:
+    """Seconds from depth 0 to depth 1 by least squares, with interval."""
+    known = np.isfinite(t_max)
+    centred = depth[known] - depth[known].mean()
+    weights = centred / np.sum(centred**2)
+    estimate = float(t_max[known] @ weights)
+    low, high = interval(estimate, draws[:, known] @ weights if len(draws) else draws, n_cells, confidence)
+    return estimate, float(low), float(high)

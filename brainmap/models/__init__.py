@@ -15,6 +15,7 @@ _PUBLIC = {
     "VisionModel": "brainmap.models.vision_model",
     "checkpoint_series": "brainmap.models.loading",
     "available_weights": "brainmap.models.loading",
+    "fit_clip_bridge": "brainmap.models.objectives",
     "from_module": "brainmap.models.loading",
     "list_models": "brainmap.models.cards",
     "load_model": "brainmap.models.loading",
@@ -29,7 +30,7 @@ __all__ = sorted(_PUBLIC)
 if TYPE_CHECKING:
     from brainmap.models.cards import ModelCard, list_models, model_card, register_model
     from brainmap.models.loading import available_weights, checkpoint_series, from_module, load_model, weights_status
-    from brainmap.models.objectives import OBJECTIVES, Batch, Objective, register_objective
+    from brainmap.models.objectives import OBJECTIVES, Batch, Objective, fit_clip_bridge, register_objective
     from brainmap.models.preprocessing import Preprocessing
     from brainmap.models.vision_model import Layer, VisionModel
 

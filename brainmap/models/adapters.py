@@ -88,6 +88,14 @@ class Adapter:
         """Class logits (n, classes)."""
         raise InputError(f"Model '{self.card.name}' has no classifier.")
 
+    def image_embedding(self, module: Any, pixels: Tensor) -> Tensor:
+        """Projected image vectors (n, d) in the space shared with text."""
+        raise InputError(f"Model '{self.card.name}' has no text tower.")
+
+    def text_embedding(self, module: Any, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Projected caption vectors (n, d)."""
+        raise InputError(f"Model '{self.card.name}' has no text tower.")
+
     def _sizes(self) -> dict[str, bool]:
         return {"interpolate_pos_encoding": True} if self.card.sizes == "interpolated" else {}
 

@@ -269,22 +269,24 @@ class VisionModel:
         """Class logits (n, classes)."""
         return self.adapter.logits(self.module, pixels)
 
-    def similarity(self, pixels: Tensor, captions: Sequence[str]) -> Tensor:
-        """The model's own similarity (n,) of each image with its caption: scaled cosine, plus the bias it learned.
+    def text_embedding(self, captions: Sequence[str]) -> Tensor:
+        """Projected caption vectors (n, d) of the text tower, not normalised, without gradient.
 
         Raises
         ------
         InputError
             If the model has no text tower.
         """
-        from brainmap.models.adapters import ImageTextAdapter
-
-        if not isinstance(self.adapter, ImageTextAdapter) or self.tokenizer is None:
+        if not self.adapter.has_text or self.tokenizer is None:
             raise InputError(f"Model '{self.name}' has no text tower.")
-        module: Any = self.module
         with torch.no_grad():
             ids = {name: tensor.to(self.device) for name, tensor in self.tokenizer(captions).items()}
-            text = self.adapter.text_embedding(module, ids)
+            return self.adapter.text_embedding(self.module, ids)
+
+    def similarity(self, pixels: Tensor, captions: Sequence[str]) -> Tensor:
+        """The model's own similarity (n,) of each image with its caption: scaled cosine, plus the bias it learned."""
+        module: Any = self.module
+        text = self.text_embedding(captions)
         image = self.adapter.image_embedding(module, pixels)
         cosine = torch.nn.functional.cosine_similarity(image, text.to(image.dtype), dim=-1)
         return cosine * module.logit_scale.exp() + getattr(module, "logit_bias", 0.0)

@@ -94,14 +94,28 @@ def test_permutation_p_counts_the_observation_itself() -> None:
     np.testing.assert_allclose(p_fwer, [2 / 4, 3 / 4])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_leaving_out_an_image_leaves_out_its_pairs(vectors: np.ndarray, method: str) -> None:
+    found = resampling.leave_one_out(vectors[:3], vectors[3], method=method)
+    matrices = RDMs(vectors).get_matrices()
+    for image, row in enumerate(found):
+        kept = np.delete(np.arange(12), image)
+        reduced = matrices[:, kept][:, :, kept][:, *np.triu_indices(11, 1)]
+        np.testing.assert_allclose(row, resampling.similarity(reduced[:3], reduced[3], method)[:, 0], atol=1e-12)
+
+
 def test_corrected_interval_has_the_corrected_variance() -> None:
     rng = np.random.default_rng(0)
     images, pairs = 2 * rng.standard_normal((20000, 1)) + 7, rng.standard_normal((20000, 1))
-    low, high = resampling.corrected_interval(np.array([1.0]), images, pairs)
-    # Variance 4 of the images' bootstrap, 1 of the pairs': 4 − 2 · 1 remains.
-    np.testing.assert_allclose([low[0], high[0]], 1 + stats.norm.ppf([0.025, 0.975]) * np.sqrt(2), atol=0.06)
-    low, high = resampling.corrected_interval(np.array([1.0]), images, 2 * pairs)
-    np.testing.assert_allclose(high - low, 2 * 1.96 * 2, atol=0.12)  # never less than the noise of pairs alone
+    left_out = rng.standard_normal((40, 1))
+    left_out *= np.sqrt(3 / (39 / 40 * ((left_out - left_out.mean()) ** 2).sum()))
+    low, high = resampling.corrected_interval(np.array([1.0]), images, pairs, left_out)
+    # Variance 3 of the jackknife, 1 of the pairs' bootstrap: 3 − 1 remains, with t for 39 degrees of freedom.
+    oracle = 1 + stats.t.ppf([0.025, 0.975], 39) * np.sqrt(2)
+    np.testing.assert_allclose([low[0], high[0]], oracle, atol=0.06)
+    low, high = resampling.corrected_interval(np.array([1.0]), images, 2 * pairs, left_out)
+    oracle = 2 * stats.t.ppf(0.975, 39) * 2  # never less than the noise of pairs alone
+    np.testing.assert_allclose(high - low, oracle, atol=0.12)
 
 
 def correlation_distances(patterns: np.ndarray) -> np.ndarray:
@@ -129,7 +143,8 @@ def test_intervals_cover_the_truth_in_simulated_studies(noise: float, too_wide: 
         images = resampling.bootstrap_images(model[None], brain, **arguments)
         pairs = resampling.bootstrap_pairs(model[None], brain, **arguments)
         estimate = resampling.similarity(model, brain, "spearman")[0]
-        low, high = resampling.corrected_interval(estimate, images, pairs)
+        left_out = resampling.leave_one_out(model[None], brain, method="spearman")
+        low, high = resampling.corrected_interval(estimate, images, pairs, left_out)
         covered += bool(low[0] <= truth <= high[0])
         estimates.append(estimate[0])
         widths.append((high - low)[0])

@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from brainmap.errors import InputError
-from brainmap.models import Batch, ModelCard, VisionModel, load_model, model_card, register_model
+from brainmap.features import FeatureExtractor
+from brainmap.models import Batch, ModelCard, VisionModel, fit_clip_bridge, load_model, model_card, register_model
 from brainmap.models.objectives import OBJECTIVES, MAEReconstruction
 from brainmap.models.objectives.masked import block_mask
+from brainmap.stimuli import StimulusSet
 
 TOWER = {
     "hidden_size": 24,
@@ -125,6 +127,34 @@ def test_encoder_of_some_tokens_equals_all_when_all_are_kept() -> None:
     with torch.no_grad():
         kept = model.forward(pixels, keep=torch.arange(16).expand(3, -1))
         torch.testing.assert_close(kept, model.tokens(pixels), rtol=1e-10, atol=1e-12)
+
+
+def test_clip_bridge_is_a_ridge_into_caption_space() -> None:
+    from sklearn.linear_model import RidgeCV
+
+    classifier = small("vit-base-patch16", {**TOWER, "num_labels": 5})
+    clip = small("clip-vit-base-patch32", {"projection_dim": 12, "vision_config": TOWER, "text_config": TEXT})
+    rng = np.random.default_rng(2)
+    images = [rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(11)]
+    captions = [f"{'red' if image[..., 0].mean() > 127 else 'blue'} thing {i % 3}" for i, image in enumerate(images)]
+    table = pd.DataFrame({"name": range(11), "caption": captions})
+    stimuli = StimulusSet.from_arrays(images, table.astype({"name": str}))
+    bridge = fit_clip_bridge(classifier, clip, stimuli, batch_size=4)
+    pixels = classifier.preprocess(images)
+    with torch.no_grad():
+        logits = classifier.module(pixels).logits.numpy()
+    wanted = F.normalize(clip.text_embedding(captions), dim=-1).numpy()
+    oracle = RidgeCV([10.0**power for power in range(-3, 7)]).fit(logits, wanted)
+    assert bridge.alpha == oracle.alpha_
+    np.testing.assert_allclose(bridge.weights, oracle.coef_.T, rtol=1e-6, atol=1e-9)
+    mapped = oracle.predict(logits)
+    cosine = (mapped * wanted).sum(1) / np.linalg.norm(mapped, axis=1)
+    found = FeatureExtractor(classifier, objective=bridge, layers=["block.0"]).extract(stimuli)
+    np.testing.assert_allclose(found.losses, -cosine, rtol=1e-6)
+    assert found.provenance["exactness"] == "surrogate"
+    assert np.abs(found["gradient", "block.0"]).max() > 0
+    with pytest.raises(InputError, match="has no text tower"):
+        fit_clip_bridge(clip, classifier, stimuli)
 
 
 @pytest.mark.parametrize("side", [2, 4, 16])

@@ -57,35 +57,13 @@ def simulate(
         If features and table do not fit together.
     """
     config = config or SimulationConfig()
-    arrays = {key: np.asarray(features[key]) for key in features if key[0] in ("activation", "gradient")}
-    _check_table(stimuli_table, arrays)
-    latents = make_latents(arrays, stimuli_table, config, seed)
-    areas = fmri.planted_areas(config, seed, gradient=latents.has_gradient)
-    job = _Job(
-        config=config,
-        seed=seed,
-        stimuli=stimuli_table["stimulus"].to_numpy(dtype=str),
-        latents=latents,
-        fmri_plan=fmri.plan_fmri(config, areas, len(latents.layers)),
-        meg_plan=meg.plan_meg(config, areas, latents, seed),
-    )
+    job = _Job.prepare(features, stimuli_table, seed, config)
     responses: dict[str, Any] = {
         modality: {subject: job.responses(modality, i) for i, subject in enumerate(config.subjects)}
         for modality in ("fmri", "meg")
         if modality in config.modalities
     }
-    truth = GroundTruth(
-        seed=seed,
-        config=config.to_dict(),
-        layers=latents.layers,
-        gradient_areas=config.gradient_areas if latents.has_gradient else (),
-        gradient_window=config.gradient_window if latents.has_gradient else None,
-        areas=areas,
-        vertices=_vertex_truth(job.fmri_plan, latents.layers),
-        times=_time_truth(job.meg_plan, latents),
-        arrays=job.kept,
-    )
-    return {**responses, "truth": truth}
+    return {**responses, "truth": job.truth()}
 
 
 @dataclass(eq=False)
@@ -96,12 +74,47 @@ class _Job:
     seed: int
     stimuli: np.ndarray
     latents: Latents
+    areas: pd.DataFrame
     fmri_plan: fmri.FmriPlan
     meg_plan: meg.MegPlan
     kept: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.kept |= {"stimulus": self.stimuli, "latents": self.latents.values, "latent_layer": self.latents.layer}
+
+    @classmethod
+    def prepare(
+        cls, features: Mapping[tuple[str, str], np.ndarray], table: pd.DataFrame, seed: int, config: SimulationConfig
+    ) -> _Job:
+        """Everything that subjects share."""
+        arrays = {key: np.asarray(features[key]) for key in features if key[0] in ("activation", "gradient")}
+        _check_table(table, arrays)
+        latents = make_latents(arrays, table, config, seed)
+        areas = fmri.planted_areas(config, seed, gradient=latents.has_gradient)
+        return cls(
+            config=config,
+            seed=seed,
+            stimuli=table["stimulus"].to_numpy(dtype=str),
+            latents=latents,
+            areas=areas,
+            fmri_plan=fmri.plan_fmri(config, areas, len(latents.layers)),
+            meg_plan=meg.plan_meg(config, areas, latents, seed),
+        )
+
+    def truth(self) -> GroundTruth:
+        """What was planted, with the weights of all subjects simulated so far."""
+        planted = self.latents.has_gradient
+        return GroundTruth(
+            seed=self.seed,
+            config=self.config.to_dict(),
+            layers=self.latents.layers,
+            gradient_areas=self.config.gradient_areas if planted else (),
+            gradient_window=self.config.gradient_window if planted else None,
+            areas=self.areas,
+            vertices=_vertex_truth(self.fmri_plan, self.latents.layers),
+            times=_time_truth(self.meg_plan, self.latents),
+            arrays=self.kept,
+        )
 
     def responses(self, modality: Modality, number: int) -> Responses:
         """All trials of one subject."""

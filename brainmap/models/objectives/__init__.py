@@ -2,6 +2,7 @@
 
 from brainmap.models.batch import Batch
 from brainmap.models.objectives.base import OBJECTIVES, Objective, find_objective, register_objective
+from brainmap.models.objectives.bridge import CLIPBridge, fit_clip_bridge
 from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo, DINOSinkhorn
 from brainmap.models.objectives.generic import FeatureEnergy, Headless
 from brainmap.models.objectives.masked import MAEReconstruction, VJEPALatent
@@ -12,6 +13,7 @@ __all__ = [
     "IBOT",
     "OBJECTIVES",
     "Batch",
+    "CLIPBridge",
     "CrossEntropy",
     "CrossEntropyTop1",
     "DINOSinkhorn",
@@ -24,5 +26,6 @@ __all__ = [
     "Objective",
     "VJEPALatent",
     "find_objective",
+    "fit_clip_bridge",
     "register_objective",
 ]

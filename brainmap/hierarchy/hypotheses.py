@@ -1,0 +1,178 @@
+"""Study A's hypotheses about backpropagation in the brain, as tests with an effect, an interval and a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.encoding.inference import folds_t
+from brainmap.errors import InputError
+from brainmap.hierarchy.spatial import SpatialOptions, spatial_hierarchy
+from brainmap.hierarchy.temporal import TemporalOptions, peak_lag, temporal_hierarchy
+
+SUPPORTED, CONTRADICTED, NEGLIGIBLE, INCONCLUSIVE = "supported", "contradicted", "negligible", "inconclusive"
+
+
+@dataclass(frozen=True)
+class HypothesisOptions:
+    """Settings of :func:`evaluate_hypotheses`.
+
+    Parameters
+    ----------
+    smallest_r, smallest_lag, smallest_order : float
+        Smallest effects of interest: a score (r), a lag (s), a correlation of orders. An interval inside ± the smallest
+        effect is called negligible rather than inconclusive.
+    spatial, temporal
+        Settings of the hierarchies.
+    """
+
+    smallest_r: float = 0.005
+    smallest_lag: float = 0.02
+    smallest_order: float = 0.1
+    spatial: SpatialOptions = field(default_factory=SpatialOptions)
+    temporal: TemporalOptions = field(default_factory=TemporalOptions)
+
+
+def verdict(low: float, high: float, expected: int, smallest: float) -> str:
+    """Judge a prediction by an interval.
+
+    Parameters
+    ----------
+    low, high : float
+        Interval of the effect.
+    expected : {1, -1}
+        Predicted sign.
+    smallest : float
+        Smallest effect of interest.
+
+    Returns
+    -------
+    str
+        'supported': the interval lies on the predicted side of zero. 'contradicted': on the other. 'negligible': it
+        holds zero and nothing as large as ``smallest``. 'inconclusive': anything else, an unknown interval included.
+    """
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return INCONCLUSIVE
+    if low > 0 or high < 0:
+        return SUPPORTED if (low > 0) == (expected > 0) else CONTRADICTED
+    return NEGLIGIBLE if max(abs(low), abs(high)) < smallest else INCONCLUSIVE
+
+
+def evaluate_hypotheses(
+    scores: dict[str, xr.Dataset | xr.DataArray],
+    targets: dict[str, pd.DataFrame] | None = None,
+    *,
+    options: HypothesisOptions | None = None,
+) -> pd.DataFrame:
+    """Test Study A's three hypotheses on the scores of activations and gradients.
+
+    1. Gradients map onto brain responses. 2. Their mapping peaks later than that of activations. 3. Activations follow
+    the hierarchy bottom-up in space and time, gradients top-down (deep layers ↔ early areas, early times).
+
+    Parameters
+    ----------
+    scores : dict of str to Dataset or DataArray
+        By modality ('fmri', 'meg'): r with dims (subject, signal, layer, split, target), signals 'activation' and
+        'gradient', coordinate ``depth`` on ``layer``.
+    targets : dict of str to pandas.DataFrame, optional
+        fMRI targets (``roi``, ``hemisphere``, ``x``, ``y``, ``z``); by default taken from the coordinates.
+    options : HypothesisOptions, optional
+        Settings.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per prediction: ``hypothesis`` (1–3), ``prediction``, ``modality``, ``effect``, ``low``, ``high``,
+        ``unit``, ``expected`` (sign), ``p`` (NaN where only an interval is made), ``verdict``. Predictions whose data
+        are absent are left out; ``attrs['absent']`` names them.
+
+    Raises
+    ------
+    InputError
+        If neither modality is given or a signal is missing.
+    """
+    setup = options or HypothesisOptions()
+    arrays = {name: s["r"] if isinstance(s, xr.Dataset) else s for name, s in scores.items()}
+    if not arrays:
+        raise InputError("Hypotheses need scores of at least one modality, 'fmri' or 'meg'.")
+    for name, r in arrays.items():
+        absent = {"activation", "gradient"} - set(map(str, r["signal"].values))
+        if absent:
+            raise InputError(f"The {name} scores lack the signal {sorted(absent)[0]!r}; hypotheses compare both.")
+    rows: list[dict[str, Any]] = [_maps_onto_brain(name, r, setup) for name, r in arrays.items()]
+    if "meg" in arrays:
+        rows += _temporal(arrays["meg"], setup)
+    if "fmri" in arrays:
+        table = (targets or {}).get("fmri")
+        rows += _spatial(arrays["fmri"], _targets(arrays["fmri"]) if table is None else table, setup)
+    frame = pd.DataFrame(rows).sort_values("hypothesis", kind="stable").reset_index(drop=True)
+    frame.attrs["absent"] = [name for name in ("fmri", "meg") if name not in arrays]
+    return frame
+
+
+def _row(number: int, prediction: str, modality: str, **more: Any) -> dict[str, Any]:
+    smallest = more.pop("smallest")
+    found = verdict(more["low"], more["high"], more["expected"], smallest)
+    return {"hypothesis": number, "prediction": prediction, "modality": modality, "p": np.nan, **more, "verdict": found}
+
+
+def _maps_onto_brain(modality: str, r: xr.DataArray, setup: HypothesisOptions) -> dict[str, Any]:
+    """Mean score of the gradients over layers and targets, folds as the yardstick."""
+    from scipy import stats
+
+    mean = r.sel(signal="gradient").mean(("layer", "target"), skipna=True)
+    values = mean.mean("subject").values if "subject" in mean.dims else mean.values
+    t, p = folds_t(values)
+    confidence = setup.temporal.resampling.confidence
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * float(values.mean()) / float(t)
+    return _row(
+        1,
+        "gradients predict responses (mean r over layers and targets)",
+        modality,
+        effect=float(values.mean()),
+        low=float(values.mean()) - abs(half),
+        high=float(values.mean()) + abs(half),
+        unit="r",
+        expected=1,
+        p=float(p),
+        smallest=setup.smallest_r,
+    )
+
+
+def _temporal(r: xr.DataArray, setup: HypothesisOptions) -> list[dict[str, Any]]:
+    forward, backward = r.sel(signal="activation"), r.sel(signal="gradient")
+    rows = []
+    lag = peak_lag(backward, forward, options=setup.temporal)
+    numbers = {"effect": lag.lag, "low": lag.low, "high": lag.high, "unit": "s"}
+    name = "gradients peak later than activations (mean lag of T_max over layers)"
+    rows.append(_row(2, name, "meg", **numbers, expected=1, smallest=setup.smallest_lag))
+    for signal, scores, sign in (("activations", forward, 1), ("gradients", backward, -1)):
+        direction = "deeper layers peak later" if sign > 0 else "deeper layers peak earlier"
+        try:
+            attrs = temporal_hierarchy(scores, options=setup.temporal).attrs
+        except InputError:
+            attrs = {"r": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
+        numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": attrs["p"]}
+        name = f"{signal}: {direction} (depth against T_max)"
+        rows.append(_row(3, name, "meg", **numbers, expected=sign, smallest=setup.smallest_order))
+    return rows
+
+
+def _spatial(r: xr.DataArray, targets: pd.DataFrame, setup: HypothesisOptions) -> list[dict[str, Any]]:
+    rows = []
+    for signal, sign in (("activation", 1), ("gradient", -1)):
+        direction = "deeper layers fit areas farther from V1" if sign > 0 else "deeper layers fit areas nearer to V1"
+        attrs = spatial_hierarchy(r.sel(signal=signal), targets, options=setup.spatial).attrs
+        numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": attrs["p"]}
+        name = f"{signal}s: {direction} (best layer against distance)"
+        rows.append(_row(3, name, "fmri", **numbers, expected=sign, smallest=setup.smallest_order))
+    return rows
+
+
+def _targets(r: xr.DataArray) -> pd.DataFrame:
+    names = [n for n in ("roi", "hemisphere", "x", "y", "z") if n in r.coords]
+    return pd.DataFrame({name: r[name].values for name in names})

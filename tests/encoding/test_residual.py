@@ -1,0 +1,229 @@
+"""The residual of gradients: arithmetic against explicit fits, the test against simulated null and planted studies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+
+from brainmap.encoding.conditional import ConditionalOptions, conditional_test
+from brainmap.encoding.folds import plan_splits
+from brainmap.encoding.hollow import block_sums, hollow, remove
+from brainmap.encoding.planted import PlantedOptions, PlantedStudy, planted_study
+from brainmap.encoding.residual import ResidualOptions, leave_group_out, residual, residual_scores
+from brainmap.encoding.two_bands import fit_bands
+from brainmap.errors import InputError
+
+SMALL = {"n_groups": 36, "per_group": 5, "n_layers": 4, "width": 16, "n_units": 8, "targets_per_unit": 4}
+
+
+def small_study(seed: int, **changes) -> PlantedStudy:
+    return planted_study(seed, PlantedOptions(**(SMALL | changes)))
+
+
+def run_test(study: PlantedStudy, seed: int):
+    return conditional_test(
+        study.activations,
+        study.gradients,
+        study.responses,
+        units=study.units,
+        groups=study.groups,
+        options=ConditionalOptions(n_flips=400, seed=seed),
+    )
+
+
+def binomial_interval(hits: np.ndarray) -> tuple[float, float]:
+    interval = stats.binomtest(int(np.sum(hits)), len(hits)).proportion_ci(0.99, method="exact")
+    return interval.low, interval.high
+
+
+# -- the test -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"signal": 0.0, "group_noise": 0.3}, {"unmodelled": 0.3}, {"n_groups": 180, "per_group": 1}],
+    ids=["activations drive", "group noise only", "unmodelled part", "ungrouped"],
+)
+def test_gradients_that_add_nothing_are_called_significant_at_the_nominal_rate(changes) -> None:
+    tables = [run_test(small_study(seed, **changes), seed).table for seed in range(120)]
+    family = [table["significant"].any() for table in tables]
+    single = [table["p"].iloc[seed % len(table)] <= 0.05 for seed, table in enumerate(tables)]
+    assert binomial_interval(family)[0] <= 0.05
+    low, high = binomial_interval(single)
+    assert low <= 0.05 <= high
+
+
+def test_planted_units_are_found_and_no_others() -> None:
+    found, elsewhere = [], []
+    for seed in range(40):
+        hits = run_test(small_study(seed, planted=(2, 6)), seed).table["significant"]
+        found += [hits[2], hits[6]]
+        elsewhere.append(hits.drop([2, 6]).any())
+    assert np.mean(found) > 0.95
+    assert binomial_interval(elsewhere)[0] <= 0.05
+
+
+def test_permuted_responses_are_a_null() -> None:
+    hits = []
+    for seed in range(60):
+        study = small_study(seed, planted=(0, 1, 2, 3))
+        rng = np.random.default_rng(seed)
+        order = np.concatenate([np.flatnonzero(study.groups == g) for g in rng.permutation(36)])
+        shuffled = PlantedStudy(**{**vars(study), "responses": [y[order] for y in study.responses]})
+        hits.append(run_test(shuffled, seed).table["significant"].any())
+    assert binomial_interval(hits)[0] <= 0.05
+
+
+def test_hollow_matrices_have_no_diagonal_blocks_and_ignore_the_baseline() -> None:
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((30, 6)))[0]
+    blocks = [slice(0, 4), slice(4, 9), slice(9, 12), slice(12, 20), slice(20, 30)]
+    x = remove(basis, rng.standard_normal((30, 9)))
+    m = hollow(x @ x.T, basis, blocks, tolerance=1e-12)
+    np.testing.assert_allclose(m @ basis, 0.0, atol=1e-7)
+    np.testing.assert_allclose(m, m.T, atol=1e-9)
+    assert all(np.all(m[b, b] == 0) for b in blocks)
+    # Nearest such matrix: the difference is orthogonal to every other one.
+    y = remove(basis, rng.standard_normal((30, 9)))
+    other = hollow(y @ y.T, basis, blocks, tolerance=1e-12)
+    assert abs(np.vdot(x @ x.T - m, other)) < 1e-6 * np.linalg.norm(x @ x.T) * np.linalg.norm(other)
+    sums = block_sums(m, blocks)
+    assert sums[0, 3] == pytest.approx(m[0:4, 12:20].sum())
+    # Mean zero for noise that is independent between groups, whatever its covariance inside, plus any baseline signal.
+    mixing = [rng.standard_normal((b.stop - b.start, 3)) for b in blocks]
+    noise = np.concatenate([w @ rng.standard_normal((3, 40_000)) for w in mixing])
+    total = noise + basis @ rng.standard_normal((6, 1)) * 5.0
+    values = np.einsum("it,ij,jt->t", total, m, total, optimize=True)
+    assert abs(values.mean()) < 4 * values.std() / np.sqrt(40_000)
+
+
+def test_result_is_deterministic_and_does_not_depend_on_row_order() -> None:
+    study = small_study(3, planted=(2,))
+    first, again = run_test(study, 5), run_test(study, 5)
+    assert first.table.equals(again.table)
+    assert "1 of 8" in repr(first) and first.to_frame().attrs["n_blocks"] == 36
+    order = np.random.default_rng(0).permutation(180)
+    moved = PlantedStudy(
+        **{
+            **vars(study),
+            "activations": {k: v[order] for k, v in study.activations.items()},
+            "gradients": {k: v[order] for k, v in study.gradients.items()},
+            "responses": [y[order] for y in study.responses],
+            "groups": study.groups[order],
+        }
+    )
+    np.testing.assert_allclose(run_test(moved, 5).table["statistic"], first.table["statistic"], rtol=1e-5)
+
+
+def test_many_groups_are_merged_into_blocks() -> None:
+    study = small_study(1, n_groups=180, per_group=1, planted=(4,))
+    options = ConditionalOptions(n_flips=400, max_blocks=40)
+    data = (study.activations, study.gradients, study.responses)
+    result = conditional_test(*data, units=study.units, options=options)
+    assert result.n_blocks == 40
+    assert result.table.loc[result.table["significant"], "unit"].tolist() == [4]
+
+
+# -- the effect ---------------------------------------------------------------------------------------------------
+
+
+def pca_scores(train: np.ndarray, test: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    scaler = StandardScaler().fit(train)
+    pca = PCA(n, svd_solver="full").fit(scaler.transform(train))
+    return pca.transform(scaler.transform(train)), pca.transform(scaler.transform(test))
+
+
+def test_nested_scores_equal_an_explicit_fit() -> None:
+    study = small_study(0, planted=(2,), n_subjects=1)
+    y = study.responses[0]
+    options = ResidualOptions(alphas=(200.0,), explained=1.0, max_components=20)
+    result = residual_scores(study.activations, study.gradients, y, groups=study.groups, options=options)
+    x = np.concatenate(list(study.activations.values()), axis=1)
+    g = np.concatenate(list(study.gradients.values()), axis=1)
+    added = 0
+    for number, (train, test) in enumerate(plan_splits(180, 5, groups=study.groups).outer):
+        a_train, a_test = pca_scores(x[train], x[test], 20)
+        scaler = StandardScaler().fit(g[train])
+        clean = LinearRegression().fit(a_train, scaler.transform(g[train]))
+        g_train = scaler.transform(g[train]) - clean.predict(a_train)
+        g_test = scaler.transform(g[test]) - clean.predict(a_test)
+        pca = PCA(20, svd_solver="full").fit(g_train)
+        base = Ridge(200.0).fit(a_train, y[train]).predict(a_test)
+        extra = Ridge(200.0, fit_intercept=False).fit(pca.transform(g_train), y[train]).predict(pca.transform(g_test))
+        for target in range(y.shape[1]):
+            r_base = stats.pearsonr(base[:, target], y[test, target]).statistic
+            r_full = stats.pearsonr((base + extra)[:, target], y[test, target]).statistic
+            found = result.dataset.isel(subject=0, split=number, target=target)
+            assert float(found["r_base"]) == pytest.approx(r_base, abs=1e-4)
+            # The added band is chosen between this penalty and nothing at all.
+            chosen = min(abs(float(found["r_full"]) - r) for r in (r_full, r_base))
+            assert chosen < 1e-4
+            added += abs(float(found["r_full"]) - r_full) < 1e-4
+    assert added > 20
+
+
+def test_matched_dimension_bands_are_study_a() -> None:
+    study = small_study(0)
+    x = np.concatenate(list(study.activations.values()), axis=1)
+    g = np.concatenate(list(study.gradients.values()), axis=1)
+    train, test = plan_splits(180, 5, groups=study.groups).outer[0]
+    bands = fit_bands(x, g, (train, test), limits=(1.0, 0, 0), matched=10)
+    sides = [pca_scores(f[train], f[test], 10) for f in (x, g)]
+    both_train, both_test = (np.concatenate(parts, axis=1) for parts in zip(*sides, strict=True))
+    y = study.responses[0][train]
+    expected = Ridge(50.0, fit_intercept=False).fit(both_train, y - y.mean(axis=0)).predict(both_test)
+    np.testing.assert_allclose(bands.added.predict(bands.added.weights(y - y.mean(axis=0)), 50.0), expected, atol=1e-4)
+    x_train, x_test = pca_scores(x[train], x[test], 20)
+    expected = Ridge(50.0, fit_intercept=False).fit(x_train, y - y.mean(axis=0)).predict(x_test)
+    np.testing.assert_allclose(bands.base.predict(bands.base.weights(y - y.mean(axis=0)), 50.0), expected, atol=1e-4)
+
+
+def test_residual_table_has_effects_intervals_and_the_test() -> None:
+    study = small_study(7, planted=(2, 6), gradient=0.2)
+    data = (study.activations, study.gradients, study.responses)
+    result = residual(*data, units=study.units, groups=study.groups)
+    table = result.to_frame().set_index("unit")
+    planted = table.index.isin([2, 6])
+    assert table["significant"].to_numpy().tolist() == planted.tolist()
+    assert (table["delta"][planted] > 0.02).all() and (table["low"][planted] > 0).all()
+    assert table["delta"][~planted].abs().max() < 0.02
+    np.testing.assert_allclose(table["r_full"] - table["r_base"], table["delta"], atol=1e-6)
+    assert "sign flips" in table.attrs["p_method"] and table.attrs["split_hash"]
+    matched = residual_scores(
+        *data, groups=study.groups, options=ResidualOptions(method="matched", matched_components=15)
+    ).by_unit(study.units)
+    assert matched.loc[[2, 6], "delta"].min() > matched.drop([2, 6])["delta"].max()
+
+
+def test_leaving_groups_out_equals_recomputing() -> None:
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 5, 40)
+    truth, prediction = rng.standard_normal((2, 40, 3))
+    r, without = leave_group_out(truth, prediction, codes)
+    for target in range(3):
+        assert r[target] == pytest.approx(stats.pearsonr(truth[:, target], prediction[:, target]).statistic)
+        for group in range(5):
+            keep = codes != group
+            expected = stats.pearsonr(truth[keep, target], prediction[keep, target]).statistic
+            assert without[group, target] == pytest.approx(expected)
+
+
+def test_bad_input_is_refused_in_one_sentence() -> None:
+    study = small_study(0)
+    data = (study.activations, study.gradients, study.responses)
+    with pytest.raises(InputError, match="units of shape"):
+        conditional_test(*data, units=[0, 1])
+    with pytest.raises(InputError, match="at least 6 groups"):
+        conditional_test(*data, units=study.units, groups=study.groups % 3)
+    with pytest.raises(InputError, match="constant over images"):
+        conditional_test(np.ones((180, 3)), study.gradients, study.responses, units=study.units)
+    broken = study.responses[0].copy()
+    broken[3, 1] = np.nan
+    with pytest.raises(InputError, match="row 3, column 1"):
+        residual_scores(study.activations, study.gradients, broken)
+    with pytest.raises(InputError, match="nested"):
+        ResidualOptions(method="other")

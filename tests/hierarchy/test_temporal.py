@@ -1,0 +1,173 @@
+"""Temporal hierarchy, lags and the hypotheses of Study A against planted time courses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from brainmap.errors import InputError
+from brainmap.hierarchy import (
+    HypothesisOptions,
+    Resampling,
+    SpatialOptions,
+    TemporalOptions,
+    evaluate_hypotheses,
+    onset_latency,
+    peak_lag,
+    peak_window_time,
+    temporal_by,
+    temporal_hierarchy,
+    time_courses,
+)
+from brainmap.hierarchy.hypotheses import verdict
+from brainmap.hierarchy.resampling import cells, interval, mean_of, resampled
+
+TIMES = np.round(np.arange(-0.2, 1.2, 0.02), 3)
+DEPTH = np.linspace(0, 1, 10)
+QUICK = TemporalOptions(resampling=Resampling(n=200))
+
+
+def course(peaks: np.ndarray) -> np.ndarray:
+    """Rise and fall around each peak time, (..., n_times)."""
+    return 0.08 * np.exp(-(((TIMES - peaks[..., None]) / 0.08) ** 2))
+
+
+def planted(peaks: np.ndarray, noise: float = 0.004, seed: int = 0) -> xr.DataArray:
+    """Scores (subject, layer, split, target = sensor × time) whose mean over sensors peaks where told."""
+    rng = np.random.default_rng(seed)
+    gain = rng.uniform(0.5, 1.5, 6)
+    gain /= gain.mean()
+    curves = course(peaks)[None, :, None, None, :] * gain[:, None]
+    values = curves + noise * np.sqrt(6) * rng.standard_normal((3, len(peaks), 5, 6, len(TIMES)))
+    coords = {"depth": ("layer", DEPTH), "layer": [f"block.{k}" for k in range(10)]}
+    coords |= {"time": ("target", np.tile(TIMES, 6)), "sensor": ("target", np.repeat(np.arange(6), len(TIMES)))}
+    return xr.DataArray(
+        values.reshape(3, len(peaks), 5, -1), dims=("subject", "layer", "split", "target"), coords=coords
+    )
+
+
+def test_t_max_is_the_mean_of_the_window_above_95_per_cent() -> None:
+    curve = np.array([9.0, 0.0, 1.0, 0.96, 0.94, 0.97, -1.0])
+    times = np.array([-0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert peak_window_time(curve, times) == pytest.approx((0.1 + 0.2 + 0.4) / 3)
+    assert peak_window_time(curve, times, 1.0) == pytest.approx(0.1)
+    assert np.isnan(peak_window_time(-np.abs(curve), times))
+    both = peak_window_time(np.stack([curve, -np.abs(curve)]), times)
+    assert both[0] == pytest.approx(0.7 / 3) and np.isnan(both[1])
+    np.testing.assert_allclose(peak_window_time(course(np.array([0.3])), TIMES), [0.3])
+
+
+def test_onset_is_interpolated_and_must_last() -> None:
+    times = np.array([-0.1, 0.0, 0.1, 0.2, 0.3, 0.4])
+    assert onset_latency(np.array([0, 0, 0, 0.4, 1.0, 1.0]), times) == pytest.approx(0.2 + 0.1 / 6)
+    assert onset_latency(np.array([0, 0, 0.8, 0.0, 1.0, 1.0]), times) == pytest.approx(0.25)
+    assert onset_latency(np.array([0, 0, 0.8, 0.0, 1.0, 1.0]), times, samples=1) == pytest.approx(0.0625)
+    assert onset_latency(np.array([0.2, 0.2, 0.2, 0.2, 1.0, 1.0]), times) == pytest.approx(0.25)
+    assert np.isnan(onset_latency(np.zeros(6), times))
+    exact = 0.3 - 0.08 * np.sqrt(np.log(2))
+    np.testing.assert_allclose(onset_latency(course(np.array([0.3])), TIMES), [exact], atol=0.003)
+
+
+def test_temporal_score_recovers_the_planted_order() -> None:
+    peaks = 0.12 + 0.28 * DEPTH
+    table = temporal_hierarchy(planted(peaks), options=QUICK)
+    np.testing.assert_allclose(table["t_max"], peaks, atol=0.03)
+    attrs = table.attrs
+    expected = stats.pearsonr(DEPTH, table["t_max"])
+    assert attrs["r"] == pytest.approx(expected.statistic) and attrs["p"] == pytest.approx(expected.pvalue)
+    assert attrs["r"] > 0.97 and attrs["low"] > 0.8
+    assert attrs["slope"] == pytest.approx(0.28, abs=0.04)
+    assert attrs["slope_low"] < attrs["slope"] < attrs["slope_high"]
+    assert (table["low"] <= table["t_max"]).all() and (table["t_max"] <= table["high"]).all()
+    assert (table["onset"] < table["t_max"]).all()
+    assert table["peak"].to_numpy() == pytest.approx(np.full(10, 0.08), abs=0.01)
+    assert temporal_hierarchy(planted(peaks), options=QUICK, seed=0).equals(table)
+    subjects = temporal_by(planted(peaks), over="subject")
+    assert len(subjects) == 30 and subjects.groupby("layer")["t_max"].mean().std() > 0.05
+
+
+def test_layers_that_peak_together_have_no_order() -> None:
+    table = temporal_hierarchy(planted(np.full(10, 0.35), seed=4), options=QUICK)
+    assert table.attrs["slope_low"] < 0 < table.attrs["slope_high"]
+    with pytest.raises(InputError, match="4 are needed"):
+        temporal_hierarchy(-abs(planted(np.full(10, 0.35))), options=QUICK)
+
+
+def test_lag_between_signals_and_coverage_of_its_interval() -> None:
+    forward, backward = 0.12 + 0.28 * DEPTH, np.full(10, 0.4)
+    truth = np.mean(backward - forward)
+    lag = peak_lag(planted(backward, seed=1), planted(forward, seed=2), options=QUICK)
+    assert lag.lag == pytest.approx(truth, abs=0.02) and lag.low > 0
+    assert lag.by_layer["lag"].iloc[0] == pytest.approx(0.28, abs=0.04)
+    assert "ms" in repr(lag) and lag.to_frame().attrs["lag"] == lag.lag
+    covered = []
+    for seed in range(60):
+        found = peak_lag(
+            planted(backward, 0.012, seed=100 + seed),
+            planted(forward, 0.012, seed=300 + seed),
+            options=TemporalOptions(resampling=Resampling(n=120)),
+        )
+        covered.append(found.low <= truth <= found.high)
+    assert np.mean(covered) > 0.88
+
+
+def test_cells_and_intervals() -> None:
+    r = planted(0.2 + 0.1 * DEPTH)
+    assert time_courses(r).sizes["time"] == len(TIMES)
+    assert cells(time_courses(r), "layer", "time").shape == (15, 10, len(TIMES))
+    assert cells(time_courses(r), "layer", "time", over="subject").shape == (3, 10, len(TIMES))
+    rows = np.random.default_rng(0).standard_normal((12, 4000)) + 1.0
+    draws = resampled(rows, lambda means: means, Resampling(n=300))
+    low, high = interval(mean_of(rows), draws, 12)
+    covered = (low <= 1) & (high >= 1)
+    assert 0.93 < covered.mean() < 0.985  # plain percentiles of 12 values reach .92
+    holed = rows.copy()
+    holed[0, 0] = np.nan
+    assert np.isfinite(resampled(holed, lambda means: means, Resampling(n=50))).all()
+    assert np.isnan(interval(0.0, np.empty(0), 12)[0])
+    with pytest.raises(InputError, match="dims among"):
+        cells(r, "layer", "time")
+
+
+def test_verdicts() -> None:
+    assert verdict(0.1, 0.2, 1, 0.05) == "supported"
+    assert verdict(0.1, 0.2, -1, 0.05) == "contradicted"
+    assert verdict(-0.2, -0.1, -1, 0.05) == "supported"
+    assert verdict(-0.01, 0.02, 1, 0.05) == "negligible"
+    assert verdict(-0.1, 0.2, 1, 0.05) == "inconclusive"
+    assert verdict(np.nan, 0.2, 1, 0.05) == "inconclusive"
+
+
+def test_hypotheses_of_study_a_on_its_own_findings() -> None:
+    """Planted as Study A found them: gradients map, do not follow the forward order, and run bottom-up nowhere."""
+    forward, backward = planted(0.12 + 0.28 * DEPTH), planted(np.full(10, 0.4), seed=3)
+    meg = xr.concat([forward, backward], "signal").assign_coords(signal=["activation", "gradient"])
+    areas = np.repeat([f"A{i}" for i in range(11)] + ["V1"], 4)
+    place = np.repeat([*range(1, 12), 0], 4)
+    rng = np.random.default_rng(0)
+    parts = []
+    for sign in (1, -1):
+        best = place / 11 if sign > 0 else 1 - place / 11
+        curve = 0.1 + 0.1 * np.exp(-(((DEPTH[:, None] - best) / 0.3) ** 2))
+        parts.append(curve[None, :, None] + 0.01 * rng.standard_normal((3, 10, 5, 48)))
+    coords = {"depth": ("layer", DEPTH), "roi": ("target", areas), "hemisphere": ("target", np.full(48, "L"))}
+    coords |= {"x": ("target", 5.0 * place), "y": ("target", np.zeros(48)), "z": ("target", np.zeros(48))}
+    dims = ("signal", "subject", "layer", "split", "target")
+    fmri = xr.DataArray(np.stack(parts), dims=dims, coords={"signal": ["activation", "gradient"], **coords})
+    options = HypothesisOptions(temporal=QUICK, spatial=SpatialOptions(resampling=Resampling(n=50)))
+    table = evaluate_hypotheses({"fmri": fmri, "meg": meg}, options=options)
+    verdicts = dict(
+        zip(zip(table["prediction"].str[:22], table["modality"], strict=True), table["verdict"], strict=True)
+    )
+    assert verdicts["gradients predict resp", "fmri"] == verdicts["gradients predict resp", "meg"] == "supported"
+    assert verdicts["gradients peak later t", "meg"] == "supported"
+    assert verdicts["activations: deeper la", "meg"] == verdicts["activations: deeper la", "fmri"] == "supported"
+    assert verdicts["gradients: deeper laye", "fmri"] == "supported"
+    assert verdicts["gradients: deeper laye", "meg"] in ("inconclusive", "negligible", "contradicted")
+    assert (table["low"] <= table["effect"]).all() and (table["effect"] <= table["high"]).all()
+    alone = evaluate_hypotheses({"meg": meg}, options=options)
+    assert alone.attrs["absent"] == ["fmri"] and set(alone["modality"]) == {"meg"}
+    with pytest.raises(InputError, match="gradient"):
+        evaluate_hypotheses({"meg": meg.sel(signal=["activation"])})
