@@ -143,7 +143,9 @@ def corrected_interval(
     V₁ + 2 V₂ [1]_, and V₂ is the variance of a bootstrap over pairs. So the replicates over images give the shape of
     the interval, and are scaled about the estimate to V(jackknife) − V(pairs) = V₁ + V₂, never less than V(pairs), with
     Student's t for the images instead of the normal distribution. (V(images) − 2 V(pairs) would do too, but is too
-    small where noise is low and images are few.) Compare the correction of the two-factor bootstrap in [2]_.
+    small where noise is low and images are few.) In simulated studies of 40 and 78 images, 400 of each kind, 95 %
+    intervals of ρ and of differences covered the truth in 93–97 %; for differences of noise-free RDMs of 40 images in
+    91 %. Percentile intervals covered it in 94–100 %. Compare the correction of the two-factor bootstrap in [2]_.
 
     References
     ----------

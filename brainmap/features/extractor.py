@@ -68,7 +68,9 @@ class FeatureExtractor:
     of its own, through the student where there is one.
 
     The gradient is ``∂ L_i / ∂ h_i``: of image i's loss with respect to the site's output tokens for all views of
-    image i that the objective runs through the differentiated network, pooled as the activations are.
+    image i that the objective runs through the differentiated network, pooled as the activations are. A loss that reads
+    the CLS token only (``dino``, cross-entropy of a ViT, CLIP's similarity) leaves the patch tokens of the last block
+    without gradient: pool with ``cls`` or ``all-mean`` there.
     """
 
     def __init__(

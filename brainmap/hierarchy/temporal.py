@@ -150,9 +150,9 @@ def temporal_hierarchy(
     pandas.DataFrame
         One row per layer: ``layer``, ``depth``, ``t_max``, ``low``, ``high`` (s), ``peak`` (highest mean score),
         ``t_peak`` (its time), ``onset``, ``onset_low``, ``onset_high`` (s). Intervals are over subject × fold cells, or
-        subjects. ``attrs``: ``r`` of depth and T_max with its interval ``low``, ``high`` over the same cells, ``p``
-        over layers, ``rho``, ``rho_p``; ``layers_low``, ``layers_high`` (over layers); ``slope`` (s from depth 0 to 1) with
-        ``slope_low``, ``slope_high``; ``p_method``.
+        subjects. ``attrs``: ``r`` of depth and T_max with its interval ``low``, ``high`` over the same cells;
+        ``p`` over layers, ``rho``, ``rho_p``; ``layers_low``, ``layers_high`` (over layers); ``slope`` (s from depth 0
+        to 1) with ``slope_low``, ``slope_high``; ``p_method``.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from brainmap.errors import InputError, MissingFileError
 
-SUFFIXES = {".safetensors", ".pt", ".pth", ".bin"}
+SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".tar"}
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

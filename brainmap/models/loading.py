@@ -18,6 +18,7 @@ from brainmap.models.adapters import ADAPTERS, Adapter
 from brainmap.models.cards import ModelCard, model_card
 from brainmap.models.fitting import SUFFIXES, read_tensors
 from brainmap.models.hub import from_hub, hub_tokenizer
+from brainmap.models.ijepa import IJEPAAdapter, is_ijepa_checkpoint
 from brainmap.models.packages import EfficientNetLiteAdapter, ImgFocusAdapter
 from brainmap.models.preprocessing import Preprocessing
 from brainmap.models.self_distillation import SelfDistillation
@@ -180,7 +181,8 @@ def checkpoint_series(folder: str | Path) -> dict[int, Path]:
     """
     found: dict[int, Path] = {}
     for file in sorted(Path(folder).glob("*")):
-        digits = file.stem[len(file.stem.rstrip("0123456789")) :]
+        stem = file.name.split(".")[0]
+        digits = stem[len(stem.rstrip("0123456789")) :]
         if file.suffix in SUFFIXES and digits:
             found[int(digits)] = file
     if not found:
@@ -223,6 +225,8 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
         tensors, recipe = read_tensors(path)
         if is_training_checkpoint(tensors) and card.adapter == "transformers":
             adapter = TrainingCheckpointAdapter(card)
+        elif is_ijepa_checkpoint(tensors, card):
+            adapter = IJEPAAdapter(card.model_copy(update={"objective": "ijepa-latent"}))
         module, source = adapter.from_tensors(tensors, str(path)), str(path)
         if isinstance(module, SelfDistillation) and card.adapter != "dino-tiny":
             adapter = TrainingCheckpointAdapter(checkpoint_card(card, module))
@@ -261,7 +265,7 @@ def code_identity(card: ModelCard, module: nn.Module) -> str:
     if card.package is not None and not card.config:
         return f"{card.architecture} of {card.package}"
     config: Any = getattr(module, "config", None)
-    if config is None:  # student and teacher
+    if config is None:  # student and teacher of DINO and its kin
         config = module.get_submodule("teacher.backbone").config
     values = config.to_dict()
     for name in ("transformers_version", "_name_or_path", "dtype", "architectures", "id2label", "label2id"):

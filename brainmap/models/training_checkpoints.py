@@ -63,6 +63,7 @@ _RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"\.mlp\.w1\.", ".mlp.gate_proj."),
     ),
 }
+_RENAMES["IJepaModel"] = _RENAMES["ViTModel"]
 _RENAMES["Dinov2WithRegistersModel"] = _RENAMES["Dinov2Model"]
 _DROPPED = re.compile(r"rope_embed\.|bias_mask$|local_cls_norm\.|cls_norm\.")
 
@@ -82,8 +83,8 @@ class TrainingCheckpointAdapter(Adapter):
 
     def from_tensors(self, tensors: Mapping[str, Tensor], source: str) -> SelfDistillation:
         """Build, convert and fill strictly."""
-        if self.card.architecture not in _RENAMES:
-            able = ", ".join(sorted(_RENAMES))
+        if self.card.architecture not in _RENAMES or self.card.architecture == "IJepaModel":
+            able = ", ".join(sorted(_RENAMES.keys() - {"IJepaModel"}))
             kind = self.card.architecture
             raise InputError(f"Training checkpoints of {kind} are not understood; those of {able} are.")
         parts = split_parts(tensors)

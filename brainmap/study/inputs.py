@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmap.data import Responses, read_responses, sample_stimuli, simulate
+from brainmap.data import GroundTruth, Responses, SimulationConfig, read_responses, sample_stimuli, simulate
 from brainmap.errors import InputError
 from brainmap.stimuli import StimulusSet
-from brainmap.study.config import OwnData, StudyConfig
+from brainmap.study.config import StudyConfig
 
 if TYPE_CHECKING:
-    from brainmap.features import Features
+    from brainmap.features import FeatureExtractor
 
 SAMPLE_MODEL = "dino-tiny"
 SAMPLE_POOLING = "patch-mean"
@@ -37,7 +37,7 @@ class Inputs:
 
     stimuli: StimulusSet
     responses: dict[str, dict[str, Responses]]
-    truth: Any | None = None
+    truth: GroundTruth | None = None
 
 
 def load_stimuli(config: StudyConfig) -> StimulusSet:
@@ -68,25 +68,19 @@ def load_inputs(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Input
         If files do not fit together, or a subject or modality that was asked for does not exist.
     """
     if config.own is not None:
-        responses = own_responses(config.own, stimuli)
-        everything: dict[str, dict[str, Responses]] = {responses.modality: {responses.subject: responses}}
-        truth = None
-    else:
-        everything, truth = simulate_sample(config, stimuli, store)
-    chosen = choose(everything, config)
-    return Inputs(stimuli, chosen, truth)
-
-
-def own_responses(own: OwnData, stimuli: StimulusSet) -> Responses:
-    """Read a user's own recordings."""
-    return read_responses(own.responses, own.targets, own.events, stimuli)
+        responses = read_responses(config.own.responses, config.own.targets, config.own.events, stimuli)
+        return Inputs(stimuli, choose({responses.modality: {responses.subject: responses}}, config))
+    names = dict.fromkeys(SimulationConfig().subjects)
+    choose({"fmri": names, "meg": names}, config)  # a wrong name is answered before anything is computed
+    everything, truth = simulate_sample(config, stimuli, store)
+    return Inputs(stimuli, choose(everything, config), truth)
 
 
 def simulate_sample(
     config: StudyConfig, stimuli: StimulusSet, store: Path
-) -> tuple[dict[str, dict[str, Responses]], Any]:
+) -> tuple[dict[str, dict[str, Responses]], GroundTruth]:
     """Simulate the sample's brains from features of ``dino-tiny``, whichever model is studied."""
-    drive = extract(config.model_copy(update=sample_drive()), stimuli, store)
+    drive = extractor(config.model_copy(update=sample_drive()), store).extract(stimuli)
     simulated = simulate({key: np.asarray(drive[key]) for key in drive}, stimuli.table, seed=config.seed)
     return {modality: simulated[modality] for modality in ("fmri", "meg")}, simulated["truth"]
 
@@ -99,7 +93,7 @@ def sample_drive() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def choose(everything: dict[str, dict[str, Responses]], config: StudyConfig) -> dict[str, dict[str, Responses]]:
+def choose(everything: Mapping[str, Mapping[str, Any]], config: StudyConfig) -> dict[str, dict[str, Any]]:
     """Keep the modalities and subjects that were asked for."""
     modalities: Sequence[str] = config.modality or tuple(everything)
     absent = [modality for modality in modalities if modality not in everything]
@@ -115,13 +109,19 @@ def choose(everything: dict[str, dict[str, Responses]], config: StudyConfig) -> 
     return chosen
 
 
-def extract(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Features:
-    """Extract (or find in the store) the features of a study, rows in the order of the photographs."""
+def extractor(config: StudyConfig, store: Path) -> FeatureExtractor:
+    """Load the model of a study and make the extractor of its features; nothing is computed yet.
+
+    Raises
+    ------
+    InputError
+        If the model, its weights, a layer, the site, the pooling or the objective does not exist.
+    """
     from brainmap.features import FeatureExtractor
     from brainmap.models import load_model
 
     model = load_model(config.model, weights=config.weights, seed=config.seed, device=config.device)
-    extractor = FeatureExtractor(
+    return FeatureExtractor(
         model,
         layers=config.layers,
         signals=config.signals,
@@ -131,4 +131,3 @@ def extract(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Features:
         batch_size=config.batch_size,
         store=store,
     )
-    return extractor.extract(stimuli)

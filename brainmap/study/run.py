@@ -13,21 +13,23 @@ import numpy as np
 
 from brainmap.data import Responses
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions
-from brainmap.errors import InputError, MissingFileError
+from brainmap.errors import InputError
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
 from brainmap.study.folder import RunFolder, file_digest, open_run
-from brainmap.study.inputs import Inputs, extract, load_inputs, load_stimuli
+from brainmap.study.inputs import Inputs, extractor, load_inputs, load_stimuli
 from brainmap.study.plan import Plan, make_plan
 from brainmap.study.summary import CONTROL_SPACES, Encoded, summarise
 
 if TYPE_CHECKING:
     from brainmap.features import Features
+    from brainmap.models import VisionModel
     from brainmap.report import StudyResults
     from brainmap.stimuli import StimulusSet
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
 STUDY_VERSION = 1
+OWN_FILES = ("responses", "targets", "events")
 
 
 class Study:
@@ -73,15 +75,16 @@ class Study:
         from brainmap.report import StudyResults, write_report
 
         stimuli = load_stimuli(self.config)
-        identity = self._identity(stimuli)
-        self.folder.claim(identity)
+        extracting = extractor(self.config, self.folder.features)
+        own = load_inputs(self.config, stimuli, self.folder.features) if self.config.own is not None else None
+        self.folder.claim(self._identity(stimuli, extracting.model))  # only what can run takes the folder
         if self.folder.results.is_dir():
             results = StudyResults.load(self.folder.results)
             if not self.folder.report.is_file():
                 write_report(results, self.folder.report)
             return results
-        inputs = load_inputs(self.config, stimuli, self.folder.features)
-        features = extract(self.config, stimuli, self.folder.features)
+        inputs = own or load_inputs(self.config, stimuli, self.folder.features)
+        features = extracting.extract(stimuli)
         encoded = self._encode(inputs, features)
         results = summarise(self.config, inputs, features, encoded)
         if inputs.truth is not None:
@@ -90,21 +93,14 @@ class Study:
         results.save(self.folder.results)
         return results
 
-    def _identity(self, stimuli: StimulusSet) -> dict[str, Any]:
+    def _identity(self, stimuli: StimulusSet, model: VisionModel) -> dict[str, Any]:
         """Everything that decides the numbers of this run, by content."""
-        from brainmap.models import load_model
-
         config = self.config
         described = config.describe()
         for how in ("device", "memory", "own"):
             described.pop(how)
-        model = load_model(config.model, weights=config.weights, seed=config.seed, device=config.device)
-        files = {}
-        for name in ("responses", "targets", "events") if config.own is not None else ():
-            path = getattr(config.own, name)
-            if not path.is_file():
-                raise MissingFileError(f"there is no file {path}; give the {name} with --{name}")
-            files[name] = file_digest(path)
+        own = config.own
+        files = {} if own is None else {name: file_digest(getattr(own, name)) for name in OWN_FILES}
         return {
             "study_version": STUDY_VERSION,
             "config": described,

@@ -151,12 +151,20 @@ def test_older_key_layouts_still_load(tmp_path: Path) -> None:
 
 
 def test_series_of_checkpoints_is_in_order_of_steps(tmp_path: Path) -> None:
-    for name in ("step_000400.safetensors", "step_000000.safetensors", "checkpoint0050.pth", "log.jsonl", "final.pt"):
+    for name in (
+        "step_000400.safetensors",
+        "step_000000.safetensors",
+        "checkpoint0050.pth",
+        "ep800.pth.tar",
+        "log.jsonl",
+        "final.pt",
+    ):
         (tmp_path / name).write_bytes(b"")
     assert {step: file.name for step, file in checkpoint_series(tmp_path).items()} == {
         0: "step_000000.safetensors",
         50: "checkpoint0050.pth",
         400: "step_000400.safetensors",
+        800: "ep800.pth.tar",
     }
     with pytest.raises(MissingFileError, match="no checkpoints named by their step"):
         checkpoint_series(tmp_path / "cache")

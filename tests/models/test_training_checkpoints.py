@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from brainmap.errors import InputError
 from brainmap.features import FeatureExtractor
 from brainmap.models import Batch, VisionModel, load_model, model_card, register_model
+from brainmap.models.ijepa import target_and_context
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.views import multi_crop
 
@@ -247,6 +248,74 @@ def test_dinov3_checkpoint_loads_strictly(tmp_path: Path) -> None:
             assert torch.equal(found[key], tensor), key
     assert model.card.objective == "dino-ibot"
     assert "dino-ibot-koleo" in model.objectives
+
+
+class OfficialPredictor(nn.Module):
+    """I-JEPA's predictor as its authors write it, for one context and one target block."""
+
+    def __init__(self, inner: int) -> None:
+        super().__init__()
+        self.predictor_embed, self.predictor_proj = nn.Linear(WIDTH, inner), nn.Linear(inner, WIDTH)
+        self.mask_token = nn.Parameter(torch.randn(1, 1, inner))
+        self.predictor_pos_embed = nn.Parameter(torch.randn(1, 16, inner))
+        self.predictor_blocks = nn.ModuleList([OfficialBlock(scale=False) for _ in range(2)])
+        self.predictor_norm = nn.LayerNorm(inner, eps=1e-6)
+
+    def forward(self, x: Tensor, keep: Tensor, wanted: Tensor) -> Tensor:
+        x = self.predictor_embed(x) + self.predictor_pos_embed[:, keep]
+        x = torch.cat([x, self.mask_token.repeat(1, len(wanted), 1) + self.predictor_pos_embed[:, wanted]], 1)
+        for block in self.predictor_blocks:
+            x = block(x)
+        return self.predictor_proj(self.predictor_norm(x)[:, len(keep) :])
+
+
+class OfficialIJEPAEncoder(OfficialViT):
+    """The same blocks without a CLS token, on some of the patches."""
+
+    def __init__(self) -> None:
+        super().__init__(scale=False)
+        del self.cls_token
+        self.pos_embed = nn.Parameter(torch.randn(1, 16, WIDTH))
+
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        x = self.patch_embed.proj(pixels).flatten(2).transpose(1, 2) + self.pos_embed
+        x = x if keep is None else x[:, keep]
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+@torch.no_grad()
+def test_ijepa_checkpoint_gives_its_loss(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    encoder, target, predictor = OfficialIJEPAEncoder(), OfficialIJEPAEncoder(), OfficialPredictor(WIDTH)
+    parts = {"encoder": encoder, "target_encoder": target, "predictor": predictor}
+    saved = {name: {f"module.{k}": v for k, v in part.state_dict().items()} for name, part in parts.items()}
+    torch.save({**saved, "epoch": 300, "opt": {"state": {0: {"exp_avg": torch.ones(2)}}}}, tmp_path / "full.pth.tar")
+    name = small_card("ijepa-vith14")
+    card = model_card(name)
+    register_model(card.model_copy(update={"config": {**card.config, "layer_norm_eps": 1e-6}}))
+    model = load_model(name, weights=tmp_path / "full.pth.tar")
+    batch = batch_of(model)
+    torch.testing.assert_close(model.tokens(batch.pixels), target(batch.pixels), rtol=1e-4, atol=1e-5)
+    assert model.card.objective == "ijepa-latent"
+    found = OBJECTIVES["ijepa-latent"](model, batch)
+    for i, rng in enumerate(batch.generators(0, 3)):
+        wanted, keep = (torch.from_numpy(part) for part in target_and_context(4, rng, targets=4, scale=0.175))
+        assert not set(wanted.ravel().tolist()) & set(keep.tolist())
+        image = batch.pixels[i : i + 1]
+        goal = F.layer_norm(target(image), (WIDTH,))
+        losses = [F.smooth_l1_loss(predictor(encoder(image, keep), keep, part), goal[:, part]) for part in wanted]
+        torch.testing.assert_close(found[i], torch.stack(losses).mean(), rtol=1e-4, atol=1e-6)
+    features = FeatureExtractor(model, pooling="patch-mean").compute(batch)
+    assert np.abs(features["gradient", "block.0"]).max() > 0
+
+
+@pytest.mark.parametrize("side", [4, 14, 16])
+def test_ijepa_blocks_are_equally_many(side: int) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {tuple(p.shape for p in target_and_context(side, rng, targets=4, scale=0.175)) for _ in range(30)}
+    assert len(shapes) == 1
 
 
 def test_other_architectures_are_refused(tmp_path: Path) -> None:

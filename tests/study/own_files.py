@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import contextlib
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+
+from brainmap.cli import main
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,26 @@ def brainmap_command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from brainmap.cli import main; main()", *arguments]
 
 
-def run_brainmap(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.run(
-        brainmap_command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment, check=False
-    )
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_brainmap(*arguments: str, cwd: Path) -> Ended:
+    """Run the command line in this process (a new one spends seconds on imports)."""
+    out, err = io.StringIO(), io.StringIO()
+    before = sys.argv
+    sys.argv = ["brainmap", *arguments]
+    code: object = 0
+    try:
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as ended:
+        code = ended.code
+    finally:
+        sys.argv = before
+    return Ended(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())

@@ -5,7 +5,7 @@ from brainmap.models.objectives.base import OBJECTIVES, Objective, find_objectiv
 from brainmap.models.objectives.bridge import CLIPBridge, fit_clip_bridge
 from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo, DINOSinkhorn
 from brainmap.models.objectives.generic import FeatureEnergy, Headless
-from brainmap.models.objectives.masked import MAEReconstruction, VJEPALatent
+from brainmap.models.objectives.masked import IJEPALatent, MAEReconstruction, VJEPALatent
 from brainmap.models.objectives.supervised import CrossEntropy, CrossEntropyTop1, ImageTextSimilarity
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "DINOiBOTKoLeo",
     "FeatureEnergy",
     "Headless",
+    "IJEPALatent",
     "ImageTextSimilarity",
     "MAEReconstruction",
     "Objective",

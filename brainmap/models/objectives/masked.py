@@ -1,4 +1,4 @@
-"""Losses that predict what is masked: pixels (MAE) or latents (V-JEPA)."""
+"""Losses that predict what is masked: pixels (MAE) or latents (I-JEPA, V-JEPA)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from brainmap.models.batch import Batch
+from brainmap.models.ijepa import IJEPA, target_and_context
 from brainmap.models.objectives.base import Objective, add_objective
 
 if TYPE_CHECKING:
@@ -104,6 +105,61 @@ class VJEPALatent(Objective):
         return (predicted - wanted).abs().mean((1, 2))
 
 
+@dataclass(frozen=True)
+class IJEPALatent(Objective):
+    """Smooth L1 of predicted latents of target blocks, ``L = mean smooth_l1(P(E(x context)), LN(Ē(x)))``.
+
+    Assran et al. 2023; for full checkpoints, which hold encoder E, its moving average Ē and predictor P. Exact but for
+    the sampling of blocks, whose sizes are fixed so that images of a batch don't trim each other: see
+    :func:`brainmap.models.ijepa.target_and_context`.
+
+    Parameters
+    ----------
+    targets : int
+        Target blocks of an image.
+    scale : float
+        Share of the image of a target block.
+    seed : int
+        Of the blocks, together with each image's id.
+    """
+
+    name = "ijepa-latent"
+    exactness = "exact"
+
+    targets: int = 4
+    scale: float = 0.175
+    seed: int = 0
+
+    def supports(self, model: VisionModel) -> bool:
+        """Whether the checkpoint holds the target encoder and the predictor."""
+        return isinstance(model.module, IJEPA)
+
+    def branch(self, model: VisionModel) -> str:
+        """Gradients are the encoder's."""
+        return "encoder"
+
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image."""
+        module: Any = model.module
+        side = batch.pixels.shape[-1] // (model.card.patch or 1)
+        drawn = [
+            target_and_context(side, rng, targets=self.targets, scale=self.scale)
+            for rng in batch.generators(self.seed, MASKS)
+        ]
+        wanted = torch.from_numpy(np.stack([blocks for blocks, _ in drawn])).to(batch.pixels.device)
+        keep = torch.from_numpy(np.stack([context for _, context in drawn])).to(batch.pixels.device)
+        with torch.no_grad():
+            target = model.tokens(batch.pixels, branch="target")
+            target = torch.nn.functional.layer_norm(target, target.shape[-1:])
+        encoded = model.forward(batch.pixels, branch="encoder", keep=keep)
+        errors = []
+        for block in wanted.unbind(1):
+            predicted = module.predictor(encoded, keep, block)
+            truth = target.gather(1, block[..., None].expand(-1, -1, target.shape[-1]))
+            errors.append(torch.nn.functional.smooth_l1_loss(predicted, truth, reduction="none").mean((1, 2)))
+        return torch.stack(errors).mean(0)
+
+
 def block_mask(side: int, ratio: float, rng: np.random.Generator) -> np.ndarray:
     """Random rectangles on a grid until ``round(ratio · side²)`` cells are covered; the last one is trimmed.
 
@@ -137,5 +193,5 @@ def _positions(mask: Tensor) -> Tensor:
     return mask.nonzero()[:, 1].view(len(mask), -1)
 
 
-for _objective in (MAEReconstruction(), VJEPALatent()):
+for _objective in (MAEReconstruction(), VJEPALatent(), IJEPALatent()):
     add_objective(_objective)
