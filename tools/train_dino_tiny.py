@@ -168,6 +168,8 @@ def step_losses(
 ) -> dict[str, Tensor]:
     """DINO, iBOT and KoLeo losses of one batch; updates both centres with this batch's teacher logits."""
     large, small, masks = views
+    if model.dino_loss is None or model.ibot_patch_loss is None:
+        raise ValueError("this recipe centres both losses; the model has no centres")
     low, high = recipe.teacher_temperature
     temperature = low + (high - low) * min(1.0, progress / recipe.temperature_warmup)
     with torch.no_grad():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from brainmap.encoding.settings import RidgeSettings
 
 EDGE_SHARE = 0.2
+COARSE = 1e5
 NEAR_SQUARE = 0.1
 
 
@@ -37,6 +38,32 @@ def warn_about(
         for text, detail in [*_feature_notes(info, settings), *_edge_notes(alphas[name], settings)]:
             texts.setdefault(text, []).append(f"{name} ({detail})")
     notes = [f"{text} {_listed(places)}" for text, places in texts.items()]
+    for note in notes:
+        warnings.warn(note, NumericalWarning, stacklevel=4)
+    return notes
+
+
+def warn_about_targets(r: NDArray[Any], coarse: NDArray[np.bool_]) -> list[str]:
+    """Emit and return warnings about responses.
+
+    Parameters
+    ----------
+    r : ndarray, shape (n_layers, n_splits, n_targets)
+        Test scores, NaN where a target is constant in a test set.
+    coarse : ndarray of bool, shape (n_targets,)
+        Targets whose mean is so large that float32 leaves few digits for their variation.
+    """
+    notes = []
+    constant = np.isnan(r).any(axis=(0, 1))
+    for mask, text in (
+        (constant, "constant in a test set; their scores there are NaN"),
+        (coarse, "float32 with a mean 1e5 times their spread; subtract it before storing, few digits are left"),
+    ):
+        if mask.any():
+            places = ", ".join(map(str, np.flatnonzero(mask)[:5]))
+            notes.append(
+                f"{mask.sum()} of {len(mask)} targets are {text}. Targets: {places}{' …' if mask.sum() > 5 else ''}."
+            )
     for note in notes:
         warnings.warn(note, NumericalWarning, stacklevel=4)
     return notes

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from brainmap.encoding.batch import Batch, Responses
 from brainmap.encoding.layer import LayerFactors, factorise_layer, uses_rows
 from brainmap.encoding.memory import INTERPRETER_BYTES, BatchPlan, plan_batches
-from brainmap.encoding.scores import TargetScores, choose, gcv_scores, inner_scores, shrunk_weights, test_scores
+from brainmap.encoding.scores import TargetScores, choose, gcv_scores, inner_scores, shrunk, test_scores, whitened
 from brainmap.encoding.settings import Problem
 from brainmap.encoding.sources import ArraySource
 from brainmap.errors import InputError
@@ -192,7 +192,7 @@ class Engine:
             n_targets,
             budget=budget - reading,
             bytes_per_target=per_target + largest,
-            threads=problem.threads,
+            threads=1 if problem.backend.uses_torch else problem.threads,  # a device is kept busy by one
             batch=options.batch,
         )
 
@@ -233,7 +233,8 @@ def score_batch(batch: Batch) -> tuple[TargetScores, list[list[SplitWeights]]]:
     paths = [_paths(one) for one in batches]
     for split in range(n_splits):
         own = [one.without_nuisance(one.layer.outer[split]) for one in batches]
-        path = np.stack([_path(one, split, known) for one, known in zip(own, paths, strict=True)])
+        whites = [whitened(one, one.layer.outer[split]) for one in own]
+        path = np.stack([_path(*each, split) for each in zip(own, whites, paths, strict=True)])
         best = path.max(axis=1).argmax(axis=0)
         path = path[best, :, np.arange(n_targets)].T
         single = path.shape[0] == 1
@@ -245,7 +246,7 @@ def score_batch(batch: Batch) -> tuple[TargetScores, list[list[SplitWeights]]]:
             targets: Any = slice(None) if len(own) == 1 else np.flatnonzero(best == index)
             part = own[index] if len(own) == 1 else own[index].select(targets)
             train = part.layer.outer[split]
-            white = shrunk_weights(part, train, chosen[targets])
+            white = shrunk(part, train, whites[index][:, _index(part, targets)], chosen[targets])
             parts.append(SplitWeights(part.layer, targets, white))
             if train.validations:
                 scores.r[split, targets], scores.r2[split, targets] = test_scores(part, train, white)
@@ -258,20 +259,24 @@ def _paths(batch: Batch) -> NDArray[np.float64] | None:
     if not batch.layer.inner or batch.problem.n_nuisance:
         return None
     n_splits = len(batch.layer.outer)
-    summed, count = inner_scores(batch, batch.layer.inner, n_splits, batch.problem.settings.scoring)
+    summed, count = inner_scores(batch, batch.layer.inner, n_splits)
     return summed / count[:, None, None]
 
 
-def _path(batch: Batch, split: int, known: NDArray[np.float64] | None) -> NDArray[np.float64]:
+def _index(batch: Batch, targets: Any) -> Any:
+    return targets if isinstance(targets, slice) else batch.layer.backend.put(targets)
+
+
+def _path(batch: Batch, white: Any, known: NDArray[np.float64] | None, split: int) -> NDArray[np.float64]:
     """Return the criterion that chooses alpha in one outer split, (n_alphas, n_targets)."""
     if known is not None:
         return known[split]
     if batch.problem.settings.options.mode == "gcv":
-        return gcv_scores(batch, batch.layer.outer[split])
+        return gcv_scores(batch, batch.layer.outer[split], white)
     if not batch.layer.inner:
         return np.full((1, batch.total.shape[1]), np.nan)
     inner = tuple(train for train in batch.layer.inner if train.validations[0].outer == split)
-    summed, count = inner_scores(batch, inner, len(batch.layer.outer), batch.problem.settings.scoring)
+    summed, count = inner_scores(batch, inner, len(batch.layer.outer))
     return summed[split] / count[split]
 
 

@@ -132,10 +132,11 @@ def _sorted_rows(source: ArraySource, problem: Problem) -> NDArray[Any]:
 def gram_table(augmented: NDArray[np.float32], problem: Problem) -> GramTable:
     """Return augmented Gram matrices per atom."""
     weight, slices = problem.design.weight, problem.atom_slices()
-    plain = np.stack([gram_product(augmented[rows]) for rows in slices])
+    plain = np.stack(parallel(lambda rows: gram_product(augmented[rows]), slices, problem.threads))
     if weight is None:
         return GramTable(plain, None)
-    return GramTable(plain, np.stack([gram_product(augmented[rows], weight[rows]) for rows in slices]))
+    weighted = parallel(lambda rows: gram_product(augmented[rows], weight[rows]), slices, problem.threads)
+    return GramTable(plain, np.stack(weighted))
 
 
 def factorise_table(

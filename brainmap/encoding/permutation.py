@@ -210,6 +210,52 @@ def permutation_test(
     return PermutationTest(table, setup, plan.hash)
 
 
+def permutation_null(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    alpha: ArrayLike,
+    units: ArrayLike,
+    groups: ArrayLike | None = None,
+    options: PermutationOptions | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray]:
+    """Mean score per unit (time, area) with its permutations, for cluster tests and maximum statistics.
+
+    Parameters
+    ----------
+    X, Y, alpha, groups, options
+        As in :func:`permutation_test`.
+    units : array-like, (n_targets,)
+        Unit of each target; scores are averaged over the targets of a unit. The same permutations are used for all.
+
+    Returns
+    -------
+    observed : ndarray, (n_units,)
+        Mean r.
+    null : ndarray, (n_permutations, n_units)
+        The same for permuted responses.
+    names : ndarray, (n_units,)
+        Units, sorted. Average results of several subjects to test the group.
+
+    """
+    setup = options or PermutationOptions()
+    x, y, penalty, codes, layers = _check(X, Y, alpha, groups, None, setup)
+    names, unit = np.unique(np.asarray(units), return_inverse=True)
+    if unit.shape != (y.shape[1],):
+        raise InputError(f"There are {y.shape[1]} targets but units of shape {unit.shape}.")
+    plan = plan_splits(len(x), setup.cv, groups=codes, inner_cv=2, seed=setup.seed)
+    bands = [principal_band(x, split) for split in plan.outer]
+    sums, counts = np.zeros((setup.n_permutations + 1, len(names))), np.bincount(unit, minlength=len(names))
+    for start in range(0, y.shape[1], setup.block):
+        part = slice(start, start + setup.block)
+        orders = group_orders(codes, setup.n_permutations, strata=layers, seed=setup.seed)
+        for number, order in enumerate([np.arange(len(x)), *orders]):
+            r = np.nan_to_num(_scores(y[order][:, part], penalty[:, part], bands, plan))
+            sums[number] += np.bincount(unit[part], r, minlength=len(names))
+    means = sums / counts
+    return means[0], means[1:], names
+
+
 def group_orders(
     groups: ArrayLike, n_orders: int, *, strata: ArrayLike | None = None, seed: int = 0
 ) -> Iterator[NDArray[np.intp]]:

@@ -97,7 +97,7 @@ class PlantedStudy:
     options: PlantedOptions
 
 
-def planted_study(seed: int, options: PlantedOptions | None = None) -> PlantedStudy:
+def planted_study(seed: int, options: PlantedOptions | None = None, *, noise_seed: int | None = None) -> PlantedStudy:
     """Simulate one small study.
 
     Parameters
@@ -106,6 +106,8 @@ def planted_study(seed: int, options: PlantedOptions | None = None) -> PlantedSt
         Seed of everything.
     options : PlantedOptions, optional
         Settings.
+    noise_seed : int, optional
+        Draw the noise and the part that no feature explains from another seed, on the same photographs and weights.
 
     Returns
     -------
@@ -114,12 +116,13 @@ def planted_study(seed: int, options: PlantedOptions | None = None) -> PlantedSt
     """
     setup = options or PlantedOptions()
     rng = np.random.default_rng([seed, 31])
+    noise_rng = np.random.default_rng([seed, 32] if noise_seed is None else [seed, 32, noise_seed])
     groups = np.repeat(np.arange(setup.n_groups), setup.per_group)
     activations, gradients = _network(rng, groups, setup)
     units = np.repeat(np.arange(setup.n_units), setup.targets_per_unit)
     preferred = np.arange(setup.n_units) * setup.n_layers // setup.n_units
     beyond = _beyond(activations, gradients)
-    latent = _latents(rng, groups, setup)
+    latent = _latents(noise_rng, groups, setup)
     common = rng.standard_normal((latent.shape[1], len(units)))
     responses, noiseless = [], []
     for _ in range(setup.n_subjects):
@@ -130,7 +133,7 @@ def planted_study(seed: int, options: PlantedOptions | None = None) -> PlantedSt
         truth = np.concatenate(parts, axis=1)
         mixing = np.sqrt(0.6) * common + np.sqrt(0.4) * rng.standard_normal(common.shape)
         truth += np.sqrt(setup.unmodelled) * _scale(latent @ mixing)
-        responses.append(truth + _noise(rng, groups, np.maximum(1.0 - truth.var(axis=0), 0.0), setup))
+        responses.append(truth + _noise(noise_rng, groups, np.maximum(1.0 - truth.var(axis=0), 0.0), setup))
         noiseless.append(truth)
     return PlantedStudy(activations, gradients, responses, noiseless, units, preferred, groups, setup)
 

@@ -16,7 +16,7 @@ from sklearn.base import clone
 
 from brainmap.encoding.backend import make_backend
 from brainmap.encoding.batch import Batch, Responses
-from brainmap.encoding.diagnostics import warn_about
+from brainmap.encoding.diagnostics import COARSE, warn_about, warn_about_targets
 from brainmap.encoding.engine import Engine, SplitWeights, score_batch
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.layer import LayerFactors
@@ -72,7 +72,7 @@ class PreparedEncoding:
             settings,
             rows.checked(n_rows),
             backend=make_backend(device, settings.precision),
-            threads=(options.threads or available_threads()) if device == "cpu" else 1,
+            threads=options.threads or available_threads(),
         )
         self.memory = parse_memory(memory)
         self.engine = Engine(self.sources, self.problem, self.memory)
@@ -93,6 +93,8 @@ class PreparedEncoding:
         self.engine.run(responses, collector)
         chosen = dict(zip(self.layers, collector.scores["alpha"], strict=True))
         notes = warn_about(collector.info, chosen, self.problem.settings)
+        single = np.dtype(str(responses.array.dtype).removeprefix("torch.")).itemsize <= 4
+        notes += warn_about_targets(collector.scores["r"], collector.coarse & single)
         attrs = {**self.provenance(), **collector.layer_attrs(), "warnings": notes}
         return EncodingResult.from_arrays(
             self.estimator.named_scores(collector.scores),
@@ -124,8 +126,8 @@ class PreparedEncoding:
         return export_arrays(self, Y, path, what=what, layers=layers, targets=targets)
 
     def permutation_scores(self, Y: Any, permutations: ArrayLike, alpha: ArrayLike | float) -> xr.DataArray:
-        """Score permuted responses at fixed penalties; see `brainmap.encoding.permutations.permutation_scores`."""
-        from brainmap.encoding.permutations import permutation_scores
+        """Score permuted responses at fixed penalties; see `brainmap.encoding.permuted.permutation_scores`."""
+        from brainmap.encoding.permuted import permutation_scores
 
         return permutation_scores(self, Y, permutations, alpha)
 
@@ -200,6 +202,7 @@ class _Collector:
         self.names = ("r", "r2", "alpha", "candidate") if bands else ("r", "r2", "alpha")
         self.scores = {name: np.full(shape, np.nan) for name in self.names}
         self.info: dict[str, dict[str, Any]] = {}
+        self.coarse = np.zeros(n_targets, dtype=bool)
         self.precision: dict[str, str] = {}
         self._writing = threading.Lock()
         self.predictions: dict[str, Any] | None = None
@@ -218,6 +221,7 @@ class _Collector:
         row = self.rows[layer.name]
         self.info[layer.name] = layer.info
         self.precision[layer.name] = layer.backend.precision
+        self.coarse[part] = np.abs(responses.shift) > COARSE * responses.scale
         for name in self.names:
             self.scores[name][row, :, part] = getattr(scores, name)
         if self.predictions is not None:

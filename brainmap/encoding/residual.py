@@ -55,11 +55,11 @@ class ResidualOptions:
 
     method: Literal["nested", "matched"] = "nested"
     explained: float = 0.999
-    max_components: int = 300
+    max_components: int = 200
     matched_components: int = 150
-    alphas: tuple[float, ...] = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7)
+    alphas: tuple[float, ...] = (1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
     cv: int = 5
-    inner_cv: int = 5
+    inner_cv: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:

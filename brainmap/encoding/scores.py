@@ -36,7 +36,7 @@ def choose(scores: Float64, tolerance: float) -> NDArray[np.int64]:
     return len(scores) - 1 - eligible[::-1].argmax(axis=0)
 
 
-def inner_scores(batch: Batch, trains: tuple[Train, ...], n_splits: int, scoring: str) -> tuple[Float64, Float64]:
+def inner_scores(batch: Batch, trains: tuple[Train, ...], n_splits: int) -> tuple[Float64, Float64]:
     """Return summed inner scores, (n_splits, n_alphas, n_targets), and the number of inner folds of each split."""
     n_alphas, n_targets = trains[0].shrink.shape[0], batch.total.shape[1]
     total = np.zeros((n_splits, n_alphas, n_targets))
@@ -56,13 +56,13 @@ def inner_scores(batch: Batch, trains: tuple[Train, ...], n_splits: int, scoring
         white = train.map @ inputs
         fitted = batch.moments(train.members, fit=True)
         for one, held_inputs in zip(train.validations, held, strict=True):
-            total[one.outer] += _path_scores(batch, train, one, white, held_inputs, fitted, scoring)
+            total[one.outer] += _path_scores(batch, train, one, white, held_inputs, fitted)
             count[one.outer] += 1
     return total, count
 
 
 def _path_scores(
-    batch: Batch, train: Train, held: Validation, white: Any, held_inputs: Any, fitted: SetMoments, scoring: str
+    batch: Batch, train: Train, held: Validation, white: Any, held_inputs: Any, fitted: SetMoments
 ) -> Float64:
     """Score all alphas on one validation set, shape (n_alphas, n_targets)."""
     backend = batch.layer.backend
@@ -71,10 +71,10 @@ def _path_scores(
     other = held_cross(backend, train, held, held_inputs, moments)
     covariance = backend.get(train.shrink @ (white * other)).astype(np.float64)
     energy = path_energy(train, held.coupling, white, backend)
-    if scoring == "pearsonr":
+    if batch.problem.settings.scoring == "pearsonr":
         return correlation(covariance, energy, moments, fitted)
-    level = backend.get((train.shrink * held.gap) @ white).astype(np.float64)
-    return determination(covariance, energy, level, moments, fitted, held.n, intercept=_intercept(batch))
+    mean = _predicted_mean(batch, (train.shrink * held.gap) @ white, fitted)
+    return determination(covariance, energy, mean, moments)
 
 
 def held_cross(backend: Backend, train: Train, held: Validation, inputs: Any, moments: SetMoments) -> Any:
@@ -111,46 +111,36 @@ def correlation(covariance: Float64, energy: Float64, held: SetMoments, fitted: 
     return np.where(usable, covariance / np.where(usable, scale, 1.0), 0.0)
 
 
-def determination(
-    covariance: Float64,
-    energy: Float64,
-    level: Float64,
-    held: SetMoments,
-    fitted: SetMoments,
-    n: int,
-    *,
-    intercept: bool,
-) -> Float64:
+def determination(covariance: Float64, energy: Float64, predicted_mean: Float64, held: SetMoments) -> Float64:
     """Return the coefficient of determination; 0 where the truth is constant."""
-    bias = held.mean - level
-    if intercept:
-        bias = bias - fitted.mean
-    error = held.scatter - 2 * covariance + energy + n * bias**2
+    error = held.scatter - 2 * covariance + energy + held.n * (held.mean - predicted_mean) ** 2
     usable = ~held.constant
     return np.where(usable, 1.0 - error / np.where(usable, held.scatter, 1.0), 0.0)
 
 
-def _intercept(batch: Batch) -> bool:
-    return batch.problem.settings.fit_intercept
+def _predicted_mean(batch: Batch, level: Any, fitted: SetMoments) -> Float64:
+    """Return the mean prediction on a held-out set from that of the centred prediction."""
+    mean = batch.layer.backend.get(level).astype(np.float64)
+    return mean + fitted.mean if batch.problem.settings.fit_intercept else mean
 
 
-def gcv_scores(batch: Batch, train: Train) -> Float64:
+def whitened(batch: Batch, train: Train) -> Any:
+    """Return ``c``: whitened cross-products of a train set, (rank, n_targets)."""
+    return train.map @ batch.inputs_of(train.members, fit=True)
+
+
+def gcv_scores(batch: Batch, train: Train, white: Any) -> Float64:
     """Return one minus generalised cross-validation error over variance, for all alphas."""
-    backend = batch.layer.backend
-    white = train.map @ batch.inputs_of(train.members, fit=True)
-    explained = backend.get((2 * train.shrink - train.shrink**2) @ (white * white)).astype(np.float64)
+    explained = batch.layer.backend.get((2 * train.shrink - train.shrink**2) @ (white * white)).astype(np.float64)
     moments = batch.moments(train.members)
-    n = moments.n
     usable = ~moments.constant
     residual = 1.0 - explained / np.where(usable, moments.scatter, 1.0)
-    return np.where(usable, 1.0 - residual / (1.0 - train.degrees[:, None] / n) ** 2, 0.0)
+    return np.where(usable, 1.0 - residual / (1.0 - train.degrees[:, None] / moments.n) ** 2, 0.0)
 
 
-def shrunk_weights(batch: Batch, train: Train, chosen: NDArray[np.int64]) -> Any:
-    """Return whitened weights ``φ c`` at each target's alpha, shape (rank, n_targets)."""
-    backend = batch.layer.backend
-    white = train.map @ batch.inputs_of(train.members, fit=True)
-    white *= train.shrink.T[:, backend.put(chosen)]
+def shrunk(batch: Batch, train: Train, white: Any, chosen: NDArray[np.int64]) -> Any:
+    """Turn whitened cross-products, in place, into whitened weights ``φ c`` at each target's alpha."""
+    white *= train.shrink.T[:, batch.layer.backend.put(chosen)]
     return white
 
 
@@ -166,7 +156,6 @@ def test_scores(batch: Batch, train: Train, weights: Any) -> tuple[Float64, Floa
     else:
         prediction = held.gram @ weights
         energy = backend.column_sum(prediction * prediction)
-    level = backend.get(held.gap @ weights).astype(np.float64)
     r = correlation(covariance, energy, moments, fitted)
-    r2 = determination(covariance, energy, level, moments, fitted, held.n, intercept=_intercept(batch))
+    r2 = determination(covariance, energy, _predicted_mean(batch, held.gap @ weights, fitted), moments)
     return np.where(moments.constant, np.nan, r), np.where(moments.constant, np.nan, r2)

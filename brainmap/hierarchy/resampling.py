@@ -115,7 +115,7 @@ def interval(
     *,
     correlation: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
-    """Bootstrap interval that allows for few units and for bias.
+    """Bootstrap interval that allows for few units, and for the bias of correlations.
 
     Parameters
     ----------
@@ -124,28 +124,29 @@ def interval(
     draws : ndarray, (n_draws, ...)
         Statistic of the resamples; NaN draws are ignored.
     n_units : int
-        Resampled units: the percentiles are moved outwards to those of a t interval (expanded percentiles, Hesterberg
-        2015), for a bootstrap of n units is too narrow by √((n − 1)/n) and more.
+        Resampled units: a bootstrap of n units is too narrow by √((n − 1)/n), and a normal interval by the tails of t.
     confidence : float
         Coverage.
     correlation : bool
-        The statistic is a correlation; it is handled on Fisher's z scale.
+        The statistic is a correlation of orders; it is handled on Fisher's z scale.
 
     Returns
     -------
     low, high : ndarray
-        Covers both the percentile interval and its reflection about the estimate: noise pulls latencies and
-        correlations in one direction, in the data and once more in the resamples, so that either alone misses.
+        Latencies and slopes: estimate ± t times the bootstrap's standard error. Correlations: expanded percentiles
+        (Hesterberg 2015) joined with their reflection about the estimate, for noise pulls correlations towards zero, in
+        the data and once more in the resamples, so that either alone misses (measured: ``docs/statistics.md``).
     """
     value = np.asarray(estimate, dtype=np.float64)
     if len(draws) == 0 or n_units < 2:
         return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
-    if correlation:
-        value, draws = (np.arctanh(np.clip(x, -0.999999, 0.999999)) for x in (value, draws))
     reach = np.sqrt(n_units / (n_units - 1)) * stats.t.ppf((1 + confidence) / 2, n_units - 1)
+    known = np.isfinite(draws)
+    draws = np.where(known.any(axis=0), draws, value)  # where no draw is known, nothing is known of the interval either
+    if not correlation:
+        half = np.where(known.any(axis=0), reach * np.nanstd(draws, axis=0), np.nan)
+        return value - half, value + half
+    z, drawn = (np.arctanh(np.clip(x, -0.999999, 0.999999)) for x in (value, draws))
     tail = float(stats.norm.sf(reach))
-    # numpy warns where all draws are NaN; the result is NaN there, as it should be
-    with np.errstate(all="ignore"):
-        low, high = np.nanquantile(draws, [tail, 1.0 - tail], axis=0)
-    low, high = np.minimum(low, 2 * value - high), np.maximum(high, 2 * value - low)
-    return (np.tanh(low), np.tanh(high)) if correlation else (low, high)
+    low, high = np.nanquantile(drawn, [tail, 1.0 - tail], axis=0)
+    return np.tanh(np.minimum(low, 2 * z - high)), np.tanh(np.maximum(high, 2 * z - low))

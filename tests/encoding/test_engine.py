@@ -238,6 +238,11 @@ def test_numerics_that_limit_the_scores_warn():
         cross_val_encode(X, Y, estimator=EncodingRidgeCV(np.logspace(-8, -3, 6)))
     with pytest.warns(NumericalWarning, match="nearly as many"):
         cross_val_encode(*data(n=100, d=80), estimator=EncodingRidgeCV(np.logspace(-8, 8, 9)))
+    flat = np.where(np.arange(40) == 7, 3, Y)
+    with pytest.warns(NumericalWarning, match="1 of 40 targets are constant in a test set.*Targets: 7"):
+        cross_val_encode(X, flat)
+    with pytest.warns(NumericalWarning, match="few digits are left"):
+        cross_val_encode(X, Y + np.float32(1e7))
 
 
 def test_cross_products_that_float32_cannot_hold_are_made_in_float64():

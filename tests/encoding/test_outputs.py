@@ -13,7 +13,7 @@ from brainmap.encoding import (
     RowDesign,
     concat,
     cross_val_encode,
-    permutations,
+    permuted,
 )
 from brainmap.encoding.metrics import pearson, r_squared
 from brainmap.errors import InputError
@@ -97,7 +97,7 @@ def test_permutations_refit_at_fixed_alpha(n, d, way, monkeypatch):
     rng = np.random.default_rng(1)
     orders = np.stack([np.arange(n), rng.permutation(n), rng.permutation(n)])
     if way == "whitened":
-        monkeypatch.setattr(permutations, "_hat_matrices", lambda *_: None)
+        monkeypatch.setattr(permuted, "_hat_matrices", lambda *_: None)
     prepared = PreparedEncoding({"a": X, "b": X[:, :4]}, estimator=EncodingRidgeCV(ALPHAS))
     chosen = prepared.encode(Y)
     own = prepared.permutation_scores(Y, orders, chosen.alpha.values[0])

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainmap.encoding.batch import Batch, Responses
 from brainmap.encoding.factors import Train
 from brainmap.encoding.layer import LayerFactors
-from brainmap.encoding.scores import shrunk_weights, test_scores
+from brainmap.encoding.scores import shrunk, test_scores, whitened
 from brainmap.encoding.settings import Problem
 from brainmap.errors import InputError
 
@@ -92,7 +92,7 @@ def _permuted(
         if hats is None:
             batch = Batch.of(moved, layer, problem)
             parts = [
-                test_scores(batch, train, shrunk_weights(batch, train, chosen[split]))[0]
+                test_scores(batch, train, shrunk(batch, train, whitened(batch, train), chosen[split]))[0]
                 for split, train in enumerate(layer.outer)
             ]
         else:
@@ -110,10 +110,10 @@ def _hat_matrices(
         return None
     n, size = problem.n_rows, int(layer.outer[0].map.shape[1])
     rank = int(layer.outer[0].shrink.shape[1])
-    whitened = n * size + 3 * len(layer.outer) * rank * size if layer.form == "cross" else 2 * n * rank
+    rotated = n * size + 3 * len(layer.outer) * rank * size if layer.form == "cross" else 2 * n * rank
     distinct = max(len(np.unique(row)) for row in chosen)
     hat_cost = sum(len(train) * len(test) for train, test in problem.plan.outer)
-    if hat_cost > whitened or distinct > MAX_DISTINCT:
+    if hat_cost > rotated or distinct > MAX_DISTINCT:
         return None
     hats = []
     for split, train in enumerate(layer.outer):
