@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from brainmap.encoding.checking import Features, check_responses, feature_arrays
 from brainmap.encoding.conditional import ConditionalOptions, ConditionalTest, conditional_test
 from brainmap.encoding.folds import SplitPlan, plan_splits
+from brainmap.encoding.jackknife import half_width, leave_group_out
 from brainmap.encoding.two_bands import TwoBands, fit_bands, held_out
 from brainmap.errors import InputError
 
@@ -100,9 +100,8 @@ class ResidualScores:
         Returns
         -------
         pandas.DataFrame
-            ``unit``, ``delta``, ``low``, ``high``, ``r_base``, ``r_full``, ``n_targets``. The interval is a jackknife
-            over groups within folds; its variance is doubled, because a pair of groups enters a cross-validated score
-            twice, once in each role, which the jackknife of held-out predictions does not see.
+            ``unit``, ``delta``, ``low``, ``high``, ``r_base``, ``r_full``, ``n_targets``. The interval is that of
+            :func:`brainmap.encoding.jackknife.half_width`, over groups of images.
         """
         labels = np.asarray(units)
         if labels.shape != (self.dataset.sizes["target"],):
@@ -114,12 +113,7 @@ class ResidualScores:
         for name in ("delta", "r_base", "r_full"):
             table[name] = np.bincount(codes, np.nan_to_num(means[name].values)) / count
         shift = np.stack([np.bincount(codes, row) for row in np.nan_to_num(self.influence)]) / count
-        variance = np.zeros(len(names))
-        for fold in np.unique(self.fold):
-            inside = shift[self.fold == fold]
-            variance += (len(inside) - 1) / len(inside) * ((inside - inside.mean(axis=0)) ** 2).sum(axis=0)
-        freedom = len(self.fold) - len(np.unique(self.fold))
-        half = stats.t.ppf((1 + confidence) / 2, max(freedom, 1)) * np.sqrt(2.0 * variance)
+        half = half_width(shift, self.fold, confidence)
         table.insert(2, "low", table["delta"] - half)
         table.insert(3, "high", table["delta"] + half)
         return table.assign(n_targets=count)
@@ -281,40 +275,3 @@ def _score_subject(
             change = (full_without - base_without) - (full_r - base_r)
             influence[np.unique(test_codes), part] = change / len(plan.outer)
     return scores[0], scores[1], influence
-
-
-def leave_group_out(
-    truth: FloatArray, prediction: FloatArray, codes: NDArray[np.intp]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pearson r per target, with all rows and with each group left out in turn.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (n, n_targets)
-        Responses and predictions.
-    codes : ndarray of int, (n,)
-        Group of each row.
-
-    Returns
-    -------
-    r : ndarray, (n_targets,)
-        0 where the prediction is constant, NaN where the response is.
-    without : ndarray, (n_groups, n_targets)
-        r without each group, in sorted order of the codes.
-    """
-    order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-    a = truth[order].astype(np.float64) - truth.mean(axis=0)
-    b = prediction[order].astype(np.float64) - prediction.mean(axis=0)
-    sums = [np.add.reduceat(x, starts, axis=0) for x in (np.ones_like(a), a, b, a * b, a * a, b * b)]
-    whole = [x.sum(axis=0) for x in sums]
-    return _pearson(whole), _pearson([total - own for total, own in zip(whole, sums, strict=True)])
-
-
-def _pearson(sums: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    count, a, b, ab, aa, bb = sums
-    spread_a, spread_b = aa - a * a / count, bb - b * b / count
-    tiny = 1e-12
-    spread = np.sqrt(np.maximum(spread_a, 0.0) * np.maximum(spread_b, 0.0))
-    r = np.where(spread_b > tiny * np.maximum(bb, 1e-300), (ab - a * b / count) / np.maximum(spread, 1e-300), 0.0)
-    return np.where(spread_a > tiny * np.maximum(aa, 1e-300), np.clip(r, -1.0, 1.0), np.nan)

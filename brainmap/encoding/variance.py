@@ -183,10 +183,9 @@ def banded_ridge(
     Returns
     -------
     xarray.Dataset
-        ``r2`` (split, target), about the means of the test set; ``contribution`` (band, split, target), which adds up to
-        ``r2`` (product measure: each band's prediction with the response, correlations among bands shared out; may be
-        negative); ``weight`` (band,
-        split, target), the bands' shares of the penalty's inverse.
+        ``r2`` (split, target), about the means of the test set; ``contribution`` (band, split, target), which adds up
+        to ``r2`` (product measure: each band's prediction with the response, correlations among bands shared out; may
+        be negative); ``weight`` (band, split, target), the bands' shares of the penalty's inverse.
     """
     from himalaya.ridge import GroupRidgeCV
     from himalaya.scoring import r2_score_split

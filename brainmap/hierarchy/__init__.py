@@ -31,6 +31,19 @@ _PUBLIC = {
     "temporal_by": "brainmap.hierarchy.temporal",
     "temporal_hierarchy": "brainmap.hierarchy.temporal",
     "time_courses": "brainmap.hierarchy.temporal",
+    "order_generalisation": "brainmap.hierarchy.temporal",
+    "DynamicsOptions": "brainmap.hierarchy.dynamics",
+    "HalfTime": "brainmap.hierarchy.dynamics",
+    "half_time": "brainmap.hierarchy.dynamics",
+    "half_times": "brainmap.hierarchy.dynamics",
+    "SpinOptions": "brainmap.hierarchy.properties",
+    "compare_properties": "brainmap.hierarchy.properties",
+    "compare_vertices": "brainmap.hierarchy.properties",
+    "parcel_means": "brainmap.hierarchy.properties",
+    "read_map": "brainmap.hierarchy.properties",
+    "FactorModel": "brainmap.hierarchy.factors",
+    "factor_model": "brainmap.hierarchy.factors",
+    "factor_table": "brainmap.hierarchy.factors",
     "HypothesisOptions": "brainmap.hierarchy.hypotheses",
     "evaluate_hypotheses": "brainmap.hierarchy.hypotheses",
 }
@@ -39,8 +52,17 @@ __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
     from brainmap.hierarchy.areas import cortex_areas, geodesic_distance, geodesic_to_areas
+    from brainmap.hierarchy.dynamics import DynamicsOptions, HalfTime, half_time, half_times
+    from brainmap.hierarchy.factors import FactorModel, factor_model, factor_table
     from brainmap.hierarchy.hypotheses import HypothesisOptions, evaluate_hypotheses
     from brainmap.hierarchy.order import Agreement, agreement
+    from brainmap.hierarchy.properties import (
+        SpinOptions,
+        compare_properties,
+        compare_vertices,
+        parcel_means,
+        read_map,
+    )
     from brainmap.hierarchy.resampling import Resampling
     from brainmap.hierarchy.spatial import (
         SpatialOptions,
@@ -55,6 +77,7 @@ if TYPE_CHECKING:
         Lag,
         TemporalOptions,
         onset_latency,
+        order_generalisation,
         peak_lag,
         peak_window_time,
         temporal_by,

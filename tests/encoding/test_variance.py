@@ -79,7 +79,7 @@ def test_banded_ridge_contributions_add_up_and_find_the_bands() -> None:
     assert means["weight"].sel(band="a", target=0) > 0.6
     np.testing.assert_allclose(data["weight"].sum("band"), 1.0)
     plain = cross_val_encode(spaces["a"], y, estimator=RIDGE, cv=3).r2.mean("split").isel(layer=0)
-    np.testing.assert_allclose(means["r2"].sel(target=0), plain.sel(target=0), atol=0.03)
+    np.testing.assert_allclose(means["r2"].sel(target=0), plain.sel(target=0), atol=0.07)
 
 
 def test_unusable_spaces_are_refused() -> None:

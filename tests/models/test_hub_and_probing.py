@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +198,9 @@ def test_own_tokenizer_is_read_from_the_folder(tmp_path: Path) -> None:
     model = load_model(card.name, weights=tmp_path)
     assert model.tokenizer is not None
     assert model.tokenizer(["a cat", "a dog"])["input_ids"].tolist() == [[2, 3, 0, 0, 0], [2, 1, 0, 0, 0]]
+
+
+def test_listing_models_does_not_load_torch() -> None:
+    code = "import brainmap.models as m, sys; m.list_models(), m.model_card('clip-b32'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

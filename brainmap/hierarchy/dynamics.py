@@ -1,0 +1,213 @@
+"""Training dynamics: when, in the course of training, a score reaches half of its final value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special
+
+from brainmap.errors import InputError
+from brainmap.hierarchy.resampling import Resampling, interval, mean_of, resampled
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HalfTime:
+    """Half time of one curve of scores over training.
+
+    Attributes
+    ----------
+    step, low, high : float
+        Training step at which the fitted curve reaches half of its final value, with interval; NaN where ``failure``.
+    fraction : float
+        The same as a fraction of the last step.
+    start, final : float
+        Fitted scores at the first and the last checkpoint.
+    fit_r2 : float
+        Share of the curve's variance that the sigmoid explains.
+    failure : str
+        Empty, or why there is no half time.
+    """
+
+    step: float
+    low: float
+    high: float
+    fraction: float
+    start: float
+    final: float
+    fit_r2: float
+    failure: str = ""
+
+    def __repr__(self) -> str:
+        if self.failure:
+            return f"<HalfTime: none, {self.failure}>"
+        return f"<HalfTime: step {self.step:.3g} [{self.low:.3g}, {self.high:.3g}], {self.fraction:.2%} of training>"
+
+
+@dataclass(frozen=True)
+class DynamicsOptions:
+    """Settings of half times.
+
+    Parameters
+    ----------
+    minimum_r2 : float
+        A sigmoid that explains less of the curve is a failure.
+    minimum_final : float
+        A final score below (in units of the score) is a failure: half of nothing has no time.
+    resampling : Resampling
+        Of the interval, over cells (subject × fold).
+    """
+
+    minimum_r2: float = 0.5
+    minimum_final: float = 0.0
+    resampling: Resampling = field(default_factory=lambda: Resampling(n=200))
+
+
+def half_time(steps: ArrayLike, scores: ArrayLike, *, options: DynamicsOptions | None = None) -> HalfTime:
+    """Fit a sigmoid in log step and find where it reaches half of its final value.
+
+    Parameters
+    ----------
+    steps : array-like, (n_steps,)
+        Training steps in increasing order. Step 0 is placed at half of the first step above 0 on the logarithmic axis.
+    scores : array-like, (n_steps,) or (n_cells, n_steps)
+        Score at each step; cells are subjects × folds, from which the interval is made.
+    options : DynamicsOptions, optional
+        Settings.
+
+    Returns
+    -------
+    HalfTime
+        With ``failure`` instead of numbers where the score never rises, is already half its final value at the first
+        checkpoint, falls back, or does not look like a sigmoid. The interval is made on the logarithmic axis from
+        resampled cells; it is NaN if fewer than nine in ten resamples have a half time.
+
+    Raises
+    ------
+    InputError
+        For fewer than four steps, or steps that do not increase.
+    """
+    setup = options or DynamicsOptions()
+    axis, last = _log_axis(steps)
+    rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    if rows.shape[1] != len(axis):
+        raise InputError(f"There are {len(axis)} steps but scores of shape {rows.shape}.")
+    curve = mean_of(rows)
+    found = _fit(axis, curve, setup)
+    if found.failure or len(rows) < 2 or setup.resampling.n == 0:
+        return _on_steps(found, np.nan, np.nan, last)
+
+    def statistic(means: FloatArray) -> FloatArray:
+        return np.array([_fit(axis, mean, setup, near=found).step for mean in means])
+
+    draws = resampled(rows, statistic, setup.resampling)
+    low = high = np.nan
+    if np.isfinite(draws).mean() >= 0.9:
+        low, high = (float(x) for x in interval(found.step, draws, len(rows), setup.resampling.confidence))
+    return _on_steps(found, low, high, last)
+
+
+def half_times(
+    scores: xr.DataArray, *, unit: str = "target", step: str = "step", options: DynamicsOptions | None = None
+) -> pd.DataFrame:
+    """Half time of every unit (area, time window, layer).
+
+    Parameters
+    ----------
+    scores : xr.DataArray
+        Scores with dimensions ``step`` (its coordinate: training steps), ``unit``, and optionally subject and split.
+    unit, step : str
+        Names of the dimensions.
+    options : DynamicsOptions, optional
+        Settings.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``unit``, ``half_time``, ``low``, ``high``, ``fraction``, ``start``, ``final``, ``fit_r2``, ``failure``.
+
+    Raises
+    ------
+    InputError
+        If a dimension or the coordinate of steps is missing.
+    """
+    if unit not in scores.dims or step not in scores.dims or step not in scores.coords:
+        raise InputError(f"Half times need dims {unit!r} and {step!r} with a coordinate; got {tuple(scores.dims)}.")
+    rest = [d for d in scores.dims if d not in (unit, step)]
+    values = scores.transpose(unit, *rest, step).values.astype(np.float64)
+    values = values.reshape(values.shape[0], -1, values.shape[-1])
+    names = scores[unit].values if unit in scores.coords else np.arange(len(values))
+    rows = []
+    for name, cells in zip(names, values, strict=True):
+        found = half_time(scores[step].values, cells, options=options)
+        rows.append({"unit": name, "half_time": found.step, **{k: v for k, v in vars(found).items() if k != "step"}})
+    return pd.DataFrame(rows)
+
+
+def _log_axis(steps: ArrayLike) -> tuple[FloatArray, float]:
+    values = np.asarray(steps, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 4 or (np.diff(values) <= 0).any() or values[0] < 0:
+        raise InputError(f"Half times need at least four training steps in increasing order, got {values.tolist()}.")
+    shifted = np.where(values == 0, values[values > 0][0] / 2.0, values)
+    return np.log(shifted), float(values[-1])
+
+
+def _sigmoid(x: FloatArray, parameters: FloatArray) -> FloatArray:
+    floor, gain, middle, log_slope = parameters
+    curve: FloatArray = floor + gain * special.expit(np.exp(log_slope) * (x - middle))
+    return curve
+
+
+def _failed(reason: str, start: float = np.nan, final: float = np.nan, fit: float = np.nan) -> HalfTime:
+    return HalfTime(np.nan, np.nan, np.nan, np.nan, start, final, fit, reason)
+
+
+def _fit(x: FloatArray, y: FloatArray, setup: DynamicsOptions, *, near: HalfTime | None = None) -> HalfTime:
+    """Half time on the logarithmic axis (in ``step``), or the reason why there is none."""
+    if not np.isfinite(y).all():
+        return _failed("a score is missing")
+    spread = float(np.ptp(y))
+    if spread == 0:
+        return _failed("the score does not change", float(y[0]), float(y[-1]))
+    width = float(x[-1] - x[0])
+    low = [y.min() - spread, -3 * spread, x[0] - width / 2, np.log(0.5 / width)]
+    high = [y.max() + spread, 3 * spread, x[-1] + width / 2, np.log(50.0 / width)]
+    centres = [near.step] if near is not None else np.quantile(x, [0.2, 0.4, 0.6, 0.8])
+    best = None
+    for centre in centres:
+        guess = np.clip([y[0], y[-1] - y[0], centre, np.log(6.0 / width)], low, high)
+        result = optimize.least_squares(lambda p: _sigmoid(x, p) - y, guess, bounds=(low, high))
+        best = result if best is None or result.cost < best.cost else best
+    assert best is not None
+    fitted = _sigmoid(x, best.x)
+    fit_r2 = 1.0 - float(np.sum((fitted - y) ** 2) / np.sum((y - y.mean()) ** 2))
+    start, final = float(fitted[0]), float(fitted[-1])
+    failure = _why_not(start, final, fit_r2, setup)
+    if failure:
+        return _failed(failure, start, final, fit_r2)
+    place = float(optimize.brentq(lambda t: float(_sigmoid(np.array(t), best.x)) - final / 2, x[0], x[-1]))
+    return HalfTime(place, np.nan, np.nan, np.nan, start, final, fit_r2)
+
+
+def _why_not(start: float, final: float, fit_r2: float, setup: DynamicsOptions) -> str:
+    if final <= setup.minimum_final:
+        return f"the final score ({final:.3g}) is not above {setup.minimum_final:g}"
+    if final <= start:
+        return "the score does not rise over training"
+    if fit_r2 < setup.minimum_r2:
+        return f"a sigmoid explains only {fit_r2:.0%} of the curve"
+    if start >= final / 2:
+        return "the first checkpoint already has half of the final score"
+    return ""
+
+
+def _on_steps(found: HalfTime, low: float, high: float, last: float) -> HalfTime:
+    """Back from the logarithmic axis."""
+    step = float(np.exp(found.step))
+    numbers = (found.start, found.final, found.fit_r2, found.failure)
+    return HalfTime(step, float(np.exp(low)), float(np.exp(high)), step / last, *numbers)

@@ -1,0 +1,178 @@
+"""Half times, cortical properties and factor comparisons against planted truth, statsmodels and real cortical maps."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+import xarray as xr
+from scipy import stats
+
+from brainmap.errors import InputError, MissingFileError
+from brainmap.hierarchy import (
+    DynamicsOptions,
+    Resampling,
+    SpinOptions,
+    compare_properties,
+    compare_vertices,
+    cortex_areas,
+    factor_model,
+    factor_table,
+    half_time,
+    half_times,
+    order_generalisation,
+    parcel_means,
+    read_map,
+)
+
+STEPS = np.array([0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600])
+
+
+def sigmoid(middle: float, floor: float = 0.01, gain: float = 0.2, slope: float = 2.0) -> np.ndarray:
+    x = np.log(np.where(STEPS == 0, 50, STEPS))
+    return floor + gain / (1 + np.exp(-slope * (x - np.log(middle))))
+
+
+def exact_half(middle: float, floor: float = 0.01, gain: float = 0.2, slope: float = 2.0) -> float:
+    final = sigmoid(middle, floor, gain, slope)[-1]
+    share = (final / 2 - floor) / gain
+    return float(middle * (share / (1 - share)) ** (1 / slope))
+
+
+@pytest.mark.parametrize("middle", [300.0, 1500.0, 5000.0])
+def test_half_time_of_a_noiseless_sigmoid_is_exact(middle: float) -> None:
+    found = half_time(STEPS, sigmoid(middle))
+    assert found.step == pytest.approx(exact_half(middle), rel=1e-3)
+    assert found.fraction == pytest.approx(found.step / 25600)
+    assert found.fit_r2 == pytest.approx(1.0) and not found.failure
+    assert np.isnan(found.low)  # one curve has no interval
+    assert "step" in repr(found)
+
+
+def test_half_time_intervals_cover_the_truth() -> None:
+    covered, width = [], []
+    for seed in range(40):
+        noise = 0.03 * np.random.default_rng(seed).standard_normal((15, len(STEPS)))
+        found = half_time(STEPS, sigmoid(1500.0) + noise, options=DynamicsOptions(resampling=Resampling(n=60)))
+        covered.append(found.low <= exact_half(1500.0) <= found.high)
+        width.append(found.high / found.low)
+    assert np.mean(covered) > 0.85
+    assert np.median(width) < 2.0
+
+
+def test_half_times_that_do_not_exist_say_why() -> None:
+    flat = half_time(STEPS, np.full(10, 0.1))
+    assert "does not change" in flat.failure and np.isnan(flat.step) and "none" in repr(flat)
+    assert "does not rise" in half_time(STEPS, 0.3 - sigmoid(800.0)).failure
+    assert "first checkpoint" in half_time(STEPS, sigmoid(1500.0, floor=0.3)).failure
+    assert "not above" in half_time(STEPS, sigmoid(1500.0) - 0.5).failure
+    zigzag = np.tile([0.0, 0.1], 5) + 0.01 * np.arange(10)
+    assert "explains only" in half_time(STEPS, zigzag).failure
+    assert "missing" in half_time(STEPS, np.where(STEPS == 400, np.nan, sigmoid(800.0))).failure
+    with pytest.raises(InputError, match="increasing"):
+        half_time([1, 3, 2, 4], np.ones(4))
+    with pytest.raises(InputError, match="4 steps"):
+        half_time([1, 2, 3, 4], np.ones(5))
+
+
+def test_half_times_keep_the_planted_order_of_areas() -> None:
+    middles = np.geomspace(300, 6000, 6)
+    curves = np.stack([sigmoid(m) for m in middles])
+    noise = 0.01 * np.random.default_rng(0).standard_normal((3, 5, 6, len(STEPS)))
+    dims = ("subject", "split", "roi", "step")
+    scores = xr.DataArray(curves + noise, dims=dims, coords={"step": STEPS, "roi": list("abcdef")})
+    table = half_times(scores, unit="roi", options=DynamicsOptions(resampling=Resampling(n=40)))
+    assert table["unit"].tolist() == list("abcdef") and (table["failure"] == "").all()
+    np.testing.assert_allclose(table["half_time"], [exact_half(m) for m in middles], rtol=0.25)
+    assert table["half_time"].is_monotonic_increasing
+    with pytest.raises(InputError, match="Half times need dims"):
+        half_times(scores, unit="target")
+
+
+def test_properties_of_areas_with_real_maps(shared_data) -> None:
+    folder = shared_data / "cortical_maps_fsLR32k"
+    names = pd.read_csv(folder / "glasser_regions.csv")["region"].str.strip()
+    maps = pd.read_csv(folder / "brainmaps_glasser.csv").set_index(names)
+    cortex = cortex_areas()
+    maps.index = maps.index.str.replace("_ROI", "").str.replace(r"^[LR]_", "", regex=True)
+    maps = maps[~maps.index.duplicated() & maps.index.isin(cortex["roi"])]
+    assert len(maps) > 150
+    properties = {name: maps[name] for name in ("T1T2ratio", "Cortical.Thickness")}
+    values = maps["T1T2ratio"].iloc[:60]
+    table = compare_properties(values, properties, cortex, options=SpinOptions(n_spins=200)).set_index("property")
+    assert table.loc["T1T2ratio", "r"] == pytest.approx(1.0)
+    assert table.loc["T1T2ratio", "spin_p"] == pytest.approx(1 / 201)
+    expected = stats.pearsonr(values, maps["Cortical.Thickness"].iloc[:60])
+    assert table.loc["Cortical.Thickness", "r"] == pytest.approx(expected.statistic)
+    assert table.loc["Cortical.Thickness", "r"] < -0.3  # myelinated cortex is thin
+    assert table.loc["Cortical.Thickness", "spin_p"] > table.loc["Cortical.Thickness", "p"]
+    myelin = read_map(folder / "T1T2ratio.dscalar.nii")
+    assert myelin.shape == (32492,) and np.isnan(myelin).sum() > 2000
+    from brainmap.data.cortex import load_atlas, load_surface
+
+    by_area = parcel_means(myelin, load_atlas()["L"])
+    joint = maps["T1T2ratio"].index.intersection(by_area.index)
+    assert np.corrcoef(by_area[joint], maps.loc[joint, "T1T2ratio"])[0, 1] > 0.95
+    thickness = read_map(folder / "Cortical.Thickness.dscalar.nii")
+    options = SpinOptions(n_spins=30)
+    spin = compare_vertices(thickness, myelin, load_surface("L", "sphere")[0], options=options)
+    known = np.isfinite(thickness) & np.isfinite(myelin)
+    assert spin.r == pytest.approx(np.corrcoef(thickness[known], myelin[known])[0, 1])
+    assert spin.p < 0.2
+
+
+def test_maps_are_read_from_the_common_formats(tmp_path) -> None:
+    values = np.arange(12.0)
+    np.save(tmp_path / "map.npy", values)
+    np.savetxt(tmp_path / "map.txt", values)
+    nibabel.save(nibabel.MGHImage(values.astype("float32").reshape(12, 1, 1), np.eye(4)), tmp_path / "map.mgz")
+    array = nibabel.gifti.GiftiDataArray(values.astype("float32"), intent="NIFTI_INTENT_SHAPE")
+    nibabel.save(nibabel.gifti.GiftiImage(darrays=[array]), tmp_path / "map.gii")
+    nibabel.freesurfer.write_morph_data(tmp_path / "lh.thickness", values.astype("float32"))
+    for name in ("map.npy", "map.txt", "map.mgz", "map.gii", "lh.thickness"):
+        np.testing.assert_allclose(read_map(tmp_path / name), values)
+    (tmp_path / "broken.mgz").write_bytes(b"not a map")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_map(tmp_path / "broken.mgz")
+    with pytest.raises(MissingFileError, match="no cortical map"):
+        read_map(tmp_path / "absent.gii")
+    with pytest.raises(InputError, match="resample"):
+        parcel_means(np.zeros(32492), np.full(163842, "V1"))
+
+
+def test_factor_model_equals_statsmodels_and_finds_planted_effects() -> None:
+    rng = np.random.default_rng(0)
+    values = 0.1 + 0.02 * rng.standard_normal((8, 1, 1)) + 0.004 * rng.standard_normal((8, 2, 3))
+    values += np.array([0.0, 0.01])[:, None] + np.array([0.0, 0.02, 0.03])
+    coords = {"subject": range(8), "size": ["S", "L"], "images": ["cells", "land", "human"]}
+    scores = xr.DataArray(values, dims=("subject", "size", "images"), coords=coords, name="r")
+    table = factor_table(scores, ["size", "images"])
+    assert len(table) == 6 and table["mean"].iloc[0] == pytest.approx(values[:, 0, 0].mean())
+    assert table["sem"].iloc[0] == pytest.approx(stats.sem(values[:, 0, 0]))
+    frame = scores.to_dataframe().reset_index()
+    model = factor_model(frame, "r ~ size * images")
+    reference = smf.mixedlm("r ~ size * images", frame, groups=frame["subject"]).fit(reml=True)
+    np.testing.assert_allclose(model.effects["estimate"], reference.fe_params)
+    p = model.tests.set_index("term")["p"]
+    assert p["size"] < 1e-3 and p["images"] < 1e-6 and p["size:images"] > 0.01
+    assert model.n == 48 and model.n_groups == 8 and "size" in repr(model)
+    with pytest.raises(InputError, match="cannot be fitted"):
+        factor_model(frame, "r ~ nothing")
+    with pytest.raises(InputError, match="no column"):
+        factor_model(frame, "r ~ size", groups="person")
+
+
+def test_order_of_layers_generalises_over_the_times_it_lasts() -> None:
+    times = np.arange(20) / 20
+    depth = np.linspace(0, 1, 8)
+    profile = np.where(times[None] < 0.5, 1 - depth[:, None], depth[:, None])
+    noise = 0.1 * np.random.default_rng(0).standard_normal((3, 8, 5, 20))
+    coords = {"time": times, "depth": ("layer", depth)}
+    scores = xr.DataArray(profile[None, :, None] + noise, dims=("subject", "layer", "split", "time"), coords=coords)
+    matrix = order_generalisation(scores)
+    assert matrix.sel(train_time=0.2, test_time=0.3) > 0.9 and matrix.sel(train_time=0.2, test_time=0.8) < -0.9
+    np.testing.assert_allclose(matrix, matrix.T)
+    pure = order_generalisation(scores.copy(data=np.random.default_rng(1).standard_normal(scores.shape)))
+    assert abs(np.diag(pure).mean()) < 0.3  # halves share no noise, so the diagonal is not 1
