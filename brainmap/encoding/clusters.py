@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -96,7 +97,7 @@ def cluster_subjects(
     InputError
         For fewer than five subjects: sign flips then cannot reach p ≤ .05.
     """
-    import mne
+    from mne.stats import permutation_cluster_1samp_test
 
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 2 or not np.isfinite(x).all():
@@ -108,13 +109,16 @@ def cluster_subjects(
     tail = {"greater": 1, "less": -1, "two-sided": 0}[alternative]
     if threshold is None:
         threshold = float(stats.t.ppf(1 - (0.025 if tail == 0 else 0.05), len(x) - 1)) * (tail or 1)
-    t, clusters, p, _ = mne.stats.permutation_cluster_1samp_test(
+    # MNE 1.13 renamed the argument; both names are in use among the versions that brainmap allows.
+    stream = "rng" if "rng" in inspect.signature(permutation_cluster_1samp_test).parameters else "seed"
+    options: dict[str, Any] = {stream: seed}
+    t, clusters, p, _ = permutation_cluster_1samp_test(
         x,
         threshold=threshold,
         n_permutations=n_permutations,
         tail=tail,
         adjacency=None if adjacency is None else sparse.coo_array(adjacency),
-        seed=seed,
+        **options,
         out_type="indices",
         verbose="error",
     )

@@ -197,7 +197,8 @@ def conditional_test(
     Raises
     ------
     InputError
-        If shapes disagree, values are not finite, or there are fewer than six groups.
+        If shapes disagree, values are not finite, there are fewer than six groups, or the added features lie within
+        the baseline.
 
     Notes
     -----
@@ -268,7 +269,10 @@ def _prepare(base: Features, added: Features, blocks: NDArray[np.intp], options:
     starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
     slices = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(order)], strict=True)]
     leverage = [_inverse_root(np.eye(b.stop - b.start) - removed[b] @ removed[b].T) for b in slices]
-    return _Design(vectors, values, removed, remove(removed, extra[order]), slices, leverage, order, options)
+    rest = remove(removed, extra[order])
+    if np.linalg.norm(rest) < 1e-6 * np.linalg.norm(extra):
+        raise InputError("The added features are linear combinations of the baseline: there is nothing left to test.")
+    return _Design(vectors, values, removed, rest, slices, leverage, order, options)
 
 
 def _inverse_root(matrix: FloatArray) -> FloatArray:

@@ -244,6 +244,10 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
         conditional_test(*data, units=[0, 1])
     with pytest.raises(InputError, match="at least 6 groups"):
         conditional_test(*data, units=study.units, groups=study.groups % 3)
+    mixed = study.activations["block.1"] @ np.ones((16, 2)) + study.activations["block.0"][:, :2]
+    full = ConditionalOptions(n_components=64)
+    with pytest.raises(InputError, match="nothing left to test"):
+        conditional_test(study.activations, mixed, study.responses, units=study.units, options=full)
     with pytest.raises(InputError, match="constant over images"):
         conditional_test(np.ones((180, 3)), study.gradients, study.responses, units=study.units)
     broken = study.responses[0].copy()
