@@ -1,0 +1,50 @@
+"""What all commands share: console, tables, interrupts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def console() -> Console:
+    """Rich on a terminal, plain unwrapped lines elsewhere."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End with exit code 130 and a sentence on Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("brainmap: interrupted; what was finished is kept, the same command continues", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Split ``a,b,c``; ``None`` stays ``None``."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
+
+
+def print_table(rows: list[dict[str, str]]) -> None:
+    """Print dictionaries with equal keys as a table."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console().print(table)

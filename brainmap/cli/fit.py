@@ -1,0 +1,81 @@
+"""``brainmap fit``: from photographs and responses to a report."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from brainmap.cli.common import console, interruptible, names
+
+
+class ModalityChoice(StrEnum):
+    """What ``--modality`` takes."""
+
+    fmri = "fmri"
+    meg = "meg"
+    both = "both"
+
+
+def fit(
+    model: Annotated[str, typer.Option(help="Registered model (see `brainmap models`).")] = "dino-tiny",
+    weights: Annotated[str, typer.Option(help="trained, untrained, or a named checkpoint.")] = "trained",
+    modality: Annotated[
+        ModalityChoice | None, typer.Option(help="What to predict.", show_default="all there is")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="sample (embedded, simulated brains) or own.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subjects, comma-separated.", show_default="all")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers, comma-separated.", show_default="all")] = None,
+    signals: Annotated[str, typer.Option(help="Signals, comma-separated.")] = "activation,gradient",
+    site: Annotated[str, typer.Option(help="block (residual stream) or mlp (last projection).")] = "block",
+    pooling: Annotated[str, typer.Option(help="cls, register-mean, patch-mean, all-mean or flatten.")] = "patch-mean",
+    objective: Annotated[
+        str | None, typer.Option(help="Loss to backpropagate.", show_default="the model's own")
+    ] = None,
+    cv: Annotated[int, typer.Option(help="Outer folds, grouped by source photograph.")] = 5,
+    pca: Annotated[int | None, typer.Option(help="Principal components, fitted on the train split.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of folds, permutations and simulation.")] = 0,
+    stimuli: Annotated[Path | None, typer.Option(help="Own data: folder or zip of photographs.")] = None,
+    responses: Annotated[Path | None, typer.Option(help="Own data: trials x targets, .npy.")] = None,
+    targets: Annotated[Path | None, typer.Option(help="Own data: table, one row per target.")] = None,
+    events: Annotated[Path | None, typer.Option(help="Own data: table, one row per trial.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Own data: table of the photographs (optional).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="brainmap_runs/...")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    memory: Annotated[str, typer.Option(help="Bound on memory, as 8GB.")] = "4GB",
+    batch_size: Annotated[int, typer.Option(help="Images per forward and backward pass.")] = 32,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Predict brain responses from a model's activations and gradients, and write a report.
+
+    Without options: the embedded sample. The same command again finds its finished parts; after Ctrl-C it continues.
+    """
+    from brainmap.study import Study, StudyConfig
+
+    own = {"stimuli": stimuli, "responses": responses, "targets": targets, "events": events, "table": table}
+    given = {name: path for name, path in own.items() if path is not None}
+    values: dict[str, Any] = {
+        "model": model, "weights": weights, "subjects": names(subject), "layers": names(layers),
+        "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "cv": cv, "pca": pca,
+        "seed": seed, "device": device, "memory": memory, "batch_size": batch_size,
+        "dataset": dataset or ("own" if given else "sample"), "own": given or None,
+        "modality": None if modality in (None, ModalityChoice.both) else (modality.value,),
+    }  # fmt: skip
+    with interruptible():
+        study = Study(StudyConfig.from_dict(values), out)
+        if dry_run:
+            console().print(study.plan().to_text())
+        else:
+            _finish(study.run(), study.out)
+
+
+def _finish(results: Any, out: Path) -> None:
+    """Print headline numbers and where the report lies."""
+    from brainmap.report.methods import plain_answer
+
+    screen = console()
+    for sentence in plain_answer(results):
+        screen.print(sentence)
+    screen.print(f"\nReport: {out / 'report.html'}")
