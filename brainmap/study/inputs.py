@@ -70,7 +70,7 @@ def load_inputs(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Input
     if config.own is not None:
         responses = read_responses(config.own.responses, config.own.targets, config.own.events, stimuli)
         return Inputs(stimuli, choose({responses.modality: {responses.subject: responses}}, config))
-    names = dict.fromkeys(SimulationConfig().subjects)
+    names = dict.fromkeys(simulation(config).subjects)
     choose({"fmri": names, "meg": names}, config)  # a wrong name is answered before anything is computed
     everything, truth = simulate_sample(config, stimuli, store)
     return Inputs(stimuli, choose(everything, config), truth)
@@ -81,15 +81,21 @@ def simulate_sample(
 ) -> tuple[dict[str, dict[str, Responses]], GroundTruth]:
     """Simulate the sample's brains from features of ``dino-tiny``, whichever model is studied."""
     drive = extractor(config.model_copy(update=sample_drive()), store).extract(stimuli)
-    simulated = simulate({key: np.asarray(drive[key]) for key in drive}, stimuli.table, seed=config.seed)
+    arrays = {key: np.asarray(drive[key]) for key in drive}
+    simulated = simulate(arrays, stimuli.table, seed=config.seed, config=simulation(config))
     return {modality: simulated[modality] for modality in ("fmri", "meg")}, simulated["truth"]
+
+
+def simulation(config: StudyConfig) -> SimulationConfig:
+    """Return what is simulated for a study of the sample: everything, or every n-th vertex and sensor."""
+    return SimulationConfig(every=config.thin, sensor_every=config.thin)
 
 
 def sample_drive() -> dict[str, Any]:
     """Return the settings of the features that drive the sample's simulated brains."""
     return {
         "model": SAMPLE_MODEL, "weights": "trained", "layers": None, "signals": ("activation", "gradient"),
-        "site": "block", "pooling": SAMPLE_POOLING, "objective": None,
+        "site": "block", "pooling": SAMPLE_POOLING, "objective": None, "projection": None,
     }  # fmt: skip
 
 
@@ -118,6 +124,7 @@ def extractor(config: StudyConfig, store: Path) -> FeatureExtractor:
         If the model, its weights, a layer, the site, the pooling or the objective does not exist.
     """
     from brainmap.features import FeatureExtractor
+    from brainmap.features.projection import RandomProjection
     from brainmap.models import load_model
 
     model = load_model(config.model, weights=config.weights, seed=config.seed, device=config.device)
@@ -130,4 +137,5 @@ def extractor(config: StudyConfig, store: Path) -> FeatureExtractor:
         objective=config.objective,
         batch_size=config.batch_size,
         store=store,
+        projection=None if config.projection is None else RandomProjection(config.projection, seed=config.seed),
     )

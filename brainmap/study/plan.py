@@ -10,7 +10,7 @@ import numpy as np
 from brainmap.errors import BrainmapError
 from brainmap.study.config import OwnData, StudyConfig
 from brainmap.study.folder import IDENTITY, RunFolder
-from brainmap.study.inputs import load_stimuli
+from brainmap.study.inputs import load_stimuli, simulation
 
 FLOAT32 = 4
 
@@ -66,7 +66,7 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
     rows = [_photographs_row(config, missing)]
     n_layers, width, model_row = _model_row(config, missing)
     rows.append(model_row)
-    targets = _sample_targets() if config.own is None else _own_targets(config.own, missing)
+    targets = _sample_targets(config) if config.own is None else _own_targets(config.own, missing)
     wanted = {name: shape for name, shape in targets.items() if not config.modality or name in config.modality}
     disk = memory = 0
     for modality, (subjects, trials, n_targets) in wanted.items():
@@ -127,15 +127,17 @@ def _model_row(config: StudyConfig, missing: list[str]) -> tuple[int, int, tuple
     return len(layers), width, ("features", what, "")
 
 
-def _sample_targets() -> dict[str, tuple[list[str], int, int]]:
+def _sample_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]]:
     """Subjects, trials and targets of the sample, by modality."""
-    from brainmap.data import SimulationConfig, sample_stimuli
+    from brainmap.data import sample_stimuli
     from brainmap.data.cortex import cortical_targets
     from brainmap.data.sensors import load_sensors
 
-    simulated = SimulationConfig()
+    simulated = simulation(config)
     trials = len(sample_stimuli()) * simulated.repeats
-    counts = {"fmri": len(cortical_targets()), "meg": len(load_sensors()) * len(simulated.time_axis())}
+    sensors = len(load_sensors().iloc[:: simulated.sensor_every])
+    vertices = len(cortical_targets(every=simulated.every))
+    counts = {"fmri": vertices, "meg": sensors * len(simulated.time_axis())}
     return {modality: (list(simulated.subjects), trials, count) for modality, count in counts.items()}
 
 

@@ -58,7 +58,7 @@ def residual_of_gradients(
             units=subjects[0].responses.targets[UNIT[subjects[0].responses.modality]].to_numpy(),
             groups=subjects[0].groups[order[0]],
             options=(
-                ResidualOptions(cv=config.cv, seed=config.seed),
+                ResidualOptions(config.residual, cv=config.cv, seed=config.seed),
                 ConditionalOptions(n_flips=config.permutations, seed=config.seed),
             ),
         )

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -59,8 +59,13 @@ class Study:
         """Say what would be computed, its disk and memory, what is finished and what is missing; computes nothing."""
         return make_plan(self.config, self.folder)
 
-    def run(self) -> StudyResults:
+    def run(self, *, report: bool = True) -> StudyResults:
         """Compute what is not finished yet.
+
+        Parameters
+        ----------
+        report : bool
+            Write the HTML report, too; a grid of studies has one of its own.
 
         Returns
         -------
@@ -80,7 +85,7 @@ class Study:
         self.folder.claim(self._identity(stimuli, extracting.model))  # only what can run takes the folder
         if self.folder.results.is_dir():
             results = StudyResults.load(self.folder.results)
-            if not self.folder.report.is_file():
+            if report and not self.folder.report.is_file():
                 write_report(results, self.folder.report)
             return results
         inputs = own or load_inputs(self.config, stimuli, self.folder.features)
@@ -89,7 +94,8 @@ class Study:
         results = summarise(self.config, inputs, features, encoded)
         if inputs.truth is not None:
             inputs.truth.save(self.folder.truth)
-        write_report(results, self.folder.report)
+        if report:
+            write_report(results, self.folder.report)
         results.save(self.folder.results)
         return results
 
@@ -162,7 +168,8 @@ def align(responses: Responses, stimuli: StimulusSet) -> Encoded:
 
 def ridge(config: StudyConfig) -> EncodingRidgeCV:
     """Return the study's estimator: alpha per target by inner cross-validation, scaling and PCA on the train split."""
-    return EncodingRidgeCV(pca=config.pca, options=RidgeOptions(seed=config.seed))
+    mode: Literal["exact", "gcv"] = "gcv" if config.method == "ridge-gcv" else "exact"
+    return EncodingRidgeCV(pca=config.pca, options=RidgeOptions(mode=mode, seed=config.seed))
 
 
 def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,7 @@ def _summarise_modality(config: StudyConfig, features: Features, subjects: Seque
     scores = stack(subjects, config.signals, features.depths)
     hierarchy, methods = order_of_layers(scores, subjects[0].responses, config)
     modality = subjects[0].responses.modality
-    marks, methods[modality] = above_chance(scores["r"], modality)
+    marks, methods[modality] = above_chance(scores["r"], modality, config.test)
     residual = None
     if set(config.signals) == {"activation", "gradient"}:
         residual, made = residual_of_gradients(subjects, features, config)
@@ -138,15 +138,18 @@ def order_of_layers(
 
     Left out where there is no order to speak of: too few layers, areas without coordinates, nothing predicted.
     """
-    from brainmap.hierarchy import spatial_hierarchy, temporal_hierarchy
+    from brainmap.hierarchy import spatial_hierarchy, temporal_hierarchy, top_areas
 
     kind = "spatial" if responses.modality == "fmri" else "temporal"
     tables: dict[str, pd.DataFrame] = {}
+    areas = None
+    if kind == "spatial" and config.top_areas is not None and "activation" in config.signals:
+        areas = top_areas(scores["r"].sel(signal="activation"), responses.targets, fraction=config.top_areas)
     for signal in config.signals:
         r = scores["r"].sel(signal=signal)
         try:
             if kind == "spatial":
-                tables[signal] = spatial_hierarchy(r, responses.targets, seed=config.seed)
+                tables[signal] = spatial_hierarchy(r, responses.targets, areas=areas, seed=config.seed)
             else:
                 tables[signal] = temporal_hierarchy(r, seed=config.seed)
         except InputError:
@@ -156,10 +159,12 @@ def order_of_layers(
     return {kind: tables}, {kind: next(iter(tables.values())).attrs["p_method"]}
 
 
-def above_chance(r: xr.DataArray, modality: str) -> tuple[xr.DataArray | None, str]:
+def above_chance(
+    r: xr.DataArray, modality: str, test: Literal["folds", "subjects"] = "folds"
+) -> tuple[xr.DataArray | None, str]:
     """Mark the vertices (fMRI) or moments (MEG) predicted above chance, and say how; None with too few folds."""
     try:
-        tested = significance(r, per="target" if modality == "fmri" else "time")
+        tested = significance(r, per="target" if modality == "fmri" else "time", test=test)
     except InputError as error:
         return None, f"not computed: {error}"
     return tested.significant, tested.method

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from study.own_files import OwnFiles, run_brainmap
+from study.own_files import OwnFiles, run_brainmap, write_own
 
 FAST = ("--layers", "block.0,block.11", "--cv", "3")
 
@@ -35,6 +35,17 @@ def test_own_meg_from_files_to_report(own: OwnFiles, tmp_path: Path) -> None:
     assert rewritten.returncode == 0
     other = refused("fit", *own.options, "--cv", "4", "--out", str(tmp_path / "run"), cwd=tmp_path)
     assert "holds another study (config.cv: there 3, here 4)" in other
+
+
+def test_own_fmri_without_a_mesh(tmp_path: Path) -> None:
+    own = write_own(tmp_path / "own", modality="fmri")
+    done = run_brainmap("fit", *own.options, *FAST, "--out", str(tmp_path / "run"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "predicts fMRI responses best in V4" in done.stdout
+    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "carry no vertices of the fsLR-32k mesh" in text
+    assert "not recorded" not in text
 
 
 def test_dry_run_computes_nothing(own: OwnFiles, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import io
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import brainmap
+from brainmap.models.fitting import read_tensors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -70,8 +73,11 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         tool.run(archive, tmp_path / "parts", recipe, "cpu")
     monkeypatch.setattr(tool, "train_step", train_step)
     tool.run(archive, tmp_path / "parts", recipe, "cpu")
-    last = "step_000006.safetensors"
-    assert (tmp_path / "whole" / last).read_bytes() == (tmp_path / "parts" / last).read_bytes()
+    whole, parts = (tmp_path / name / "step_000006.safetensors" for name in ("whole", "parts"))
+    wanted, found = load_file(whole), load_file(parts)
+    assert [name for name in wanted if not torch.equal(wanted[name], found[name])] == []
+    assert whole.read_bytes() == parts.read_bytes()
+    assert read_tensors(whole)[1] == {**json.loads(json.dumps(dataclasses.asdict(recipe))), "step": 6}
 
 
 def test_trained_weights_know_more_than_initial_ones(tool: ModuleType, shared_data: Path) -> None:

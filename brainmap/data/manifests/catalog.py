@@ -1,0 +1,83 @@
+"""Find and read the manifests that travel with brainmap."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from brainmap.data.manifests.entries import FileEntry, all_entries
+from brainmap.data.manifests.schema import Manifest
+from brainmap.errors import InputError, MissingFileError
+
+PACKAGE = Path(__file__).resolve().parents[2]
+
+
+def manifest_folder() -> Path:
+    """Folder of the manifests: inside the installed package, or beside it in a checkout.
+
+    Raises
+    ------
+    MissingFileError
+        If the installation lacks them.
+    """
+    for folder in (PACKAGE / "data_manifests", PACKAGE.parent / "data_manifests"):
+        if folder.is_dir():
+            return folder
+    raise MissingFileError("This installation of brainmap has no data_manifests; reinstall brainmap.")
+
+
+def list_manifests() -> list[str]:
+    """Names of the datasets that have a manifest, sorted."""
+    return sorted(file.stem for file in manifest_folder().glob("*.yaml"))
+
+
+def load_manifest(name: str) -> Manifest:
+    """Read and check a manifest.
+
+    Parameters
+    ----------
+    name : str
+        Name of a dataset, such as ``nsd``; or the path of a ``.yaml`` file of one's own.
+
+    Raises
+    ------
+    InputError
+        If there is no such dataset, or the file breaks the schema; the sentence names key and value.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read_manifest(Path(name))
+    if name not in list_manifests():
+        raise InputError(f"There is no dataset {name!r}; there are {', '.join(list_manifests())}.")
+    return read_manifest(manifest_folder() / f"{name}.yaml")
+
+
+def read_manifest(file: Path) -> Manifest:
+    """Read and check one manifest file."""
+    if not file.is_file():
+        raise MissingFileError(f"There is no manifest {file}; give the path of a .yaml file.")
+    return _read(file.resolve(), file.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _read(file: Path, changed: int) -> Manifest:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{file} must hold 'key: value' lines, found {type(values).__name__}.")
+    try:
+        return Manifest(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{file}: '{where}' = {first['input']!r}: {message}") from None
+
+
+def dataset_files(manifest: Manifest, folder: Path | None = None) -> list[FileEntry]:
+    """Every file of a dataset; ``folder`` is where the manifest and its list lie (the package's own by default)."""
+    return all_entries(manifest, folder or manifest_folder())
