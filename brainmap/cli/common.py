@@ -34,8 +34,8 @@ def interruptible() -> Iterator[None]:
 
 
 def names(text: str | None) -> tuple[str, ...] | None:
-    """Split ``a,b,c``; ``None`` stays ``None``."""
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
+    """Split ``a,b,c``; ``None`` stays ``None`` (all), and nothing between the commas is nothing, not all."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def print_table(rows: list[dict[str, str]]) -> None:

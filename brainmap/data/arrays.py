@@ -147,7 +147,9 @@ def _sensor_major(targets: pd.DataFrame) -> np.ndarray:
     times = pd.to_numeric(targets["time"], errors="coerce").to_numpy()
     if np.isnan(times).any():
         row = int(np.flatnonzero(np.isnan(times))[0])
-        raise InputError(f"Row {row} of the targets table has the time {targets['time'].iloc[row]!r}; give seconds.")
+        raise InputError(
+            f"Row {row} of the targets table has the time {str(targets['time'].iloc[row])!r}; give seconds."
+        )
     if np.abs(times).max() > 30:
         raise InputError(f"The targets table has times up to {np.abs(times).max():g}; give seconds, not milliseconds.")
     _refuse_duplicates(targets, ["sensor", "time"])

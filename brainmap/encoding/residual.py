@@ -205,7 +205,8 @@ def residual_scores(
     dataset = xr.Dataset({"r_base": (dims, base_r), "r_full": (dims, full_r), "delta": (dims, full_r - base_r)})
     dataset.attrs = {**asdict(setup), "n_images": len(x), "split_hash": plan.hash, "split_scheme": plan.scheme}
     dataset.attrs |= {"inner_scheme": plan.inner_scheme, "scoring": "pearson r, difference of held-out scores"}
-    return ResidualScores(dataset, np.nanmean(influence, axis=0), fold)
+    known = np.isfinite(influence).any(axis=0)  # constant targets have no score to influence
+    return ResidualScores(dataset, np.where(known, np.nanmean(np.where(known, influence, 0.0), axis=0), np.nan), fold)
 
 
 def residual(

@@ -32,6 +32,9 @@ class HalfTime:
         Share of the curve's variance that the sigmoid explains.
     failure : str
         Empty, or why there is no half time.
+    curve : tuple of float, optional
+        The sigmoid ``floor + gain / (1 + exp(−slope · ln(step / middle)))`` as (floor, gain, middle, slope); None where
+        nothing was fitted.
     """
 
     step: float
@@ -42,6 +45,7 @@ class HalfTime:
     final: float
     fit_r2: float
     failure: str = ""
+    curve: tuple[float, float, float, float] | None = None
 
     def __repr__(self) -> str:
         if self.failure:
@@ -145,7 +149,7 @@ def half_times(
     rows = []
     for name, cells in zip(names, values, strict=True):
         found = half_time(scores[step].values, cells, options=options)
-        rows.append({"unit": name, "half_time": found.step, **{k: v for k, v in vars(found).items() if k != "step"}})
+        rows.append({"unit": name, "half_time": found.step, **{k: v for k, v in vars(found).items() if k not in ("step", "curve")}})
     return pd.DataFrame(rows)
 
 
@@ -191,7 +195,9 @@ def _fit(x: FloatArray, y: FloatArray, setup: DynamicsOptions, *, near: HalfTime
     if failure:
         return _failed(failure, start, final, fit_r2)
     place = float(optimize.brentq(lambda t: float(_sigmoid(np.array(t), best.x)) - final / 2, x[0], x[-1]))
-    return HalfTime(place, np.nan, np.nan, np.nan, start, final, fit_r2)
+    floor, gain, middle, log_slope = (float(value) for value in best.x)
+    curve = (floor, gain, float(np.exp(middle)), float(np.exp(log_slope)))
+    return HalfTime(place, np.nan, np.nan, np.nan, start, final, fit_r2, curve=curve)
 
 
 def _why_not(start: float, final: float, fit_r2: float, setup: DynamicsOptions) -> str:
@@ -209,5 +215,5 @@ def _why_not(start: float, final: float, fit_r2: float, setup: DynamicsOptions) 
 def _on_steps(found: HalfTime, low: float, high: float, last: float) -> HalfTime:
     """Back from the logarithmic axis."""
     step = float(np.exp(found.step))
-    numbers = (found.start, found.final, found.fit_r2, found.failure)
+    numbers = (found.start, found.final, found.fit_r2, found.failure, found.curve)
     return HalfTime(step, float(np.exp(low)), float(np.exp(high)), step / last, *numbers)

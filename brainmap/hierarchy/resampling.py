@@ -143,12 +143,13 @@ def interval(
         return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     reach = np.sqrt(n_units / (n_units - 1)) * stats.t.ppf((1 + confidence) / 2, n_units - 1)
     known = np.isfinite(draws)
-    draws = np.where(known.any(axis=0), draws, value)  # where no draw is known, nothing is known of the interval either
+    nothing = ~known.any(axis=0)  # where no draw is known, nothing is known of the interval either
+    draws = np.where(nothing, 0.0, draws)
     if not correlation:
-        half = np.where(known.any(axis=0), reach * np.nanstd(draws, axis=0), np.nan)
+        half = np.where(nothing, np.nan, reach * np.nanstd(draws, axis=0))
         return value - half, value + half
     z, drawn = (np.arctanh(np.clip(x, -0.999999, 0.999999)) for x in (value, draws))
     tail = float(stats.norm.sf(reach))
     low, high = np.nanquantile(drawn, [tail, 1.0 - tail], axis=0)
-    bias = np.abs(np.nanmean(drawn, axis=0) - z)
+    bias = np.where(nothing, np.nan, np.abs(np.nanmean(drawn, axis=0) - z))
     return np.tanh(np.minimum(low, 2 * z - high) - bias), np.tanh(np.maximum(high, 2 * z - low) + bias)

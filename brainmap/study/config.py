@@ -115,7 +115,7 @@ class StudyConfig(BaseModel):
     def _consistent(self) -> StudyConfig:
         if (self.dataset == "own") != (self.own is not None):
             raise ValueError("dataset 'own' and the files of 'own' (stimuli, responses, targets, events) go together")
-        for name in ("modality", "signals"):
+        for name in ("modality", "signals", "layers", "subjects"):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
@@ -179,5 +179,9 @@ def _one_sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = ", ".join(StudyConfig.model_fields)
         return f"unknown setting '{where}' = {first['input']!r}; known settings: {known}"
+    if first["type"] == "missing":
+        *above, name = first["loc"]
+        option = f" (on the command line --{name} FILE)" if above == ["own"] else ""
+        return f"setting '{where}' is missing{option}; it goes together with {', '.join(first['input'])}"
     message = first["msg"].removeprefix("Value error, ")
     return f"setting '{where}' = {first['input']!r}: {message}" if where else message

@@ -144,7 +144,8 @@ def _expanded(group: FileGroup, manifest: Manifest) -> Iterator[FileEntry]:
         further = dict(zip(names, values, strict=True))
         for place in _places(group, manifest):
             path = checked_relative(group.path.format(**further, **place))
-            url = group.url.format(**further, **place) if group.url else _address(manifest.base_url, path)
+            base = None if group.by_hand else manifest.base_url
+            url = group.url.format(**further, **place) if group.url else _address(base, path)
             yield FileEntry(path, group.bytes, group.about, group.hash, group.digest, url)
 
 

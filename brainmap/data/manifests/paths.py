@@ -16,7 +16,8 @@ def checked_relative(path: str) -> str:
         For absolute paths, ``..``, backslashes, drive letters and control characters.
     """
     parts = PurePosixPath(path).parts
-    outside = not parts or path.startswith(("/", "~")) or ".." in parts or "\\" in path or ":" in path
+    drive = len(path) > 1 and path[1] == ":"
+    outside = not parts or path.startswith(("/", "~")) or ".." in parts or "\\" in path or drive
     if outside or any(ord(letter) < 32 for letter in path):
         raise InputError(f"The path {path!r} does not stay inside the dataset's folder; use a relative path.")
     return path

@@ -76,6 +76,8 @@ class FileGroup(_Strict):
         Kind and value, for a single file.
     url : str, optional
         Where the file lies, if not below ``base_url``.
+    by_hand : bool
+        Whether the file can only be had by hand.
     """
 
     path: str
@@ -86,6 +88,7 @@ class FileGroup(_Strict):
     hash: HashKind | None = None
     digest: str | None = None
     url: str | None = None
+    by_hand: bool = False
 
     @field_validator("path")
     @classmethod

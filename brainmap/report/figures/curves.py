@@ -160,7 +160,7 @@ def signal_curves(
     marked = list(significance or {})
     step = 0.045 * (high - low)
     for row, signal in enumerate(marked):
-        _mark_runs(ax, time, np.asarray(significance[signal]), low - (row + 1) * step, signal_color(signal))  # type: ignore[index]
+        mark_runs(ax, time, np.asarray(significance[signal]), low - (row + 1) * step, signal_color(signal))  # type: ignore[index]
     ax.set_ylim(low - (len(marked) + 0.7) * step, high)
     ax.set(xlabel=TIME_LABEL, ylabel=ylabel, title=title)
     if len(scores) > 1:
@@ -203,7 +203,7 @@ def residual_curve(
     mark_stimulus(ax, stimulus)
     low, high = min(0.0, float(table["low"].min())), float(table["high"].max())
     step = 0.06 * (high - low)
-    _mark_runs(ax, time, table["significant"].to_numpy(dtype=bool), low - step, color)
+    mark_runs(ax, time, table["significant"].to_numpy(dtype=bool), low - step, color)
     top = high + 1.5 * step
     if window is not None:
         ax.plot(window, [high + step] * 2, color=INK, lw=1.1, solid_capstyle="butt")
@@ -272,7 +272,7 @@ def _significance_rows(ax: Axes, significance: xr.DataArray, colors: np.ndarray)
     marks = significance.transpose("layer", "time")
     time = marks["time"].values
     for i, color in enumerate(colors):
-        _mark_runs(ax, time, marks.values[i], -i, color, width=1.6)
+        mark_runs(ax, time, marks.values[i], -i, color, width=1.6)
     ax.set_ylim(-len(colors), 1)
     ax.set_yticks([])
     ax.set_ylabel("signif.", fontsize=7, color=MUTED, rotation=0, ha="right", va="center", labelpad=3)
@@ -280,7 +280,7 @@ def _significance_rows(ax: Axes, significance: xr.DataArray, colors: np.ndarray)
     ax.axvline(0, color=MUTED, lw=0.7, ls=(0, (3, 2)), zorder=0)
 
 
-def _mark_runs(ax: Axes, time: np.ndarray, marked: np.ndarray, y: float, color: object, *, width: float = 2.6) -> None:
+def mark_runs(ax: Axes, time: np.ndarray, marked: np.ndarray, y: float, color: object, *, width: float = 2.6) -> None:
     """Draw a bar over each run of marked samples; a single sample is as wide as the sampling step."""
     if not np.any(marked):
         return

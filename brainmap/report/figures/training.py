@@ -81,8 +81,9 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
     table : pd.DataFrame
         Columns ``step``, ``score`` (``encoding``, ``spatial``, ``temporal``), ``value`` (fraction of the final value).
     fits : mapping of str to mapping
-        Score to ``start``, ``gain``, ``half_step``, ``slope`` of
-        ``start + gain / (1 + exp(−slope · (log10 step − log10 half_step)))``; scores whose fit failed are absent.
+        Score to ``floor``, ``gain``, ``middle``, ``slope`` of ``floor + gain / (1 + exp(−slope · ln(step / middle)))``
+        and ``half_time``, the step at which that is half of its final value, as in
+        :class:`brainmap.hierarchy.HalfTime`; scores whose fit failed are absent.
     title : str
         Title.
 
@@ -108,11 +109,10 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
         if fit is None:
             label += " (no sigmoid fits)"
         else:
-            curve = fit["start"] + fit["gain"] / (1 + np.exp(-fit["slope"] * np.log10(steps / fit["half_step"])))
-            ax.plot(np.log10(steps), curve, color=color, lw=1.5)
+            ax.plot(np.log10(steps), _sigmoid(steps, fit), color=color, lw=1.5)
             ax.scatter(
-                np.log10(fit["half_step"]),
-                fit["start"] + fit["gain"] / 2,
+                np.log10(fit["half_time"]),
+                _sigmoid(np.array(fit["half_time"]), fit),
                 marker="D",
                 color=color,
                 s=26,
@@ -167,6 +167,11 @@ def normalised_curves(
     bar.outline.set_visible(False)
     bar.set_label(label)
     return figure
+
+
+def _sigmoid(steps: np.ndarray, fit: Mapping[str, float]) -> np.ndarray:
+    share: np.ndarray = 1 / (1 + np.exp(-fit["slope"] * np.log(steps / fit["middle"])))
+    return fit["floor"] + fit["gain"] * share
 
 
 class _LogPlaces:

@@ -1,0 +1,302 @@
+"""From studies to what the papers' panels show: averages and look-ups on :class:`StudyResults`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.hierarchy import half_times, temporal_hierarchy, time_courses
+from brainmap.report import summary
+from brainmap.report.collection import RESIDUAL, Collection, Member, residual_row, score_table
+from brainmap.report.results import StudyResults
+
+WINDOWS = {"0.08–0.13 s": (0.08, 0.13), "0.13–0.18 s": (0.13, 0.18), "0.50–0.55 s": (0.5, 0.55)}
+AREAS_B = ("V1", "FFC", "44")
+ROIS_B = (
+    *("V1", "V2", "V3", "V4", "FFC", "TPOJ2", "TPOJ1", "TE2p", "STV", "TE1p", "IFJp", "IFJa", "44", "IFSp", "IFSa"),
+)
+
+
+def course(results: StudyResults, signal: str, *, layer: int | None = -1) -> pd.DataFrame:
+    """Time course of one layer (or the mean over layers), mean over sensors, ± SEM over subjects, with its marks."""
+    scores = summary.averaged_over(results, "meg", "time").sel(signal=signal)
+    values = (scores.mean("layer") if layer is None else scores.isel(layer=layer)).transpose("subject", "time").values
+    marks = summary.time_marks(results, signal)
+    table = _mean_and_sem(values, scores["time"].values)
+    if marks is not None and layer is not None:
+        table["significant"] = marks.isel(layer=layer).values.astype(bool)
+    return table
+
+
+def residual_course(results: StudyResults) -> pd.DataFrame | None:
+    """What gradients add over time, with its interval and marks."""
+    table = results.residual.get("meg")
+    if table is None:
+        return None
+    renamed = table.rename(columns={"unit": "time", "delta": "r"})
+    return renamed[["time", "r", "low", "high", "significant"]].sort_values("time").reset_index(drop=True)
+
+
+def signal_courses(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """Last layer's course of each signal, and the residual's."""
+    found = {str(name): course(results, str(name)) for name in results.scores["meg"]["signal"].values}
+    residual = residual_course(results)
+    return found | ({RESIDUAL: residual} if residual is not None else {})
+
+
+def mean_courses(members: Sequence[Member]) -> dict[str, pd.DataFrame]:
+    """Average the signals' courses over models, ± SEM over models; marks where every model is significant."""
+    each = [signal_courses(member.results) for member in members]
+    if len(each) == 1:
+        return each[0]
+    found = {}
+    for signal in each[0]:
+        tables = [courses[signal] for courses in each if signal in courses]
+        table = _mean_and_sem(np.stack([t["r"].to_numpy(float) for t in tables]), tables[0]["time"].to_numpy())
+        if all("significant" in t for t in tables):
+            table["significant"] = np.all([t["significant"].to_numpy(bool) for t in tables], axis=0)
+        found[signal] = table
+    return found
+
+
+def last_layer_map(results: StudyResults, signal: str) -> np.ndarray:
+    """Score of the last layer at every fMRI target, mean over subjects and splits, NaN where not significant."""
+    r = results.mean_r("fmri").sel(signal=signal).mean("subject", skipna=True).isel(layer=-1).values.astype(float)
+    marks = summary.significance_of(results, "fmri", signal)
+    if marks is None or "target" not in marks.dims:
+        return r
+    shown = marks.isel(layer=-1).values if "layer" in marks.dims else marks.values
+    return np.where(shown.astype(bool), r, np.nan)
+
+
+def residual_by_area(results: StudyResults, *, significant: bool = False) -> dict[str, float]:
+    """What gradients add in each area."""
+    table = results.residual.get("fmri")
+    if table is None:
+        return {}
+    kept = table[table["significant"].astype(bool)] if significant else table
+    return dict(zip(kept["unit"].astype(str), kept["delta"].astype(float), strict=True))
+
+
+def ordered_by_step(collection: Collection) -> list[Member]:
+    """Return checkpoints of one model in the order of training; finished training without a step is left out."""
+    known = [member for member in collection if member.step is not None]
+    return sorted(known, key=lambda member: int(member.step or 0))
+
+
+def scores_over_training(members: Sequence[Member], modality: str) -> pd.DataFrame:
+    """Study A 5: score of the last layer of each signal at each checkpoint."""
+    tables = [score_table(member.results, modality).assign(step=member.step) for member in members]
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(low=table["low"].fillna(table["r"]), high=table["high"].fillna(table["r"]))
+
+
+def cells_over_training(members: Sequence[Member], modality: str, by: str, names: Sequence[Any] = ()) -> xr.DataArray:
+    """Best layer's score (layers: highest mean) of each area or time at each checkpoint.
+
+    Returns
+    -------
+    xr.DataArray
+        Dims (step, subject, split, unit), as :func:`brainmap.hierarchy.half_times` takes it.
+    """
+    parts = []
+    for member in members:
+        r = member.results.scores[modality]["r"].isel(signal=0)
+        labels = np.asarray(r[by].values)
+        units = list(names) if len(names) else sorted(set(labels.tolist()))
+        stacked = [r.isel(target=np.flatnonzero(labels == unit)).mean("target", skipna=True) for unit in units]
+        both = xr.concat(stacked, "unit").assign_coords(unit=units)
+        best = both.mean(("subject", "split")).argmax("layer")
+        parts.append(both.isel(layer=best).drop_vars(["layer", "depth", "signal"], errors="ignore"))
+    steps = [member.step for member in members]
+    return xr.concat(parts, "step").assign_coords(step=steps).transpose("step", "subject", "split", "unit")
+
+
+def windows_over_training(members: Sequence[Member], width: float = 0.08) -> xr.DataArray:
+    """The same for windows of the MEG response after onset; ``unit`` is the window's centre in s."""
+    times = np.asarray(sorted(set(members[0].results.targets("meg")["time"].astype(float))))
+    fine = cells_over_training(members, "meg", "time", times.tolist())
+    window = np.floor(times / width).astype(int)
+    centres, parts = [], []
+    for number in np.unique(window[times > 0]):
+        chosen = np.flatnonzero(window == number)
+        centres.append(round(float(times[chosen].mean()), 4))
+        parts.append(fine.isel(unit=chosen).mean("unit"))
+    stacked = xr.concat(parts, "unit").assign_coords(unit=centres)
+    return stacked.transpose("step", "subject", "split", "unit")
+
+
+def normalised(cells: xr.DataArray) -> pd.DataFrame:
+    """Score of every unit as a share of that at the last checkpoint: ``step``, ``unit``, ``value``."""
+    mean = cells.mean(("subject", "split")).transpose("step", "unit")
+    last = mean.isel(step=-1)
+    share = (mean / last.where(last > 0)).to_series().rename("value").reset_index()
+    return share.dropna()
+
+
+def training_half_times(cells: xr.DataArray) -> pd.DataFrame:
+    """Half time of every unit in % of training; ``failure`` says why there is none."""
+    table = half_times(cells, unit="unit", step="step")
+    return table.assign(percent=100.0 * table["fraction"])
+
+
+def three_scores(members: Sequence[Member]) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
+    """Study B 4E: encoding, spatial and temporal score at every checkpoint, and the sigmoid of each.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        ``step``, ``score``, ``raw`` and ``value`` (share of the final value).
+    fits : dict
+        Score → its curve as :func:`~brainmap.report.figures.score_sigmoids` takes it; scores without a fit are absent.
+    """
+    from brainmap.hierarchy import half_time
+
+    raw: dict[str, list[float]] = {"encoding": [], "spatial": [], "temporal": []}
+    for member in members:
+        results = member.results
+        raw["encoding"].append(float(score_table(results, "fmri", layer="best")["r"].iloc[0]))
+        for kind in ("spatial", "temporal"):
+            table = summary.hierarchy_table(results, kind, "activation")
+            raw[kind].append(float(table.attrs["r"]) if table is not None and "r" in table.attrs else np.nan)
+    steps = [int(member.step or 0) for member in members]
+    rows, fits = [], {}
+    for name, values in raw.items():
+        final = values[-1] if np.isfinite(values[-1]) and values[-1] > 0 else np.nan
+        share = np.asarray(values) / final
+        rows += [{"step": s, "score": name, "raw": v, "value": x} for s, v, x in zip(steps, values, share, strict=True)]
+        known = np.isfinite(share)
+        if known.sum() < 4:
+            continue
+        found = half_time(np.asarray(steps)[known], share[known])
+        if not found.failure and found.curve is not None:
+            floor, gain, middle, slope = found.curve
+            fits[name] = {"floor": floor, "gain": gain, "middle": middle, "slope": slope, "half_time": found.step}
+    return pd.DataFrame(rows).dropna(subset=["value"]), fits
+
+
+def temporal_table(results: StudyResults, signal: str = "activation") -> pd.DataFrame | None:
+    """Return the temporal hierarchy of a signal."""
+    return summary.hierarchy_table(results, "temporal", signal)
+
+
+def layer_course_bars(results: StudyResults, span: tuple[float, float]) -> pd.DataFrame:
+    """Score of every layer in a time window, normalised to the best layer, ± SEM over subjects."""
+    scores = summary.averaged_over(results, "meg", "time").isel(signal=0)
+    times = scores["time"].values
+    inside = np.flatnonzero((times >= span[0] - 1e-9) & (times <= span[1] + 1e-9))
+    if not len(inside):  # slower sampling than the window: the sample nearest to its middle
+        inside = np.array([int(np.argmin(np.abs(times - np.mean(span))))])
+    values = scores.isel(time=inside).mean("time").transpose("subject", "layer").values
+    return _layer_bars(values, results.depths("meg"))
+
+
+def layer_area_bars(results: StudyResults, area: str) -> pd.DataFrame | None:
+    """Score of every layer in an area, normalised to the best layer, ± SEM over subjects; None without the area."""
+    scores = summary.averaged_over(results, "fmri", "roi").isel(signal=0)
+    if area not in scores["roi"].values:
+        return None
+    return _layer_bars(scores.sel(roi=area).transpose("subject", "layer").values, results.depths("fmri"))
+
+
+def normalised_courses(results: StudyResults) -> xr.DataArray:
+    """Study B 3B: R̃(t), each layer's course divided by its maximum over time; dims (subject, layer, time)."""
+    scores = summary.averaged_over(results, "meg", "time").isel(signal=0).transpose("subject", "layer", "time")
+    top = scores.mean("subject").max("time")
+    return scores / top.where(top > 0)
+
+
+def models_table(members: Sequence[Member], modality: str) -> pd.DataFrame:
+    """Study A 3: one row per model and signal."""
+    tables = [
+        score_table(member.results, modality).assign(model=f"{member.settings['model']}\n({member.settings['weights']})")
+        for member in members
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(low=table["low"].fillna(table["r"]), high=table["high"].fillna(table["r"]))
+
+
+def mean_depth_map(members: Sequence[Member], signal: str) -> np.ndarray:
+    """Depth of the best layer at every target, mean over models."""
+    depths = np.stack([summary.best_layers(member.results, signal)[1] for member in members])
+    known = np.isfinite(depths)
+    count = known.sum(axis=0)
+    total = np.where(known, depths, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def mean_spatial(members: Sequence[Member], signal: str) -> pd.DataFrame | None:
+    """Best layer of every area, mean over models, against its distance from V1."""
+    from brainmap.hierarchy import agreement
+
+    tables = [summary.hierarchy_table(member.results, "spatial", signal) for member in members]
+    known = [table.set_index("roi")[["distance_mm", "best_layer"]] for table in tables if table is not None]
+    if not known:
+        return None
+    mean = pd.concat(known).groupby(level=0).mean().reset_index()
+    if len(mean) < 4:
+        return None
+    order = agreement(mean["distance_mm"], mean["best_layer"])
+    mean.attrs = order.as_attrs()
+    return mean
+
+
+def depth_courses(members: Sequence[Member], signal: str, n: int = 10) -> tuple[xr.DataArray, np.ndarray]:
+    """Courses at evenly spaced depths, one row per model (dim ``subject``): models differ in their number of layers."""
+    grid = np.linspace(0, 1, n)
+    rows = []
+    for member in members:
+        scores = summary.averaged_over(member.results, "meg", "time").sel(signal=signal).mean("subject")
+        values = scores.transpose("layer", "time").values
+        depth = member.results.depths("meg")
+        rows.append(np.stack([np.interp(grid, depth, column) for column in values.T], axis=1))
+    times = summary.averaged_over(members[0].results, "meg", "time")["time"].values
+    stacked = xr.DataArray(np.stack(rows), dims=("subject", "layer", "time"), coords={"time": times})
+    return stacked, grid
+
+
+def robustness(collection: Collection, modality: str, signal: str = "gradient") -> xr.DataArray | None:
+    """Study A S2: score over projection and PCA dimension; None where fewer than two of either were run."""
+    rows = []
+    for member in collection:
+        table = score_table(member.results, modality)
+        value = table.loc[table["signal"] == signal, "r"]
+        if len(value) and member.settings.get("projection") and member.settings.get("pca"):
+            rows.append((member.settings["pca"], member.settings["projection"], float(value.iloc[0])))
+    if not rows:
+        return None
+    series = pd.DataFrame(rows, columns=["pca", "projection", "r"]).set_index(["pca", "projection"])["r"]
+    grid = series.to_xarray()
+    return grid if min(grid.shape) > 1 else None
+
+
+def onset_of(results: StudyResults) -> float:
+    """Return the onset latency of the mean over layers, in s."""
+    courses = time_courses(results.scores["meg"]["r"].isel(signal=0))
+    try:
+        table = temporal_hierarchy(courses)
+    except ValueError:
+        return float("nan")
+    return float(np.nanmin(table["onset"]))
+
+
+def residual_share(results: StudyResults, modality: str) -> dict[str, Any] | None:
+    """Return the residual's row of :func:`~brainmap.report.collection.score_table`."""
+    return residual_row(results, modality)
+
+
+def _layer_bars(values: np.ndarray, depths: np.ndarray) -> pd.DataFrame:
+    table = _mean_and_sem(values, depths).rename(columns={"time": "depth"})
+    top = float(table["r"].max())
+    scale = top if top > 0 else 1.0
+    return table.assign(**{name: table[name] / scale for name in ("r", "low", "high")})
+
+
+def _mean_and_sem(values: np.ndarray, axis: np.ndarray) -> pd.DataFrame:
+    mean = np.nanmean(values, axis=0)
+    sem = np.nanstd(values, axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.zeros_like(mean)
+    return pd.DataFrame({"time": axis, "r": mean, "low": mean - sem, "high": mean + sem})
