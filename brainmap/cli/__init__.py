@@ -12,6 +12,8 @@ from brainmap.cli.common import EXIT_USER_ERROR, console, interruptible
 from brainmap.cli.data import data_app
 from brainmap.cli.fit import fit
 from brainmap.cli.models import models_app
+from brainmap.cli.reproduce import reproduce
+from brainmap.cli.run import preset, run
 from brainmap.errors import BrainmapError
 
 app = typer.Typer(
@@ -21,6 +23,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(fit)
+app.command()(run)
+app.command()(preset)
+app.command()(reproduce)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 

@@ -26,7 +26,7 @@ def read_block(values: Any, rows: Selection, columns: Selection) -> np.ndarray:
     Parameters
     ----------
     values : array-like, (n, m)
-        numpy array or memmap, ``zarr.Array``, ``h5py.Dataset`` or :class:`Columns`.
+        numpy array or memmap, ``zarr.Array``, ``h5py.Dataset``, :class:`Columns` or :class:`RowMeans`.
     rows, columns : Selection
         What to read.
 
@@ -39,6 +39,8 @@ def read_block(values: Any, rows: Selection, columns: Selection) -> np.ndarray:
     if isinstance(values, Columns):
         order = values.order[column]
         return read_block(values.values, row, order)
+    if isinstance(values, RowMeans):
+        return values.means(row, column)
     if isinstance(values, np.ndarray):
         if isinstance(row, np.ndarray) and isinstance(column, np.ndarray):
             return np.asarray(values[np.ix_(row, column)])
@@ -93,3 +95,51 @@ class Columns:
     def __getitem__(self, key: Any) -> np.ndarray:
         rows, columns = key if isinstance(key, tuple) else (key, None)
         return read_block(self, rows, columns)
+
+
+class RowMeans:
+    """Means over sets of rows of a 2-D array, computed only when asked for.
+
+    Parameters
+    ----------
+    values : array-like, (n, m)
+        The array.
+    codes : numpy.ndarray of int, (n,)
+        Set of each row, 0 … k − 1, none of them empty. Sets of one row each reorder the array.
+
+    Notes
+    -----
+    Sums run in float64 in the order of the rows; means are float32, whatever part of them is read.
+    """
+
+    def __init__(self, values: Any, codes: np.ndarray) -> None:
+        self.values = values
+        self.counts = np.bincount(codes)
+        self.order = np.argsort(codes, kind="stable")
+        self.starts = np.cumsum(self.counts) - self.counts
+        self.dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Sets of rows, and columns."""
+        return len(self.counts), int(self.values.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, columns = key if isinstance(key, tuple) else (key, None)
+        return read_block(self, rows, columns)
+
+    def means(self, row: slice | np.ndarray, column: slice | np.ndarray) -> np.ndarray:
+        """Read some means; only the rows they are made of are touched."""
+        chosen = np.arange(len(self))[row]
+        sets = [slice(self.starts[i], self.starts[i] + self.counts[i]) for i in chosen]
+        everything = isinstance(row, slice) and len(chosen) == len(self)
+        rows = self.order if everything else np.concatenate([self.order[part] for part in sets] or [self.order[:0]])
+        block = read_block(self.values, None, column)[rows] if everything else read_block(self.values, rows, column)
+        if len(rows) == len(chosen):  # one row each: nothing to average
+            return np.asarray(block, dtype=np.float32)
+        counts = self.counts[chosen]
+        sums = np.add.reduceat(block, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
+        return np.asarray(sums / counts[:, None], dtype=np.float32)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from brainmap.data.lazy import Columns, Selection, positions, read_block
+from brainmap.data.lazy import Columns, RowMeans, Selection, positions, read_block
 from brainmap.errors import InputError
 
 Modality = Literal["fmri", "meg"]
@@ -113,25 +113,37 @@ class Responses:
         table = self.targets.iloc[chosen].reset_index(drop=True)
         return replace(self, values=Columns(self.values, chosen), targets=table)
 
-    def average_repeats(self) -> Responses:
+    def average_repeats(self, ids: np.ndarray | None = None, *, memory: int | None = None) -> Responses:
         """Mean over the trials of each photograph.
+
+        Parameters
+        ----------
+        ids : numpy.ndarray of str, optional
+            Order of the photographs, each shown at least once; by default that of their first showing.
+        memory : int, optional
+            Bytes that the means may take; larger ones stay unread and are computed block by block when asked for.
 
         Returns
         -------
         Responses
-            One row per distinct stimulus in the order of first showing, float32 in memory; trials have the columns
-            ``stimulus`` and ``n_repeats``. Sums run in float64, block of targets by block of targets.
+            One row per photograph, float32; trials have the columns ``stimulus`` and ``n_repeats``. Sums are float64.
+
+        Raises
+        ------
+        InputError
+            If photographs that were shown are missing from ``ids``, or the other way round.
         """
-        codes, ids = pd.factorize(self.trials["stimulus"])
-        counts = np.bincount(codes, minlength=len(ids))
-        order = np.argsort(codes, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        means = np.empty((len(ids), self.n_targets), dtype=np.float32)
-        for columns in self._column_blocks():
-            trials = np.asarray(read_block(self.values, None, columns))[order]
-            means[:, columns] = np.add.reduceat(trials, starts, axis=0, dtype=np.float64) / counts[:, None]
-        trials_table = pd.DataFrame({"stimulus": np.asarray(ids, dtype=str), "n_repeats": counts})
-        return replace(self, values=means, trials=trials_table)
+        names = self.stimulus_ids if ids is None else np.asarray(ids, dtype=str)
+        codes = pd.Index(names).get_indexer(self.trials["stimulus"])
+        if (codes < 0).any() or len(np.unique(codes)) < len(names):
+            raise InputError("The order of the photographs must name each photograph that was shown, and no other.")
+        averaged = RowMeans(self.values, codes)
+        means: Any = averaged
+        if memory is None or 4 * len(names) * self.n_targets <= memory:
+            means = np.empty(averaged.shape, dtype=np.float32)
+            for columns in self._column_blocks():
+                means[:, columns] = averaged[:, columns]
+        return replace(self, values=means, trials=pd.DataFrame({"stimulus": names, "n_repeats": averaged.counts}))
 
     def check(self) -> np.ndarray:
         """Go through all values once.

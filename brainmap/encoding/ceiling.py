@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from brainmap.encoding.checking import check_finite_columns, sliceable
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
@@ -290,17 +292,15 @@ def _prophecy(reliability: FloatArray, ratio: float) -> FloatArray:
     return stepped
 
 
-def _trials(trials: ArrayLike, stimulus: ArrayLike) -> tuple[FloatArray, NDArray[np.intp], NDArray[np.intp]]:
+def _trials(trials: ArrayLike, stimulus: ArrayLike) -> tuple[Any, NDArray[np.intp], NDArray[np.intp]]:
     """Check single trials; return values, stimulus codes and the number of trials per stimulus."""
-    values = np.asarray(trials)
+    values = sliceable(trials)
     labels = np.asarray(stimulus)
-    if values.ndim != 2 or labels.shape != values.shape[:1]:
+    if len(values.shape) != 2 or labels.shape != values.shape[:1]:
         raise InputError(
             f"Trials must be (n_trials, n_targets) with one stimulus per trial; got {values.shape} and {labels.shape}."
         )
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0]
-        raise InputError(f"Trial {row}, target {column} is not finite; remove it before estimating ceilings.")
+    check_finite_columns(values, "The response")
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if np.sum(counts > 1) < 2:
         raise InputError("A ceiling needs at least two stimuli that were shown more than once.")

@@ -12,6 +12,7 @@ from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
 Features = ArrayLike | Mapping[str, ArrayLike]
+BLOCK_BYTES = 64 * 2**20
 
 
 def feature_arrays(features: Features, name: str) -> dict[str, FloatArray]:
@@ -59,22 +60,44 @@ def standardised(features: Features, name: str) -> dict[str, FloatArray]:
     }
 
 
-def check_responses(responses: ArrayLike | Sequence[ArrayLike]) -> list[NDArray[np.floating]]:
+def check_responses(responses: ArrayLike | Sequence[ArrayLike]) -> list[Any]:
     """Return responses as a list of (n_images, n_targets) arrays, one per subject.
+
+    Arrays that live elsewhere (memmap, zarr, h5py, anything with ``shape`` that can be sliced) stay there: they are
+    read once here, and by the caller later, in blocks of targets.
 
     Raises
     ------
     InputError
         If shapes differ between subjects or a value is not finite (named).
     """
-    if isinstance(responses, Sequence) and len(responses) and np.ndim(responses[0]) == 2:
-        arrays = [np.asarray(subject) for subject in responses]
+    if isinstance(responses, Sequence) and len(responses) and len(_shape(responses[0])) == 2:
+        arrays = [sliceable(subject) for subject in responses]
     else:
-        arrays = [np.asarray(responses)]
-    if arrays[0].ndim != 2 or len({array.shape for array in arrays}) > 1:
-        raise InputError(f"Responses must be (n_images, n_targets) in all subjects; got {[a.shape for a in arrays]}.")
+        arrays = [sliceable(responses)]
+    shapes = [tuple(array.shape) for array in arrays]
+    if len(shapes[0]) != 2 or len(set(shapes)) > 1:
+        raise InputError(f"Responses must be (n_images, n_targets) in all subjects; got {shapes}.")
     for number, array in enumerate(arrays):
-        if not np.isfinite(array).all():
-            row, column = np.argwhere(~np.isfinite(array))[0]
-            raise InputError(f"The response of subject {number} at row {row}, column {column} is not finite.")
+        check_finite_columns(array, f"The response of subject {number}")
     return arrays
+
+
+def check_finite_columns(array: Any, name: str) -> None:
+    """Read an array once, some columns at a time, and complain about the first value that is not finite."""
+    step = max(1, BLOCK_BYTES // (8 * max(1, int(array.shape[0]))))
+    for start in range(0, int(array.shape[1]), step):
+        block = np.asarray(array[:, start : start + step])
+        if not np.isfinite(block).all():
+            row, column = np.argwhere(~np.isfinite(block))[0]
+            raise InputError(f"{name} at row {row}, column {start + column} is not finite.")
+
+
+def _shape(values: Any) -> tuple[int, ...]:
+    return tuple(values.shape) if hasattr(values, "shape") else np.shape(values)
+
+
+def sliceable(values: Any) -> Any:
+    """Leave what has a shape and can be sliced where it is; make an array of the rest."""
+    lazy = hasattr(values, "shape") and hasattr(values, "dtype") and hasattr(values, "__getitem__")
+    return values if lazy and not hasattr(values, "columns") else np.asarray(values)

@@ -22,8 +22,9 @@ controls the family-wise error. ``docs/statistics.md`` holds measured calibratio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,10 +61,13 @@ class ConditionalOptions:
         Random sign flips.
     max_blocks : int
         More groups than this are merged into so many blocks, at random: valid, and bounded in memory.
+    max_images : int
+        Of more images than this, whole groups are drawn at random until so many are reached: the test stays valid, at
+        a cost that does not grow (memory: a few arrays of this size squared).
     alpha : float
         Family-wise error rate of ``significant``.
     seed : int
-        Seed of flips and merging.
+        Seed of flips, merging and drawing.
     """
 
     n_components: int | None = None
@@ -72,6 +76,7 @@ class ConditionalOptions:
     ridge: tuple[float, ...] = (np.inf, 1.0)
     n_flips: int = 5000
     max_blocks: int = 200
+    max_images: int = 4000
     alpha: float = 0.05
     seed: int = 0
 
@@ -94,7 +99,9 @@ class ConditionalTest:
     options : ConditionalOptions
         Settings used.
     n_images, n_blocks, n_components : int
-        Images, exchangeable blocks, baseline components removed.
+        Images used, exchangeable blocks, baseline components removed.
+    null : ndarray, (n_flips, n_units)
+        Statistic of each unit under the flips; to pool tests of several subjects.
     """
 
     table: pd.DataFrame
@@ -102,6 +109,7 @@ class ConditionalTest:
     n_images: int
     n_blocks: int
     n_components: int
+    null: NDArray[np.float32]
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table; settings are in ``attrs``."""
@@ -114,8 +122,8 @@ class ConditionalTest:
     def method(self) -> str:
         """How the p values were made, in words."""
         return (
-            f"{self.options.n_flips} sign flips of {self.n_blocks} image groups of the covariance of responses with "
-            f"features residualised on {self.n_components} baseline components; maximum over units"
+            f"{self.options.n_flips} sign flips of {self.n_blocks} groups of {self.n_images} images, of the covariance "
+            f"of responses with features residualised on {self.n_components} baseline components; maximum over units"
         )
 
     def __repr__(self) -> str:
@@ -207,11 +215,13 @@ def conditional_test(
     """
     settings = options or ConditionalOptions()
     subjects = check_responses(responses)
-    n_images = len(subjects[0])
     labels = np.asarray(units)
     if labels.shape != (subjects[0].shape[1],):
         raise InputError(f"There are {subjects[0].shape[1]} targets but units of shape {labels.shape}.")
-    design = _prepare(base, added, _blocks(groups, n_images, settings), settings)
+    n_images = int(subjects[0].shape[0])
+    rows, blocks = _blocks(groups, n_images, settings)
+    used = [_rows_of(features, rows, n_images) for features in (base, added)]
+    design = _prepare(used[0], used[1], rows, blocks, settings)
     names, codes = np.unique(labels, return_inverse=True)
     shares = _fit_shares(subjects, codes, design)
     sums: list[tuple[FloatArray, FloatArray]] = [(np.empty(0), np.empty(0))] * len(names)
@@ -220,7 +230,8 @@ def conditional_test(
         for unit in np.flatnonzero(shares == share):
             sums[unit] = _pair_sums(subjects, np.flatnonzero(codes == unit), design, kernels)
     observed, null = (np.stack(parts) for parts in zip(*sums, strict=True))
-    statistic, p, p_fwer = _flip(observed, null, settings)
+    statistic, null = _flip(observed, null, settings)
+    p, p_fwer = flip_p(statistic, null)
     table = pd.DataFrame(
         {
             "unit": names,
@@ -232,32 +243,40 @@ def conditional_test(
             "baseline_share": SHARES[shares],
         }
     )
-    return ConditionalTest(table, settings, n_images, len(design.blocks), design.removed.shape[1] - 1)
+    n_removed = design.removed.shape[1] - 1
+    return ConditionalTest(table, settings, len(rows), len(design.blocks), n_removed, null.astype(np.float32))
 
 
-def _blocks(groups: ArrayLike | None, n_images: int, options: ConditionalOptions) -> NDArray[np.intp]:
-    """Return the exchangeable block of each image."""
+def _blocks(
+    groups: ArrayLike | None, n_images: int, options: ConditionalOptions
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the images to use, and the exchangeable block of each of them."""
     labels = np.arange(n_images) if groups is None else np.asarray(groups)
     if labels.shape != (n_images,):
         raise InputError(f"There are {n_images} images but groups of shape {labels.shape}.")
     _, codes = np.unique(labels, return_inverse=True)
-    n_groups = int(codes.max()) + 1
+    rng = np.random.default_rng([options.seed, BLOCK_PURPOSE])
+    rows = np.arange(n_images)
+    if n_images > options.max_images:
+        drawn = rng.permutation(int(codes.max()) + 1)
+        kept = drawn[np.cumsum(np.bincount(codes)[drawn]) <= options.max_images]
+        rows = np.flatnonzero(np.isin(codes, kept))
+        _, codes = np.unique(codes[rows], return_inverse=True)
+    n_groups = int(codes.max(initial=-1)) + 1
     if n_groups < 6:
         raise InputError(f"Sign flips need at least 6 groups of images (2^5 distinct patterns), here are {n_groups}.")
     if n_groups > options.max_blocks:
-        rng = np.random.default_rng([options.seed, BLOCK_PURPOSE])
         codes = (rng.permutation(n_groups) % options.max_blocks)[codes]
-    return codes
+    return rows, codes
 
 
-def _prepare(base: Features, added: Features, blocks: NDArray[np.intp], options: ConditionalOptions) -> _Design:
-    """Decompose the baseline kernel and sort images by block."""
+def _prepare(
+    base: Features, added: Features, rows: NDArray[np.intp], blocks: NDArray[np.intp], options: ConditionalOptions
+) -> _Design:
+    """Decompose the baseline kernel and sort the images used by block."""
     layers = standardised(base, "baseline")
     extra = np.concatenate(list(standardised(added, "added").values()), axis=1)
     together = np.concatenate([array / np.sqrt(array.shape[1]) for array in layers.values()], axis=1)
-    if not len(extra) == len(together) == len(blocks):
-        found = (len(together), len(extra), len(blocks))
-        raise InputError(f"Baseline, added features and responses have {found} rows; they must be the same images.")
     order = np.argsort(blocks, kind="stable")
     vectors, singular, _ = np.linalg.svd(together[order], full_matrices=False)
     kept = singular > 1e-10 * singular[0]
@@ -272,7 +291,22 @@ def _prepare(base: Features, added: Features, blocks: NDArray[np.intp], options:
     rest = remove(removed, extra[order])
     if np.linalg.norm(rest) < 1e-6 * np.linalg.norm(extra):
         raise InputError("The added features are linear combinations of the baseline: there is nothing left to test.")
-    return _Design(vectors, values, removed, rest, slices, leverage, order, options)
+    return _Design(vectors, values, removed, rest, slices, leverage, rows[order], options)
+
+
+def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray]:
+    """Take the images used from each layer, before anything is copied or converted."""
+    layers: dict[Any, Any] = dict(features) if isinstance(features, Mapping) else {"all": features}
+    found = {}
+    for layer, values in layers.items():
+        array = np.asarray(values)
+        if len(array) != n_images:
+            raise InputError(
+                f"Features {layer!r} have {len(array)} rows for responses to {n_images} images; they must be the same "
+                "images."
+            )
+        found[str(layer)] = array if len(rows) == n_images else array[rows]
+    return found
 
 
 def _inverse_root(matrix: FloatArray) -> FloatArray:
@@ -282,7 +316,7 @@ def _inverse_root(matrix: FloatArray) -> FloatArray:
     return root
 
 
-def _fit_shares(subjects: list[NDArray[np.floating]], codes: NDArray[np.intp], design: _Design) -> NDArray[np.intp]:
+def _fit_shares(subjects: list[Any], codes: NDArray[np.intp], design: _Design) -> NDArray[np.intp]:
     """Choose h per unit by maximum likelihood of its targets under V = h K + (1 − h) I, the scale profiled out."""
     membership = np.zeros((len(codes), int(codes.max()) + 1))
     membership[np.arange(len(codes)), codes] = 1.0
@@ -302,7 +336,7 @@ def _fit_shares(subjects: list[NDArray[np.floating]], codes: NDArray[np.intp], d
     return best
 
 
-def _targets(values: NDArray[np.floating], which: slice | NDArray, order: NDArray[np.intp]) -> FloatArray:
+def _targets(values: Any, which: slice | NDArray, order: NDArray[np.intp]) -> FloatArray:
     """Return standardised targets with images sorted by block; constant targets become zero."""
     chunk = np.asarray(values[:, which], dtype=np.float64)[order]
     chunk = chunk - chunk.mean(axis=0)
@@ -312,7 +346,7 @@ def _targets(values: NDArray[np.floating], which: slice | NDArray, order: NDArra
 
 
 def _pair_sums(
-    subjects: list[NDArray[np.floating]], columns: NDArray[np.intp], design: _Design, kernels: list[FloatArray]
+    subjects: list[Any], columns: NDArray[np.intp], design: _Design, kernels: list[FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
     """Observed T per penalty, and sums of residual products over pairs of blocks, (n_penalties, blocks, blocks)."""
     observed = np.zeros(len(kernels))
@@ -326,10 +360,8 @@ def _pair_sums(
     return observed, np.stack([block_sums(kernel * outer, design.blocks) for kernel in kernels])
 
 
-def _flip(
-    observed: FloatArray, sums: FloatArray, options: ConditionalOptions
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return standardised statistic, p per unit, and p over the family (maximum over units), each (n_units,)."""
+def _flip(observed: FloatArray, sums: FloatArray, options: ConditionalOptions) -> tuple[FloatArray, FloatArray]:
+    """Return the standardised statistic (n_units,), and the same under the flips (n_flips, n_units)."""
     n_units, n_penalties, n_blocks, _ = sums.shape
     rng = np.random.default_rng([options.seed, FLIP_PURPOSE])
     signs = rng.choice(np.array([-1.0, 1.0]), size=(options.n_flips, n_blocks))
@@ -341,6 +373,19 @@ def _flip(
     for unit in range(n_units):
         draws = [((signs @ sums[unit, a]) * signs).sum(axis=1) / spread[unit, a] for a in range(n_penalties)]
         null[:, unit] = np.max(draws, axis=0)
-    p = (1 + (null >= statistic).sum(axis=0)) / (1 + options.n_flips)
-    p_fwer = (1 + (null.max(axis=1)[:, None] >= statistic).sum(axis=0)) / (1 + options.n_flips)
-    return statistic, p, p_fwer
+    return statistic, null
+
+
+def flip_p(statistic: FloatArray, null: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
+    """Return p of each unit, and p over the family by the maximum over units.
+
+    Parameters
+    ----------
+    statistic : ndarray, (n_units,)
+        Observed.
+    null : ndarray, (n_flips, n_units)
+        Under the flips.
+    """
+    p = (1 + (null >= statistic).sum(axis=0)) / (1 + len(null))
+    p_fwer = (1 + (null.max(axis=1)[:, None] >= statistic).sum(axis=0)) / (1 + len(null))
+    return p, p_fwer

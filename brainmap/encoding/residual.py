@@ -199,7 +199,7 @@ def residual_scores(
     fold = np.zeros(int(codes.max()) + 1, dtype=np.intp)
     for number, (_, test) in enumerate(plan.outer):
         fold[codes[test]] = number
-    scored = [_score_subject(np.asarray(y), plan, bands, codes, setup) for y in subjects]
+    scored = [_score_subject(y, plan, bands, codes, setup) for y in subjects]
     base_r, full_r, influence = (np.stack(parts) for parts in zip(*scored, strict=True))
     dims = ("subject", "split", "target")
     dataset = xr.Dataset({"r_base": (dims, base_r), "r_full": (dims, full_r), "delta": (dims, full_r - base_r)})

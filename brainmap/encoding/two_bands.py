@@ -171,16 +171,30 @@ def _standardise(train: Array, test: Array) -> tuple[Array, Array]:
 
 
 def _components(train: Array, test: Array, most: int, explained: float = 1.0) -> Band:
-    """Principal components from the Gram matrix of rows or of columns, whichever is smaller."""
-    if train.shape[1] <= train.shape[0]:
-        values, right = np.linalg.eigh(train.T @ train)
-        values, right = np.maximum(values[::-1], 0.0), right[:, ::-1]
-    else:
-        values, left = np.linalg.eigh(train @ train.T)
-        values, left = np.maximum(values[::-1], 0.0), left[:, ::-1]
-        right = train.T @ (left / np.sqrt(np.maximum(values, 1e-30)))
+    """Leading principal components of the train rows, and the scores of the test rows."""
+    values, right = _leading(train, most)
     keep = min(most, int(np.sum(values > 1e-8 * values[0])))
     if explained < 1.0:
-        keep = min(keep, int(np.searchsorted(np.cumsum(values) / values.sum(), explained)) + 1)
+        shares = np.cumsum(values) / np.einsum("ij,ij->", train, train)
+        keep = min(keep, int(np.searchsorted(shares, explained)) + 1)
     right, singular = right[:, :keep], np.sqrt(values[:keep])
     return Band(*(part.astype(np.float32) for part in (train @ right / singular, singular, test @ right)))
+
+
+def _leading(train: Array, most: int) -> tuple[Array, Array]:
+    """Eigenvalues of the rows' covariance (times n) and its eigenvectors, largest first.
+
+    From the Gram matrix of rows or of columns, whichever is smaller; where few of many are wanted, by randomised
+    subspace iteration (Halko et al. 2011), as scikit-learn's PCA does.
+    """
+    if min(train.shape) > max(2000, 8 * most):
+        from sklearn.utils.extmath import randomized_svd
+
+        _, singular, rows = randomized_svd(train, most, n_oversamples=20, n_iter=5, random_state=0)
+        return singular**2, rows.T
+    if train.shape[1] <= train.shape[0]:
+        values, right = np.linalg.eigh(train.T @ train)
+        return np.maximum(values[::-1], 0.0), right[:, ::-1]
+    values, left = np.linalg.eigh(train @ train.T)
+    values, left = np.maximum(values[::-1], 0.0), left[:, ::-1]
+    return values, train.T @ (left / np.sqrt(np.maximum(values, 1e-30)))

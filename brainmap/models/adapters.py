@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from brainmap.errors import InputError
 from brainmap.models.cards import ModelCard
 from brainmap.models.fitting import fill, quiet_transformers
+from brainmap.models.layouts import to_library_names
 
 
 class Adapter:
@@ -39,8 +40,9 @@ class Adapter:
             return transformers_class(self.card)(transformers_config(self.card), **self.card.build_options).float()
 
     def from_tensors(self, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
-        """Build from the card's configuration and fill with the tensors of a file, in today's or older key layouts."""
-        return self.pretrained(None, source=source, config=transformers_config(self.card), state_dict=dict(tensors))
+        """Build from the card's configuration and fill with a file's tensors, in any layout that is understood."""
+        named = to_library_names(tensors, self.card)
+        return self.pretrained(None, source=source, config=transformers_config(self.card), state_dict=named)
 
     def pretrained(self, location: str | Path | None, *, source: str = "", **options: Any) -> nn.Module:
         """Load from a folder, the cache or the hub; strict about missing weights.
@@ -179,6 +181,14 @@ class VideoAdapter(Adapter):
         return network.layernorm(hidden)
 
 
+class DetectorAdapter(Adapter):
+    """The convolutional backbone of a detector of the DETR family; the detector around it is loaded, but not run."""
+
+    def tokens(self, output: Any) -> Tensor:
+        """Grid (n, c, h, w) after the last stage."""
+        return output.feature_maps[-1]
+
+
 class DinoTinyAdapter(Adapter):
     """Student, teacher and heads of ``dino-tiny``; activations are the teacher's, as in every DINO release."""
 
@@ -224,6 +234,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "image-text": ImageTextAdapter,
     "mae": MAEAdapter,
     "video": VideoAdapter,
+    "detector": DetectorAdapter,
     "dino-tiny": DinoTinyAdapter,
     "module": ModuleAdapter,
 }

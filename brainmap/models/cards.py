@@ -80,6 +80,11 @@ class ModelCard(BaseModel):
     hub, revision : str, optional
         Repository and revision of the trained weights. Without a revision the newest is taken; the commit that
         was loaded goes into provenance.
+    file, prefix : str, optional
+        File of the repository that holds the weights, where it is not in the library's own format, and the prefix of
+        the vision network's tensors in it.
+    tokenizer : str, optional
+        Repository of the tokenizer, where it is not that of the weights.
     package : str, optional
         Installable package that holds the trained weights instead (extra ``realweights``).
     network : str
@@ -130,6 +135,9 @@ class ModelCard(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict)
     hub: str | None = None
     revision: str | None = None
+    file: str | None = None
+    prefix: str = ""
+    tokenizer: str | None = None
     package: str | None = None
     network: str = ""
     build_options: dict[str, Any] = Field(default_factory=dict)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from brainmap.errors import MissingFileError
 from brainmap.models.cards import ModelCard
-from brainmap.models.fitting import quiet_transformers
+from brainmap.models.fitting import quiet_transformers, read_tensors
 from brainmap.models.text import HubTokenizer
 
 if TYPE_CHECKING:
@@ -32,15 +32,30 @@ def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
     """
     card = adapter.card
     assert card.hub is not None
+    reason = ""
     for local in (True, False):
         try:
+            if card.file is not None:
+                return _from_file(adapter, local)
             module = adapter.pretrained(card.hub, revision=card.revision or "main", local_files_only=local)
         except OSError as error:
-            reason = str(error).splitlines()[0]
+            reason = reason if reason and not str(error) else str(error).splitlines()[0]
             continue
-        commit = getattr(module.config, "_commit_hash", None)
+        commit: Any = getattr(module.config, "_commit_hash", None)
         return module, f"{card.hub}@{commit or card.revision or 'unknown commit'}"
     raise MissingFileError(how_to_get(card, reason))
+
+
+def _from_file(adapter: Adapter, local: bool) -> tuple[nn.Module, str]:
+    """Load weights that are one file in the authors' own layout."""
+    from huggingface_hub import hf_hub_download
+
+    card = adapter.card
+    assert card.hub is not None and card.file is not None
+    path = Path(hf_hub_download(card.hub, card.file, revision=card.revision or "main", local_files_only=local))
+    commit = path.parts[path.parts.index("snapshots") + 1] if "snapshots" in path.parts else card.revision
+    source = f"{card.hub}@{commit or 'unknown commit'}, {card.file}"
+    return adapter.from_tensors(read_tensors(path)[0], source), source
 
 
 def how_to_get(card: ModelCard, reason: str) -> str:
@@ -50,9 +65,14 @@ def how_to_get(card: ModelCard, reason: str) -> str:
         ways.append(f"accept the licence at {card.licence_url} and log in (hf auth login)")
     else:
         ways.append(f"connect to the internet once: they are then kept in the local cache ({card.hub})")
-    ways.append(f"download {card.hub} elsewhere and pass the folder or its model.safetensors as weights='/path/…'")
+    ways.append(
+        f"download {card.hub} elsewhere and pass the folder or its {card.file or 'model.safetensors'} as "
+        "weights='/path/…' (on the command line: --checkpoint /path/…)"
+    )
     if card.mirror:
         ways.append(f"use the ungated copy {card.mirror}, which the licence allows")
+    else:
+        ways.append("use an ungated copy, if the licence allows one; this card knows of none")
     numbered = "; ".join(f"({number}) {way}" for number, way in enumerate(ways, 1))
     return (
         f"The weights of '{card.name}' ({card.hub}, {card.licence}) are not on this machine and could not be fetched "
@@ -68,10 +88,18 @@ def hub_tokenizer(card: ModelCard, source: str) -> HubTokenizer:
     local = folder if (folder / "tokenizer_config.json").exists() or (folder / "tokenizer.json").exists() else None
     with quiet_transformers():
         try:
-            found = AutoTokenizer.from_pretrained(local or card.hub, revision=card.revision or "main")
+            found = _tokenizer(AutoTokenizer, card, local)
         except (OSError, ValueError) as error:
             raise MissingFileError(
                 f"The tokenizer of '{card.name}' could not be loaded ({str(error).splitlines()[0]}); "
-                f"put the tokenizer files of {card.hub} beside the weights."
+                f"put the tokenizer files of {card.tokenizer or card.hub} beside the weights."
             ) from None
     return HubTokenizer(found, card.caption_length, source)
+
+
+def _tokenizer(kind: Any, card: ModelCard, local: Path | None) -> Any:
+    if local is not None:
+        return kind.from_pretrained(local)
+    if card.tokenizer is not None:
+        return kind.from_pretrained(card.tokenizer)
+    return kind.from_pretrained(card.hub, revision=card.revision or "main")

@@ -19,7 +19,7 @@ from brainmap.errors import InputError
 from brainmap.models.adapters import Adapter
 from brainmap.models.cards import ModelCard
 from brainmap.models.fitting import fill
-from brainmap.models.training_checkpoints import backbone_names
+from brainmap.models.layouts import backbone_names
 
 
 class Predictor(nn.Module):

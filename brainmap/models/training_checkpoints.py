@@ -20,52 +20,8 @@ from brainmap.errors import InputError
 from brainmap.models.adapters import Adapter
 from brainmap.models.cards import ModelCard
 from brainmap.models.fitting import fill
+from brainmap.models.layouts import CONVERTED, backbone_names
 from brainmap.models.self_distillation import Branch, DINOHead, SelfDistillation
-
-# Authors' names to those of transformers, by architecture. Fused qkv weights are split beforehand.
-_COMMON = (
-    (r"^pos_embed$", "embeddings.position_embeddings"),
-    (r"^(cls_token|mask_token|register_tokens)$", r"embeddings.\1"),
-    (r"^masked_embed$", "embeddings.mask_token"),
-    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
-    (r"^blocks\.(?:\d+\.)?(\d+)\.", r"encoder.layer.\1."),
-    (r"\.attn\.(query|key|value)\.", r".attention.attention.\1."),
-    (r"\.attn\.proj\.", ".attention.output.dense."),
-)
-_RENAMES: dict[str, tuple[tuple[str, str], ...]] = {
-    "ViTModel": (
-        *_COMMON,
-        (r"\.norm1\.", ".layernorm_before."),
-        (r"\.norm2\.", ".layernorm_after."),
-        (r"\.mlp\.fc1\.", ".intermediate.dense."),
-        (r"\.mlp\.fc2\.", ".output.dense."),
-        (r"^norm\.", "layernorm."),
-    ),
-    "Dinov2Model": (
-        *_COMMON,
-        (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"),
-        (r"\.mlp\.w12\.", ".mlp.weights_in."),
-        (r"\.mlp\.w3\.", ".mlp.weights_out."),
-        (r"^norm\.", "layernorm."),
-    ),
-    "DINOv3ViTModel": (
-        (r"^(cls_token|mask_token)$", r"embeddings.\1"),
-        (r"^(?:storage_tokens|register_tokens)$", "embeddings.register_tokens"),
-        (r"^patch_embed\.proj\.", "embeddings.patch_embeddings."),
-        (r"^blocks\.(\d+)\.", r"layer.\1."),
-        (r"\.attn\.query\.", ".attention.q_proj."),
-        (r"\.attn\.key\.", ".attention.k_proj."),
-        (r"\.attn\.value\.", ".attention.v_proj."),
-        (r"\.attn\.proj\.", ".attention.o_proj."),
-        (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"),
-        (r"\.mlp\.(?:fc1|w2)\.", ".mlp.up_proj."),
-        (r"\.mlp\.(?:fc2|w3)\.", ".mlp.down_proj."),
-        (r"\.mlp\.w1\.", ".mlp.gate_proj."),
-    ),
-}
-_RENAMES["IJepaModel"] = _RENAMES["ViTModel"]
-_RENAMES["Dinov2WithRegistersModel"] = _RENAMES["Dinov2Model"]
-_DROPPED = re.compile(r"rope_embed\.|bias_mask$|local_cls_norm\.|cls_norm\.")
 
 
 class TrainingCheckpointAdapter(Adapter):
@@ -83,8 +39,8 @@ class TrainingCheckpointAdapter(Adapter):
 
     def from_tensors(self, tensors: Mapping[str, Tensor], source: str) -> SelfDistillation:
         """Build, convert and fill strictly."""
-        if self.card.architecture not in _RENAMES or self.card.architecture == "IJepaModel":
-            able = ", ".join(sorted(_RENAMES.keys() - {"IJepaModel"}))
+        if self.card.architecture not in CONVERTED or self.card.architecture == "IJepaModel":
+            able = ", ".join(sorted(set(CONVERTED) - {"IJepaModel"}))
             kind = self.card.architecture
             raise InputError(f"Training checkpoints of {kind} are not understood; those of {able} are.")
         parts = split_parts(tensors)
@@ -155,35 +111,6 @@ def _split_shared_head(branch: dict[str, dict[str, Tensor]]) -> None:
         shared = {name: tensor for name, tensor in head.items() if name.startswith("mlp.")}
         branch["ibot_head"] = shared | {name.replace("last_layer2.", "last_layer."): t for name, t in second.items()}
         branch["dino_head"] = {name: tensor for name, tensor in head.items() if name not in second}
-
-
-def backbone_names(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str, Tensor]:
-    """A backbone's tensors in the names of ``transformers``; those that have them already pass unchanged."""
-    if not any(name.startswith("blocks.") for name in tensors):
-        return dict(tensors)
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in _split_qkv(tensors, card).items():
-        if _DROPPED.search(name):
-            continue
-        for pattern, replacement in _RENAMES[card.architecture]:
-            name = re.sub(pattern, replacement, name)
-        if name == "embeddings.mask_token" and card.architecture in ("DINOv3ViTModel", "ViTModel"):
-            tensor = tensor.reshape(1, 1, -1)
-        renamed[name] = tensor
-    return renamed
-
-
-def _split_qkv(tensors: Mapping[str, Tensor], card: ModelCard) -> dict[str, Tensor]:
-    """Fused ``attn.qkv`` to query, key and value. DINOv3's keys have no bias: theirs is masked in the authors' code."""
-    split: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if ".attn.qkv." not in name or name.endswith("bias_mask"):
-            split[name] = tensor
-            continue
-        for part, piece in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-            if not (part == "key" and name.endswith("bias") and card.architecture == "DINOv3ViTModel"):
-                split[name.replace(".qkv.", f".{part}.")] = piece.contiguous()
-    return split
 
 
 def _head(tensors: Mapping[str, Tensor], source: str) -> DINOHead:

@@ -31,20 +31,15 @@ class Member:
         What it found.
     parts : dict of str to dict
         The parts of the study file it belongs to, with the settings that vary there.
+    step : int, optional
+        Training step of the weights, 0 for untrained; None where it is not known.
     """
 
     label: str
     settings: dict[str, Any]
     results: StudyResults
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def step(self) -> int | None:
-        """Training step of the weights, as far as their name says: 0 for untrained, None for finished training."""
-        weights = str(self.settings.get("weights", ""))
-        if weights == "untrained":
-            return 0
-        return int(weights.removeprefix("step_")) if weights.startswith("step_") else None
+    step: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +114,9 @@ class Collection:
         return self
 
 
-def score_table(results: StudyResults, modality: str, *, layer: str = "last") -> pd.DataFrame:
+def score_table(
+    results: StudyResults, modality: str, *, layer: str = "last", targets: np.ndarray | None = None
+) -> pd.DataFrame:
     """Return one score per signal as Study A's figures 3 and 5 define it, with its spread over subjects.
 
     Parameters
@@ -131,6 +128,9 @@ def score_table(results: StudyResults, modality: str, *, layer: str = "last") ->
         MEG: the mean over sensors, at the time at which the mean over subjects is highest.
     layer : {'last', 'best'}
         The deepest layer, or the layer with the highest mean.
+    targets : ndarray of bool, (n_targets,), optional
+        fMRI targets to average over in place of the study's own significant ones: studies that are compared need the
+        same, or the weaker one is averaged over its luckiest targets.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def score_table(results: StudyResults, modality: str, *, layer: str = "last") ->
     """
     rows: list[dict[str, Any]] = []
     for signal in (str(name) for name in results.scores[modality]["signal"].values):
-        values, name = _values(results, modality, signal, layer)
+        values, name = _values(results, modality, signal, (layer, targets))
         sem = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
         mean = float(np.nanmean(values))
         row = {"signal": signal, "layer": name, "r": mean, "low": mean - sem, "high": mean + sem}
@@ -175,10 +175,14 @@ def significant_targets(results: StudyResults, modality: str) -> np.ndarray:
     return np.asarray(marks.any(others).values, dtype=bool)
 
 
-def _values(results: StudyResults, modality: str, signal: str, layer: str) -> tuple[np.ndarray, str]:
+def _values(
+    results: StudyResults, modality: str, signal: str, which_part: tuple[str, np.ndarray | None]
+) -> tuple[np.ndarray, str]:
     """Score of each subject, and the layer it is of."""
+    layer, targets = which_part
     if modality == "fmri":
-        r = results.mean_r("fmri").sel(signal=signal).isel(target=significant_targets(results, "fmri"))
+        mask = significant_targets(results, "fmri") if targets is None else targets
+        r = results.mean_r("fmri").sel(signal=signal).isel(target=np.flatnonzero(mask))
         by_layer = r.mean("target", skipna=True).transpose("subject", "layer")
         which = -1 if layer == "last" else int(np.nanargmax(by_layer.mean("subject").values))
         return by_layer.values[:, which].astype(float), str(by_layer["layer"].values[which])

@@ -8,6 +8,8 @@ from brainmap import lazy
 
 _PUBLIC = {
     "Check": "brainmap.study.doctor",
+    "Grid": "brainmap.study.grid",
+    "GridConfig": "brainmap.study.grid",
     "OwnData": "brainmap.study.config",
     "Plan": "brainmap.study.plan",
     "Study": "brainmap.study.run",
@@ -16,6 +18,11 @@ _PUBLIC = {
     "examine": "brainmap.study.doctor",
     "list_datasets": "brainmap.study.listing",
     "list_models": "brainmap.study.listing",
+    "load_preset": "brainmap.study.presets",
+    "preset_names": "brainmap.study.presets",
+    "preset_text": "brainmap.study.presets",
+    "reproduce": "brainmap.study.reproducing",
+    "reproduction_grid": "brainmap.study.reproducing",
     "rewrite_report": "brainmap.study.run",
 }
 
@@ -24,8 +31,11 @@ __all__ = sorted(_PUBLIC)
 if TYPE_CHECKING:
     from brainmap.study.config import OwnData, StudyConfig
     from brainmap.study.doctor import Check, examine
+    from brainmap.study.grid import Grid, GridConfig
     from brainmap.study.listing import describe_model, list_datasets, list_models
     from brainmap.study.plan import Plan
+    from brainmap.study.presets import load_preset, preset_names, preset_text
+    from brainmap.study.reproducing import reproduce, reproduction_grid
     from brainmap.study.run import Study, rewrite_report
 
 __getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

@@ -274,8 +274,26 @@ class Grid:
                 continue
             results = self.study(cell).run(report=reports)
             settings = cell.config.describe()
-            members.append(Member(cell.label, settings, results, {name: dict(v) for name, v in cell.parts.items()}))
+            parts = {name: dict(varied) for name, varied in cell.parts.items()}
+            members.append(Member(cell.label, settings, results, parts, training_step(cell.config)))
         return Collection(tuple(members), title=self.config.title, absent=absent)
+
+
+def training_step(config: StudyConfig) -> int | None:
+    """Return the training step of a study's weights: 0 for untrained, None where nothing says it."""
+    from brainmap.errors import BrainmapError
+    from brainmap.models import available_weights
+
+    name = config.weights
+    if name == "untrained":
+        return 0
+    if name == "trained":  # the last of the checkpoints, where a model has some
+        try:
+            name = next(iter(reversed(available_weights(config.model))), "")
+        except BrainmapError:
+            return None
+    number = name.removeprefix("step_")
+    return int(number) if name.startswith("step_") and number.isdigit() else None
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:

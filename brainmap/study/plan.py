@@ -122,7 +122,8 @@ def _model_row(config: StudyConfig, missing: list[str]) -> tuple[int, int, tuple
     except BrainmapError as error:
         missing.append(str(error))
         return 0, 0, ("features", "the model cannot be loaded", "")
-    width = max(int(parameter.shape[0]) for name, parameter in model.module.named_parameters() if "norm" in name)
+    vectors = {name: int(p.shape[0]) for name, p in model.module.named_parameters() if p.ndim == 1}
+    width = max([size for name, size in vectors.items() if "norm" in name] or [*vectors.values(), 0])
     what = f"{' and '.join(config.signals)} of {len(layers)} layers, {config.site} outputs, {config.pooling}"
     return len(layers), width, ("features", what, "")
 

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from brainmap.encoding.conditional import ConditionalOptions
-from brainmap.encoding.residual import ResidualOptions, residual
+from brainmap.encoding.memory import parse_memory
+from brainmap.encoding.pooled import pool_residuals
+from brainmap.encoding.residual import ResidualOptions, ResidualResult, residual
 from brainmap.errors import InputError
 from brainmap.study.config import StudyConfig
 
@@ -25,14 +27,16 @@ def residual_of_gradients(
 ) -> tuple[pd.DataFrame | None, str]:
     """Test and size what gradients add.
 
+    Subjects who saw the same photographs are tested together; others one by one, and then pooled.
+
     Parameters
     ----------
     subjects : sequence of Encoded
-        Of one modality; tested together, so they must have seen the same photographs.
+        Of one modality.
     features : Features
         Activations and gradients.
     config : StudyConfig
-        Folds, seed and number of sign flips.
+        Folds, seed, number of sign flips and memory.
 
     Returns
     -------
@@ -42,26 +46,44 @@ def residual_of_gradients(
     method : str
         How p was made, or why there is no table.
     """
-    order = [np.argsort(one.rows) for one in subjects]
-    rows = subjects[0].rows[order[0]]
-    if any(not np.array_equal(one.rows[index], rows) for one, index in zip(subjects, order, strict=True)):
-        return None, "not computed: subjects saw different photographs"
-    activations, gradients = (
-        {layer: np.asarray(array)[rows] for layer, array in features.by_layer(signal).items()}
-        for signal in ("activation", "gradient")
+    needed = (
+        3
+        * 8
+        * len(subjects[0].rows)
+        * sum(features[signal, layer].shape[1] for signal in ("activation", "gradient") for layer in features.layers)
     )
-    try:
-        result = residual(
-            activations,
-            gradients,
-            [one.averaged.block(rows=index) for one, index in zip(subjects, order, strict=True)],
-            units=subjects[0].responses.targets[UNIT[subjects[0].responses.modality]].to_numpy(),
-            groups=subjects[0].groups[order[0]],
-            options=(
-                ResidualOptions(config.residual, cv=config.cv, seed=config.seed),
-                ConditionalOptions(n_flips=config.permutations, seed=config.seed),
-            ),
+    if needed > parse_memory(config.memory):
+        return None, (
+            f"not computed: all layers of both signals together need about {needed / 1e9:.0f} GB; raise --memory, "
+            "choose fewer layers, or project the features"
         )
+    try:
+        if all(np.array_equal(one.rows, subjects[0].rows) for one in subjects):
+            result = _residual(subjects, features, config, config.seed)
+            return result.to_frame(), result.test.method
+        seeds = [config.seed + number for number in range(len(subjects))]
+        each = [_residual([one], features, config, seed) for one, seed in zip(subjects, seeds, strict=True)]
+        pooled = pool_residuals(each)
     except InputError as error:
         return None, f"not computed: {error}"
-    return result.to_frame(), result.test.method
+    return pooled.to_frame(), pooled.method
+
+
+def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConfig, seed: int) -> ResidualResult:
+    """Residual of subjects who saw the same photographs."""
+    first = subjects[0]
+    activations, gradients = (
+        {layer: np.asarray(array)[first.rows] for layer, array in features.by_layer(signal).items()}
+        for signal in ("activation", "gradient")
+    )
+    return residual(
+        activations,
+        gradients,
+        [one.averaged.values for one in subjects],
+        units=first.responses.targets[UNIT[first.responses.modality]].to_numpy(),
+        groups=first.groups,
+        options=(
+            ResidualOptions(config.residual, cv=config.cv, seed=config.seed),
+            ConditionalOptions(n_flips=config.permutations, seed=seed),
+        ),
+    )

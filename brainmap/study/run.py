@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from brainmap.data import Responses
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions
+from brainmap.encoding.memory import parse_memory
 from brainmap.errors import InputError
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
@@ -120,7 +120,8 @@ class Study:
 
         One feature space is prepared at a time, for all subjects and modalities that saw the same photographs.
         """
-        encoded = [align(responses, inputs.stimuli) for responses in _units(self.config, inputs)]
+        memory = parse_memory(self.config.memory)
+        encoded = [align(responses, inputs.stimuli, memory) for responses in _units(self.config, inputs)]
         spaces = feature_spaces(self.config, inputs.stimuli, features)
         work = [(space, one) for space in spaces for one in sorted(encoded, key=lambda one: one.rows.tobytes())]
         prepared: tuple[tuple[str, bytes], PreparedEncoding] | None = None
@@ -150,19 +151,18 @@ class Study:
         )
 
 
-def align(responses: Responses, stimuli: StimulusSet) -> Encoded:
+def align(responses: Responses, stimuli: StimulusSet, memory: int | None = None) -> Encoded:
     """Average the repeats of each photograph and put rows in the order of the photographs.
 
-    Without repeats the responses stay where they are, in the order of the trials, and are read in blocks.
+    Means larger than a quarter of ``memory`` (bytes) are not kept: they are read again wherever they are needed.
     """
-    if responses.trials["stimulus"].duplicated().any():
-        averaged = responses.average_repeats()
-        order = np.argsort(stimuli.index_of(averaged.trials["stimulus"].to_numpy()))
-        trials = averaged.trials.iloc[order].reset_index(drop=True)
-        averaged = replace(averaged, values=averaged.values[order], trials=trials)
-    else:
+    shown = responses.stimulus_ids
+    rows = np.sort(stimuli.index_of(shown))
+    ids = stimuli.ids[rows]
+    if len(shown) == responses.n_trials and np.array_equal(shown, ids):
         averaged = responses
-    rows = stimuli.index_of(averaged.trials["stimulus"].to_numpy())
+    else:
+        averaged = responses.average_repeats(ids, memory=None if memory is None else memory // 4)
     return Encoded(responses, averaged, rows, stimuli.table["source"].to_numpy()[rows])
 
 

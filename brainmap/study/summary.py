@@ -203,6 +203,6 @@ def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
         stimulus = one.responses.trials["stimulus"].to_numpy()
         if len(np.unique(stimulus)) == len(stimulus):
             return None
-        ceilings.append(explainable_variance(one.responses.block(), stimulus).r)
+        ceilings.append(explainable_variance(one.responses.values, stimulus).r)
     names = [one.responses.subject for one in subjects]
     return xr.DataArray(np.stack(ceilings), dims=("subject", "target"), coords={"subject": names})

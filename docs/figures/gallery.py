@@ -160,7 +160,8 @@ def _training_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure
             for name, half in half_steps.items()
         ]
     )
-    fits = {name: {"start": 0.0, "gain": 1.0, "half_step": half, "slope": 3.0} for name, half in half_steps.items()}
+    curve = {"floor": 0.0, "gain": 1.0, "slope": 3.0 / np.log(10)}
+    fits = {name: curve | {"middle": half, "half_time": half} for name, half in half_steps.items()}
     distance = {name: 25.0 * i for i, name in enumerate(FIVE)}
     curves = pd.concat(
         [pd.DataFrame({"step": STEPS, "roi": name, "value": sigmoid(100 + 12 * d)}) for name, d in distance.items()]

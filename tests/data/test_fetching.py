@@ -3,12 +3,13 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
-from study.own_files import run_brainmap
 from data.web_server import Site, serving
+from study.own_files import run_brainmap
 
 from brainmap.data.fetching import Dataset, accept_terms, adopt, fetch, verify
 from brainmap.data.fetching.download import DownloadError, part_of
@@ -81,7 +82,7 @@ def test_a_broken_connection_is_continued_where_it_ended(tmp_path, site):
 def test_an_interrupted_download_is_never_taken_for_complete_and_goes_on_later(tmp_path, site):
     data = dataset(tmp_path, site.address)
     part = part_of(data.root / "a.bin")
-    part.parent.mkdir()
+    part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT["a.bin"][:200_000])
     part.with_name(part.name + ".version").write_text('"v1"')
     assert "a.bin" in [entry.path for entry in data.plan().missing]
@@ -95,7 +96,7 @@ def test_a_part_of_another_version_of_the_file_is_not_continued(tmp_path, site):
     site.tags["a.bin"] = '"v2"'
     data = dataset(tmp_path, site.address)
     part = part_of(data.root / "a.bin")
-    part.parent.mkdir()
+    part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 200_000)
     part.with_name(part.name + ".version").write_text('"v1"')
     fetch(data, purpose="fit", subjects=["1"])
@@ -116,7 +117,7 @@ def test_a_damaged_download_is_fetched_again_and_refused_if_it_stays_damaged(tmp
 def test_a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_believed(tmp_path, site):
     site.fail = {"a.bin": [503, 429], "sub-01/b.bin": [403]}
     data = dataset(tmp_path, site.address)
-    with pytest.raises(DownloadError, match="1 of 2 files could not be fetched.*answers 403"):
+    with pytest.raises(DownloadError, match=r"1 of 2 files could not be fetched.*answers 403"):
         fetch(data, purpose="fit", subjects=["1"])
     assert set(on_disk(data)) == {"a.bin"}
 
@@ -142,7 +143,7 @@ def test_terms_are_agreed_to_once_and_again_when_they_change(tmp_path, site):
 
 def test_a_full_disk_is_noticed_before_anything_is_fetched(tmp_path, site, monkeypatch):
     data = dataset(tmp_path, site.address)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: os.statvfs_result and type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(InputError, match=r"are needed below .* but only 0\.0 GB are free"):
         fetch(data)
     assert site.asked == []

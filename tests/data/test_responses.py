@@ -87,6 +87,25 @@ def test_average_keeps_first_showing_order_and_counts():
     assert responses.n_trials == 4
 
 
+def test_means_left_on_disk_equal_means_in_memory() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((9, 5)).astype(np.float32)
+    names = np.array(list("cabbacaab"))
+    targets = pd.DataFrame({"sensor": [f"S{i}" for i in range(5)], "time": 0.0})
+    responses = Responses(values, pd.DataFrame({"stimulus": names}), targets, "meg", "S1")
+    ids = np.array(["b", "c", "a"])
+    explicit = np.stack([values[names == name].mean(0, dtype=np.float64) for name in ids]).astype(np.float32)
+    lazy = responses.average_repeats(ids, memory=10)
+    assert not isinstance(lazy.values, np.ndarray)
+    np.testing.assert_array_equal(responses.average_repeats(ids).values, explicit)
+    np.testing.assert_array_equal(lazy.block(), explicit)
+    np.testing.assert_array_equal(lazy.block([2, 0], slice(1, 4)), explicit[[2, 0], 1:4])
+    np.testing.assert_array_equal(lazy.values[1:, [4, 0]], explicit[1:][:, [4, 0]])
+    assert lazy.trials["n_repeats"].tolist() == [3, 2, 4]
+    with pytest.raises(InputError, match="no other"):
+        responses.average_repeats(np.array(["a", "b"]))
+
+
 def test_averaging_by_blocks_equals_averaging_at_once(monkeypatch: pytest.MonkeyPatch):
     values = np.random.default_rng(1).standard_normal((9, 11)).astype(np.float32)
     whole = make(values).average_repeats().block()

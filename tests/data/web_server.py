@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 def serving(site: Site) -> Iterator[Site]:
     handler = type("SiteHandler", (Handler,), {"site": site})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     site.address = f"http://127.0.0.1:{server.server_address[1]}"
     try:

@@ -136,7 +136,7 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
         explainable_variance(np.zeros((3, 1)), [0, 1, 2])
     bad = np.zeros((4, 2))
     bad[2, 1] = np.nan
-    with pytest.raises(InputError, match="Trial 2, target 1"):
+    with pytest.raises(InputError, match="at row 2, column 1"):
         explainable_variance(bad, [0, 0, 1, 1])
     with pytest.raises(InputError, match="3 targets"):
         normalise_scores(np.zeros(3), np.ones(2))

@@ -9,11 +9,12 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from brainmap.encoding.conditional import ConditionalOptions, conditional_test
+from brainmap.encoding.conditional import ConditionalOptions, conditional_test, flip_p
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.hollow import block_sums, hollow, remove
 from brainmap.encoding.jackknife import leave_group_out, score_intervals
 from brainmap.encoding.planted import PlantedOptions, PlantedStudy, planted_study
+from brainmap.encoding.pooled import pool_residuals
 from brainmap.encoding.residual import ResidualOptions, residual, residual_scores
 from brainmap.encoding.two_bands import fit_bands
 from brainmap.errors import InputError
@@ -127,6 +128,59 @@ def test_many_groups_are_merged_into_blocks() -> None:
     result = conditional_test(*data, units=study.units, options=options)
     assert result.n_blocks == 40
     assert result.table.loc[result.table["significant"], "unit"].tolist() == [4]
+
+
+def test_of_many_images_whole_groups_are_drawn() -> None:
+    study = small_study(2, planted=(4,))
+    data = (study.activations, study.gradients, study.responses)
+    options = ConditionalOptions(n_flips=400, max_images=102)
+    result = conditional_test(*data, units=study.units, groups=study.groups, options=options)
+    assert (result.n_images, result.n_blocks) == (100, 20)
+    assert result.table["statistic"].idxmax() == 4
+    rows = np.isin(study.groups, np.random.default_rng([0, 22]).permutation(36)[:20])
+    features = [{name: array[rows] for name, array in part.items()} for part in data[:2]]
+    alone = conditional_test(
+        *features,
+        [y[rows] for y in study.responses],
+        units=study.units,
+        groups=study.groups[rows],
+        options=ConditionalOptions(n_flips=400),
+    )
+    np.testing.assert_array_equal(alone.table["statistic"], result.table["statistic"])
+
+
+def test_subjects_who_saw_different_images_are_pooled() -> None:
+    studies = [small_study(seed, planted=(4,), n_subjects=1) for seed in range(3)]
+    each = [
+        residual(
+            study.activations,
+            study.gradients,
+            study.responses,
+            units=study.units,
+            groups=study.groups,
+            options=(ResidualOptions(), ConditionalOptions(n_flips=400, seed=seed)),
+        )
+        for seed, study in enumerate(studies)
+    ]
+    pooled = pool_residuals(each)
+    tables = [result.table for result in each]
+    np.testing.assert_allclose(pooled.table["delta"], np.mean([table["delta"] for table in tables], axis=0))
+    np.testing.assert_allclose(pooled.table["statistic"], sum(table["statistic"] for table in tables) / np.sqrt(3))
+    variance = sum(((table["high"] - table["low"]) / 2) ** 2 for table in tables) / 9
+    np.testing.assert_allclose(pooled.table["high"] - pooled.table["delta"], np.sqrt(variance))
+    assert pooled.table.loc[pooled.table["significant"], "unit"].tolist() == [4]
+    assert "summed over 3 subjects" in pooled.to_frame().attrs["p_method"]
+    with pytest.raises(InputError, match="seed of its own"):
+        pool_residuals([each[0], each[0]])
+
+
+def test_pooled_tests_hold_their_level() -> None:
+    hits = []
+    for seed in range(60):
+        tests = [run_test(small_study(100 * seed + number, n_subjects=1), 7 + number) for number in range(2)]
+        observed = sum(test.table["statistic"].to_numpy() for test in tests)
+        hits.append(flip_p(observed, tests[0].null + tests[1].null)[1].min() <= 0.05)
+    assert binomial_interval(np.array(hits))[0] <= 0.05
 
 
 # -- the effect ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,11 @@ STAGES = {"depths": [1, 1, 2, 1], "hidden_sizes": [6, 8, 10, 12]}
 TOWER = {**VIT, "image_size": 32, "patch_size": 8}
 DECODER = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
 PREDICTOR = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+BACKBONE = {"model_type": "resnet", "out_features": ["stage4"]}
+DETECTOR = {
+    "use_timm_backbone": False, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 20,
+    "encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 20,
+}  # fmt: skip
 
 # family: a model of it, its configuration made tiny
 TINY: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,6 +49,16 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "owlvit": ("owlvit-base-patch32", {"projection_dim": 12, "vision_config": TOWER, "text_config": TEXT}),
     "ijepa": ("ijepa-vith14", TOWER),
     "vjepa2": ("vjepa2-vitl", {**VIT, **PREDICTOR, "crop_size": 32, "patch_size": 8}),
+    "dinotxt": ("dinotxt-vitl16", {**VIT, "image_size": 32, "patch_size": 8, "text_config": TEXT}),
+    "eupe": ("eupe-vits16", {**VIT, "image_size": 32, "patch_size": 8}),
+    "eupe-convnext": ("eupe-convnext-tiny", STAGES),
+    "vggt": ("vggt-encoder", {**VIT, "image_size": 40, "patch_size": 8}),
+    "vggt-omega": ("vggt-omega-encoder", {**VIT, "image_size": 32, "patch_size": 8}),
+    "lejepa": ("lejepa-vits16", TOWER),
+    "detr": ("detr-resnet-50", {**DETECTOR, "backbone_config": {**BACKBONE, **STAGES, "embedding_size": 6}}),
+    "dino-resnet": ("dino-resnet50", {**STAGES, "embedding_size": 6}),
+    "webssl-dino": ("webssl-dino300m", {**VIT, "image_size": 40, "patch_size": 8}),
+    "webssl-mae": ("webssl-mae300m", TOWER),
     "dino-tiny": ("dino-tiny", {}),
 }
 IMAGE_WISE = [name for name, objective in OBJECTIVES.items() if not objective.batch_coupled]
@@ -54,8 +69,9 @@ def tiny(family: str, **options: Any) -> VisionModel:
     name, config = TINY[family]
     card = model_card(name)
     if config:
-        crop = 64 if "depths" in config else 32
-        views = card.views.model_copy(update={"local_pixels": crop // 2})
+        crop = 64 if "depths" in config or "backbone_config" in config else 32
+        pixels = {"local_pixels": crop // 2} if card.sizes != "fixed" else {"global_pixels": crop, "local_pixels": crop}
+        views = card.views.model_copy(update=pixels)
         preprocessing = card.preprocessing.model_copy(update={"crop": crop, "resize": None})
         changes = {"config": {**card.config, **config}, "preprocessing": preprocessing, "views": views}
         patch = None if card.patch is None else 8
@@ -106,7 +122,8 @@ def test_every_shipped_family_is_in_the_battery() -> None:
 
 
 def test_layers_depths_sites(family: str, model: VisionModel) -> None:
-    expected = {"dino-tiny": 12, "dinov3-convnext": 5, "convnext": 5, "resnet": 5}.get(family, 3)
+    convolutional = {"dinov3-convnext", "convnext", "resnet", "eupe-convnext", "detr", "dino-resnet"}
+    expected = 12 if family == "dino-tiny" else 5 if family in convolutional else 3
     assert [layer.name for layer in model.layers] == [f"block.{i}" for i in range(expected)]
     assert [layer.depth for layer in model.layers] == pytest.approx(np.linspace(0, 1, expected))
     for site in model.sites:

@@ -3,7 +3,9 @@
 from brainmap.models.batch import Batch
 from brainmap.models.objectives.base import OBJECTIVES, Objective, find_objective, register_objective
 from brainmap.models.objectives.bridge import CLIPBridge, fit_clip_bridge
-from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo, DINOSinkhorn
+from brainmap.models.objectives.contrastive import Contrastive, KoLeo, LeJEPALoss, SIGReg
+from brainmap.models.objectives.coupled import CoupledObjective, FrozenReference, freeze_reference
+from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo, DINOSinkhorn, DINOv3Loss
 from brainmap.models.objectives.generic import FeatureEnergy, Headless
 from brainmap.models.objectives.masked import IJEPALatent, MAEReconstruction, VJEPALatent
 from brainmap.models.objectives.supervised import CrossEntropy, CrossEntropyTop1, ImageTextSimilarity
@@ -14,19 +16,27 @@ __all__ = [
     "OBJECTIVES",
     "Batch",
     "CLIPBridge",
+    "Contrastive",
+    "CoupledObjective",
     "CrossEntropy",
     "CrossEntropyTop1",
     "DINOSinkhorn",
     "DINOiBOT",
     "DINOiBOTKoLeo",
+    "DINOv3Loss",
     "FeatureEnergy",
+    "FrozenReference",
     "Headless",
     "IJEPALatent",
     "ImageTextSimilarity",
+    "KoLeo",
+    "LeJEPALoss",
     "MAEReconstruction",
     "Objective",
+    "SIGReg",
     "VJEPALatent",
     "find_objective",
     "fit_clip_bridge",
+    "freeze_reference",
     "register_objective",
 ]

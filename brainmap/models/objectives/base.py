@@ -61,6 +61,10 @@ class Objective(ABC):
         """Whether the model has the parts this loss is made of."""
         return True
 
+    def label(self, model: VisionModel) -> Exactness:
+        """Exactness for a model; the class's, unless it differs between models."""
+        return self.exactness
+
     def branch(self, model: VisionModel) -> str:
         """Branch of the model whose sites the gradient is taken at; the first one unless overridden."""
         return next(iter(model.branches))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from brainmap.models.batch import Batch
 from brainmap.models.objectives.base import Objective, add_objective
+from brainmap.models.objectives.coupled import Bank, CoupledObjective, nearest_distance, sinkhorn_scales
 from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss, sinkhorn
 from brainmap.models.views import Views, multi_crop, patch_masks
 
@@ -171,8 +172,8 @@ class DINOiBOT(_NeedsPatchHead):
 
 
 @dataclass(frozen=True)
-class DINOiBOTKoLeo(DINOiBOT):
-    """The whole training loss: ``L_DINO + w L_iBOT + w' L_KoLeo``.
+class DINOiBOTKoLeo(CoupledObjective, DINOiBOT):
+    """The whole training loss with frozen centres: ``L_DINO + w L_iBOT + w' L_KoLeo``.
 
     KoLeo runs over the CLS tokens of the batch, for each global crop.
 
@@ -180,35 +181,114 @@ class DINOiBOTKoLeo(DINOiBOT):
     """
 
     name = "dino-ibot-koleo"
-    batch_coupled = True
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
-        """Loss of each image in this batch."""
+    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+        """CLS tokens of the student's global crops (n, 2, d)."""
+        return {"cls": self._terms(model, batch)[1].student_cls.transpose(0, 1)}
+
+    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+        """Loss of each image."""
         losses, passes = self._terms(model, batch)
-        weight = float(model.recipe.get("koleo_weight", 0.1))
-        return losses + weight * torch.stack([koleo_loss(view) for view in passes.student_cls]).mean(0)
+        return losses + float(model.recipe.get("koleo_weight", 0.1)) * _koleo(passes, bank)
 
 
 @dataclass(frozen=True)
-class DINOSinkhorn(SelfDistillationObjective):
+class DINOSinkhorn(CoupledObjective, SelfDistillationObjective):
     """DINO with the teacher centred by Sinkhorn–Knopp over the batch, as DINOv2 and DINOv3 train.
 
     Batch-coupled: the teacher's distribution of an image depends on the other images. ``dino`` with the checkpoint's
-    frozen centre is the image-wise form.
+    frozen centre is one image-wise form; with a frozen reference, Sinkhorn's scales of the reference are another.
     """
 
     name = "dino-sinkhorn"
-    batch_coupled = True
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
-        """Loss of each image in this batch."""
+    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+        """Teacher logits (2 n, K)."""
+        pair = _pair(model)
+        cls = pair.teacher.tokens(multi_crop(model, batch, seed=self.seed).large)[0]
+        return {"cls_logits": pair.teacher.dino_head(cls)}
+
+    def finish(self, model: VisionModel, bank: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keep the prototypes' scales."""
+        return {"cls_scales": sinkhorn_scales(bank["cls_logits"], teacher_temperature(model))}
+
+    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+        """Loss of each image."""
         pair = _pair(model)
         passes = _run(pair, multi_crop(model, batch, seed=self.seed), None, len(batch))
+        return _sinkhorn_dino(pair, passes, teacher_temperature(model), bank)
+
+
+@dataclass(frozen=True)
+class DINOv3Loss(CoupledObjective, _NeedsPatchHead):
+    """DINOv2's and DINOv3's training loss (before Gram anchoring): ``L_DINO + w L_iBOT + w' L_KoLeo``.
+
+    Both teachers are centred by Sinkhorn–Knopp, over the global crops and over the masked patches of the batch.
+    Batch-coupled in all three terms; exact in the given company.
+    """
+
+    name = "dinov3"
+
+    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+        """Teacher logits of crops (2 n, K) and masked patches (m, K'), CLS tokens of the student (n, 2, d)."""
+        pair, views, masks = self._inputs(model, batch)
+        passes = _run(pair, views, masks, len(batch))
+        return {
+            "cls": passes.student_cls.transpose(0, 1),
+            "cls_logits": pair.teacher.dino_head(passes.teacher_cls).flatten(0, 1),
+            "patch_logits": pair.teacher.ibot_head(passes.teacher_patches.flatten(0, 1)[masks]),
+        }
+
+    def finish(self, model: VisionModel, bank: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keep the scales of both sets of prototypes, and the CLS tokens."""
+        temperature = teacher_temperature(model)
+        scales = {f"{part}_scales": sinkhorn_scales(bank[f"{part}_logits"], temperature) for part in ("cls", "patch")}
+        return {"cls": bank["cls"], **scales}
+
+    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+        """Loss of each image."""
+        pair, views, masks = self._inputs(model, batch)
+        temperature = teacher_temperature(model)
+        passes = _run(pair, views, masks, len(batch))
+        with torch.no_grad():
+            logits = pair.teacher.ibot_head(passes.teacher_patches.flatten(0, 1)[masks])
+            found = _centred(logits, temperature, None if bank is None else bank["patch_scales"])
+            targets = logits.new_zeros(*masks.shape, logits.shape[-1])
+            targets[masks] = found
+        student = pair.student.ibot_head(passes.student_patches)
+        patches = ibot_loss(student, targets.unflatten(0, (2, -1)), masks.unflatten(0, (2, -1)))
+        weights = [float(model.recipe.get(key, usual)) for key, usual in (("ibot_weight", 1.0), ("koleo_weight", 0.1))]
+        return (
+            _sinkhorn_dino(pair, passes, temperature, bank) + weights[0] * patches + weights[1] * _koleo(passes, bank)
+        )
+
+    def _inputs(self, model: VisionModel, batch: Batch) -> tuple[SelfDistillation, Views, Tensor]:
+        views = multi_crop(model, batch, seed=self.seed)
+        return _pair(model), views, _masks(model, batch, views.large, self.seed)
+
+
+def _koleo(passes: _Passes, bank: Bank | None) -> Tensor:
+    """KoLeo of each image, mean over its global crops, with neighbours in the batch or the bank (r, 2, d)."""
+    if bank is None:
+        return torch.stack([koleo_loss(view) for view in passes.student_cls]).mean(0)
+    crops = zip(passes.student_cls, bank["cls"].unbind(1), strict=True)
+    return torch.stack([-torch.log(nearest_distance(view, others) + 1e-8) for view, others in crops]).mean(0)
+
+
+def _centred(logits: Tensor, temperature: float, scales: Tensor | None) -> Tensor:
+    """Teacher distributions by Sinkhorn over the rows, or with scales held constant."""
+    if scales is None:
+        return sinkhorn(logits, temperature)
+    return torch.softmax(logits / temperature + scales, dim=-1)
+
+
+def _sinkhorn_dino(pair: SelfDistillation, passes: _Passes, temperature: float, bank: Bank | None) -> Tensor:
+    with torch.no_grad():
         logits = pair.teacher.dino_head(passes.teacher_cls)
-        targets = sinkhorn(logits.flatten(0, 1), teacher_temperature(model)).view_as(logits)
-        head = pair.student.dino_head
-        local = head(passes.student_local) if len(passes.student_local) else passes.student_local
-        return dino_loss(head(passes.student_cls), local, targets)
+        targets = _centred(logits.flatten(0, 1), temperature, None if bank is None else bank["cls_scales"])
+    head = pair.student.dino_head
+    local = head(passes.student_local) if len(passes.student_local) else passes.student_local
+    return dino_loss(head(passes.student_cls), local, targets.view_as(logits))
 
 
 def _pair(model: VisionModel) -> SelfDistillation:
@@ -221,5 +301,5 @@ def _masks(model: VisionModel, batch: Batch, large: Tensor, seed: int) -> Tensor
     return patch_masks(batch, patches, model.card.views.mask_ratio, seed=seed).to(large.device)
 
 
-for _objective in (DINO(), IBOT(), DINOiBOT(), DINOiBOTKoLeo(), DINOSinkhorn()):
+for _objective in (DINO(), IBOT(), DINOiBOT(), DINOiBOTKoLeo(), DINOSinkhorn(), DINOv3Loss()):
     add_objective(_objective)

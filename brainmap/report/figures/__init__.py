@@ -20,6 +20,7 @@ from brainmap.report.figures.maps import (
 )
 from brainmap.report.figures.scatter import depth_vs_peak_time, distance_vs_best_layer, scatter_with_fit
 from brainmap.report.figures.sheet import contact_sheet, study_contact_sheet, study_overview
+from brainmap.report.figures.stages import map_grid, stage_curves
 from brainmap.report.figures.topographies import sensor_maps
 from brainmap.report.figures.training import normalised_curves, score_sigmoids, scores_vs_step
 
@@ -29,10 +30,10 @@ PAPER_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "2C, 2D": ("distance_vs_best_layer",),
         "2E, 2F": ("layer_curves",),
         "3": ("model_bars",),
-        "4": ("score_map", "residual_map", "signal_curves"),
+        "4": ("map_grid", "stage_curves"),
         "5": ("scores_vs_step",),
-        "6": ("score_map", "residual_map"),
-        "7": ("signal_curves",),
+        "6": ("map_grid",),
+        "7": ("stage_curves",),
         "S1": ("best_layer_map", "distance_vs_best_layer", "layer_curves"),
         "S2": ("grid_heatmap",),
     },
@@ -44,7 +45,7 @@ PAPER_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "3C, 3D": ("layer_bars",),
         "3E": ("distance_vs_best_layer",),
         "3F": ("depth_vs_peak_time",),
-        "4A–D": ("score_map", "layer_curves", "best_layer_map"),
+        "4A–D": ("map_grid", "stage_curves"),
         "4E": ("score_sigmoids",),
         "5A, 5B": ("normalised_curves",),
         "5C": ("half_time_map",),
@@ -72,6 +73,7 @@ __all__ = [
     "layer_bars",
     "layer_curves",
     "layer_time_heatmap",
+    "map_grid",
     "model_bars",
     "normalised_curves",
     "property_map",
@@ -84,6 +86,7 @@ __all__ = [
     "scores_vs_step",
     "sensor_maps",
     "signal_curves",
+    "stage_curves",
     "study_contact_sheet",
     "study_overview",
     "vertex_map",

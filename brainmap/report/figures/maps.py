@@ -191,15 +191,23 @@ def residual_map(delta: Mapping[str, float], *, title: str = "", hemispheres: Se
 
 
 def half_time_map(
-    half_times: Mapping[str, float], *, title: str = "", label: str = "Half time (% of training)"
+    half_times: Mapping[str, float],
+    *,
+    title: str = "",
+    label: str = "Half time (% of training)",
+    hemispheres: Sequence[str] = HEMISPHERES,
 ) -> Figure:
     """Draw the training step at which each area reaches half of its final score. Study B 5C."""
-    return area_map(half_times, step_scale(np.array(list(half_times.values()), dtype=float), label), title=title)
+    scale = step_scale(np.array(list(half_times.values()), dtype=float), label)
+    return area_map(half_times, scale, title=title, hemispheres=hemispheres)
 
 
-def property_map(values: Mapping[str, float], label: str, *, title: str = "") -> Figure:
+def property_map(
+    values: Mapping[str, float], label: str, *, title: str = "", hemispheres: Sequence[str] = HEMISPHERES
+) -> Figure:
     """Draw a cortical property (thickness, T1w/T2w, expansion, timescale) by area. Study B 8, left panels."""
-    return area_map(values, step_scale(np.array(list(values.values()), dtype=float), label), title=title)
+    scale = step_scale(np.array(list(values.values()), dtype=float), label)
+    return area_map(values, scale, title=title, hemispheres=hemispheres)
 
 
 def _map_figure(

@@ -46,14 +46,14 @@ class Panel:
 
 
 def how_significant(results: StudyResults, key: str) -> str:
-    """Return how the p values of one statistic were made, as the provenance says.
+    """Return how the p values of one statistic were made, as the provenance says; empty where it does not.
 
     A key such as ``spatial`` also finds ``spatial hierarchy``.
     """
     made = results.provenance.get("p_values")
     if isinstance(made, dict):
         made = made.get(key) or next((text for name, text in made.items() if key in str(name).lower()), None)
-    return str(made) if made else "method not recorded"
+    return str(made) if made else ""
 
 
 def stimulus_span(results: StudyResults) -> tuple[float, float] | None:
@@ -66,6 +66,11 @@ def signals_of(results: StudyResults, modality: str) -> list[str]:
     """Return the signals that a modality was scored with, activations first."""
     present = {str(name) for name in results.scores[modality]["signal"].values}
     return [name for name in SIGNALS if name in present] + sorted(present - set(SIGNALS))
+
+
+def in_brackets(text: str) -> str:
+    """Return text in brackets after a space; empty stays empty."""
+    return f" ({text})" if text else ""
 
 
 def suffix_of(results: StudyResults, modality: str) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from brainmap.report import summary
 from brainmap.report.figures import bars, curves, scatter
-from brainmap.report.panels.base import SIGNALS, Panel, how_significant, stimulus_span, suffix_of
+from brainmap.report.panels.base import SIGNALS, Panel, how_significant, in_brackets, stimulus_span, suffix_of
 from brainmap.report.results import MODALITY_NAMES, StudyResults
 from brainmap.report.style import format_p, format_score, signal_name
 
@@ -51,7 +51,7 @@ def _scatter_panel(
         f"order-{kind}-{signal}",
         "order",
         words[0],
-        f"{words[1]} {line} In brackets: 95 % interval of r. p: {made}.",
+        f"{words[1]} {line} In brackets: 95 % interval of r." + (f" p: {made}." if made else ""),
         f"Scatter plot; r = {format_score(float(r))}, {format_p(float(p))}.",
         lambda: draw(table, signal, title=name + suffix_of(results, modality)),
         table,
@@ -72,7 +72,7 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
             "residual-areas",
             "beyond",
             "What gradients add, area by area",
-            f"Gain in held-out r, with its interval. Green: significant ({made}).{diamonds}",
+            f"Gain in held-out r, with its interval. Green: significant{in_brackets(made)}.{diamonds}",
             f"Bars of the gain per area; significant in {summary.area_list(units) or 'no area'}.",
             lambda: bars.residual_bars(
                 table, planted=planted_areas, title=signal_name("residual") + suffix_of(results, "fmri")
@@ -88,7 +88,7 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
             "beyond",
             "What gradients add, over time",
             "Gain in held-out r (mean over sensors), with its interval. "
-            f"Bar below: significant times ({made}).{bracket}",
+            f"Bar below: significant times{in_brackets(made)}.{bracket}",
             f"Curve of the gain over time; significant at {summary.format_windows(summary.residual_windows(results))}.",
             lambda: curves.residual_curve(
                 series,

@@ -10,7 +10,7 @@ import xarray as xr
 
 from brainmap.report import summary
 from brainmap.report.figures import curves, heatmaps, topographies
-from brainmap.report.panels.base import Panel, how_significant, signals_of, stimulus_span, suffix_of
+from brainmap.report.panels.base import Panel, how_significant, in_brackets, signals_of, stimulus_span, suffix_of
 from brainmap.report.results import StudyResults
 from brainmap.report.style import signal_name
 
@@ -56,7 +56,7 @@ def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, titl
     if peaks is not None:
         caption += " Triangles: peak time Tmax, the middle of the window in which a curve exceeds 95 % of its maximum."
     if marks is not None:
-        caption += f" Bars below: significant times ({how_significant(results, 'meg')})."
+        caption += f" Bars below: significant times{in_brackets(how_significant(results, 'meg'))}."
     return Panel(
         f"meg-curves-{signal}",
         "when",

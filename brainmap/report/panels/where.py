@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from brainmap.report import summary
 from brainmap.report.cortex import HEMISPHERES, can_map, load_cortex
 from brainmap.report.figures import maps
-from brainmap.report.panels.base import Panel, how_significant, signals_of, suffix_of
+from brainmap.report.panels.base import Panel, how_significant, in_brackets, signals_of, suffix_of
 from brainmap.report.results import StudyResults
 from brainmap.report.style import format_score, signal_name
 
@@ -87,8 +87,8 @@ def _residual_map_panel(results: StudyResults, targets: pd.DataFrame, suffix: st
         "map-residual",
         "where",
         "Where gradients add to activations",
-        "Gain in held-out r when gradients join activations, in areas where it is significant "
-        f"({how_significant(results, 'residual')}). Other areas stay grey.",
+        "Gain in held-out r when gradients join activations, in areas where it is significant"
+        f"{in_brackets(how_significant(results, 'residual'))}. Other areas stay grey.",
         f"Inflated cortex with the areas in which gradients add significantly: {listed}.",
         lambda: maps.residual_map(delta, title=f"{signal_name('residual')}{suffix}", hemispheres=sides),
         raster=True,
@@ -111,8 +111,9 @@ def _by_area(targets: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFra
 def _which_targets(results: StudyResults, signal: str, shown: int, total: int) -> str:
     if summary.significance_of(results, "fmri", signal) is None:
         return f"All {total:,} vertices are shown: this study made no test per vertex."
+    made = in_brackets(how_significant(results, "fmri"))
     return (
-        f"{shown:,} of {total:,} vertices are significant and shown ({how_significant(results, 'fmri')})."
+        f"{shown:,} of {total:,} vertices are significant and shown{made}."
         if shown
-        else f"None of {total:,} vertices is significant ({how_significant(results, 'fmri')})."
+        else f"None of {total:,} vertices is significant{made}."
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from brainmap.report.collection import Member
 from brainmap.report.style import COLUMN, MUTED, TITLE, TITLE_SIZE, figure_title, new_figure, styled
 
 SIMULATED, REAL = "simulated", "real"
@@ -41,6 +42,12 @@ class PaperPanel:
         """File name: number and title without anything that a file system minds."""
         words = "".join(c if c.isalnum() else " " for c in self.title.lower()).split()
         return "-".join([self.number.replace(" ", ""), *words[:6]])
+
+
+def data_word(members: Sequence[Member]) -> str:
+    """Return ``simulated`` or ``real``, as the responses of the studies are."""
+    kinds = {SIMULATED if member.results.simulated else REAL for member in members}
+    return " and ".join(sorted(kinds))
 
 
 def absent_panel(number: str, title: str, sentence: str) -> PaperPanel:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from brainmap.hierarchy import half_times, temporal_hierarchy, time_courses
 from brainmap.report import summary
-from brainmap.report.collection import RESIDUAL, Collection, Member, residual_row, score_table
+from brainmap.report.collection import RESIDUAL, Collection, Member, score_table, significant_targets
 from brainmap.report.results import StudyResults
 
 WINDOWS = {"0.08–0.13 s": (0.08, 0.13), "0.13–0.18 s": (0.13, 0.18), "0.50–0.55 s": (0.5, 0.55)}
@@ -89,8 +89,9 @@ def ordered_by_step(collection: Collection) -> list[Member]:
 
 
 def scores_over_training(members: Sequence[Member], modality: str) -> pd.DataFrame:
-    """Study A 5: score of the last layer of each signal at each checkpoint."""
-    tables = [score_table(member.results, modality).assign(step=member.step) for member in members]
+    """Study A 5: score of the last layer of each signal at each checkpoint; fMRI: the last one's significant targets."""
+    targets = significant_targets(members[-1].results, modality) if modality == "fmri" else None
+    tables = [score_table(m.results, modality, targets=targets).assign(step=m.step) for m in members]
     table = pd.concat(tables, ignore_index=True)
     return table.assign(low=table["low"].fillna(table["r"]), high=table["high"].fillna(table["r"]))
 
@@ -156,10 +157,11 @@ def three_scores(members: Sequence[Member]) -> tuple[pd.DataFrame, dict[str, dic
     """
     from brainmap.hierarchy import half_time
 
+    targets = significant_targets(members[-1].results, "fmri")
     raw: dict[str, list[float]] = {"encoding": [], "spatial": [], "temporal": []}
     for member in members:
         results = member.results
-        raw["encoding"].append(float(score_table(results, "fmri", layer="best")["r"].iloc[0]))
+        raw["encoding"].append(float(score_table(results, "fmri", layer="best", targets=targets)["r"].iloc[0]))
         for kind in ("spatial", "temporal"):
             table = summary.hierarchy_table(results, kind, "activation")
             raw[kind].append(float(table.attrs["r"]) if table is not None and "r" in table.attrs else np.nan)
@@ -211,10 +213,12 @@ def normalised_courses(results: StudyResults) -> xr.DataArray:
 
 
 def models_table(members: Sequence[Member], modality: str) -> pd.DataFrame:
-    """Study A 3: one row per model and signal."""
+    """Study A 3: one row per model and signal; fMRI: targets that are significant with any of the models."""
+    targets = None
+    if modality == "fmri":
+        targets = np.any([significant_targets(member.results, "fmri") for member in members], axis=0)
     tables = [
-        score_table(member.results, modality).assign(model=f"{member.settings['model']}\n({member.settings['weights']})")
-        for member in members
+        score_table(m.results, modality, targets=targets).assign(model=str(m.settings["model"])) for m in members
     ]
     table = pd.concat(tables, ignore_index=True)
     return table.assign(low=table["low"].fillna(table["r"]), high=table["high"].fillna(table["r"]))
@@ -282,11 +286,6 @@ def onset_of(results: StudyResults) -> float:
     except ValueError:
         return float("nan")
     return float(np.nanmin(table["onset"]))
-
-
-def residual_share(results: StudyResults, modality: str) -> dict[str, Any] | None:
-    """Return the residual's row of :func:`~brainmap.report.collection.score_table`."""
-    return residual_row(results, modality)
 
 
 def _layer_bars(values: np.ndarray, depths: np.ndarray) -> pd.DataFrame:

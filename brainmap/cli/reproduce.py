@@ -1,0 +1,40 @@
+"""``brainmap reproduce``: every panel and number of a published study, on the data at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from brainmap.cli.common import console, interruptible, print_table
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="misalignment (Raugel et al. 2026) or convergence (2025).")],
+    out: Annotated[Path | None, typer.Option(help="Folder.", show_default="brainmap_runs/<name>")] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Folder with cortical maps (expansion, thickness, ...) on the fsLR-32k mesh.")
+    ] = None,
+    thin: Annotated[
+        int | None, typer.Option(help="Every n-th vertex and sensor of the simulated sample.", show_default="the preset's")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Draw every panel of a paper and put its numbers beside those found here.
+
+    Panels whose data are absent are drawn, too, and say what is missing.
+    """
+    from brainmap.study import reproduce as run_reproduction
+    from brainmap.study import reproduction_grid
+
+    settings: dict[str, Any] = {} if thin is None else {"thin": thin}
+    screen = console()
+    with interruptible():
+        if dry_run:
+            screen.print(reproduction_grid(name, out, **settings).plan())
+            return
+        found = run_reproduction(name, out, maps=maps, settings=settings)
+    print_table(found.numbers.to_dict("records"))
+    screen.print(f"\n{len(found.drawn)} panels drawn, {len(found.missing)} say which data are missing")
+    screen.print(f"Page: {found.page}")

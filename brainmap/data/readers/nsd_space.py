@@ -1,0 +1,207 @@
+"""Where NSD's betas live: vertices of fsaverage (``.mgh``) or voxels of the functional volume (HDF5, int16 / 300)."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from brainmap.data.readers.nsd_rois import (
+    N_VERTICES,
+    merged,
+    named_areas,
+    read_labels,
+    surface_areas,
+    surface_coordinates,
+)
+from brainmap.errors import InputError, MissingFileError
+
+if TYPE_CHECKING:
+    from brainmap.data.readers.nsd import NSDOptions
+
+SCALE = 300.0  # betas in the volume are stored as integers, 300 per percent signal change
+FRAMES = 25  # trials read at once
+
+
+class Space(ABC):
+    """Targets of one subject in one space, and the files that hold their betas."""
+
+    mesh: str
+
+    def __init__(self, root: Path, code: str, options: NSDOptions) -> None:
+        self.root, self.code, self.options = root, code, options
+        self.folder = root / "nsddata_betas/ppdata" / code / options.space / options.betas
+
+    @cached_property
+    @abstractmethod
+    def targets(self) -> pd.DataFrame:
+        """One row per target, with the columns of fMRI targets and ``ncsnr``."""
+
+    @abstractmethod
+    def files(self, session: int) -> list[Path]:
+        """Files of a session's betas."""
+
+    @abstractmethod
+    def read(self, session: int, start: int, stop: int) -> np.ndarray:
+        """Betas of targets ``start`` to ``stop`` in % signal change, (n_trials, k) float."""
+
+    @property
+    def digest(self) -> str:
+        """Changes when other targets are kept."""
+        places = self.targets[["hemisphere", "vertex"]].to_csv(index=False)
+        return hashlib.sha256(places.encode()).hexdigest()[:16]
+
+
+class Surface(Space):
+    """Vertices of fsaverage."""
+
+    mesh = "fsaverage"
+
+    @cached_property
+    def targets(self) -> pd.DataFrame:
+        """Vertices in the mask, left hemisphere first."""
+        tables = []
+        for side in ("L", "R"):
+            names = merged(surface_areas(self.root, side, self.options.atlas))
+            kept = np.arange(N_VERTICES)
+            if self.options.mask != "all":
+                kept = np.flatnonzero(surface_areas(self.root, side, self.options.mask) != "")
+            xyz = surface_coordinates(self.root, side)[kept]
+            table = pd.DataFrame({"roi": names[kept], "hemisphere": side})
+            table[["x", "y", "z"]] = xyz
+            table["vertex"] = kept
+            table["ncsnr"] = self._ncsnr(side)[kept]
+            tables.append(table)
+        return pd.concat(tables, ignore_index=True)
+
+    def files(self, session: int) -> list[Path]:
+        """Left and right ``.mgh`` of a session."""
+        return [self.folder / f"{side}h.betas_session{session:02d}.mgh" for side in "lr"]
+
+    def read(self, session: int, start: int, stop: int) -> np.ndarray:
+        """Betas of some vertices; a file is read a few trials at a time."""
+        chosen = self.targets.iloc[start:stop]
+        parts = []
+        for side, file in zip("LR", self.files(session), strict=True):
+            vertices = chosen.loc[chosen["hemisphere"] == side, "vertex"].to_numpy()
+            parts.append(_read_frames(file, vertices))
+        if parts[0].shape[0] != parts[1].shape[0]:
+            raise InputError(
+                f"The hemispheres of session {session} have {parts[0].shape[0]} and {parts[1].shape[0]} trials."
+            )
+        return np.concatenate(parts, axis=1)
+
+    def _ncsnr(self, side: str) -> np.ndarray:
+        file = self.folder / f"{side.lower()}h.ncsnr.mgh"
+        if not file.is_file():
+            return np.full(N_VERTICES, np.nan)
+        import nibabel
+
+        image: Any = nibabel.load(file)
+        values = np.asarray(image.dataobj, dtype=np.float32).ravel()
+        if len(values) != N_VERTICES:
+            raise InputError(f"{file} has {len(values)} vertices; fsaverage has {N_VERTICES}.")
+        return values
+
+
+class Volume(Space):
+    """Voxels of the functional volume at 1.8 mm."""
+
+    mesh = "func1pt8mm"
+
+    @cached_property
+    def targets(self) -> pd.DataFrame:
+        """Voxels in the mask; ``vertex`` is the voxel's place in the flattened (x, y, z) volume, C order."""
+        areas, sides = self._areas(self.options.atlas)
+        kept = np.arange(len(areas))
+        if self.options.mask != "all":
+            kept = np.flatnonzero(self._areas(self.options.mask)[0] != "")
+        ijk = np.stack(np.unravel_index(kept, self._volume.shape[:3]), axis=1)
+        xyz = ijk @ self._volume.affine[:3, :3].T + self._volume.affine[:3, 3]
+        table = pd.DataFrame({"roi": merged(areas[kept]), "hemisphere": sides[kept]})
+        table[["x", "y", "z"]] = xyz
+        table["vertex"] = kept
+        table["ncsnr"] = self._ncsnr(kept)
+        return table
+
+    @cached_property
+    def _volume(self) -> Any:
+        import nibabel
+
+        file = self._roi_file("l", self.options.atlas)
+        if not file.is_file():
+            raise MissingFileError(
+                f"There is no label file {file}; get it with: brainmap data fetch nsd --for fit-func1pt8mm"
+            )
+        return nibabel.load(file)
+
+    def _roi_file(self, side: str, atlas: str) -> Path:
+        return self.root / "nsddata/ppdata" / self.code / "func1pt8mm/roi" / f"{side}h.{atlas}.nii.gz"
+
+    def _areas(self, atlas: str) -> tuple[np.ndarray, np.ndarray]:
+        areas = np.full(int(np.prod(self._volume.shape[:3])), "", dtype="<U16")
+        sides = np.full(len(areas), "", dtype="<U1")
+        for side in ("l", "r"):
+            numbers = read_labels(self._roi_file(side, atlas))
+            named = named_areas(numbers, atlas)
+            areas[named != ""] = named[named != ""]
+            sides[numbers >= 0] = side.upper()  # NSD writes -1 in the other hemisphere
+        return areas, sides
+
+    def _ncsnr(self, kept: np.ndarray) -> np.ndarray:
+        file = self.folder / "ncsnr.nii.gz"
+        if not file.is_file():
+            return np.full(len(kept), np.nan)
+        import nibabel
+
+        image: Any = nibabel.load(file)
+        return np.asarray(image.dataobj, dtype=np.float32).ravel(order="C")[kept]
+
+    def files(self, session: int) -> list[Path]:
+        """HDF5 file of a session."""
+        return [self.folder / f"betas_session{session:02d}.hdf5"]
+
+    def read(self, session: int, start: int, stop: int) -> np.ndarray:
+        """Betas of some voxels; the file is read a few trials at a time."""
+        import h5py
+
+        kept = self.targets["vertex"].to_numpy()[start:stop]
+        i, j, k = np.unravel_index(kept, self._volume.shape[:3])
+        file = self.files(session)[0]
+        with h5py.File(file, "r") as opened:
+            if "betas" not in opened:
+                raise InputError(f"{file} has no dataset 'betas'; it has {sorted(opened)}.")
+            betas = opened["betas"]
+            if betas.shape[1:] != tuple(reversed(self._volume.shape[:3])):
+                raise InputError(
+                    f"{file} has volumes of {betas.shape[1:]} (z, y, x); the areas' are {self._volume.shape}."
+                )
+            out = np.empty((betas.shape[0], len(kept)), dtype=np.float32)
+            for first in range(0, betas.shape[0], FRAMES):
+                block = betas[first : first + FRAMES]
+                out[first : first + FRAMES] = block[:, k, j, i] / SCALE
+        return out
+
+
+def open_space(root: Path, code: str, options: NSDOptions) -> Space:
+    """Open the space that the options name."""
+    return Surface(root, code, options) if options.space == "fsaverage" else Volume(root, code, options)
+
+
+def _read_frames(file: Path, vertices: np.ndarray) -> np.ndarray:
+    import nibabel
+
+    image: Any = nibabel.load(file)
+    if image.shape[0] * image.shape[1] * image.shape[2] != N_VERTICES:
+        raise InputError(f"{file} has {image.shape[:3]} vertices; fsaverage has {N_VERTICES}.")
+    n_frames = image.shape[3] if len(image.shape) > 3 else 1
+    out = np.empty((n_frames, len(vertices)), dtype=np.float32)
+    for first in range(0, n_frames, FRAMES):
+        frames = np.asarray(image.dataobj[..., first : first + FRAMES])
+        out[first : first + FRAMES] = frames.reshape(N_VERTICES, -1, order="F")[vertices].T
+    return out

@@ -1,0 +1,336 @@
+"""Every panel of Study A (Raugel et al. 2026): gradients and activations against fMRI and MEG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brainmap.report import figures, summary
+from brainmap.report.collection import RESIDUAL, Collection, Member
+from brainmap.report.cortex import load_cortex, on_areas, on_vertices
+from brainmap.report.figures.maps import score_scale
+from brainmap.report.panels.base import stimulus_span
+from brainmap.report.reproduction import data
+from brainmap.report.reproduction.base import PaperPanel, absent_panel
+from brainmap.report.style import signal_name
+
+SIGNALS = ("activation", "gradient")
+PAPER_MODELS = ("DINOv3-S", "ViT-MAE", "ViT-L/16", "ConvNeXt-L", "ResNet-50", "OWL-ViT", "CLIP", "SigLIP 2")
+NO_TRAINING = "Needs the scores of at least two training checkpoints of one model; this run has fewer."
+NO_MODEL = "Needs one study with trained weights, activations and gradients; this run has none."
+SHORT = {"activation": "Forward", "gradient": "Backward", "residual": "Residual"}
+
+
+def misalignment_panels(collection: Collection) -> list[PaperPanel]:
+    """Return the panels of Study A in the order of the paper.
+
+    Parameters
+    ----------
+    collection : Collection
+        Studies of the preset ``misalignment``: parts ``training``, ``models`` and ``robustness``.
+
+    Returns
+    -------
+    list of PaperPanel
+        All of them; a panel whose data are absent says which.
+    """
+    training = data.ordered_by_step(collection.part("training"))
+    models = [m for m in collection.part("models") if m.settings.get("weights") != "untrained"]
+    main = training[-1:] or models[:1]
+    panels = list(_figure_2(main[0]) if main else _absent_2())
+    panels += _figure_3(models or main)
+    panels += _figure_4(models or main)
+    panels += _figure_5(training)
+    panels += _figures_6_and_7(training)
+    panels += _figure_s1(models)
+    panels += _figure_s2(collection.part("robustness"))
+    return panels
+
+
+def with_simulated(text: str, members: Sequence[Member]) -> str:
+    """Return a title that says where data are simulated."""
+    return f"{text} (simulated)" if any(member.results.simulated for member in members) else text
+
+
+def has(members: Sequence[Member], modality: str, *signals: str) -> bool:
+    """Return whether all studies have scores of a modality with these signals."""
+    return bool(members) and all(
+        modality in m.results.scores and set(signals) <= set(map(str, m.results.scores[modality]["signal"].values))
+        for m in members
+    )
+
+
+def no_scores(modality: str) -> str:
+    """Return the sentence for a modality without scores."""
+    name = {"fmri": "fMRI", "meg": "MEG"}[modality]
+    return f"Needs {name} responses; the studies of this run have none with both activations and gradients."
+
+
+def best_layer_panel(number: str, member: Member, signal: str) -> PaperPanel:
+    """Panel: map of the best layer, smoothed as in Study A. A 2A–B; B 3A."""
+    title = f"{SHORT[signal]}: best layer of each vertex"
+    results = member.results
+    return PaperPanel(
+        number,
+        title,
+        "Depth of the best layer, smoothed over the mesh (three passes of neighbour averaging, weight 0.3); grey: not "
+        "significant. Outlines: V1, V4, MT, FFC.",
+        lambda: figures.best_layer_map(
+            summary.best_layers(results, signal)[1], results.targets("fmri"), title=with_simulated(title, [member])
+        ),
+    )
+
+
+def distance_panel(number: str, member: Member, signal: str) -> PaperPanel:
+    """Panel: distance from V1 against best layer. A 2C–D; B 3E."""
+    title = f"{SHORT[signal]}: distance from V1 and best layer"
+    table = summary.hierarchy_table(member.results, "spatial", signal)
+    if table is None:
+        return absent_panel(number, title, "Needs at least four areas with coordinates and significant scores.")
+    return PaperPanel(
+        number,
+        title,
+        f"One point per area ({len(table)}); line: least squares with its 95 % bootstrap band; in brackets: 95 % "
+        f"interval of r over areas; p: {table.attrs.get('p_method', 't test over areas')}.",
+        lambda: figures.distance_vs_best_layer(table, signal, title=with_simulated(title, [member])),
+    )
+
+
+def curves_panel(number: str, member: Member, signal: str) -> PaperPanel:
+    """Panel: r(t) of every layer. A 2E–F."""
+    title = f"{SHORT[signal]}: MEG score over time, one curve per layer"
+    results = member.results
+    scores = summary.averaged_over(results, "meg", "time").sel(signal=signal)
+    return PaperPanel(
+        number,
+        title,
+        f"Mean over sensors; bands: ± SEM over {scores.sizes['subject']} subjects; rows below: times at which a layer "
+        "is above chance (p < .05, false discovery rate over time). Grey: photograph shown.",
+        lambda: figures.layer_curves(
+            scores, results.depths("meg"), significance=summary.time_marks(results, signal),
+            stimulus=stimulus_span(results), title=with_simulated(title, [member]),
+        ),
+    )  # fmt: skip
+
+
+def _figure_2(member: Member) -> Iterator[PaperPanel]:
+    for makers, modality, numbers in (
+        (best_layer_panel, "fmri", ("2A", "2B")),
+        (distance_panel, "fmri", ("2C", "2D")),
+        (curves_panel, "meg", ("2E", "2F")),
+    ):
+        for number, signal in zip(numbers, SIGNALS, strict=True):
+            if has([member], modality, signal):
+                yield makers(number, member, signal)
+            else:
+                yield absent_panel(number, f"{SHORT[signal]}", no_scores(modality))
+
+
+def _absent_2() -> Iterator[PaperPanel]:
+    for number in ("2A", "2B", "2C", "2D", "2E", "2F"):
+        yield absent_panel(number, "Where and when each layer predicts", NO_MODEL)
+
+
+def _figure_3(models: Sequence[Member]) -> Iterator[PaperPanel]:
+    have = [str(m.settings["model"]) for m in models]
+    absent = f"The paper has eight models ({', '.join(PAPER_MODELS)}); here are the {len(have)} with weights at hand."
+    for modality, word in (("meg", "MEG: highest score over time"), ("fmri", "fMRI: mean over significant vertices")):
+        title = f"Models, last layer. {word}"
+        if not has(models, modality, *SIGNALS):
+            yield absent_panel("3", title, no_scores(modality) if models else NO_MODEL)
+            continue
+        table = data.models_table(models, modality)
+        yield PaperPanel(
+            "3",
+            title,
+            "Bars: mean over subjects ± SEM; residual: gain of gradients over activations with its 95 % interval. "
+            f"Stars: p < .05, .01, .001 (t test over subjects; residual: sign flips). {absent}",
+            _bars(table, with_simulated(title, models)),
+        )
+
+
+def _bars(table: pd.DataFrame, title: str) -> object:
+    return lambda: figures.model_bars(table, title=title)
+
+
+def _figure_4(models: Sequence[Member]) -> Iterator[PaperPanel]:
+    which = f"mean over {len(models)} models" if len(models) > 1 else "one model"
+    title = f"Last layer, {which}: where"
+    if has(models, "fmri", *SIGNALS):
+        yield PaperPanel(
+            "4",
+            title,
+            "Score of the last layer (mean over subjects; grey: not significant in any model) and gain of gradients by "
+            "area (only areas with p < .05, family-wise).",
+            lambda: _maps({"": models}, with_simulated(title, models)),
+        )
+    else:
+        yield absent_panel("4", title, no_scores("fmri"))
+    title_when = f"Last layer, {which}: when"
+    if has(models, "meg", *SIGNALS):
+        band = "models" if len(models) > 1 else "subjects"
+        yield PaperPanel(
+            "4",
+            title_when,
+            f"Bands: ± SEM over {band} (residual of one model: its 95 % interval). Bars below: p < .05, corrected over "
+            "time, in every model.",
+            lambda: figures.stage_curves(
+                {"": data.mean_courses(models)}, stimulus=stimulus_span(models[0].results),
+                title=with_simulated(title_when, models),
+            ),
+        )  # fmt: skip
+    else:
+        yield absent_panel("4", title_when, no_scores("meg"))
+
+
+def _maps(stages: dict[str, Sequence[Member]], title: str) -> Figure:
+    """Rows: forward, backward, residual; columns: stages."""
+    cortex = load_cortex()
+    first = next(iter(stages.values()))[0].results
+    targets = first.targets("fmri")
+    sides = [side for side in ("L", "R") if side in set(targets["hemisphere"])]
+    rows = {}
+    for signal in SIGNALS:
+        values = {name: _mean_map(members, signal) for name, members in stages.items()}
+        scale = score_scale(np.concatenate(list(values.values())), signal)
+        cells = {name: on_vertices(value, targets, cortex) for name, value in values.items()}
+        rows[SHORT[signal]] = (scale, cells)
+    gains = {name: _mean_gain(members) for name, members in stages.items()}
+    flat = np.array([value for gain in gains.values() for value in gain.values()])
+    scale = score_scale(np.clip(flat, 0, None) if len(flat) else np.array([0.01]), RESIDUAL, "Gain in r")
+    rows[SHORT[RESIDUAL]] = (scale, {name: on_areas(gain, cortex, sides) for name, gain in gains.items()})
+    return figures.map_grid(rows, title=title)
+
+
+def _mean_map(members: Sequence[Member], signal: str) -> np.ndarray:
+    maps = np.stack([data.last_layer_map(member.results, signal) for member in members])
+    known = np.isfinite(maps)
+    count = known.sum(axis=0)
+    return np.divide(np.where(known, maps, 0).sum(axis=0), count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def _mean_gain(members: Sequence[Member]) -> dict[str, float]:
+    tables = [pd.Series(data.residual_by_area(member.results, significant=True), dtype=float) for member in members]
+    joined = pd.concat(tables)
+    return {str(area): float(value) for area, value in joined.groupby(level=0).mean().items()}
+
+
+def _figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
+    for modality, word in (("meg", "MEG"), ("fmri", "fMRI")):
+        title = f"Training: last layer, {word}"
+        if len(training) < 2 or not has(training, modality, *SIGNALS):
+            yield absent_panel("5", title, NO_TRAINING)
+            continue
+        table = data.scores_over_training(training, modality)
+        yield PaperPanel(
+            "5",
+            title,
+            "Bands: ± SEM over subjects (residual: 95 % interval of the gain). "
+            + ("MEG: at the best time." if modality == "meg" else "fMRI: mean over significant vertices (residual: all areas)."),
+            _steps(table, with_simulated(title, training)),
+        )  # fmt: skip
+
+
+def _steps(table: pd.DataFrame, title: str) -> object:
+    return lambda: figures.scores_vs_step(table, title=title)
+
+
+def stages_of(training: Sequence[Member]) -> dict[str, Member]:
+    """Return the first, a middle and the last checkpoint under their names."""
+    if len(training) < 3:
+        return {}
+    chosen = [training[0], training[len(training) // 2], training[-1]]
+    return {f"step {member.step:,}" if member.step else "untrained": member for member in chosen}
+
+
+def _figures_6_and_7(training: Sequence[Member]) -> Iterator[PaperPanel]:
+    stages = stages_of(training)
+    members = list(stages.values())
+    where, when = "Three stages of training: where", "Three stages of training: when"
+    if stages and has(members, "fmri", *SIGNALS):
+        yield PaperPanel(
+            "6",
+            where,
+            "Score of the last layer (grey: not significant) and gain of gradients by area (only areas with p < .05, "
+            "family-wise); one scale per row.",
+            lambda: _maps({name: [member] for name, member in stages.items()}, with_simulated(where, members)),
+        )
+    else:
+        yield absent_panel("6", where, NO_TRAINING)
+    if stages and has(members, "meg", *SIGNALS):
+        yield PaperPanel(
+            "7",
+            when,
+            "Last layer, mean over sensors ± SEM over subjects (residual: 95 % interval). Bars below: p < .05, "
+            "corrected over time.",
+            lambda: figures.stage_curves(
+                {name: data.signal_courses(member.results) for name, member in stages.items()},
+                stimulus=stimulus_span(members[0].results), title=with_simulated(when, members),
+            ),
+        )  # fmt: skip
+    else:
+        yield absent_panel("7", when, NO_TRAINING)
+
+
+def _figure_s1(models: Sequence[Member]) -> Iterator[PaperPanel]:
+    title = "Figure 2, mean over models"
+    if len(models) < 2 or not has(models, "fmri", *SIGNALS) or not has(models, "meg", *SIGNALS):
+        sentence = f"Needs fMRI and MEG scores of two models or more (the paper: {', '.join(PAPER_MODELS)}); here: "
+        yield absent_panel("S1", title, sentence + (", ".join(str(m.settings["model"]) for m in models) or "none") + ".")
+        return
+    for signal in SIGNALS:
+        yield from _figure_s1_signal(models, signal)
+
+
+def _figure_s1_signal(models: Sequence[Member], signal: str) -> Iterator[PaperPanel]:
+    name, n = SHORT[signal], len(models)
+    targets = models[0].results.targets("fmri")
+    first = f"{name}: best layer, mean over {n} models"
+    yield PaperPanel(
+        "S1", first, "Depth of the best layer, averaged over models, smoothed as in figure 2.",
+        lambda: figures.best_layer_map(
+            data.mean_depth_map(models, signal), targets, title=with_simulated(first, models)
+        ),
+    )  # fmt: skip
+    table = data.mean_spatial(models, signal)
+    second = f"{name}: distance and best layer, {n} models"
+    if table is None:
+        yield absent_panel("S1", second, "Needs at least four areas with significant scores in one of the models.")
+    else:
+        yield PaperPanel(
+            "S1", second, "One point per area, best layer averaged over models.",
+            lambda: figures.distance_vs_best_layer(table, signal, title=with_simulated(second, models)),
+        )  # fmt: skip
+    scores, depths = data.depth_courses(models, signal)
+    third = f"{name}: MEG by depth, {n} models"
+    yield PaperPanel(
+        "S1", third, f"Ten depths, interpolated between the layers of each model; bands: ± SEM over {n} models.",
+        lambda: figures.layer_curves(
+            scores, depths, stimulus=stimulus_span(models[0].results), title=with_simulated(third, models)
+        ),
+    )  # fmt: skip
+
+
+def _figure_s2(collection: Collection) -> Iterator[PaperPanel]:
+    members = list(collection)
+    for modality, word in (("meg", "MEG"), ("fmri", "fMRI")):
+        title = f"Robustness, {signal_name('gradient').lower()}, {word}"
+        grid = data.robustness(collection, modality) if has(members, modality, "gradient") else None
+        if grid is None:
+            sentence = "Needs studies over at least two projection and two PCA dimensions (part 'robustness')."
+            yield absent_panel("S2", title, sentence)
+            continue
+        yield PaperPanel(
+            "S2",
+            title,
+            "Score of the last layer over the dimensions of the random projection and of the PCA; outlined: the highest.",
+            _grid(grid, with_simulated(title, members)),
+        )
+
+
+def _grid(grid: object, title: str) -> object:
+    labels = ("PCA dimension", "Projection dimension")
+    return lambda: figures.grid_heatmap(grid, labels=labels, title=title, signal="gradient")

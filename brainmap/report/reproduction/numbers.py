@@ -1,0 +1,353 @@
+"""Published numbers beside the measured ones: ``quantity | paper | here | n | data``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from brainmap.errors import InputError
+from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
+from brainmap.report import summary
+from brainmap.report.collection import RESIDUAL, Collection, Member
+from brainmap.report.reproduction import data
+from brainmap.report.reproduction.base import data_word
+from brainmap.report.reproduction.convergence import (
+    ACTIVATION,
+    NO_SIZES,
+    NO_TRAINING,
+    NO_TYPES,
+    PROPERTIES,
+    early_and_late,
+)
+from brainmap.report.reproduction.misalignment import NO_MODEL, PAPER_MODELS, has
+from brainmap.report.style import format_p, format_score
+
+Row = dict[str, str]
+COLUMNS = ("panel", "quantity", "paper", "here", "n", "data")
+
+
+def paper_numbers(study: str, collection: Collection, properties: Mapping[str, pd.Series] | None = None) -> pd.DataFrame:
+    """Return the table of published and measured numbers.
+
+    Parameters
+    ----------
+    study : {'misalignment', 'convergence'}
+        Which paper.
+    collection : Collection
+        Studies of the preset of that name.
+    properties : mapping of str to pandas.Series, optional
+        Cortical properties by area.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``panel``, ``quantity``, ``paper``, ``here``, ``n``, ``data`` (``simulated``, ``real``, or which are absent).
+    """
+    training = data.ordered_by_step(collection.part("training"))
+    if study == "misalignment":
+        rows = list(_misalignment(collection, training))
+    elif study == "convergence":
+        rows = list(_convergence(training, properties or {}))
+    else:
+        raise InputError(f"there is no table of numbers for '{study}'; choose misalignment or convergence")
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(panel: str, quantity: str, paper: str, here: str, n: str, members: Sequence[Member]) -> Row:
+    return {"panel": panel, "quantity": quantity, "paper": paper, "here": here, "n": n, "data": data_word(members)}
+
+
+def _absent(panel: str, quantity: str, paper: str, sentence: str) -> Row:
+    row = {"panel": panel, "quantity": quantity, "paper": paper, "here": "—", "n": "0"}
+    return row | {"data": f"absent: {sentence}"}
+
+
+def _subjects(member: Member, modality: str) -> str:
+    return f"{member.results.scores[modality].sizes['subject']} subjects"
+
+
+# -- Study A ----------------------------------------------------------------------------------------------------------
+
+
+def _misalignment(collection: Collection, training: Sequence[Member]) -> Iterator[Row]:
+    models = [m for m in collection.part("models") if m.settings.get("weights") != "untrained"]
+    main = training[-1] if training else (models[0] if models else None)
+    if main is None:
+        yield _absent("all", "all", "", NO_MODEL)
+        return
+    yield from _spatial_rows(main)
+    yield from _meg_rows(main)
+    yield from _residual_rows(main)
+    yield from _training_rows(training)
+    yield _models_row(models)
+    yield from _hypothesis_rows(main)
+
+
+def _spatial_rows(main: Member) -> Iterator[Row]:
+    published = {
+        "activation": ("2C", "forward", "r = .35 (p = .005), ρ = .27 (p = .03)"),
+        "gradient": ("2D", "backward", "r = −.27 (p = .04), ρ = −.34 (p = .008)"),
+    }
+    for signal, (panel, word, paper) in published.items():
+        quantity = f"fMRI {word}: distance to V1 and best layer"
+        table = summary.hierarchy_table(main.results, "spatial", signal)
+        if table is None:
+            yield _absent(panel, quantity, paper, "fMRI scores of four areas or more")
+        else:
+            yield _row(panel, quantity, paper, _order_text(table), f"{len(table)} areas", [main])
+
+
+def _order_text(table: pd.DataFrame) -> str:
+    a = {str(name): value for name, value in table.attrs.items()}
+    text = f"r = {format_score(a['r'])} ({format_p(a['p'])})"
+    return text + (f", ρ = {format_score(a['rho'])} ({format_p(a['rho_p'])})" if "rho" in a else "")
+
+
+def _meg_rows(main: Member) -> Iterator[Row]:
+    results = main.results
+    if not has([main], "meg", "activation", "gradient"):
+        yield _absent("2E", "MEG scores", "", "MEG responses")
+        return
+    for signal, panel, paper in (
+        ("activation", "2E", "every layer peaks near r = .079; shallow early, deep late"),
+        ("gradient", "2F", "all layers peak together, when the last forward layer peaks; shallow layers peak lower"),
+    ):
+        table = data.temporal_table(results, signal)
+        if table is None:
+            yield _absent(panel, f"MEG {signal}s", paper, "four layers that predict something after onset")
+            continue
+        first, last = (1000 * float(table["t_max"].iloc[i]) for i in (0, -1))
+        low, high = float(table["peak"].min()), float(table["peak"].max())
+        here = f"peaks {format_score(low, 3)} to {format_score(high, 3)}; Tmax {first:.0f} ms (first layer) to {last:.0f} ms "
+        here += f"(last); depth and Tmax: r = {format_score(float(table.attrs['r']))}"
+        word = "forward" if signal == "activation" else "backward"
+        yield _row(panel, f"MEG {word}: height and time of the peaks", paper, here, f"{len(table)} layers", [main])
+
+
+def _residual_rows(main: Member) -> Iterator[Row]:
+    windows_paper = "significant, best 0.5–1.7 s after onset"
+    if "meg" in main.results.residual:
+        windows = summary.residual_windows(main.results)
+        here = f"significant at {summary.format_windows(windows)}" if windows else "significant at no time"
+        yield _row("4", "Residual, MEG", windows_paper, here, _subjects(main, "meg"), [main])
+    else:
+        yield _absent("4", "Residual, MEG", windows_paper, "MEG responses, activations and gradients")
+    areas_paper = "significant, best in ventromedial and lateral-occipitotemporal cortex"
+    if "fmri" in main.results.residual:
+        table = main.results.residual["fmri"].sort_values("delta", ascending=False)
+        hits = table[table["significant"].astype(bool)]["unit"].astype(str).tolist()
+        here = f"significant in {len(hits)} of {len(table)} areas"
+        here += f", largest in {summary.area_list(hits, most=6)}" if hits else ""
+        yield _row("4", "Residual, fMRI", areas_paper, here, f"{len(table)} areas", [main])
+    else:
+        yield _absent("4", "Residual, fMRI", areas_paper, "fMRI responses, activations and gradients")
+
+
+def _training_rows(training: Sequence[Member]) -> Iterator[Row]:
+    growth, peak = "forward and backward grow ~ log(iteration)", "residual peaks at 10,000 iterations, then falls"
+    if len(training) < 3:
+        yield _absent("5", "Scores over training", f"{growth}; {peak}", "three training checkpoints or more")
+        return
+    for modality, word in (("meg", "MEG"), ("fmri", "fMRI")):
+        if not has(training, modality, "activation", "gradient"):
+            yield _absent("5", f"{word} over training", f"{growth}; {peak}", f"{word} responses")
+            continue
+        table = data.scores_over_training(training, modality).pivot(index="step", columns="signal", values="r")
+        positive = table[table.index > 0]
+        logs = np.log10(positive.index.to_numpy(float))
+        parts = [
+            f"{name}: r with log step = {format_score(float(np.corrcoef(logs, positive[signal])[0, 1]))}"
+            for signal, name in (("activation", "forward"), ("gradient", "backward"))
+        ]
+        n = f"{len(positive)} steps after 0"
+        yield _row("5", f"{word} over training", growth, "; ".join(parts), n, training)
+        if RESIDUAL in table:
+            top = int(table[RESIDUAL].idxmax())
+            here = f"highest at step {top:,} of {int(table.index.max()):,}"
+            yield _row("5", f"{word} residual over training", peak, here, f"{len(table)} checkpoints", training)
+
+
+def _models_row(models: Sequence[Member]) -> Row:
+    paper = f"forward, backward and residual significant in each of {len(PAPER_MODELS)}"
+    if not models or not has(models, "meg", "activation", "gradient"):
+        return _absent("3", "Models", paper, "models with trained weights, activations and gradients")
+    tables = [
+        data.models_table(models, modality) for modality in ("meg", "fmri") if has(models, modality, "activation")
+    ]
+    parts = []
+    for signal, word in (("activation", "forward"), ("gradient", "backward"), (RESIDUAL, "residual")):
+        ok = np.all([t[t["signal"] == signal]["p"].to_numpy(float) < 0.05 for t in tables], axis=0)
+        parts.append(f"{word} in {int(ok.sum())}")
+    names = ", ".join(str(m.settings["model"]) for m in models)
+    here = f"p < .05 for MEG and fMRI: {', '.join(parts)} of {len(models)} ({names})"
+    return _row("3", "Models in which each signal is significant", paper, here, f"{len(models)} models", models)
+
+
+def _hypothesis_rows(main: Member) -> Iterator[Row]:
+    published = {
+        1: "1: gradients map onto brain responses: yes",
+        2: "2: gradients peak later than activations: no",
+        3: "3: activations bottom-up (yes), gradients top-down (no)",
+    }
+    scores = {name: main.results.scores[name] for name in main.results.modalities}
+    quick = Resampling(n=200)
+    options = HypothesisOptions(
+        spatial=SpatialOptions(resampling=quick), temporal=TemporalOptions(resampling=quick)
+    )  # the table needs verdicts, not the last digit of an interval
+    try:
+        table = evaluate_hypotheses(dict(scores), options=options)
+    except InputError as error:
+        yield _absent("text", "Hypotheses", "; ".join(published.values()), str(error))
+        return
+    for row in table.itertuples():
+        digits = 3 if row.unit == "s" else 2
+        interval = f"[{format_score(float(row.low), digits)}, {format_score(float(row.high), digits)}]"
+        here = f"{row.verdict}: {format_score(float(row.effect), digits)} {interval} {row.unit}"
+        modality = {"fmri": "fMRI", "meg": "MEG"}[str(row.modality)]
+        quantity = f"{modality}: {row.prediction}"
+        yield _row("text", quantity, published[int(row.hypothesis)], here, _subjects(main, str(row.modality)), [main])
+
+
+# -- Study B ----------------------------------------------------------------------------------------------------------
+
+
+def _convergence(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[Row]:
+    if not training:
+        yield _absent("all", "all", "", NO_MODEL)
+        return
+    main = training[-1]
+    yield from _area_rows(main)
+    yield from _when_rows(main)
+    for kind, panel, paper in (("spatial", "3E", ".38 (p < 1e-6)"), ("temporal", "3F", ".96 (p < 1e-12)")):
+        table = summary.hierarchy_table(main.results, kind, ACTIVATION)
+        if table is None:
+            yield _absent(panel, f"{kind.capitalize()} score", paper, "scores of four areas or layers")
+        else:
+            unit = "areas" if kind == "spatial" else "layers"
+            yield _row(panel, f"{kind.capitalize()} score", paper, _order_text(table), f"{len(table)} {unit}", [main])
+    yield from _trained_rows(training)
+    yield from _half_time_rows(training)
+    yield _absent("6", "Size G / L / B / S", ".107 / .105 / .101 / .096", NO_SIZES)
+    yield _absent("7", "Image type human / satellite / cellular", "about .105 / .080 / .075 (read off a figure)", NO_TYPES)
+    yield from _property_rows(training, properties)
+
+
+def _area_rows(main: Member) -> Iterator[Row]:
+    published = {"best vertex": ".45 ± .039", "MT": ".34 ± .026", "VMV2": ".28 ± .025"}
+    if not has([main], "fmri"):
+        yield _absent("2A", "fMRI scores", ", ".join(published.values()), "fMRI responses")
+        return
+    r = main.results.mean_r("fmri").isel(signal=0).max("layer")
+    names = np.asarray(main.results.scores["fmri"]["roi"].values).astype(str)
+    for place, paper in published.items():
+        if place == "best vertex":
+            values = r.isel(target=int(np.nanargmax(r.mean("subject").values))).values
+        elif place in names:
+            values = r.isel(target=np.flatnonzero(names == place)).mean("target").values
+        else:
+            yield _absent("2A", f"fMRI, {place}", paper, f"the area {place}")
+            continue
+        here = f"{format_score(float(values.mean()))} {summary.spread(values)}"
+        yield _row("2A", f"fMRI, {place}: r ± SEM", paper, here, _subjects(main, "fmri"), [main])
+
+
+def _when_rows(main: Member) -> Iterator[Row]:
+    if not has([main], "meg"):
+        yield _absent("2B", "MEG scores", "", "MEG responses")
+        return
+    results = main.results
+    time, values, _ = summary.best_moment(results, ACTIVATION)
+    n = _subjects(main, "meg")
+    here = f"{format_score(float(values.mean()), 3)} {summary.spread(values)} at {1000 * time:.0f} ms"
+    yield _row("2B", "MEG: highest r ± SEM", ".09 ± .017", here, n, [main])
+    onset = data.onset_of(results)
+    yield _row("2B", "MEG: onset", "rises at about 70 ms", f"{1000 * onset:.0f} ms (half of the way up)", n, [main])
+    marks = summary.time_marks(results, ACTIVATION)
+    times = None if marks is None else marks["time"].values[marks.any("layer").values & (marks["time"].values > 0)]
+    last = "never" if times is None or not len(times) else f"last at {times.max():.2f} s"
+    epoch = float(results.targets("meg")["time"].max())
+    yield _row("2B", "MEG: significant until", "to the end (3 s)", f"{last} (epochs end at {epoch:.1f} s)", n, [main])
+    table = data.temporal_table(results)
+    if table is not None:
+        here = f"{table['t_max'].iloc[0]:.2f} s to {table['t_max'].iloc[-1]:.2f} s"
+        yield _row("3F", "T_max, shallowest to deepest layer", ".12 s to .39 s (read off)", here, n, [main])
+
+
+def _trained_rows(training: Sequence[Member]) -> Iterator[Row]:
+    pair = list(early_and_late(training).values())
+    if len(pair) < 2 or not has(pair, "fmri"):
+        yield _absent("4", "Untrained and trained", ".03 → .09", NO_TRAINING)
+        return
+    table, _ = data.three_scores([pair[0], training[-1]]) if len(training) > 1 else (pd.DataFrame(), {})
+    means = [float(m.results.mean_r("fmri").isel(signal=0).max("layer").mean()) for m in (pair[0], training[-1])]
+    here = f"{format_score(means[0], 3)} → {format_score(means[1], 3)}"
+    n = _subjects(pair[0], "fmri")
+    yield _row("4", "Mean over vertices, untrained → trained", ".03 → .09", here, n, [pair[0], training[-1]])
+    first = {row.score: float(row.raw) for row in table.itertuples() if row.step == 0}
+    text = ", ".join(f"{kind} {format_score(first[kind])}" for kind in ("spatial", "temporal") if kind in first)
+    yield _row("4", "Untrained spatial and temporal score", "negative", text or "not computed", n, [pair[0]])
+
+
+def _half_time_rows(training: Sequence[Member]) -> Iterator[Row]:
+    published = {"temporal": ".7 %", "encoding": "2 %", "spatial": "4 %"}
+    if len(training) < 4 or not has(training, "fmri") or not has(training, "meg"):
+        for kind, paper in published.items():
+            yield _absent("4E", f"Half time, {kind} score", paper, NO_TRAINING)
+        yield _absent("5E", "Half time and distance to V1", "r = .91", NO_TRAINING)
+        yield _absent("5F", "Half time and MEG window", "r = .84", NO_TRAINING)
+        return
+    last = float(training[-1].step or 1)
+    _, fits = data.three_scores(training)
+    n = f"{len(training)} checkpoints"
+    for kind, paper in published.items():
+        here = f"{100 * fits[kind]['half_time'] / last:.1f} %" if kind in fits else "none (no sigmoid fits)"
+        yield _row("4E", f"Half time, {kind} score", paper, here, n, training)
+    yield from _half_time_orders(training)
+
+
+def _half_time_orders(training: Sequence[Member]) -> Iterator[Row]:
+    from brainmap.hierarchy import agreement, distance_to
+
+    targets = training[-1].results.targets("fmri")
+    names = [name for name in data.ROIS_B if name in set(targets["roi"])]
+    tables = {
+        ("5E", "Half time and distance to V1", "r = .91"): data.cells_over_training(training, "fmri", "roi", names),
+        ("5F", "Half time and MEG window", "r = .84"): data.windows_over_training(training),
+    }
+    for (panel, quantity, paper), cells in tables.items():
+        table = data.training_half_times(cells)
+        x = distance_to(targets).reindex(table["unit"]).to_numpy() if panel == "5E" else table["unit"].to_numpy(float)
+        known = np.isfinite(x) & table["percent"].notna().to_numpy()
+        if known.sum() < 4:
+            yield _absent(panel, quantity, paper, f"four half times; only {int(known.sum())} of {len(table)} have one")
+            continue
+        found = agreement(x[known], table["percent"].to_numpy()[known])
+        here = f"r = {format_score(found.r)} [{format_score(found.low)}, {format_score(found.high)}]"
+        yield _row(panel, quantity, paper, f"{here} ({format_p(found.p)})", f"{found.n} of {len(table)}", training)
+
+
+def _property_rows(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[Row]:
+    from brainmap.hierarchy import agreement
+
+    published = {"expansion": ".88", "thickness": ".77", "timescale": ".71", "myelin": "−.85"}
+    enough = len(training) >= 4 and has(training, "fmri")
+    table = None
+    if enough and properties:
+        names = sorted(set(training[-1].results.targets("fmri")["roi"].astype(str)) - {""})
+        table = data.training_half_times(data.cells_over_training(training, "fmri", "roi", names)).set_index("unit")
+    for key, r in published.items():
+        quantity, paper = f"Half time and {key}", f"r = {r} (p fits n = 10 areas)"
+        if table is None or key not in properties:
+            sentence = f"a map of {PROPERTIES[key].lower()}; give its folder by --maps" if enough else NO_TRAINING
+            yield _absent("8", quantity, paper, sentence)
+            continue
+        y = properties[key].reindex(table.index)
+        known = table["percent"].notna() & y.notna()
+        if known.sum() < 4:
+            yield _absent("8", quantity, paper, f"four areas with a half time; here are {int(known.sum())}")
+            continue
+        found = agreement(y[known], table["percent"][known])
+        row = _row("8", quantity, paper, f"r = {format_score(found.r)} ({format_p(found.p)})", f"{found.n} areas", training)
+        yield row | {"data": f"half times {row['data']}, property real"}

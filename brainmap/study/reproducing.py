@@ -1,0 +1,141 @@
+"""A published study, run on whatever data are present: every panel, and the published numbers beside the measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from brainmap.errors import InputError, MissingFileError
+from brainmap.study.grid import Grid, GridConfig
+from brainmap.study.presets import load_preset, preset_names
+
+if TYPE_CHECKING:
+    from brainmap.report.reproduction.output import Reproduction
+
+MAP_WORDS = {
+    "expansion": ("expansion",),
+    "thickness": ("thickness",),
+    "timescale": ("timescale",),
+    "myelin": ("t1t2", "t1wt2w", "myelin"),
+}
+MAP_FILES = (".dscalar.nii", ".gii", ".mgh", ".npy", ".txt")
+
+
+def reproduction_grid(name: str, out: str | Path | None = None, **settings: Any) -> Grid:
+    """Return the study file of a paper as a grid in its folder; nothing is computed.
+
+    Parameters
+    ----------
+    name : str
+        ``misalignment`` or ``convergence``.
+    out : str or Path, optional
+        Folder; ``brainmap_runs/<name>`` by default.
+    **settings
+        Settings of :class:`brainmap.study.StudyConfig` that replace those of the preset, such as ``thin=12``.
+
+    Raises
+    ------
+    InputError
+        If there is no such preset, or a setting is wrong.
+    """
+    preset = load_preset(name)
+    parts = {key: _with(part, settings) for key, part in preset.parts.items()}
+    config = preset.model_copy(update={"study": {**preset.study, **settings}, "parts": parts})
+    folder = Path(out) if out is not None else Path("brainmap_runs") / name
+    return Grid(GridConfig.from_dict(config.model_dump()), folder)
+
+
+def reproduce(
+    name: str, out: str | Path | None = None, *, maps: str | Path | None = None, settings: Mapping[str, Any] | None = None
+) -> Reproduction:
+    """Run the preset of a paper on the data at hand and write all its panels and numbers.
+
+    Parameters
+    ----------
+    name : str
+        ``misalignment`` (Raugel et al. 2026) or ``convergence`` (Raugel et al. 2025).
+    out : str or Path, optional
+        Folder; ``brainmap_runs/<name>`` by default. Studies finished there are not computed again.
+    maps : str or Path, optional
+        Folder with cortical maps (expansion, thickness, timescale, T1w/T2w) on the fsLR-32k mesh, for figure 8 of
+        ``convergence``; the file names say which is which.
+    settings : mapping, optional
+        Settings that replace those of the preset.
+
+    Returns
+    -------
+    Reproduction
+        Where panels, page and contact sheet lie, which panels lack data, and the table of numbers.
+
+    Raises
+    ------
+    InputError
+        If there is no such preset, or none of its studies can be computed.
+    """
+    from brainmap.report.reproduction import convergence_panels, misalignment_panels, paper_numbers, write_reproduction
+
+    if name not in preset_names():
+        raise InputError(f"there is no published study '{name}' here; choose {' or '.join(preset_names())}")
+    properties = read_properties(maps) if maps is not None else {}
+    grid = reproduction_grid(name, out, **dict(settings or {}))
+    collection = grid.run(skip_missing=True).check()
+    draw: dict[str, Callable[[], Any]] = {
+        "misalignment": lambda: misalignment_panels(collection),
+        "convergence": lambda: convergence_panels(collection, properties),
+    }
+    return write_reproduction(
+        draw[name](),
+        paper_numbers(name, collection, properties),
+        collection,
+        grid.out,
+        deviations=[item.model_dump() for item in grid.config.deviations],
+        citation=grid.config.citation,
+    )
+
+
+def read_properties(folder: str | Path) -> dict[str, pd.Series]:
+    """Read cortical maps from a folder and average them over HCP-MMP1 areas of the left hemisphere.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Files whose names contain ``expansion``, ``thickness``, ``timescale``, or ``T1T2`` (or ``myelin``).
+
+    Returns
+    -------
+    dict of str to pandas.Series
+        Property → mean by area; only those that have a file.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or a map is not on the fsLR-32k mesh.
+    """
+    from brainmap.data.cortex import load_atlas
+    from brainmap.hierarchy import parcel_means, read_map
+
+    path = Path(folder)
+    if not path.is_dir():
+        raise MissingFileError(f"there is no folder {path} with cortical maps")
+    labels = load_atlas()["L"]
+    files = sorted(file for file in path.iterdir() if file.name.lower().endswith(MAP_FILES))
+    found = {}
+    for key, words in MAP_WORDS.items():
+        names = [file for file in files if any(word in _plain(file.name) for word in words)]
+        if names:
+            means = parcel_means(read_map(names[0], "L"), labels)
+            found[key] = means[np.isfinite(means)]
+    return found
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _with(part: Any, settings: Mapping[str, Any]) -> Any:
+    """Let settings given by hand win over those of a part, axes of its grid excepted."""
+    return part.model_copy(update={"study": {**part.study, **{k: v for k, v in settings.items() if k not in part.grid}}})
