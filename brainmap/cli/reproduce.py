@@ -17,7 +17,8 @@ def reproduce(
         Path | None, typer.Option(help="Folder with cortical maps (expansion, thickness, ...) on the fsLR-32k mesh.")
     ] = None,
     thin: Annotated[
-        int | None, typer.Option(help="Every n-th vertex and sensor of the simulated sample.", show_default="the preset's")
+        int | None,
+        typer.Option(help="Every n-th vertex and sensor of the simulated sample.", show_default="the preset's"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:

@@ -11,8 +11,12 @@ from brainmap.cli.common import console, interruptible
 
 
 def run(
-    study: Annotated[Path, typer.Argument(help="Study file (YAML); print one with `brainmap preset`.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder of all studies.", show_default="brainmap_runs/grid-...")] = None,
+    study: Annotated[
+        Path, typer.Argument(help="Study file (YAML); print one with `brainmap preset`.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of all studies.", show_default="brainmap_runs/grid-...")
+    ] = None,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out studies whose model or data are not here.")
     ] = False,

@@ -6,6 +6,7 @@ Fortran order): a block of targets is one short read per file, and only that blo
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -252,4 +253,4 @@ def _runs(increasing: np.ndarray) -> Iterator[tuple[int, int]]:
         return
     breaks = np.flatnonzero(np.diff(increasing) > 1) + 1
     edges = [0, *breaks.tolist(), len(increasing)]
-    yield from zip(edges[:-1], edges[1:], strict=True)
+    yield from itertools.pairwise(edges)

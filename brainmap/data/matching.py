@@ -57,7 +57,10 @@ def match_trials(labels: Sequence[str] | np.ndarray, stimuli: StimulusSet) -> Ma
     found = [known.get(str(label)) or known.get(image_key(str(label)), "") for label in labels]
     ids_array = np.array(found, dtype=str)
     rows = np.flatnonzero(ids_array == "")
-    return Match(ids_array, pd.DataFrame({"row": rows, "label": [str(labels[row]) for row in rows]}))
+    return Match(
+        ids_array,
+        pd.DataFrame({"row": rows, "label": [str(label) for label in np.asarray(labels, dtype=object)[rows]]}),
+    )
 
 
 def image_key(name: str) -> str:

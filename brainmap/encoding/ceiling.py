@@ -15,11 +15,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from brainmap.encoding.checking import check_finite_columns, sliceable
+from brainmap.encoding.checking import check_finite_columns, sliceable, target_blocks
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
-TARGET_BLOCK = 4096
 BOOTSTRAP_PURPOSE, SPLIT_PURPOSE = 11, 12
 
 
@@ -155,7 +154,9 @@ def explainable_variance(
     if repeats <= 0:
         raise InputError(f"The number of repeats must be positive, not {repeats:g}.")
     weights = _bootstrap_weights(len(counts), n_bootstrap, seed)
-    parts = [_decompose_block(values[:, block], codes, counts, weights, repeats) for block in _blocks(values.shape[1])]
+    parts = [
+        _decompose_block(values[:, block], codes, counts, weights, repeats) for block in target_blocks(*values.shape)
+    ]
     signal, noise, shares = (np.concatenate(pieces, axis=-1) for pieces in zip(*parts, strict=True))
     ncsnr = np.sqrt(_ratio(np.maximum(signal, 0.0), noise))
     low, high = _interval(np.sqrt(shares[1:]), confidence)
@@ -210,7 +211,7 @@ def split_half(
     weights = _bootstrap_weights(len(counts), n_bootstrap, seed)
     half = np.mean(counts // 2)
     ratio = float(np.mean(counts) / half)
-    parts = [_half_correlation(values[:, block], codes, halves, weights) for block in _blocks(values.shape[1])]
+    parts = [_half_correlation(values[:, block], codes, halves, weights) for block in target_blocks(*values.shape)]
     reliability = _prophecy(np.maximum(np.concatenate(parts, axis=1), 0.0), ratio)
     repeats = float(np.mean(counts))
     share = reliability[0]
@@ -305,10 +306,6 @@ def _trials(trials: ArrayLike, stimulus: ArrayLike) -> tuple[Any, NDArray[np.int
     if np.sum(counts > 1) < 2:
         raise InputError("A ceiling needs at least two stimuli that were shown more than once.")
     return values, codes, counts
-
-
-def _blocks(n_targets: int) -> list[slice]:
-    return [slice(start, start + TARGET_BLOCK) for start in range(0, n_targets, TARGET_BLOCK)]
 
 
 def _bootstrap_weights(n_stimuli: int, n_bootstrap: int, seed: int) -> FloatArray:

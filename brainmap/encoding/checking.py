@@ -83,14 +83,19 @@ def check_responses(responses: ArrayLike | Sequence[ArrayLike]) -> list[Any]:
     return arrays
 
 
+def target_blocks(n_rows: int, n_targets: int) -> list[slice]:
+    """Blocks of targets whose float64 values take 64 MiB, at most 4,096 targets each."""
+    step = min(4096, max(16, BLOCK_BYTES // (8 * max(1, n_rows))))
+    return [slice(start, min(start + step, n_targets)) for start in range(0, n_targets, step)]
+
+
 def check_finite_columns(array: Any, name: str) -> None:
     """Read an array once, some columns at a time, and complain about the first value that is not finite."""
-    step = max(1, BLOCK_BYTES // (8 * max(1, int(array.shape[0]))))
-    for start in range(0, int(array.shape[1]), step):
-        block = np.asarray(array[:, start : start + step])
+    for part in target_blocks(int(array.shape[0]), int(array.shape[1])):
+        block = np.asarray(array[:, part])
         if not np.isfinite(block).all():
             row, column = np.argwhere(~np.isfinite(block))[0]
-            raise InputError(f"{name} at row {row}, column {start + column} is not finite.")
+            raise InputError(f"{name} at row {row}, column {part.start + column} is not finite.")
 
 
 def _shape(values: Any) -> tuple[int, ...]:

@@ -30,14 +30,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from brainmap.encoding.checking import Features, check_responses, standardised
+from brainmap.encoding.checking import Features, check_responses, standardised, target_blocks
 from brainmap.encoding.hollow import block_sums, hollow, remove
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
 FLIP_PURPOSE, BLOCK_PURPOSE = 21, 22
 SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
-TARGET_CHUNK = 4096
 LEVERAGE_FLOOR = 0.05
 
 
@@ -322,8 +321,7 @@ def _fit_shares(subjects: list[Any], codes: NDArray[np.intp], design: _Design) -
     membership[np.arange(len(codes)), codes] = 1.0
     energy = np.zeros((membership.shape[1], len(design.values)))
     for values in subjects:
-        for start in range(0, len(codes), TARGET_CHUNK):
-            part = slice(start, start + TARGET_CHUNK)
+        for part in target_blocks(int(values.shape[0]), len(codes)):
             energy += membership[part].T @ ((design.vectors.T @ _targets(values, part, design.order)) ** 2).T
     energy /= membership.sum(axis=0)[:, None] * len(subjects)
     n_free = len(design.order) - 1  # the mean is gone
@@ -352,8 +350,8 @@ def _pair_sums(
     observed = np.zeros(len(kernels))
     outer = np.zeros((len(design.order), len(design.order)))
     for values in subjects:
-        for start in range(0, len(columns), TARGET_CHUNK):
-            chunk = _targets(values, columns[start : start + TARGET_CHUNK], design.order)
+        for part in target_blocks(int(values.shape[0]), len(columns)):
+            chunk = _targets(values, columns[part], design.order)
             observed += [float(np.sum(chunk * (kernel @ chunk))) for kernel in kernels]
             residual = design.residuals(chunk)
             outer += residual @ residual.T

@@ -20,7 +20,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from brainmap.encoding.checking import Features, check_responses, feature_arrays
+from brainmap.encoding.checking import Features, check_responses, feature_arrays, target_blocks
 from brainmap.encoding.conditional import ConditionalOptions, ConditionalTest, conditional_test
 from brainmap.encoding.folds import SplitPlan, plan_splits
 from brainmap.encoding.jackknife import half_width, leave_group_out
@@ -28,7 +28,6 @@ from brainmap.encoding.two_bands import TwoBands, fit_bands, held_out
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.floating]
-TARGET_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -264,8 +263,7 @@ def _score_subject(
     scores = np.full((2, len(plan.outer), n_targets), np.nan, dtype=np.float32)
     influence = np.zeros((int(codes.max()) + 1, n_targets), dtype=np.float32)
     alphas = np.sort(np.asarray(setup.alphas, dtype=np.float32))
-    for start in range(0, n_targets, TARGET_BLOCK):
-        part = slice(start, start + TARGET_BLOCK)
+    for part in target_blocks(int(y.shape[0]), n_targets):
         block = np.asarray(y[:, part], dtype=np.float32)
         for number, (outer, inner) in enumerate(zip(plan.outer, plan.inner, strict=True)):
             predictions = held_out(block, outer, inner, bands[number], alphas)

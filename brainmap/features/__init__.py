@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from brainmap import lazy
 
 _PUBLIC = {
     "POOLINGS": "brainmap.features.pooling",
@@ -24,9 +25,4 @@ if TYPE_CHECKING:
     from brainmap.features.result import Features
     from brainmap.features.store import FeatureStore
 
-
-def __getattr__(name: str) -> Any:
-    """Import the module that holds a public name when it is first asked for."""
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'brainmap.features' has no attribute '{name}'")
+__getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

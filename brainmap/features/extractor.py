@@ -308,7 +308,7 @@ class FeatureExtractor:
         }
         if objective is not None:
             described["objective"] = objective.identity(model)
-            described["exactness"] = objective.exactness
+            described["exactness"] = objective.label(model)
             described["batch_coupled"] = objective.batch_coupled
             described["gradient_of"] = f"{self.wrt} of site '{self.site}', branch '{objective.branch(model)}'"
         libraries = {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__}

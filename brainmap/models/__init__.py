@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from brainmap import lazy
 
 _PUBLIC = {
     "Batch": "brainmap.models.objectives",
+    "FrozenReference": "brainmap.models.objectives",
     "Layer": "brainmap.models.vision_model",
     "ModelCard": "brainmap.models.cards",
     "OBJECTIVES": "brainmap.models.objectives",
     "Objective": "brainmap.models.objectives",
     "Preprocessing": "brainmap.models.preprocessing",
     "VisionModel": "brainmap.models.vision_model",
-    "checkpoint_series": "brainmap.models.loading",
     "available_weights": "brainmap.models.loading",
+    "checkpoint_series": "brainmap.models.loading",
     "fit_clip_bridge": "brainmap.models.objectives",
+    "freeze_reference": "brainmap.models.objectives",
     "from_module": "brainmap.models.loading",
     "list_models": "brainmap.models.cards",
     "load_model": "brainmap.models.loading",
@@ -30,13 +33,16 @@ __all__ = sorted(_PUBLIC)
 if TYPE_CHECKING:
     from brainmap.models.cards import ModelCard, list_models, model_card, register_model
     from brainmap.models.loading import available_weights, checkpoint_series, from_module, load_model, weights_status
-    from brainmap.models.objectives import OBJECTIVES, Batch, Objective, fit_clip_bridge, register_objective
+    from brainmap.models.objectives import (
+        OBJECTIVES,
+        Batch,
+        FrozenReference,
+        Objective,
+        fit_clip_bridge,
+        freeze_reference,
+        register_objective,
+    )
     from brainmap.models.preprocessing import Preprocessing
     from brainmap.models.vision_model import Layer, VisionModel
 
-
-def __getattr__(name: str) -> Any:
-    """Import the module that holds a public name when it is first asked for."""
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'brainmap.models' has no attribute '{name}'")
+__getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

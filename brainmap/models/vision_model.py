@@ -142,10 +142,11 @@ class VisionModel:
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Names of the registered objectives this model has the parts for."""
+        """Names of the registered objectives this model has the parts for, image-wise ones first."""
         from brainmap.models.objectives import OBJECTIVES
 
-        return tuple(name for name, objective in OBJECTIVES.items() if objective.supports(self))
+        able = [name for name, objective in OBJECTIVES.items() if objective.supports(self)]
+        return tuple(sorted(able, key=lambda name: OBJECTIVES[name].batch_coupled))
 
     @property
     def device(self) -> torch.device:

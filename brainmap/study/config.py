@@ -72,7 +72,7 @@ class StudyConfig(BaseModel):
         error (the criterion of scikit-learn's ``RidgeCV``).
     residual : {"nested", "matched"}
         How the gain of gradients over activations is measured, see :mod:`brainmap.encoding.residual`.
-    test : {"folds", "subjects"}
+    fmri_test, meg_test : {"folds", "subjects"}
         Yardstick of "above chance", see :mod:`brainmap.encoding.inference`.
     top_areas : float, optional
         Share of the areas, best predicted by activations first, that enter the spatial hierarchy; all by default.
@@ -102,7 +102,8 @@ class StudyConfig(BaseModel):
     projection: Annotated[int, Field(ge=4)] | None = None
     method: Literal["ridge", "ridge-gcv"] = "ridge"
     residual: Literal["nested", "matched"] = "nested"
-    test: Literal["folds", "subjects"] = "folds"
+    fmri_test: Literal["folds", "subjects"] = "folds"
+    meg_test: Literal["folds", "subjects"] = "folds"
     top_areas: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     permutations: Annotated[int, Field(ge=100)] = 5000

@@ -79,6 +79,8 @@ class GridConfig(BaseModel):
         grid of four.
     parts : dict of str to Part
         Named groups of cells, instead of or beside ``grid``.
+    sample : dict
+        Settings that replace those above where the data are the simulated sample, which is smaller than any real study.
     deviations : tuple of Deviation
         For presets.
     """
@@ -91,6 +93,7 @@ class GridConfig(BaseModel):
     study: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     parts: dict[str, Part] = Field(default_factory=dict)
+    sample: dict[str, Any] = Field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
 
     @model_validator(mode="after")
@@ -148,7 +151,10 @@ class GridConfig(BaseModel):
         found: dict[str, Cell] = {}
         for name, part in self._parts():
             for settings in _combinations(part.grid):
-                config = StudyConfig.from_dict({**self.study, **part.study, **settings})
+                declared = {**self.study, **part.study, **settings}
+                if declared.get("dataset", "sample") == "sample":
+                    declared |= {name: value for name, value in self.sample.items() if name not in settings}
+                config = StudyConfig.from_dict(declared)
                 cell = found.setdefault(config.digest(), Cell(config, _label(config, settings), part.needs))
                 cell.parts[name] = settings
                 if len(found) > MAX_CELLS:
@@ -169,6 +175,7 @@ class GridConfig(BaseModel):
                 "study": {**base.study, **self.study},
                 "grid": self.grid if own else base.grid,
                 "parts": self.parts if own else base.parts,
+                "sample": {k: v for k, v in {**base.sample, **self.sample}.items() if k not in self.study},
                 "preset": None,
             }
         )
@@ -238,7 +245,7 @@ class Grid:
         width = max(len(cell.label) for cell in self.cells)
         for cell in self.cells:
             plan = self.study(cell).plan()
-            rows = dict((stage, (what, state)) for stage, what, state in plan.rows)
+            rows = {stage: (what, state) for stage, what, state in plan.rows}
             finished = [state for stage, (_, state) in rows.items() if stage.endswith("encoding")]
             state = "finished" if self.study(cell).folder.results.is_dir() else ", ".join(finished) or "to do"
             lines.append(f"  {cell.label:<{width}}  {rows['features'][0]}  [{state}]")

@@ -44,13 +44,18 @@ def reproduction_grid(name: str, out: str | Path | None = None, **settings: Any)
     """
     preset = load_preset(name)
     parts = {key: _with(part, settings) for key, part in preset.parts.items()}
-    config = preset.model_copy(update={"study": {**preset.study, **settings}, "parts": parts})
+    sample = {key: value for key, value in preset.sample.items() if key not in settings}
+    config = preset.model_copy(update={"study": {**preset.study, **settings}, "parts": parts, "sample": sample})
     folder = Path(out) if out is not None else Path("brainmap_runs") / name
     return Grid(GridConfig.from_dict(config.model_dump()), folder)
 
 
 def reproduce(
-    name: str, out: str | Path | None = None, *, maps: str | Path | None = None, settings: Mapping[str, Any] | None = None
+    name: str,
+    out: str | Path | None = None,
+    *,
+    maps: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Reproduction:
     """Run the preset of a paper on the data at hand and write all its panels and numbers.
 
@@ -138,4 +143,6 @@ def _plain(name: str) -> str:
 
 def _with(part: Any, settings: Mapping[str, Any]) -> Any:
     """Let settings given by hand win over those of a part, axes of its grid excepted."""
-    return part.model_copy(update={"study": {**part.study, **{k: v for k, v in settings.items() if k not in part.grid}}})
+    return part.model_copy(
+        update={"study": {**part.study, **{k: v for k, v in settings.items() if k not in part.grid}}}
+    )

@@ -115,7 +115,9 @@ def _summarise_modality(config: StudyConfig, features: Features, subjects: Seque
     scores = stack(subjects, config.signals, features.depths)
     hierarchy, methods = order_of_layers(scores, subjects[0].responses, config)
     modality = subjects[0].responses.modality
-    marks, methods[modality] = above_chance(scores["r"], modality, config.test)
+    marks, methods[modality] = above_chance(
+        scores["r"], modality, config.fmri_test if modality == "fmri" else config.meg_test
+    )
     residual = None
     if set(config.signals) == {"activation", "gradient"}:
         residual, made = residual_of_gradients(subjects, features, config)

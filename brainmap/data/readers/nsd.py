@@ -97,7 +97,7 @@ class NSDReader(DatasetReader):
         if absent and (self.options.missing == "error" or len(absent) == len(wanted)):
             file = next(file for file in space.files(absent[0]) if not file.is_file())
             raise MissingFileError(
-                f"{len(absent)} of {len(wanted)} sessions of subject {subject} have no betas; the first file is {file}. "
+                f"{len(absent)} of {len(wanted)} sessions of subject {subject} have no betas; the first is {file}. "
                 f"Get them with: brainmap data fetch nsd --subject {subject}, or go on without: --set missing=skip"
             )
         return [session for session in wanted if session not in absent]

@@ -6,6 +6,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,7 +105,7 @@ def _compare(file: Path, number: int, session: int, logged: np.ndarray, rows: np
         repeated = np.flatnonzero(logged[1:] == logged[:-1])
         where = f"; row {rows[repeated[0] + 1]} repeats the one before" if len(repeated) else ""
         raise InputError(
-            f"{file} has {len(logged)} trials in session {session}, the design {len(shown)}{where}; fetch the file anew."
+            f"{file} has {len(logged)} trials in session {session}, the design {len(shown)}{where}; fetch it anew."
         )
     row = int(rows[np.flatnonzero(logged != shown)[0]])
     for shift in (1, -1):
@@ -135,9 +136,9 @@ def read_captions(root: Path, rows: np.ndarray) -> list[str] | None:
     return [first.get(int(coco.get(int(row), -1)), "") for row in rows]
 
 
-def _annotations(root: Path) -> list[dict[str, object]] | None:
+def _annotations(root: Path) -> list[dict[str, Any]] | None:
     archive, folder = (root / place for place in CAPTIONS)
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     for split in ("train", "val"):
         name = f"captions_{split}2017.json"
         if (folder / name).is_file():

@@ -95,18 +95,15 @@ def merged(names: np.ndarray) -> np.ndarray:
 
 def surface_areas(root: Path, hemisphere: str, atlas: str) -> np.ndarray:
     """Area of each fsaverage vertex of a hemisphere ('L' or 'R'), (163842,) str."""
-    numbers = read_labels(root / LABELS / f"{hemisphere.lower()}h.{atlas}.mgz")
-    if len(numbers) != N_VERTICES:
-        raise InputError(f"{atlas} of hemisphere {hemisphere} has {len(numbers)} vertices; fsaverage has {N_VERTICES}.")
-    return named_areas(numbers, atlas)
+    return named_areas(read_labels(root / LABELS / f"{hemisphere.lower()}h.{atlas}.mgz"), atlas)
 
 
-def surface_coordinates(root: Path, hemisphere: str) -> np.ndarray:
+def surface_coordinates(root: Path, hemisphere: str, n_vertices: int = N_VERTICES) -> np.ndarray:
     """Position of each fsaverage vertex in mm: midway between white matter and pia; NaN where there are no meshes."""
     folder = root / "nsddata/freesurfer/fsaverage/surf"
     files = [folder / f"{hemisphere.lower()}h.{surface}" for surface in ("white", "pial")]
     if not all(file.is_file() for file in files):
-        return np.full((N_VERTICES, 3), np.nan)
+        return np.full((n_vertices, 3), np.nan)
     from nibabel.freesurfer import read_geometry
 
     coordinates: np.ndarray = np.mean([read_geometry(file)[0] for file in files], axis=0)

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from brainmap.data.readers.nsd_rois import (
-    N_VERTICES,
     merged,
     named_areas,
     read_labels,
@@ -68,14 +67,14 @@ class Surface(Space):
         tables = []
         for side in ("L", "R"):
             names = merged(surface_areas(self.root, side, self.options.atlas))
-            kept = np.arange(N_VERTICES)
+            kept = np.arange(len(names))
             if self.options.mask != "all":
                 kept = np.flatnonzero(surface_areas(self.root, side, self.options.mask) != "")
-            xyz = surface_coordinates(self.root, side)[kept]
+            xyz = surface_coordinates(self.root, side, len(names))[kept]
             table = pd.DataFrame({"roi": names[kept], "hemisphere": side})
             table[["x", "y", "z"]] = xyz
             table["vertex"] = kept
-            table["ncsnr"] = self._ncsnr(side)[kept]
+            table["ncsnr"] = self._ncsnr(side, len(names))[kept]
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
@@ -96,16 +95,16 @@ class Surface(Space):
             )
         return np.concatenate(parts, axis=1)
 
-    def _ncsnr(self, side: str) -> np.ndarray:
+    def _ncsnr(self, side: str, n_vertices: int) -> np.ndarray:
         file = self.folder / f"{side.lower()}h.ncsnr.mgh"
         if not file.is_file():
-            return np.full(N_VERTICES, np.nan)
+            return np.full(n_vertices, np.nan)
         import nibabel
 
         image: Any = nibabel.load(file)
         values = np.asarray(image.dataobj, dtype=np.float32).ravel()
-        if len(values) != N_VERTICES:
-            raise InputError(f"{file} has {len(values)} vertices; fsaverage has {N_VERTICES}.")
+        if len(values) != n_vertices:
+            raise InputError(f"{file} has {len(values)} vertices, the label files {n_vertices}; fetch them anew.")
         return values
 
 
@@ -197,11 +196,12 @@ def _read_frames(file: Path, vertices: np.ndarray) -> np.ndarray:
     import nibabel
 
     image: Any = nibabel.load(file)
-    if image.shape[0] * image.shape[1] * image.shape[2] != N_VERTICES:
-        raise InputError(f"{file} has {image.shape[:3]} vertices; fsaverage has {N_VERTICES}.")
+    n_vertices = int(np.prod(image.shape[:3]))
+    if len(vertices) and vertices.max() >= n_vertices:
+        raise InputError(f"{file} has {n_vertices} vertices, the label files more; fetch them anew.")
     n_frames = image.shape[3] if len(image.shape) > 3 else 1
     out = np.empty((n_frames, len(vertices)), dtype=np.float32)
     for first in range(0, n_frames, FRAMES):
         frames = np.asarray(image.dataobj[..., first : first + FRAMES])
-        out[first : first + FRAMES] = frames.reshape(N_VERTICES, -1, order="F")[vertices].T
+        out[first : first + FRAMES] = frames.reshape(n_vertices, -1, order="F")[vertices].T
     return out

@@ -10,12 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from brainmap.report.style import INK, new_figure, save_figure, styled
+from brainmap.report.style import COLUMN, INK, new_figure, save_figure, styled
 
 if TYPE_CHECKING:
     from brainmap.report.results import StudyResults
 
 _CELL = 3.2  # inches a column
+_GAP = 0.25
 _DPI = 110
 
 
@@ -28,7 +29,7 @@ def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str
     figures : mapping of str to Figure
         Name to figure, in reading order.
     columns : int
-        Number of columns; every figure goes where there is most room.
+        Number of columns; every figure goes where there is most room, one much wider than a column takes two.
     title : str
         Title of the sheet.
 
@@ -41,21 +42,23 @@ def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str
     pictures = {name: _thumbnail(figure) for name, figure in figures.items()}
     heights = [0.0] * columns
     places = {}
-    for name, picture in pictures.items():
-        column = int(np.argmin(np.round(heights, 1)))
-        places[name] = (column, heights[column])
-        heights[column] += _CELL * picture.shape[0] / picture.shape[1] + 0.34
-    width, height = columns * (_CELL + 0.25) + 0.25, max(heights) + (0.6 if title else 0.2)
+    for (name, picture), figure in zip(pictures.items(), figures.values(), strict=True):
+        span = 2 if columns > 1 and figure.get_size_inches()[0] > 1.4 * COLUMN else 1
+        tops = [max(heights[k : k + span]) for k in range(columns - span + 1)]
+        column = int(np.argmin(np.round(tops, 1)))
+        wide = span * _CELL + (span - 1) * _GAP
+        tall = wide * picture.shape[0] / picture.shape[1]
+        places[name] = (column, tops[column], wide, tall)
+        heights[column : column + span] = [tops[column] + tall + 0.34] * span
+    width, height = columns * (_CELL + _GAP) + _GAP, max(heights) + (0.6 if title else 0.2)
     sheet = new_figure(width, height)
     sheet.set_layout_engine("none")
     top = height - (0.5 if title else 0.1)
-    for name, (column, offset) in places.items():
-        picture = pictures[name]
-        tall = _CELL * picture.shape[0] / picture.shape[1]
-        left, y = 0.25 + column * (_CELL + 0.25), top - offset
+    for name, (column, offset, wide, tall) in places.items():
+        left, y = _GAP + column * (_CELL + _GAP), top - offset
         sheet.text(left / width, (y - 0.05) / height, name, va="top", fontsize=8.5, weight="bold", color=INK)
-        ax = sheet.add_axes((left / width, (y - 0.24 - tall) / height, _CELL / width, tall / height))
-        ax.imshow(picture, aspect="auto", interpolation="antialiased")
+        ax = sheet.add_axes((left / width, (y - 0.24 - tall) / height, wide / width, tall / height))
+        ax.imshow(pictures[name], aspect="auto", interpolation="antialiased")
         ax.set_axis_off()
     if title:
         sheet.text(0.25 / width, 1 - 0.14 / height, title, va="top", fontsize=13, weight="bold", color=INK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,22 @@ from matplotlib.figure import Figure
 from brainmap.report.cortex import Cortex, area_borders, load_cortex
 from brainmap.report.figures.curves import TIME_LABEL, mark_runs, mark_stimulus
 from brainmap.report.figures.maps import LANDMARKS, MapScale
-from brainmap.report.style import COLUMN, FAINT, MUTED, figure_title, new_figure, signal_color, signal_name, styled
+from brainmap.report.style import (
+    COLUMN,
+    FAINT,
+    INK,
+    MUTED,
+    TITLE,
+    TITLE_SIZE,
+    figure_title,
+    new_figure,
+    signal_color,
+    signal_name,
+    styled,
+)
 from brainmap.report.surface import View, paint
 
 _PIXELS_PER_MM = 1.6
-MARKS_NOTE = "bars below the curves: p < .05, corrected over time"
 
 
 @styled
@@ -60,7 +72,7 @@ def stage_curves(
             ax.set_title(stage, fontsize=8.5)
         ax.set_ylim(low - (len(signals) + 0.8) * step if marked else low - step, high)
     axes[0].set_ylabel(ylabel)
-    figure.supxlabel(TIME_LABEL, fontsize=8.5)
+    axes[len(axes) // 2].set_xlabel(TIME_LABEL)
     figure_title(figure, title)
     handles = [axes[0].plot([], [], color=signal_color(name), lw=1.7)[0] for name in signals]
     labels = [signal_name(name) for name in signals]
@@ -105,38 +117,81 @@ def map_grid(
     Returns
     -------
     Figure
-        As wide as its columns.
+        One column wide for two maps a row, else 1.75 columns. Rows with a single map stand side by side.
     """
     cortex = load_cortex()
     borders = area_borders(set(LANDMARKS), cortex)
     columns = list(dict.fromkeys(name for _, cells in rows.values() for name in cells))
-    cell_width, gap = (1.95 if len(columns) > 1 else 2.3), 0.72
+    flat = len(columns) == 1
+    n_columns, n_rows = (len(rows), 1) if flat else (len(columns), len(rows))
     pictures = {
-        row: {name: _cell(maps, scale, cortex, borders, views) for name, maps in cells.items()}
+        (row, name): _cell(maps, scale, cortex, borders, views)
         for row, (scale, cells) in rows.items()
+        for name, maps in cells.items()
     }
-    tallest = max(image.shape[0] / image.shape[1] for cells in pictures.values() for image in cells.values())
-    cell_height = cell_width * tallest
-    width, height = 0.35 + len(columns) * (cell_width + 0.1), 0.62 + len(rows) * (cell_height + gap)
-    figure = new_figure(width, height)
+    tallest = max(image.shape[0] / image.shape[1] for image in pictures.values())
+    grid = _Grid(COLUMN if n_columns < 3 else 1.75 * COLUMN, (n_rows, n_columns), tallest)
+    figure = new_figure(grid.width, grid.height)
     figure.set_layout_engine("none")
     if title:
-        figure.text(0.08 / width, 1 - 0.06 / height, title, fontsize=9.5, color="#3c4757", va="top")
-    for i, (row, (scale, _)) in enumerate(rows.items()):
-        top = height - 0.62 - i * (cell_height + gap)
-        figure.text(0.1 / width, (top - cell_height / 2) / height, row, rotation=90, va="center", fontsize=8.5)
+        figure.text(0.08 / grid.width, 1 - 0.06 / grid.height, title, fontsize=TITLE_SIZE, color=TITLE, va="top")
+    for i, (row, (scale, cells)) in enumerate(rows.items()):
         for j, name in enumerate(columns):
-            left = 0.33 + j * (cell_width + 0.1)
-            if i == 0 and len(columns) > 1:
-                figure.text((left + cell_width / 2) / width, (top + 0.08) / height, name, ha="center", fontsize=8.5)
-            if name not in pictures[row]:
-                continue
-            place = (left / width, (top - cell_height) / height, cell_width / width, cell_height / height)
-            ax = figure.add_axes(place)
-            ax.imshow(pictures[row][name], interpolation="lanczos", aspect="equal")
-            ax.set_axis_off()
-        _scale_bar(figure, scale, (width, height), top - cell_height - 0.14)
+            line, column = (0, i) if flat else (i, j)
+            if name in cells:
+                ax = figure.add_axes(grid.place(line, column))
+                ax.imshow(pictures[row, name], interpolation="lanczos", aspect="equal")
+                ax.set_axis_off()
+            if line == 0:
+                figure.text(*grid.above(column), row if flat else name, ha="center", fontsize=8.5)
+        if flat:
+            _scale_bar(figure, scale, grid, (0, i))
+        else:
+            figure.text(*grid.beside(i), row, rotation=90, va="center", ha="center", fontsize=8.5)
+            _scale_bar(figure, scale, grid, (i, 0))
     return figure
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Places of the maps of :func:`map_grid`, in inches and in shares of the figure."""
+
+    width: float
+    shape: tuple[int, int]
+    tallest: float
+    left: float = 0.3
+    head: float = 0.6
+    foot: float = 0.56
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Width and height of a cell."""
+        wide = (self.width - self.left - 0.08) / self.shape[1] - 0.08
+        return wide, wide * self.tallest
+
+    @property
+    def height(self) -> float:
+        """Height of the figure."""
+        return self.head + self.shape[0] * (self.cell[1] + self.foot)
+
+    def corner(self, row: int, column: int) -> tuple[float, float]:
+        """Left and upper edge of a cell, in inches from the lower left."""
+        top = self.height - self.head - row * (self.cell[1] + self.foot)
+        return self.left + column * (self.cell[0] + 0.08), top
+
+    def place(self, row: int, column: int) -> tuple[float, float, float, float]:
+        """Axes of a cell."""
+        (left, top), (wide, tall) = self.corner(row, column), self.cell
+        return left / self.width, (top - tall) / self.height, wide / self.width, tall / self.height
+
+    def above(self, column: int) -> tuple[float, float]:
+        """Where the title of a column goes."""
+        left, top = self.corner(0, column)
+        return (left + self.cell[0] / 2) / self.width, (top + 0.06) / self.height
+
+    def beside(self, row: int) -> tuple[float, float]:
+        """Where the title of a row goes."""
+        return 0.14 / self.width, (self.corner(row, 0)[1] - self.cell[1] / 2) / self.height
 
 
 def _cell(
@@ -162,10 +217,12 @@ def _cell(
     return canvas
 
 
-def _scale_bar(figure: Figure, scale: MapScale, size: tuple[float, float], top: float) -> None:
-    """Colour bar of one row, with its label to the right."""
-    width, height = size
-    bar = figure.add_axes((0.4 / width, (top - 0.075) / height, min(1.2, width - 0.8) / width, 0.075 / height))
+def _scale_bar(figure: Figure, scale: MapScale, grid: _Grid, place: tuple[int, int]) -> None:
+    """Colour bar below a map, its label under it."""
+    left, top = grid.corner(*place)
+    long = min(1.3, grid.cell[0] - 0.5)
+    start, y = left + (grid.cell[0] - long) / 2, top - grid.cell[1] - 0.14
+    bar = figure.add_axes((start / grid.width, y / grid.height, long / grid.width, 0.07 / grid.height))
     mappable = ScalarMappable(Normalize(scale.low, scale.high), scale.cmap)
     colorbar = figure.colorbar(mappable, cax=bar, orientation="horizontal", extend=scale.extend, extendfrac=0.03)
     colorbar.outline.set_edgecolor(FAINT)
@@ -176,7 +233,4 @@ def _scale_bar(figure: Figure, scale: MapScale, size: tuple[float, float], top: 
         labels = [f"{labels[0]} {scale.ends[0]}", f"{labels[1]} {scale.ends[1]}"]
     colorbar.set_ticklabels(labels)
     bar.tick_params(length=2, pad=1.5, labelsize=7)
-    bar.annotate(
-        scale.label, (1, 0.5), xycoords="axes fraction", xytext=(12, 0), textcoords="offset points", va="center",
-        fontsize=7.5, annotation_clip=False,
-    )  # fmt: skip
+    bar.set_xlabel(scale.label, labelpad=-1, fontsize=7.5, color=INK)

@@ -33,7 +33,9 @@ PROPERTIES = {
 }
 NO_TRAINING = "Needs at least four training checkpoints of one model with fMRI and MEG scores."
 NO_SIZES = "Needs training checkpoints of one architecture in several sizes (the paper: DINOv3 G, L, B, S); only dino-tiny's one size is here."
-NO_TYPES = "Needs training checkpoints of models trained on human-centred, satellite and cellular images; there are none here."
+NO_TYPES = (
+    "Needs training checkpoints of models trained on human-centred, satellite and cellular images; there are none here."
+)
 ACTIVATION = "activation"
 
 
@@ -344,7 +346,9 @@ def _figure_8(training: Sequence[Member], properties: Mapping[str, pd.Series]) -
     for key, label in PROPERTIES.items():
         if key not in properties:
             where = "give a folder with its map by --maps"
-            yield absent_panel("8", f"Half time and {key}", f"Needs a map of {label.lower()} by HCP-MMP1 area; {where}.")
+            yield absent_panel(
+                "8", f"Half time and {key}", f"Needs a map of {label.lower()} by HCP-MMP1 area; {where}."
+            )
             continue
         yield from _property_panels(key, label, properties[key], known, training)
 

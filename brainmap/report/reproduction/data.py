@@ -217,9 +217,7 @@ def models_table(members: Sequence[Member], modality: str) -> pd.DataFrame:
     targets = None
     if modality == "fmri":
         targets = np.any([significant_targets(member.results, "fmri") for member in members], axis=0)
-    tables = [
-        score_table(m.results, modality, targets=targets).assign(model=str(m.settings["model"])) for m in members
-    ]
+    tables = [score_table(m.results, modality, targets=targets).assign(model=str(m.settings["model"])) for m in members]
     table = pd.concat(tables, ignore_index=True)
     return table.assign(low=table["low"].fillna(table["r"]), high=table["high"].fillna(table["r"]))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from matplotlib.figure import Figure
 
 from brainmap.report import figures, summary
@@ -86,7 +87,7 @@ def best_layer_panel(number: str, member: Member, signal: str) -> PaperPanel:
 
 def distance_panel(number: str, member: Member, signal: str) -> PaperPanel:
     """Panel: distance from V1 against best layer. A 2C–D; B 3E."""
-    title = f"{SHORT[signal]}: distance from V1 and best layer"
+    title = f"{SHORT[signal]}: best layer and distance"
     table = summary.hierarchy_table(member.results, "spatial", signal)
     if table is None:
         return absent_panel(number, title, "Needs at least four areas with coordinates and significant scores.")
@@ -101,13 +102,13 @@ def distance_panel(number: str, member: Member, signal: str) -> PaperPanel:
 
 def curves_panel(number: str, member: Member, signal: str) -> PaperPanel:
     """Panel: r(t) of every layer. A 2E–F."""
-    title = f"{SHORT[signal]}: MEG score over time, one curve per layer"
+    title = f"{SHORT[signal]}: MEG score by layer"
     results = member.results
     scores = summary.averaged_over(results, "meg", "time").sel(signal=signal)
     return PaperPanel(
         number,
         title,
-        f"Mean over sensors; bands: ± SEM over {scores.sizes['subject']} subjects; rows below: times at which a layer "
+        f"One curve per layer, mean over sensors; bands: ± SEM over {scores.sizes['subject']} subjects; rows below: times at which a layer "
         "is above chance (p < .05, false discovery rate over time). Grey: photograph shown.",
         lambda: figures.layer_curves(
             scores, results.depths("meg"), significance=summary.time_marks(results, signal),
@@ -137,8 +138,8 @@ def _absent_2() -> Iterator[PaperPanel]:
 def _figure_3(models: Sequence[Member]) -> Iterator[PaperPanel]:
     have = [str(m.settings["model"]) for m in models]
     absent = f"The paper has eight models ({', '.join(PAPER_MODELS)}); here are the {len(have)} with weights at hand."
-    for modality, word in (("meg", "MEG: highest score over time"), ("fmri", "fMRI: mean over significant vertices")):
-        title = f"Models, last layer. {word}"
+    for modality, word in (("meg", "MEG"), ("fmri", "fMRI")):
+        title = f"Models, last layer: {word}"
         if not has(models, modality, *SIGNALS):
             yield absent_panel("3", title, no_scores(modality) if models else NO_MODEL)
             continue
@@ -146,18 +147,19 @@ def _figure_3(models: Sequence[Member]) -> Iterator[PaperPanel]:
         yield PaperPanel(
             "3",
             title,
-            "Bars: mean over subjects ± SEM; residual: gain of gradients over activations with its 95 % interval. "
+            ("Highest score over time. " if modality == "meg" else "Mean over significant vertices (residual: areas). ")
+            + "Bars: mean over subjects ± SEM; residual: gain of gradients over activations with its 95 % interval. "
             f"Stars: p < .05, .01, .001 (t test over subjects; residual: sign flips). {absent}",
             _bars(table, with_simulated(title, models)),
         )
 
 
-def _bars(table: pd.DataFrame, title: str) -> object:
+def _bars(table: pd.DataFrame, title: str) -> Callable[[], Figure]:
     return lambda: figures.model_bars(table, title=title)
 
 
 def _figure_4(models: Sequence[Member]) -> Iterator[PaperPanel]:
-    which = f"mean over {len(models)} models" if len(models) > 1 else "one model"
+    which = f"{len(models)} models" if len(models) > 1 else "one model"
     title = f"Last layer, {which}: where"
     if has(models, "fmri", *SIGNALS):
         yield PaperPanel(
@@ -229,12 +231,12 @@ def _figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
             "5",
             title,
             "Bands: ± SEM over subjects (residual: 95 % interval of the gain). "
-            + ("MEG: at the best time." if modality == "meg" else "fMRI: mean over significant vertices (residual: all areas)."),
+            + ("At the best time." if modality == "meg" else "Mean over significant vertices (residual: all areas)."),
             _steps(table, with_simulated(title, training)),
         )  # fmt: skip
 
 
-def _steps(table: pd.DataFrame, title: str) -> object:
+def _steps(table: pd.DataFrame, title: str) -> Callable[[], Figure]:
     return lambda: figures.scores_vs_step(table, title=title)
 
 
@@ -279,7 +281,9 @@ def _figure_s1(models: Sequence[Member]) -> Iterator[PaperPanel]:
     title = "Figure 2, mean over models"
     if len(models) < 2 or not has(models, "fmri", *SIGNALS) or not has(models, "meg", *SIGNALS):
         sentence = f"Needs fMRI and MEG scores of two models or more (the paper: {', '.join(PAPER_MODELS)}); here: "
-        yield absent_panel("S1", title, sentence + (", ".join(str(m.settings["model"]) for m in models) or "none") + ".")
+        yield absent_panel(
+            "S1", title, sentence + (", ".join(str(m.settings["model"]) for m in models) or "none") + "."
+        )
         return
     for signal in SIGNALS:
         yield from _figure_s1_signal(models, signal)
@@ -326,11 +330,11 @@ def _figure_s2(collection: Collection) -> Iterator[PaperPanel]:
         yield PaperPanel(
             "S2",
             title,
-            "Score of the last layer over the dimensions of the random projection and of the PCA; outlined: the highest.",
+            "Score of the last layer over the dimensions of random projection and PCA; outlined: the highest.",
             _grid(grid, with_simulated(title, members)),
         )
 
 
-def _grid(grid: object, title: str) -> object:
+def _grid(grid: xr.DataArray, title: str) -> Callable[[], Figure]:
     labels = ("PCA dimension", "Projection dimension")
     return lambda: figures.grid_heatmap(grid, labels=labels, title=title, signal="gradient")

@@ -28,7 +28,9 @@ Row = dict[str, str]
 COLUMNS = ("panel", "quantity", "paper", "here", "n", "data")
 
 
-def paper_numbers(study: str, collection: Collection, properties: Mapping[str, pd.Series] | None = None) -> pd.DataFrame:
+def paper_numbers(
+    study: str, collection: Collection, properties: Mapping[str, pd.Series] | None = None
+) -> pd.DataFrame:
     """Return the table of published and measured numbers.
 
     Parameters
@@ -230,7 +232,9 @@ def _convergence(training: Sequence[Member], properties: Mapping[str, pd.Series]
     yield from _trained_rows(training)
     yield from _half_time_rows(training)
     yield _absent("6", "Size G / L / B / S", ".107 / .105 / .101 / .096", NO_SIZES)
-    yield _absent("7", "Image type human / satellite / cellular", "about .105 / .080 / .075 (read off a figure)", NO_TYPES)
+    yield _absent(
+        "7", "Image type human / satellite / cellular", "about .105 / .080 / .075 (read off a figure)", NO_TYPES
+    )
     yield from _property_rows(training, properties)
 
 
@@ -349,5 +353,7 @@ def _property_rows(training: Sequence[Member], properties: Mapping[str, pd.Serie
             yield _absent("8", quantity, paper, f"four areas with a half time; here are {int(known.sum())}")
             continue
         found = agreement(y[known], table["percent"][known])
-        row = _row("8", quantity, paper, f"r = {format_score(found.r)} ({format_p(found.p)})", f"{found.n} areas", training)
+        row = _row(
+            "8", quantity, paper, f"r = {format_score(found.r)} ({format_p(found.p)})", f"{found.n} areas", training
+        )
         yield row | {"data": f"half times {row['data']}, property real"}

@@ -158,5 +158,3 @@ def _page(
         table=TABLE,
         **context,
     )
-
-
