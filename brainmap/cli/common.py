@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -36,6 +36,35 @@ def interruptible() -> Iterator[None]:
 def names(text: str | None) -> tuple[str, ...] | None:
     """Split ``a,b,c``; ``None`` stays ``None`` (all), and nothing between the commas is nothing, not all."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def settings(pairs: list[str]) -> dict[str, Any]:
+    """Read ``name=value`` pairs; a dot in the name goes one level down, values are YAML (``[1, 2]`` is a list).
+
+    Raises
+    ------
+    InputError
+        For a pair without ``=``, or a value that is not YAML.
+    """
+    import yaml
+
+    from brainmap.errors import InputError
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not name:
+            raise InputError(f"--set {pair!r} must be a name and a value, such as --set atlas=streams")
+        *above, last = name.strip().split(".")
+        level = found
+        for part in above:
+            level = level.setdefault(part, {})
+        level[last] = value
+    return found
 
 
 def print_table(rows: list[dict[str, str]]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brainmap.cli.common import console, interruptible, names
+from brainmap.cli.common import console, interruptible, names, settings
 
 
 class ModalityChoice(StrEnum):
@@ -25,7 +25,7 @@ def fit(
     modality: Annotated[
         ModalityChoice | None, typer.Option(help="What to predict.", show_default="all there is")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="sample (embedded, simulated brains) or own.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="sample, own, or a public one (`brainmap data`).")] = None,
     subject: Annotated[str | None, typer.Option(help="Subjects, comma-separated.", show_default="all")] = None,
     layers: Annotated[str | None, typer.Option(help="Layers, comma-separated.", show_default="all")] = None,
     signals: Annotated[str, typer.Option(help="Signals, comma-separated.")] = "activation,gradient",
@@ -37,11 +37,20 @@ def fit(
     cv: Annotated[int, typer.Option(help="Outer folds, grouped by source photograph.")] = 5,
     pca: Annotated[int | None, typer.Option(help="Principal components, fitted on the train split.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds, permutations and simulation.")] = 0,
-    stimuli: Annotated[Path | None, typer.Option(help="Own data: folder or zip of photographs.")] = None,
+    stimuli: Annotated[Path | None, typer.Option(help="Folder or zip of photographs.")] = None,
     responses: Annotated[Path | None, typer.Option(help="Own data: trials x targets, .npy.")] = None,
     targets: Annotated[Path | None, typer.Option(help="Own data: table, one row per target.")] = None,
     events: Annotated[Path | None, typer.Option(help="Own data: table, one row per trial.")] = None,
     table: Annotated[Path | None, typer.Option(help="Own data: table of the photographs (optional).")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Public dataset: its folder.", show_default="$BRAINMAP_DATA")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Public dataset: prepared responses.", show_default="in its folder")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Public dataset: setting of its reader, as atlas=streams.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="brainmap_runs/...")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     memory: Annotated[str, typer.Option(help="Bound on memory, as 8GB.")] = "4GB",
@@ -55,12 +64,15 @@ def fit(
     from brainmap.study import Study, StudyConfig
 
     own = {"stimuli": stimuli, "responses": responses, "targets": targets, "events": events, "table": table}
-    given = {name: path for name, path in own.items() if path is not None}
+    public = dataset not in (None, "sample", "own")
+    given = {name: path for name, path in own.items() if path is not None and not (public and name == "stimuli")}
     values: dict[str, Any] = {
         "model": model, "weights": weights, "subjects": names(subject), "layers": names(layers),
         "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "cv": cv, "pca": pca,
         "seed": seed, "device": device, "memory": memory, "batch_size": batch_size,
         "dataset": dataset or ("own" if given else "sample"), "own": given or None,
+        "place": {"data_root": data_root, "cache": cache, "images": stimuli if public else None},
+        "reading": settings(set_ or []),
         "modality": None if modality in (None, ModalityChoice.both) else (modality.value,),
     }  # fmt: skip
     with interruptible():

@@ -36,6 +36,6 @@ def reproduce(
             screen.print(reproduction_grid(name, out, **settings).plan())
             return
         found = run_reproduction(name, out, maps=maps, settings=settings)
-    print_table(found.numbers.to_dict("records"))
+    print_table([{str(key): str(value) for key, value in row.items()} for row in found.numbers.to_dict("records")])
     screen.print(f"\n{len(found.drawn)} panels drawn, {len(found.missing)} say which data are missing")
     screen.print(f"Page: {found.page}")

@@ -143,3 +143,32 @@ class RowMeans:
         counts = self.counts[chosen]
         sums = np.add.reduceat(block, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
         return np.asarray(sums / counts[:, None], dtype=np.float32)
+
+
+class SortedRows:
+    """Some rows of a 2-D array in increasing order, read in blocks of rows when asked for.
+
+    Parameters
+    ----------
+    values : array-like, (n, m)
+        Anything whose rows can be sliced.
+    rows : numpy.ndarray of int, (k,)
+        Rows to keep, increasing.
+    """
+
+    def __init__(self, values: Any, rows: np.ndarray) -> None:
+        self.values = values
+        self.kept = rows
+        self.shape = (len(rows), int(values.shape[1]))
+        self.dtype = np.dtype(values.dtype)
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        wanted = self.kept[rows]
+        if not len(wanted):
+            return np.empty((0, self.shape[1]), dtype=self.dtype)[:, columns]
+        first, last = int(wanted.min()), int(wanted.max())
+        return np.asarray(self.values[first : last + 1])[wanted - first][:, columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -93,7 +93,9 @@ def compare_sets(one: StimulusSet, other: StimulusSet) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "relation"])
 
 
-def open_images(source: Path, keys: Iterable[str] | None = None) -> StimulusSet:
+def open_images(
+    source: Path, keys: Iterable[str] | None = None, *, marks: Mapping[str, Collection[str]] | None = None
+) -> StimulusSet:
     """Open photographs of a folder or zip archive, by file name without folder and suffix.
 
     Parameters
@@ -102,6 +104,8 @@ def open_images(source: Path, keys: Iterable[str] | None = None) -> StimulusSet:
         Folder (searched recursively) or zip archive.
     keys : iterable of str, optional
         Names of the photographs wanted, without folder and suffix; those that are absent are left out. All by default.
+    marks : mapping of str to collection of str, optional
+        Further columns of the table: true for the photographs named.
 
     Returns
     -------
@@ -133,6 +137,8 @@ def open_images(source: Path, keys: Iterable[str] | None = None) -> StimulusSet:
             )
     table = pd.DataFrame({"name": sorted(places)})
     table["category"] = [name.rpartition("_")[0] or name for name in table["name"]]
+    for column, marked in (marks or {}).items():
+        table[column] = table["name"].isin(set(marked))
     order = np.array([places[name][0] for name in table["name"]])
     return StimulusSet(SubsetReader(reader, order), table, allow_duplicates=True)
 

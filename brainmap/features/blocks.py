@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 BLOCK_BYTES = 128 * 2**20  # features held in memory before they are written
-MAX_BLOCK_ROWS = 1024
+MAX_BLOCK_ROWS = 256  # what a killed run loses at most, and has in memory twice while a block is written
 
 ArrayKey = tuple[str, str]  # signal, layer
 Loaded = TypeVar("Loaded")
@@ -47,9 +47,20 @@ class Plan:
                 loss_keys[together] = [f"{key}-{companions}" for key in loss_keys[together]]
         self._loss_keys = loss_keys
 
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return len(self._ids)
+
+    def composition(self) -> dict[str, Any]:
+        """Which images share a batch: sizes of the batches in order, and a hash of the ids in each."""
+        starts = range(0, len(self._ids), self._batch_size)
+        batches = [self._ids[start : start + self._batch_size] for start in starts]
+        return {"sizes": [len(batch) for batch in batches], "hash": short_hash([short_hash(part) for part in batches])}
+
     def row_keys(self, array: ArrayKey, rows: Iterable[int] | None = None) -> list[str]:
         """Row keys of an array, of all rows by default."""
-        keys = self._ids if array[0] == "activation" else self._loss_keys
+        keys = self._ids if _of_image(array) else self._loss_keys
         return keys if rows is None else [keys[row] for row in rows]
 
     def batches(self, arrays: Mapping[ArrayKey, FeatureSink]) -> list[np.ndarray]:
@@ -57,7 +68,7 @@ class Plan:
         images: set[str] = set()
         losses: set[str] = set()
         for name, array in arrays.items():
-            (images if name[0] == "activation" else losses).update(array.missing(self.row_keys(name)))
+            (images if _of_image(name) else losses).update(array.missing(self.row_keys(name)))
         missing = []
         for row, (image, loss) in enumerate(zip(self._ids, self._loss_keys, strict=True)):
             if image in images or loss in losses:
@@ -68,6 +79,11 @@ class Plan:
             return [np.array(missing[i : i + self._batch_size]) for i in range(0, len(missing), self._batch_size)]
         starts = sorted({row - row % self._batch_size for row in missing})
         return [np.arange(start, min(start + self._batch_size, len(self._ids))) for start in starts]
+
+
+def _of_image(array: ArrayKey) -> bool:
+    """Whether rows depend on the image alone, and not on the loss."""
+    return array[0].partition("@")[0] == "activation"
 
 
 class MemoryArray:

@@ -21,6 +21,7 @@ from brainmap.models.objectives import Objective
 from brainmap.models.vision_model import VisionModel
 
 Views = list[Tensor]  # each (v, n, T, d)
+LOSS_SCALES = (2.0**12, 2.0**6, 1.0)  # for float16
 
 
 class SiteRecorder:
@@ -139,7 +140,7 @@ def gradients(
         flat = [output for layer in layers for output in recorder.outputs[layer]]
         if not flat:
             raise InputError(f"Objective '{objective.name}' does not run branch '{branch}' of '{model.name}'.")
-        found = iter(torch.autograd.grad(losses.sum(), flat, allow_unused=True))
+        found = iter(_differentiate(losses.sum(), flat, model))
     grads: dict[str, Views] = {}
     for layer in layers:
         grads[layer] = []
@@ -153,6 +154,22 @@ def gradients(
     }
     shown = _plain(model, recorder, site, len(batch)) if objective.plain_view else {}
     return Signals(shown, grads, losses.detach(), seen)
+
+
+def _differentiate(total: Tensor, outputs: Sequence[Tensor], model: VisionModel) -> list[Tensor | None]:
+    """Gradients of the summed loss; in float16 the loss is scaled up, lest small gradients vanish, and they back.
+
+    A scale that overflows is lowered. Scales are powers of two: they change nothing but what under- or overflows.
+    """
+    if model.precision != "float16":
+        return list(torch.autograd.grad(total, outputs, allow_unused=True))
+    found: list[Tensor | None] = []
+    for scale in LOSS_SCALES:
+        parts = torch.autograd.grad(total.float() * scale, outputs, allow_unused=True, retain_graph=True)
+        found = [None if part is None else part.float() / scale for part in parts]
+        if all(part is None or bool(part.isfinite().all()) for part in found):
+            break
+    return found
 
 
 def _plain(model: VisionModel, recorder: SiteRecorder, site: str, count: int) -> dict[str, Views]:

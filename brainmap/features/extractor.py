@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import gc
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -16,8 +16,10 @@ from torch import Tensor
 from brainmap.errors import InputError
 from brainmap.features import capture
 from brainmap.features.blocks import ArrayKey, BlockWriter, FeatureSink, MemoryArray, Plan, one_ahead, short_hash
+from brainmap.features.memory import available_memory, batch_size_for, out_of_memory
 from brainmap.features.pooling import check_pooling, norms
 from brainmap.features.projection import RandomProjection
+from brainmap.features.record import describe
 from brainmap.features.reduction import reduce_tokens, weight_gradient_norms, weight_gradients
 from brainmap.features.result import Features, Rows
 from brainmap.features.store import FeatureStore, unknown_parts
@@ -27,6 +29,8 @@ from brainmap.models.vision_model import VisionModel
 from brainmap.progress import track
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from brainmap.stimuli import StimulusSet
 
 # Raise a stage's number when its results change; a release of the package alone must not throw features away.
@@ -47,12 +51,17 @@ class FeatureExtractor:
         What to extract.
     site : {"block", "mlp", "attn"}
         Residual stream after the block, or output of the last projection of its MLP or attention.
-    pooling : {"patch-mean", "cls", "register-mean", "all-mean", "flatten"}
-        How tokens become one row per image; see :mod:`brainmap.features.pooling`.
+    pooling : {"patch-mean", "cls", "register-mean", "all-mean", "flatten"}, or several
+        How tokens become one row per image; see :mod:`brainmap.features.pooling`. Several are read off the same passes
+        by :meth:`extract_poolings`.
     objective : str or Objective, optional
         Loss whose gradient is taken; the model's default. ``model.objectives`` lists names.
-    batch_size : int
-        Images per pass. Part of the store's key, because it can change the last bits.
+    batch_size : int, optional
+        Images per pass. Part of the store's key, because it can change the last bits. None: the largest power of two
+        that ``memory`` holds, measured when first needed.
+    memory : str or int, optional
+        Budget for weights and one batch where ``batch_size`` is None, such as ``"8GB"``; by default four fifths of
+        what a GPU has free, or 4 GB of the machine's memory.
     store : FeatureStore, str or Path, optional
         Where rows are kept and found again; in memory by default.
     wrt : {"output", "weights"}
@@ -80,9 +89,10 @@ class FeatureExtractor:
         layers: Iterable[str] | None = None,
         signals: Sequence[str] = SIGNALS,
         site: str = "block",
-        pooling: str = "patch-mean",
+        pooling: str | Sequence[str] = "patch-mean",
         objective: str | Objective | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = 32,
+        memory: str | int | None = None,
         store: FeatureStore | str | Path | None = None,
         wrt: Literal["output", "weights"] = "output",
         projection: RandomProjection | Mapping[str, RandomProjection] | None = None,
@@ -95,11 +105,13 @@ class FeatureExtractor:
         if site not in model.sites:
             raise InputError(f"Model '{model.name}' has no site '{site}'; it has {', '.join(model.sites)}.")
         self.site = site
-        self.pooling = pooling
-        check_pooling(pooling, tuple(model.role_slices(0)), model.name)
-        if batch_size < 1:
+        self.poolings = (pooling,) if isinstance(pooling, str) else tuple(dict.fromkeys(pooling))
+        for name in self.poolings:
+            check_pooling(name, tuple(model.role_slices(0)), model.name)
+        if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-        self.batch_size = batch_size
+        self._batch_size = batch_size
+        self._memory = memory
         self.objective = find_objective(model, objective) if "gradient" in self.signals else None
         self.store = store if store is None or isinstance(store, FeatureStore) else FeatureStore(store)
         self.wrt = wrt
@@ -107,7 +119,24 @@ class FeatureExtractor:
         self.projections: dict[str, RandomProjection | None] = {signal: named.get(signal) for signal in SIGNALS}
         if "gradient" in self.signals:
             self._check_wrt()
-        self._halved = False
+        self.largest: int | None = None  # images per pass, once a device ran out of memory
+
+    @property
+    def batch_size(self) -> int:
+        """Images per pass, found from the memory budget where none was given."""
+        return self._planned_batch_size(None)
+
+    def _planned_batch_size(self, table: pd.DataFrame | None) -> int:
+        if self._batch_size is None:
+            memory = available_memory(self.model) if self._memory is None else self._memory
+            self._batch_size = batch_size_for(
+                self.model, memory, objective=self.objective, site=self.site, table=table, gradients=self._gradients
+            )
+        return self._batch_size
+
+    @property
+    def _gradients(self) -> bool:
+        return self.objective is not None
 
     def _check_wrt(self) -> None:
         if self.wrt not in ("output", "weights"):
@@ -118,6 +147,8 @@ class FeatureExtractor:
         if not all(isinstance(module, torch.nn.Linear) for module in modules.values()):
             able = "a site that is a linear layer's output, such as mlp"
             raise InputError(f"Site '{self.site}' of '{self.model.name}' has no weights of its own; use {able}.")
+        if len(self.poolings) > 1:
+            raise InputError("Gradients of weights have no tokens to pool: give one pooling.")
         if self.projections["gradient"] is None:
             raise InputError("Gradients of weights are too large to keep: give projection=RandomProjection(800).")
 
@@ -132,19 +163,29 @@ class FeatureExtractor:
             "algorithms": ALGORITHM_VERSIONS,
         }
         keys: dict[ArrayKey, dict[str, Any]] = {}
-        if "activation" in self.signals:
-            for layer in self.layers:
-                keys["activation", layer] = {**base, "pooling": self.pooling, **self._projected("activation")}
-        if self.objective is not None:
-            loss = {**base, "objective": self.objective.identity(self.model)}
-            for layer in self.layers:
-                pooling = {"pooling": self.pooling} if self.wrt == "output" else {}
-                keys["gradient", layer] = {**loss, "wrt": self.wrt, **pooling, **self._projected("gradient")}
+        loss = {} if self.objective is None else {**base, "objective": self.objective.identity(self.model)}
+        for layer in self.layers:
+            for name in self.poolings if "activation" in self.signals else ():
+                keys[self._named("activation", name), layer] = {
+                    **base,
+                    "pooling": name,
+                    **self._projected("activation"),
+                }
+            for name in self.poolings if loss else ():
+                pooling = {"pooling": name} if self.wrt == "output" else {}
+                gradient = {**loss, "wrt": self.wrt, **pooling, **self._projected("gradient")}
+                keys[self._named("gradient", name), layer] = gradient
+            if loss:
                 keys["gradient-norm", layer] = {**loss, "wrt": self.wrt}
+        if loss:
             keys["loss", ""] = {name: part for name, part in loss.items() if name != "site"}
         for (signal, layer), key in keys.items():
-            key.update(signal=signal, layer=layer)
+            key.update(signal=signal.partition("@")[0], layer=layer)
         return keys
+
+    def _named(self, signal: str, pooling: str) -> str:
+        """Name of a signal's array: plain for the first pooling, ``signal@pooling`` for others."""
+        return signal if pooling == self.poolings[0] else f"{signal}@{pooling}"
 
     def _projected(self, signal: str) -> dict[str, Any]:
         projection = self.projections[signal]
@@ -178,11 +219,29 @@ class FeatureExtractor:
         InputError
             If the table lacks a column the objective needs, or a result is not finite.
         """
-        self._halved = False
+        if len(self.poolings) > 1:
+            raise InputError(f"Several poolings ({', '.join(self.poolings)}) are extracted with extract_poolings.")
+        return self.extract_poolings(stimuli)[self.poolings[0]]
+
+    def extract_poolings(self, stimuli: StimulusSet) -> dict[str, Features]:
+        """Extract features for each of the poolings from the same forward and backward passes.
+
+        Parameters
+        ----------
+        stimuli : StimulusSet
+            As for :meth:`extract`. The store holds the same arrays as if the poolings were extracted one by one.
+
+        Returns
+        -------
+        dict of str to Features
+            By pooling.
+        """
+        self.largest = None
+        ids = [str(key) for key in stimuli.ids]
+        row_keys = self._row_keys(stimuli, ids)
+        plan = Plan(ids, row_keys, self._planned_batch_size(stimuli.table), self._coupled)
         reason = self.uncached_because()
         keys = self.array_keys()
-        ids = [str(key) for key in stimuli.ids]
-        plan = Plan(ids, self._row_keys(stimuli, ids), self.batch_size, self._coupled)
         if self.store is None or reason is not None:
             arrays: dict[ArrayKey, FeatureSink] = {key: MemoryArray() for key in keys}
             guard: Any = nullcontext()
@@ -195,7 +254,17 @@ class FeatureExtractor:
             self._fill(stimuli, plan, arrays)
         found: dict[ArrayKey, Rows] = {name: array.rows(plan.row_keys(name)) for name, array in arrays.items()}
         depths = {layer.name: layer.depth for layer in self.model.layers if layer.name in self.layers}
-        return Features(found, ids=np.array(ids), depths=depths, provenance=self._provenance(len(ids), reason))
+        features = {}
+        for pooling in self.poolings:
+            own = {self._named(signal, pooling): signal for signal in SIGNALS}
+            record = {**describe(self, plan, reason), "pooling": pooling}
+            mine = {
+                (own.get(name, name), layer): rows
+                for (name, layer), rows in found.items()
+                if name in own or name in ("gradient-norm", "loss")
+            }
+            features[pooling] = Features(mine, ids=np.array(ids), depths=depths, provenance=record)
+        return features
 
     @property
     def _coupled(self) -> bool:
@@ -229,17 +298,40 @@ class FeatureExtractor:
     def compute(self, batch: Batch) -> dict[ArrayKey, np.ndarray]:
         """Features of one batch: (signal, layer) to (n, d), including gradient norms and losses (n, 1).
 
-        When a GPU runs out of memory the batch is halved, unless the objective couples its images.
+        When a device runs out of memory the batch is halved, and stays so for the rest of the extraction, unless the
+        objective couples its images.
+
+        Raises
+        ------
+        InputError
+            If a single image, or a batch that may not be divided, does not fit into memory.
         """
+        size = self.largest or len(batch)
+        if len(batch) > size:
+            parts = [self.compute(batch[start : start + size]) for start in range(0, len(batch), size)]
+            return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         try:
             return self._compute(batch)
-        except torch.cuda.OutOfMemoryError:
-            if len(batch) == 1 or self._coupled:
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
                 raise
+            self._halve(len(batch))
+        # Only here is the failed attempt's traceback gone, and with it the tensors its frames held.
+        gc.collect()
+        if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
-            self._halved = True
-            halves = [self.compute(part) for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :])]
-            return {key: np.concatenate([half[key] for half in halves]) for key in halves[0]}
+        return self.compute(batch)
+
+    def _halve(self, size: int) -> None:
+        where = f"Memory of '{self.model.device}' is too small for"
+        if self._coupled:
+            raise InputError(
+                f"{where} a batch of {size}, and objective '{self.objective.name}' ties its images together, so that "  # type: ignore[union-attr]
+                "it may not be divided: choose a smaller batch_size."
+            ) from None
+        if size == 1:
+            raise InputError(f"{where} one image of '{self.model.name}'; use device='cpu' or a smaller input_size.")
+        self.largest = size // 2
 
     def _compute(self, batch: Batch) -> dict[ArrayKey, np.ndarray]:
         model, result = self.model, {}
@@ -252,15 +344,12 @@ class FeatureExtractor:
         if wants_activations and not shown:
             shown = capture.activations(model, batch, self.layers, self.site).activations
         for layer in self.layers:
-            if wants_activations:
-                views = shown.pop(layer)
-                result["activation", layer] = _to_numpy(
-                    reduce_tokens(model, views, self.pooling, self.projections["activation"])
-                )
+            views = shown.pop(layer) if wants_activations else []
+            for pooling in self.poolings if wants_activations else ():
+                rows = reduce_tokens(model, views, pooling, self.projections["activation"])
+                result[self._named("activation", pooling), layer] = _to_numpy(rows)
             if self.objective is not None:
-                rows, sizes = self._gradient_rows(found, layer)
-                result["gradient", layer] = _to_numpy(rows)
-                result["gradient-norm", layer] = _to_numpy(sizes[:, None])
+                result |= self._gradient_rows(found, layer)
         if found.losses is not None:
             result["loss", ""] = _to_numpy(found.losses[:, None])
         for (signal, layer), values in result.items():
@@ -270,50 +359,19 @@ class FeatureExtractor:
                 raise InputError(f"The {where} of stimulus {batch.ids[row]} is not finite; try dtype='float32'.")
         return result
 
-    def _gradient_rows(self, found: capture.Signals, layer: str) -> tuple[Tensor, Tensor]:
-        """Reduced gradients (n, d) of a layer and norms (n,) of the whole ones; frees the layer's tokens."""
+    def _gradient_rows(self, found: capture.Signals, layer: str) -> dict[ArrayKey, np.ndarray]:
+        """Reduced gradients (n, d) of a layer and norms (n, 1) of the whole ones; frees the layer's tokens."""
         views, projection = found.gradients.pop(layer), self.projections["gradient"]
         if self.wrt == "weights" and projection is not None:
             inputs = found.inputs.pop(layer)
-            return weight_gradients(views, inputs, projection), weight_gradient_norms(views, inputs)
-        return reduce_tokens(self.model, views, self.pooling, projection), norms(views)
-
-    # -- provenance -----------------------------------------------------------------------------------------------
-
-    def _provenance(self, images: int, reason: str | None) -> dict[str, Any]:
-        import transformers
-
-        from brainmap import __version__
-
-        model, objective = self.model, self.objective
-        described: dict[str, Any] = {
-            "model": model.name,
-            "weights": model.weights,
-            "weights_source": model.loaded.source,
-            "weights_digest": model.digest,
-            "preprocessing": model.preprocessing.model_dump(mode="json"),
-            "site": self.site,
-            "pooling": self.pooling,
-            "signals": list(self.signals),
-            "projection": {name: part.identity() for name, part in self.projections.items() if part is not None},
-            "layers": list(self.layers),
-            "batch_size": self.batch_size,
-            "batch_halved": self._halved,
-            "precision": model.precision,
-            "device": str(model.device),
-            "threads": torch.get_num_threads(),
-            "n_images": images,
-            "stored": reason is None,
-            "not_stored_because": reason,
+            rows = _to_numpy(weight_gradients(views, inputs, projection))
+            sizes = _to_numpy(weight_gradient_norms(views, inputs)[:, None])
+            return {("gradient", layer): rows, ("gradient-norm", layer): sizes}
+        pooled = {
+            (self._named("gradient", pooling), layer): _to_numpy(reduce_tokens(self.model, views, pooling, projection))
+            for pooling in self.poolings
         }
-        if objective is not None:
-            described["objective"] = objective.identity(model)
-            described["exactness"] = objective.label(model)
-            described["batch_coupled"] = objective.batch_coupled
-            described["gradient_of"] = f"{self.wrt} of site '{self.site}', branch '{objective.branch(model)}'"
-        libraries = {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__}
-        described["versions"] = {"brainmap": __version__, "python": platform.python_version(), **libraries}
-        return described
+        return {**pooled, ("gradient-norm", layer): _to_numpy(norms(views)[:, None])}
 
 
 def _to_numpy(values: Tensor) -> np.ndarray:

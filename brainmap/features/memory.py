@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from brainmap.errors import InputError
-from brainmap.features.capture import activations, gradients
+from brainmap.features import capture
 from brainmap.models.batch import Batch
 from brainmap.models.objectives import Objective, find_objective
 from brainmap.models.vision_model import VisionModel
@@ -36,6 +36,19 @@ def parse_memory(text: str | int) -> int:
     return int(float(match[1]) * UNITS[match[2]])
 
 
+def available_memory(model: VisionModel) -> int:
+    """Bytes an extraction may use by default: four fifths of what a GPU has free, with the weights, or 4 GB."""
+    if model.device.type != "cuda":
+        return 4 * UNITS["g"]
+    held = sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())
+    return int(0.8 * torch.cuda.mem_get_info(model.device)[0]) + held
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory is full; Apple's backend has no class of its own for that."""
+    return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
+
+
 def batch_size_for(
     model: VisionModel,
     memory: str | int,
@@ -44,6 +57,7 @@ def batch_size_for(
     site: str = "block",
     table: pd.DataFrame | None = None,
     largest: int = 256,
+    gradients: bool = True,
 ) -> int:
     """Largest power of two whose batch fits into a memory budget beside the weights.
 
@@ -61,6 +75,8 @@ def batch_size_for(
         One stimulus row, for objectives that read captions or labels.
     largest : int
         Never more than this.
+    gradients : bool
+        False if only activations will be extracted.
 
     Returns
     -------
@@ -77,7 +93,8 @@ def batch_size_for(
     if weights >= budget:
         need = f"{weights / 1e9:.2f} GB"
         raise InputError(f"The weights of '{model.name}' alone take {need}; give more memory than {memory}.")
-    fits = (budget - weights) / (HEADROOM * bytes_per_image(model, objective=objective, site=site, table=table))
+    image = bytes_per_image(model, objective=objective, site=site, table=table, gradients=gradients)
+    fits = (budget - weights) / (HEADROOM * image)
     return int(min(largest, 2 ** int(np.log2(fits)))) if fits >= 1 else 1
 
 
@@ -87,6 +104,7 @@ def bytes_per_image(
     objective: str | Objective | None = None,
     site: str = "block",
     table: pd.DataFrame | None = None,
+    gradients: bool = True,
 ) -> int:
     """Bytes that one image's forward pass saves for its backward pass, all views counted."""
     import pandas as pd
@@ -102,9 +120,10 @@ def bytes_per_image(
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        gradients(model, batch, model.layer_names(), site, find_objective(model, objective))
-    outputs = activations(model, batch, model.layer_names(), site).activations
+    if gradients:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            capture.gradients(model, batch, model.layer_names(), site, find_objective(model, objective))
+    outputs = capture.activations(model, batch, model.layer_names(), site).activations
     kept = sum(view.numel() * view.element_size() for views in outputs.values() for view in views)
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.module.parameters()}
     return kept + sum(size for pointer, size in saved.items() if pointer not in parameters)

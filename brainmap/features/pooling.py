@@ -62,7 +62,8 @@ def pool(views: Sequence[Tensor], role_slices: Callable[[int], dict[str, slice]]
 
 def norms(views: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tokens of all views, for each image (n,)."""
-    squares = torch.stack([view.square().sum((0, 2, 3)) for view in views])
+    wide = [view.to(torch.promote_types(view.dtype, torch.float32)) for view in views]
+    squares = torch.stack([view.square().sum((0, 2, 3)) for view in wide])
     return squares.sum(0).sqrt()
 
 

@@ -60,7 +60,7 @@ def weight_gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor], projec
     projection : RandomProjection
         To (n, dimension).
     """
-    deltas, seen = line_up(outputs), line_up(inputs).to(outputs[0].dtype)
+    deltas, seen = _wide(outputs), _wide(inputs)
     if projection.kind == "kronecker":
         return projection.outer(deltas, seen)
     return torch.cat([projection(matrix) for matrix in _matrices(deltas, seen)])
@@ -68,9 +68,15 @@ def weight_gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor], projec
 
 def weight_gradient_norms(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """Frobenius norm of each image's weight gradient (n,), from the tokens' Gram matrices."""
-    deltas, seen = line_up(outputs), line_up(inputs).to(outputs[0].dtype)
+    deltas, seen = _wide(outputs), _wide(inputs)
     squares = ((deltas @ deltas.mT) * (seen @ seen.mT)).sum((1, 2))
     return squares.clamp(min=0.0).sqrt()
+
+
+def _wide(views: Sequence[Tensor]) -> Tensor:
+    """All tokens of all views, in single precision at least: sums over tokens must not be made in half precision."""
+    together = line_up(views)
+    return together.to(torch.promote_types(together.dtype, torch.float32))
 
 
 def _matrices(deltas: Tensor, seen: Tensor) -> Iterator[Tensor]:

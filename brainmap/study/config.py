@@ -44,6 +44,26 @@ class OwnData(BaseModel):
     table: Path | None = None
 
 
+class Place(BaseModel):
+    """Where a public dataset lies on this machine; part of how, not of what is computed.
+
+    Attributes
+    ----------
+    data_root : Path, optional
+        Folder of the dataset, or the one that holds its folder; ``$BRAINMAP_DATA`` by default.
+    images : Path, optional
+        Folder or zip of photographs, for datasets that come without them.
+    cache : Path, optional
+        Where prepared responses go; ``.brainmap`` in the dataset's folder by default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_root: Path | None = None
+    images: Path | None = None
+    cache: Path | None = None
+
+
 class StudyConfig(BaseModel):
     """Settings of a study; unknown keys are errors.
 
@@ -52,7 +72,11 @@ class StudyConfig(BaseModel):
     model, weights : str
         Registered model and which of its weights (``trained``, ``untrained``, or a named checkpoint).
     dataset : str
-        ``sample``, or ``own`` with ``own`` filled in.
+        ``sample``, ``own`` with ``own`` filled in, or a public dataset (see ``brainmap data list``).
+    place : Place
+        Where a public dataset lies.
+    reading : dict
+        Settings of the reader of a public dataset, such as ``{"atlas": "streams"}``.
     modality : tuple of {"fmri", "meg"}, optional
         What to predict; everything the dataset has by default.
     subjects, layers : tuple of str, optional
@@ -88,8 +112,10 @@ class StudyConfig(BaseModel):
 
     model: str = "dino-tiny"
     weights: str = "trained"
-    dataset: Literal["sample", "own"] = "sample"
+    dataset: str = "sample"
     own: OwnData | None = None
+    place: Place = Place()
+    reading: dict[str, Any] = {}
     modality: tuple[Modality, ...] | None = None
     subjects: tuple[str, ...] | None = None
     layers: tuple[str, ...] | None = None
@@ -121,6 +147,16 @@ class StudyConfig(BaseModel):
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
         return self
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str) -> str:
+        from brainmap.data.readers import reader_names
+
+        known = ["sample", "own", *reader_names()]
+        if value not in known:
+            raise ValueError(f"there is no such dataset; there are {', '.join(known)}")
+        return value
 
     @field_validator("memory")
     @classmethod
@@ -166,9 +202,9 @@ class StudyConfig(BaseModel):
         return json.loads(self.model_dump_json())
 
     def digest(self) -> str:
-        """Twelve hex characters that identify what is computed; how (device, memory) does not count."""
+        """Twelve hex characters that identify what is computed; how and where does not count."""
         described = self.describe()
-        for how in ("device", "memory"):
+        for how in ("device", "memory", "place"):
             described.pop(how)
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brainmap.data import GroundTruth, Responses, SimulationConfig, read_responses, sample_stimuli, simulate
+from brainmap.data.arrays import NO_VERTEX
+from brainmap.data.cortex import MESH_NAME
 from brainmap.errors import InputError
 from brainmap.stimuli import StimulusSet
 from brainmap.study.config import StudyConfig
 
 if TYPE_CHECKING:
+    from brainmap.data.readers import DatasetReader
     from brainmap.features import FeatureExtractor
 
 SAMPLE_MODEL = "dino-tiny"
@@ -42,6 +45,9 @@ class Inputs:
 
 def load_stimuli(config: StudyConfig) -> StimulusSet:
     """Open the photographs of a study without reading their pixels."""
+    if config.dataset not in ("sample", "own"):
+        reader = dataset_reader(config)
+        return reader.stimuli(chosen_subjects(config, reader))
     if config.own is None:
         return sample_stimuli()
     source = config.own.stimuli
@@ -67,6 +73,8 @@ def load_inputs(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Input
     InputError
         If files do not fit together, or a subject or modality that was asked for does not exist.
     """
+    if config.dataset not in ("sample", "own"):
+        return Inputs(stimuli, read_dataset(config, stimuli))
     if config.own is not None:
         responses = read_responses(config.own.responses, config.own.targets, config.own.events, stimuli)
         return Inputs(stimuli, choose({responses.modality: {responses.subject: responses}}, config))
@@ -74,6 +82,65 @@ def load_inputs(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Input
     choose({"fmri": names, "meg": names}, config)  # a wrong name is answered before anything is computed
     everything, truth = simulate_sample(config, stimuli, store)
     return Inputs(stimuli, choose(everything, config), truth)
+
+
+def dataset_reader(config: StudyConfig) -> DatasetReader:
+    """Open the public dataset of a study; no responses are read.
+
+    Raises
+    ------
+    InputError
+        If its folder or a setting of its reader is wrong.
+    """
+    from brainmap.data.readers import open_dataset
+
+    place = config.place
+    return open_dataset(
+        config.dataset, place.data_root, images=place.images, cache=place.cache, options=dict(config.reading)
+    )
+
+
+def chosen_subjects(config: StudyConfig, reader: DatasetReader) -> list[str]:
+    """Subjects of a public dataset that were asked for, as its files name them; all that are on disk by default.
+
+    Raises
+    ------
+    InputError
+        If a subject or the modality is not there.
+    """
+    choose({reader.modality: {}}, config.model_copy(update={"subjects": None}))
+    chosen = [reader.resolve(name) for name in config.subjects] if config.subjects else reader.subjects()
+    if not chosen:
+        raise InputError(
+            f"{reader.root} holds no responses of {config.dataset}; "
+            f"get them with: brainmap data fetch {config.dataset} --subject 1"
+        )
+    return chosen
+
+
+def read_dataset(config: StudyConfig, stimuli: StimulusSet) -> dict[str, dict[str, Responses]]:
+    """Prepare (or find prepared) and open the responses of a public dataset; values stay on disk."""
+    reader = dataset_reader(config)
+    subjects = {name: reader.responses(name, stimuli) for name in chosen_subjects(config, reader)}
+    return {reader.modality: {name: _drawable(responses) for name, responses in subjects.items()}}
+
+
+def _drawable(responses: Responses) -> Responses:
+    """Keep vertices of other meshes out of the column that maps on fsLR-32k are drawn from."""
+    if responses.modality != "fmri" or responses.info.get("mesh") == MESH_NAME:
+        return responses
+    targets = responses.targets
+    return replace(responses, targets=targets.assign(mesh_vertex=targets["vertex"], vertex=NO_VERTEX))
+
+
+def contents(inputs: Inputs | None) -> dict[str, str]:
+    """Identity of recorded responses by content, by modality and subject."""
+    recorded = {} if inputs is None else inputs.responses
+    return {
+        f"{modality} {subject}": str(responses.info.get("content", ""))
+        for modality, subjects in recorded.items()
+        for subject, responses in subjects.items()
+    }
 
 
 def simulate_sample(

@@ -10,7 +10,7 @@ import numpy as np
 from brainmap.errors import BrainmapError
 from brainmap.study.config import OwnData, StudyConfig
 from brainmap.study.folder import IDENTITY, RunFolder
-from brainmap.study.inputs import load_stimuli, simulation
+from brainmap.study.inputs import chosen_subjects, dataset_reader, load_stimuli, simulation
 
 FLOAT32 = 4
 
@@ -66,13 +66,14 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
     rows = [_photographs_row(config, missing)]
     n_layers, width, model_row = _model_row(config, missing)
     rows.append(model_row)
-    targets = _sample_targets(config) if config.own is None else _own_targets(config.own, missing)
+    targets = _targets(config, missing)
     wanted = {name: shape for name, shape in targets.items() if not config.modality or name in config.modality}
     disk = memory = 0
     for modality, (subjects, trials, n_targets) in wanted.items():
-        chosen = [name for name in subjects if not config.subjects or name in config.subjects]
+        listed = config.dataset in ("sample", "own")
+        chosen = [name for name in subjects if not listed or not config.subjects or name in config.subjects]
         what = f"{len(chosen)} subjects × {trials:,} trials × {n_targets:,} targets"
-        rows.append((f"{modality} responses", what, "simulated" if config.own is None else ""))
+        rows.append((f"{modality} responses", what, "simulated" if config.dataset == "sample" else ""))
         spaces = [*config.signals, "controls"]
         done = sum(folder.scores(modality, name, space).is_dir() for name in chosen for space in spaces)
         fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {config.cv} folds by source"
@@ -101,7 +102,8 @@ def _photographs_row(config: StudyConfig, missing: list[str]) -> tuple[str, str,
     except BrainmapError as error:
         missing.append(str(error))
         return ("photographs", "cannot be opened", "")
-    sources = stimuli.table["source"].nunique() if config.own is None or config.own.table else len(stimuli)
+    told = config.dataset == "sample" or (config.own is not None and config.own.table is not None)
+    sources = stimuli.table["source"].nunique() if told else len(stimuli)
     return ("photographs", f"{len(stimuli):,} images of {sources:,} sources", "")
 
 
@@ -126,6 +128,22 @@ def _model_row(config: StudyConfig, missing: list[str]) -> tuple[int, int, tuple
     width = max([size for name, size in vectors.items() if "norm" in name] or [*vectors.values(), 0])
     what = f"{' and '.join(config.signals)} of {len(layers)} layers, {config.site} outputs, {config.pooling}"
     return len(layers), width, ("features", what, "")
+
+
+def _targets(config: StudyConfig, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:
+    """Subjects, trials and targets by modality, without reading responses."""
+    if config.dataset == "sample":
+        return _sample_targets(config)
+    if config.own is not None:
+        return _own_targets(config.own, missing)
+    try:
+        reader = dataset_reader(config)
+        subjects = chosen_subjects(config, reader)
+        shapes = [reader.shape(subject) for subject in subjects]
+        return {reader.modality: (subjects, max(trials for trials, _ in shapes), max(count for _, count in shapes))}
+    except BrainmapError as error:
+        missing.append(str(error))
+        return {}
 
 
 def _sample_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]]:

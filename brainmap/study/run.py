@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from brainmap.data import Responses
+from brainmap.data.lazy import SortedRows
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions
 from brainmap.encoding.memory import parse_memory
 from brainmap.errors import InputError
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
 from brainmap.study.folder import RunFolder, file_digest, open_run
-from brainmap.study.inputs import Inputs, extractor, load_inputs, load_stimuli
+from brainmap.study.inputs import Inputs, contents, extractor, load_inputs, load_stimuli
 from brainmap.study.plan import Plan, make_plan
 from brainmap.study.summary import CONTROL_SPACES, Encoded, summarise
 
@@ -81,8 +82,8 @@ class Study:
 
         stimuli = load_stimuli(self.config)
         extracting = extractor(self.config, self.folder.features)
-        own = load_inputs(self.config, stimuli, self.folder.features) if self.config.own is not None else None
-        self.folder.claim(self._identity(stimuli, extracting.model))  # only what can run takes the folder
+        own = load_inputs(self.config, stimuli, self.folder.features) if self.config.dataset != "sample" else None
+        self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
         if self.folder.results.is_dir():
             results = StudyResults.load(self.folder.results)
             if report and not self.folder.report.is_file():
@@ -99,14 +100,14 @@ class Study:
         results.save(self.folder.results)
         return results
 
-    def _identity(self, stimuli: StimulusSet, model: VisionModel) -> dict[str, Any]:
+    def _identity(self, stimuli: StimulusSet, model: VisionModel, recorded: Inputs | None) -> dict[str, Any]:
         """Everything that decides the numbers of this run, by content."""
         config = self.config
         described = config.describe()
-        for how in ("device", "memory", "own"):
+        for how in ("device", "memory", "own", "place"):
             described.pop(how)
         own = config.own
-        files = {} if own is None else {name: file_digest(getattr(own, name)) for name in OWN_FILES}
+        files = contents(recorded) if own is None else {name: file_digest(getattr(own, name)) for name in OWN_FILES}
         return {
             "study_version": STUDY_VERSION,
             "config": described,
@@ -142,7 +143,7 @@ class Study:
 
     def _prepare(self, space: Mapping[str, Any], one: Encoded) -> PreparedEncoding:
         return PreparedEncoding(
-            {name: np.asarray(x)[one.rows] for name, x in space.items()},
+            {name: x if len(x) == len(one.rows) else SortedRows(x, one.rows) for name, x in space.items()},
             estimator=ridge(self.config),
             cv=self.config.cv,
             groups=one.groups,

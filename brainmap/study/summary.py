@@ -198,10 +198,15 @@ def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset, seed:
 
 def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
     """Noise ceiling of r for the averaged responses, (subject, target); None where nothing was shown twice."""
-    from brainmap.encoding.ceiling import explainable_variance
+    from brainmap.encoding.ceiling import ceiling_from_ncsnr, explainable_variance
 
     ceilings = []
     for one in subjects:
+        published = one.responses.targets.get("ncsnr")
+        if published is not None and np.isfinite(published).all():  # the dataset's own, from all of its repeats
+            repeats = one.averaged.trials.get("n_repeats", 1)
+            ceilings.append(ceiling_from_ncsnr(published.to_numpy(dtype=float), np.asarray(repeats)).r)
+            continue
         stimulus = one.responses.trials["stimulus"].to_numpy()
         if len(np.unique(stimulus)) == len(stimulus):
             return None

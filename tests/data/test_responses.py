@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from brainmap.data import Responses
-from brainmap.data.lazy import Columns
+from brainmap.data.lazy import Columns, SortedRows
 from brainmap.errors import InputError
 
 
@@ -157,3 +157,14 @@ def test_simulated_responses_say_so():
 def test_parts_that_do_not_fit_are_refused(values, changes, message):
     with pytest.raises(InputError, match=message):
         make(values, **changes)
+
+
+def test_sorted_rows_read_what_indexing_reads() -> None:
+    values = np.arange(30.0).reshape(10, 3)
+    rows = np.array([1, 2, 5, 9])
+    kept = SortedRows(values, rows)
+    assert kept.shape == (4, 3)
+    np.testing.assert_array_equal(kept[:], values[rows])
+    np.testing.assert_array_equal(kept[1:3, [2, 0]], values[rows][1:3][:, [2, 0]])
+    np.testing.assert_array_equal(kept[np.array([3, 0])], values[rows][[3, 0]])
+    assert kept[4:].shape == (0, 3)

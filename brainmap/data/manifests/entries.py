@@ -131,7 +131,7 @@ def resolve_subject(manifest: Manifest, name: str) -> str:
 
 
 def _bare(name: str) -> str:
-    return re.sub(r"^(sub-|subj)", "", name).lstrip("0") or "0"
+    return re.sub(r"^(sub-)?(subj|BIGMEG|CSI)?", "", name).lstrip("0") or "0"
 
 
 def _mentions(path: str, code: str) -> bool:

@@ -25,7 +25,7 @@ def visible(paths: Iterator[Path]) -> list[Path]:
 
 def bare(name: str) -> str:
     """Name of a subject without prefix and leading zeros."""
-    return re.sub(r"^(sub-|subj)", "", str(name)).lstrip("0") or "0"
+    return re.sub(r"^(sub-)?(subj|BIGMEG|CSI)?", "", str(name)).lstrip("0") or "0"
 
 
 def read_events(path: Path, required: tuple[str, ...]) -> pd.DataFrame:

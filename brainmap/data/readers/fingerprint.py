@@ -38,3 +38,8 @@ def cache_key(files: Iterable[Path], settings: Mapping[str, Any]) -> str:
     for file in files:
         digest.update(f"{file.name}:{fingerprint(file)}".encode())
     return digest.hexdigest()[:16]
+
+
+def content_of(parts: Iterable[Path]) -> str:
+    """Identity of prepared responses: the keys of their parts, which hold the content of their sources."""
+    return hashlib.sha256("\n".join(part.name for part in parts).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from brainmap.data.manifests import load_manifest
 from brainmap.data.readers.base import DatasetReader, Options, with_repeats
 from brainmap.data.readers.files import bare
 from brainmap.data.readers.findings import Findings
-from brainmap.data.readers.fingerprint import cache_key
+from brainmap.data.readers.fingerprint import cache_key, content_of
 from brainmap.data.readers.nsd_design import TRIALS_PER_SESSION, check_behaviour, read_captions, read_design
 from brainmap.data.readers.nsd_rois import ATLASES
 from brainmap.data.readers.nsd_space import Space, open_space
@@ -163,6 +163,7 @@ class NSDReader(DatasetReader):
             "units": "standard deviations within session" if self.options.zscore == "session" else "% signal change",
             "stimulus_duration": 3.0,
             "betas": self.options.betas,
+            "content": content_of(parts),
             "findings": findings.to_info(),
         }
         return Responses(values, with_repeats(trials), space.targets, "fmri", subject, info=info)

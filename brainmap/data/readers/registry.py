@@ -14,6 +14,7 @@ from brainmap.errors import InputError
 READERS = {
     "algonauts2023": ("brainmap.data.readers.algonauts", "AlgonautsReader"),
     "nsd": ("brainmap.data.readers.nsd", "NSDReader"),
+    "things-meg": ("brainmap.data.readers.things_meg", "ThingsMEGReader"),
 }
 
 

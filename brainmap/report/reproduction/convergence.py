@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from brainmap.report.cortex import load_cortex, on_vertices
 from brainmap.report.figures.maps import depth_scale, score_scale
 from brainmap.report.panels.base import stimulus_span
 from brainmap.report.reproduction import data
-from brainmap.report.reproduction.base import PaperPanel, absent_panel
+from brainmap.report.reproduction.base import PaperPanel, absent_panel, data_word
 from brainmap.report.reproduction.misalignment import (
     best_layer_panel,
     distance_panel,
@@ -32,7 +33,10 @@ PROPERTIES = {
     "myelin": "Myelin (T1w/T2w)",
 }
 NO_TRAINING = "Needs at least four training checkpoints of one model with fMRI and MEG scores."
-NO_SIZES = "Needs training checkpoints of one architecture in several sizes (the paper: DINOv3 G, L, B, S); only dino-tiny's one size is here."
+NO_SIZES = (
+    "Needs training checkpoints of one architecture in several sizes (the paper: DINOv3 G, L, B, S); only dino-tiny's "
+    "one size is here."
+)
 NO_TYPES = (
     "Needs training checkpoints of models trained on human-centred, satellite and cellular images; there are none here."
 )
@@ -186,7 +190,7 @@ def _figure_4(training: Sequence[Member]) -> Iterator[PaperPanel]:
         return
     where = "Before and after training: score and best layer"
     yield PaperPanel(
-        "4A, 4C", where, "Upper row: score at the best layer; lower row: depth of the best layer; grey: not significant.",
+        "4A, 4C", where, "Upper row: score at the best layer; lower row: its depth; grey: not significant.",
         lambda: _training_maps(pair, with_simulated(where, members)),
     )  # fmt: skip
     when = "Before and after training: MEG"
@@ -204,8 +208,8 @@ def _figure_4(training: Sequence[Member]) -> Iterator[PaperPanel]:
     table, fits = data.three_scores(training)
     yield PaperPanel(
         "4E", scores,
-        "Share of the final value; curves: sigmoids in log step, where one fits; diamonds: half times. Untrained weights "
-        "stand left of the first step.",
+        "Share of the final value; curves: sigmoids in log step, where one fits; diamonds: half times. Untrained "
+        "weights stand left of the first step.",
         lambda: figures.score_sigmoids(table, fits, title=with_simulated(scores, training)),
     )  # fmt: skip
 
@@ -231,7 +235,8 @@ def _figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
     names = [name for name in data.ROIS_B if name in set(targets["roi"])]
     areas = data.cells_over_training(training, "fmri", "roi", names)
     distance = _distances(last).reindex(names)
-    yield _share_panel("5A", areas, distance.to_dict(), ("Distance from V1 (mm)", "Areas over training"), training)
+    near = {str(name): float(value) for name, value in distance.items()}
+    yield _share_panel("5A", areas, near, ("Distance from V1 (mm)", "Areas over training"), training)
     windows = data.windows_over_training(training)
     centres = {str(unit): float(unit) for unit in windows["unit"].values}
     yield _share_panel("5B", windows, centres, ("Time window (s)", "MEG windows over training"), training)
@@ -239,7 +244,7 @@ def _figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
     area_half, window_half = data.training_half_times(everywhere), data.training_half_times(windows)
     yield _half_time_map(area_half, training)
     yield _half_time_curve(window_half, training)
-    yield _half_time_scatter("5E", area_half[area_half["unit"].isin(names)], distance.to_dict(), training)
+    yield _half_time_scatter("5E", area_half[area_half["unit"].isin(names)], near, training)
     times = {unit: float(unit) for unit in window_half["unit"]}
     yield _half_time_scatter("5F", window_half, times, training)
 
@@ -269,7 +274,8 @@ def _half_time_map(table: pd.DataFrame, training: Sequence[Member]) -> PaperPane
         return absent_panel("5C", title, f"Fewer than two areas have a half time: {why}.")
     values = dict(zip(known["unit"].astype(str), known["percent"].astype(float), strict=True))
     return PaperPanel(
-        "5C", title, f"Step at which the score reaches half of its final value, {len(known)} of {len(table)} areas; {why}.",
+        "5C", title,
+        f"Step at which the score reaches half of its final value, {len(known)} of {len(table)} areas; {why}.",
         lambda: figures.half_time_map(values, title=with_simulated(title, training), hemispheres=_sides(training)),
     )  # fmt: skip
 
@@ -292,7 +298,8 @@ def _half_time_curve(table: pd.DataFrame, training: Sequence[Member]) -> PaperPa
     reach = np.abs(curve["time"].values - centres[nearest]) <= 0.5 * float(np.median(np.diff(centres))) + 1e-9
     values = np.where(reach, table["percent"].to_numpy(float)[nearest], np.nan)
     return PaperPanel(
-        "5D", title, f"Best layer of the last checkpoint; colour: half time of the window; grey: none ({_failures(table)}).",
+        "5D", title,
+        f"Best layer of the last checkpoint; colour: half time of the window; grey: none ({_failures(table)}).",
         lambda: figures.window_curves(
             curve, values, title=with_simulated(title, training), stimulus=stimulus_span(results)
         ),
@@ -300,7 +307,7 @@ def _half_time_curve(table: pd.DataFrame, training: Sequence[Member]) -> PaperPa
 
 
 def _half_time_scatter(
-    number: str, table: pd.DataFrame, values: Mapping[object, float], training: Sequence[Member]
+    number: str, table: pd.DataFrame, values: Mapping[Any, float], training: Sequence[Member]
 ) -> PaperPanel:
     space = number == "5E"
     title = "Half time and distance from V1" if space else "Half time and time window"
@@ -312,7 +319,8 @@ def _half_time_scatter(
     labels = ("Distance from V1 (mm)" if space else "Time after onset (s)", "Half time (% of training)")
     names = rows["unit"].astype(str).tolist() if space else None
     return PaperPanel(
-        number, title, f"One point per {'area' if space else 'window'}; {_failures(table)}. Line with 95 % bootstrap band.",
+        number, title,
+        f"One point per {'area' if space else 'window'}; {_failures(table)}. Line with its 95 % bootstrap band.",
         lambda: figures.scatter_with_fit(
             rows["x"].to_numpy(float), rows["percent"].to_numpy(float), labels=labels, names=names,
             statistics={str(k): v for k, v in found.as_attrs().items()}, title=with_simulated(title, training),
@@ -370,7 +378,9 @@ def _property_panels(
         return
     statistics = {name: float(row[name]) for name in ("r", "low", "high", "rho")} | {"p": float(row["spin_p"])}
     yield PaperPanel(
-        "8", title, f"One point per area with a half time; p: spin test (500 rotations); property measured, half times {'simulated' if training[-1].results.simulated else 'measured'}.",
+        "8", title,
+        "One point per area with a half time; p: spin test (500 rotations). The property is measured, half times are "
+        f"{data_word(training)}.",
         _scatter(both, shown, half, (label, "Half time (% of training)"), statistics, with_simulated(title, training)),
     )  # fmt: skip
 

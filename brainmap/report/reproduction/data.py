@@ -89,7 +89,7 @@ def ordered_by_step(collection: Collection) -> list[Member]:
 
 
 def scores_over_training(members: Sequence[Member], modality: str) -> pd.DataFrame:
-    """Study A 5: score of the last layer of each signal at each checkpoint; fMRI: the last one's significant targets."""
+    """Study A 5: last layer's score of each signal at each checkpoint; fMRI: the last one's significant targets."""
     targets = significant_targets(members[-1].results, modality) if modality == "fmri" else None
     tables = [score_table(m.results, modality, targets=targets).assign(step=m.step) for m in members]
     table = pd.concat(tables, ignore_index=True)

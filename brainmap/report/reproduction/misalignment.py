@@ -108,8 +108,8 @@ def curves_panel(number: str, member: Member, signal: str) -> PaperPanel:
     return PaperPanel(
         number,
         title,
-        f"One curve per layer, mean over sensors; bands: ± SEM over {scores.sizes['subject']} subjects; rows below: times at which a layer "
-        "is above chance (p < .05, false discovery rate over time). Grey: photograph shown.",
+        f"One curve per layer, mean over sensors; bands: ± SEM over {scores.sizes['subject']} subjects; rows below: "
+        "times at which a layer is above chance (p < .05, false discovery rate over time). Grey: photograph shown.",
         lambda: figures.layer_curves(
             scores, results.depths("meg"), significance=summary.time_marks(results, signal),
             stimulus=stimulus_span(results), title=with_simulated(title, [member]),

@@ -22,6 +22,7 @@ from brainmap.report.reproduction.convergence import (
     early_and_late,
 )
 from brainmap.report.reproduction.misalignment import NO_MODEL, PAPER_MODELS, has
+from brainmap.report.results import MODALITY_NAMES
 from brainmap.report.style import format_p, format_score
 
 Row = dict[str, str]
@@ -122,8 +123,10 @@ def _meg_rows(main: Member) -> Iterator[Row]:
             continue
         first, last = (1000 * float(table["t_max"].iloc[i]) for i in (0, -1))
         low, high = float(table["peak"].min()), float(table["peak"].max())
-        here = f"peaks {format_score(low, 3)} to {format_score(high, 3)}; Tmax {first:.0f} ms (first layer) to {last:.0f} ms "
-        here += f"(last); depth and Tmax: r = {format_score(float(table.attrs['r']))}"
+        here = (
+            f"peaks {format_score(low, 3)} to {format_score(high, 3)}; Tmax {first:.0f} ms (first layer) to {last:.0f} "
+        )
+        here += f"ms (last); depth and Tmax: r = {format_score(float(table.attrs['r']))}"
         word = "forward" if signal == "activation" else "backward"
         yield _row(panel, f"MEG {word}: height and time of the peaks", paper, here, f"{len(table)} layers", [main])
 
@@ -166,8 +169,9 @@ def _training_rows(training: Sequence[Member]) -> Iterator[Row]:
         n = f"{len(positive)} steps after 0"
         yield _row("5", f"{word} over training", growth, "; ".join(parts), n, training)
         if RESIDUAL in table:
-            top = int(table[RESIDUAL].idxmax())
-            here = f"highest at step {top:,} of {int(table.index.max()):,}"
+            steps = table.index.to_numpy(int)
+            top = int(steps[int(np.nanargmax(table[RESIDUAL].to_numpy(float)))])
+            here = f"highest at step {top:,} of {steps.max():,}"
             yield _row("5", f"{word} residual over training", peak, here, f"{len(table)} checkpoints", training)
 
 
@@ -203,13 +207,13 @@ def _hypothesis_rows(main: Member) -> Iterator[Row]:
     except InputError as error:
         yield _absent("text", "Hypotheses", "; ".join(published.values()), str(error))
         return
-    for row in table.itertuples():
-        digits = 3 if row.unit == "s" else 2
-        interval = f"[{format_score(float(row.low), digits)}, {format_score(float(row.high), digits)}]"
-        here = f"{row.verdict}: {format_score(float(row.effect), digits)} {interval} {row.unit}"
-        modality = {"fmri": "fMRI", "meg": "MEG"}[str(row.modality)]
-        quantity = f"{modality}: {row.prediction}"
-        yield _row("text", quantity, published[int(row.hypothesis)], here, _subjects(main, str(row.modality)), [main])
+    for row in table.to_dict("records"):
+        digits = 3 if row["unit"] == "s" else 2
+        effect, low, high = (format_score(float(row[name]), digits) for name in ("effect", "low", "high"))
+        here = f"{row['verdict']}: {effect} [{low}, {high}] {row['unit']}"
+        modality = str(row["modality"])
+        quantity = f"{MODALITY_NAMES[modality]}: {row['prediction']}"
+        yield _row("text", quantity, published[int(row["hypothesis"])], here, _subjects(main, modality), [main])
 
 
 # -- Study B ----------------------------------------------------------------------------------------------------------
@@ -289,7 +293,8 @@ def _trained_rows(training: Sequence[Member]) -> Iterator[Row]:
     here = f"{format_score(means[0], 3)} → {format_score(means[1], 3)}"
     n = _subjects(pair[0], "fmri")
     yield _row("4", "Mean over vertices, untrained → trained", ".03 → .09", here, n, [pair[0], training[-1]])
-    first = {row.score: float(row.raw) for row in table.itertuples() if row.step == 0}
+    untrained = table[table["step"] == 0]
+    first = dict(zip(untrained["score"].astype(str), untrained["raw"].astype(float), strict=True))
     text = ", ".join(f"{kind} {format_score(first[kind])}" for kind in ("spatial", "temporal") if kind in first)
     yield _row("4", "Untrained spatial and temporal score", "negative", text or "not computed", n, [pair[0]])
 

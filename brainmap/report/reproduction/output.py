@@ -79,14 +79,15 @@ def write_reproduction(
     """
     folder = Path(folder)
     (folder / PANELS).mkdir(parents=True, exist_ok=True)
-    shown, figures = [], {}
+    shown: list[dict[str, Any]] = []
+    figures: dict[str, Figure] = {}
     for name, panel in zip(_names(panels), track(panels, "drawing panels", unit="panels"), strict=True):
         figure = panel.draw()
         save_figure(figure, folder / PANELS / f"{name}.png", dpi=PNG_DPI)
         save_figure(figure, folder / PANELS / f"{name}.pdf", dpi=PNG_DPI)
         width, height = (round(96 * size) for size in figure.get_size_inches())
         shown.append({"name": name, "panel": panel, "width": width, "height": height})
-        figures[f"{panel.number}  {panel.title}"] = figure
+        figures[f"{panel.number}{' ' * len(figures)}"] = figure  # names must differ; spaces are not seen
     _write_numbers(numbers, folder)
     sheet = folder / SHEET
     simulated = " (simulated responses)" if collection.simulated else ""

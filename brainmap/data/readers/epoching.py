@@ -1,0 +1,118 @@
+"""From a continuous recording to epochs, a few channels at a time: filter, sample at the exact onsets, baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+CHANNELS = 48  # filtered at once
+
+
+class EpochSettings(BaseModel):
+    """How epochs are made.
+
+    Attributes
+    ----------
+    l_freq, h_freq : float, optional
+        Band-pass in Hz (zero phase, as MNE's default FIR).
+    sfreq : float
+        Samples per second of the epochs. The signal is low-passed at 0.4 of it at most before it is sampled, so that
+        nothing folds back.
+    tmin, tmax : float
+        Beginning and end of an epoch in s from onset.
+    baseline : tuple of float, optional
+        Interval in s whose mean is subtracted; none by default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    l_freq: float | None = Field(default=0.1, ge=0)
+    h_freq: float | None = Field(default=20.0, gt=0)
+    sfreq: float = Field(default=30.0, gt=0)
+    tmin: float = -0.5
+    tmax: float = 3.0
+    baseline: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> EpochSettings:
+        if self.tmin >= self.tmax:
+            raise ValueError(f"an epoch must end after it begins, not {self.tmin} to {self.tmax} s")
+        if self.l_freq is not None and self.h_freq is not None and self.l_freq >= self.h_freq:
+            raise ValueError(f"the band-pass must rise, not {self.l_freq} to {self.h_freq} Hz")
+        if self.baseline is not None and not self.tmin <= self.baseline[0] < self.baseline[1] <= self.tmax:
+            raise ValueError(f"the baseline {self.baseline} must lie inside the epoch")
+        return self
+
+    @property
+    def times(self) -> np.ndarray:
+        """Times of the samples of an epoch in s; onset is one of them."""
+        first, last = round(self.tmin * self.sfreq), round(self.tmax * self.sfreq)
+        times: np.ndarray = np.arange(first, last + 1) / self.sfreq
+        return times
+
+
+def inside(onsets: np.ndarray, settings: EpochSettings, duration: float) -> np.ndarray:
+    """Whether the epoch around each onset lies inside the recording, (n,) bool; False for NaN."""
+    with np.errstate(invalid="ignore"):
+        ok: np.ndarray = (onsets + settings.times[0] >= 0) & (onsets + settings.times[-1] <= duration)
+    return ok
+
+
+def epoch_blocks(
+    raw: Any, channels: Sequence[str], onsets: np.ndarray, settings: EpochSettings
+) -> Iterator[np.ndarray]:
+    """Epochs of a few channels after the other.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        Recording, not preloaded.
+    channels : sequence of str
+        Channels, in the order wanted.
+    onsets : numpy.ndarray of float, (n_trials,)
+        In s from the first sample of the recording.
+    settings : EpochSettings
+        How.
+
+    Yields
+    ------
+    numpy.ndarray of float32, (n_trials, k × n_times)
+        Channel by channel, all times of the first one first.
+    """
+    rate = float(raw.info["sfreq"])
+    samples = np.round((onsets[:, None] + settings.times[None, :]) * rate).astype(np.int64)
+    n_samples = len(raw.times)
+    samples = np.clip(samples, 0, n_samples - 1)  # a rounding at the very end
+    for start in range(0, len(channels), CHANNELS):
+        picks = [raw.ch_names.index(name) for name in channels[start : start + CHANNELS]]
+        data = raw.get_data(picks=picks)
+        data = _filtered(data, rate, settings)
+        epochs = data[:, samples].transpose(1, 0, 2)  # (trials, channels, times)
+        if settings.baseline is not None:
+            first, last = settings.baseline
+            quiet = (settings.times >= first - 1e-9) & (settings.times <= last + 1e-9)
+            epochs = epochs - epochs[:, :, quiet].mean(axis=2, keepdims=True)
+        yield epochs.reshape(len(onsets), -1).astype(np.float32)
+
+
+def _filtered(data: np.ndarray, rate: float, settings: EpochSettings) -> np.ndarray:
+    """Band-pass in place; the upper edge is lowered where the new sampling rate asks for it."""
+    from mne.filter import filter_data
+
+    upper = settings.h_freq
+    if settings.sfreq < rate:
+        upper = min(upper or np.inf, 0.4 * settings.sfreq)
+        # The transition ends at the new Nyquist frequency at the latest.
+        transition = min(max(0.25 * upper, 2.0), 0.5 * settings.sfreq - upper)
+    else:
+        transition = "auto"  # type: ignore[assignment]
+    if settings.l_freq is None and upper is None:
+        return data
+    for row in range(len(data)):  # one channel at a time keeps the filter's copies small
+        data[row] = filter_data(
+            data[row], rate, settings.l_freq or None, upper, h_trans_bandwidth=transition, verbose="error"
+        )
+    return data

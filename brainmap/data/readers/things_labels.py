@@ -1,0 +1,126 @@
+"""THINGS: from image numbers (1 to 26,107) to file names, and the log of what was shown beside the events tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brainmap.data.matching import image_key
+from brainmap.data.readers.findings import Findings
+from brainmap.errors import InputError, MissingFileError
+from brainmap.image_readers import is_image_name
+
+N_IMAGES = 26107
+ATTRIBUTES = ("image_path", "things_image_nr", "session_nr", "run_nr")
+
+
+def read_attributes(root: Path, number: str) -> pd.DataFrame | None:
+    """Read ``sourcedata/sample_attributes_P<number>.csv``, or None where it is not on disk.
+
+    Raises
+    ------
+    InputError
+        If a column is missing.
+    """
+    file = root / "sourcedata" / f"sample_attributes_P{number}.csv"
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file)
+    lacking = [column for column in ATTRIBUTES if column not in table]
+    if lacking:
+        raise InputError(f"{file} has no column {lacking[0]!r}; it has {list(table.columns)}.")
+    return table
+
+
+def names_by_number(root: Path, images: Path | None) -> dict[int, str]:
+    """File name (without folder and suffix) of each THINGS image number that can be told.
+
+    From all logs of what was shown; else from the complete THINGS folder, whose 26,107 files in sorted order are
+    numbered from 1.
+
+    Raises
+    ------
+    InputError
+        If two logs give one number different names.
+    MissingFileError
+        If neither logs nor the complete folder are on disk.
+    """
+    names: dict[int, str] = {}
+    for file in sorted((root / "sourcedata").glob("sample_attributes_P?.csv")):
+        table = read_attributes(root, file.stem[-1])
+        if table is None:
+            continue
+        shown = table[["things_image_nr", "image_path"]].dropna().drop_duplicates()
+        for row, (number, path) in zip(shown.index, shown.itertuples(index=False), strict=True):
+            if "catch" in str(path):
+                continue
+            name = image_key(str(path))
+            if names.setdefault(int(number), name) != name:
+                raise InputError(
+                    f"Row {row} of {file} calls image {int(number)} {name!r}, elsewhere it is {names[int(number)]!r}."
+                )
+    if names:
+        return names
+    files = [] if images is None or not images.is_dir() else list(images.rglob("*.jpg"))
+    files = [path for path in files if is_image_name(path.name)]
+    if len(files) == N_IMAGES:
+        ordered = sorted(files, key=lambda path: (path.parent.name, path.name))
+        return {number: path.stem for number, path in enumerate(ordered, start=1)}
+    raise MissingFileError(
+        f"Which photograph is image number 1? {root} has no sourcedata/sample_attributes_P1.csv, and no folder "
+        f"with all {N_IMAGES:,} THINGS images is given; get tables with: brainmap data fetch things-meg --for events"
+    )
+
+
+def check_against_log(
+    events: pd.DataFrame, log: pd.DataFrame | None, session: int, run: int, findings: Findings, file: Path
+) -> None:
+    """Compare the image numbers of a run's events table with the log of what was shown.
+
+    Single disagreements (catch trials, repeats: up to about 20 a run in the public files) are reported by row; the
+    events table is believed.
+
+    Raises
+    ------
+    InputError
+        If the table is shifted against the log, belongs to another run, or disagrees in most rows.
+    """
+    if log is None:
+        return
+    shown = log.loc[(log["session_nr"] == session) & (log["run_nr"] == run), "things_image_nr"].to_numpy(dtype=float)
+    listed = events["value"].to_numpy(dtype=float)
+    if len(shown) == len(listed):
+        wrong = _differ(listed, shown)
+        if wrong.mean() <= 0.25:
+            for row in np.flatnonzero(wrong):
+                what = f"image {_label(listed[row])} in the events, {_label(shown[row])} in the log of what was shown"
+                findings.add(file, int(events["row"].iloc[row]), what, "the events table is used")
+            return
+    for shift in (1, -1, 2, -2):
+        one, other = (listed[shift:], shown) if shift > 0 else (listed, shown[-shift:])
+        length = min(len(one), len(other))
+        if length and (~_differ(one[:length], other[:length])).mean() > 0.75:
+            raise InputError(f"{file} is shifted by {shift} rows against the log of what was shown; fetch it anew.")
+    for (other_session, other_run), part in log.groupby(["session_nr", "run_nr"]):
+        numbers = part["things_image_nr"].to_numpy(dtype=float)
+        if len(numbers) == len(listed) and (~_differ(listed, numbers)).mean() > 0.75:
+            raise InputError(
+                f"{file} lists what the log has under session {other_session}, run {other_run}: files are swapped."
+            )
+    raise InputError(
+        f"{file} and the log of what was shown disagree: {len(listed)} against {len(shown)} trials of session "
+        f"{session}, run {run}; fetch the files anew."
+    )
+
+
+def _differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Whether numbers differ; two missing ones do not, and neither does a catch trial that one side leaves blank."""
+    missing = np.isnan(one) | np.isnan(other)
+    differ: np.ndarray = ~missing & (one != other)
+    return differ
+
+
+def _label(number: float) -> str:
+    return "n/a" if np.isnan(number) else str(int(number))

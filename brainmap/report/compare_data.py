@@ -1,0 +1,173 @@
+"""Numbers of many studies for one page: the table, the curves and profiles to turn to, in a form a browser can read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.report import summary
+from brainmap.report.collection import RESIDUAL, Collection, Member, residual_row, score_table
+from brainmap.report.figures.bars import level_colors
+from brainmap.report.interactive import pack
+from brainmap.report.panels.base import stimulus_span
+from brainmap.report.results import MODALITY_NAMES, StudyResults
+from brainmap.report.style import signal_name
+
+_DIGITS = 5
+
+
+def comparison_table(collection: Collection) -> pd.DataFrame:
+    """Return one row per study, modality and signal.
+
+    Parameters
+    ----------
+    collection : Collection
+        Studies.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``study``, the settings that vary, ``responses``, ``signal``, ``layer`` (the best one), ``depth``, ``r`` (mean
+        over subjects; fMRI: over targets that are significant in any study with the same targets, MEG: at the best
+        time), ``low``, ``high`` (± SEM; residual: 95 % interval), ``last_layer_r``, ``where`` (best area or time),
+        ``order_r`` (spatial or temporal score), ``significant`` (share of targets or times in the best layer),
+        ``n_subjects``.
+    """
+    rows = []
+    masks = _common_targets(collection)
+    for member, name in zip(collection, collection.names(), strict=True):
+        varied = {key: _plain(member.settings.get(key)) for key in collection.varying}
+        for modality in member.results.modalities:
+            mask = masks.get(member.results.scores[modality].sizes["target"]) if modality == "fmri" else None
+            for row in _rows(member.results, modality, mask):
+                responses = MODALITY_NAMES[modality] + (" (simulated)" if member.results.simulated else "")
+                rows.append({"study": name, **varied, "responses": responses, **row})
+    return pd.DataFrame(rows)
+
+
+def _common_targets(collection: Collection) -> dict[int, np.ndarray]:
+    """Targets that are significant with any study, by the number of targets: the same yardstick for all."""
+    from brainmap.report.collection import significant_targets
+
+    masks: dict[int, np.ndarray] = {}
+    for member in collection:
+        if "fmri" in member.results.modalities:
+            mask = significant_targets(member.results, "fmri")
+            masks[len(mask)] = masks.get(len(mask), np.zeros(len(mask), dtype=bool)) | mask
+    return masks
+
+
+def _rows(results: StudyResults, modality: str, mask: np.ndarray | None) -> list[dict[str, Any]]:
+    best = score_table(results, modality, layer="best", targets=mask)
+    last = score_table(results, modality, layer="last", targets=mask).set_index("signal")["r"]
+    depth = dict(zip(results.scores[modality]["layer"].values.astype(str), results.depths(modality), strict=True))
+    kind = "spatial" if modality == "fmri" else "temporal"
+    rows = []
+    for row in best.to_dict("records"):
+        signal = str(row["signal"])
+        if signal == RESIDUAL:
+            rows.append(_residual_row(results, modality))
+            continue
+        order = summary.hierarchy_table(results, kind, signal)
+        rows.append(
+            {
+                "signal": signal_name(signal),
+                "layer": summary.layer_name(str(row["layer"])),
+                "depth": float(depth[str(row["layer"])]),
+                **{name: float(row[name]) for name in ("r", "low", "high")},
+                "last_layer_r": float(last[signal]),
+                "where": _where(results, modality, signal),
+                "order_r": float(order.attrs["r"]) if order is not None and "r" in order.attrs else np.nan,
+                "significant": _share(results, modality, signal, str(row["layer"])),
+                "n_subjects": int(row["n"]),
+            }
+        )
+    return rows
+
+
+def _residual_row(results: StudyResults, modality: str) -> dict[str, Any]:
+    row = residual_row(results, modality) or {}
+    table = results.residual[modality]
+    hits = table[table["significant"].astype(bool)]
+    if modality == "fmri":
+        where = summary.area_list(hits.sort_values("delta", ascending=False)["unit"].tolist(), most=4)
+    else:
+        where = summary.format_windows(summary.residual_windows(results)) if len(hits) else ""
+    numbers = {name: float(row[name]) for name in ("r", "low", "high")}
+    rest = {"last_layer_r": np.nan, "where": where or "nowhere", "order_r": np.nan}
+    return {
+        "signal": signal_name(RESIDUAL), "layer": "all", "depth": np.nan, **numbers, **rest,
+        "significant": float(table["significant"].astype(bool).mean()), "n_subjects": int(row["n"]),
+    }  # fmt: skip
+
+
+def _where(results: StudyResults, modality: str, signal: str) -> str:
+    if modality == "fmri":
+        return summary.best_area(results, signal)[0]
+    return f"{1000 * summary.best_moment(results, signal)[0]:.0f} ms"
+
+
+def _share(results: StudyResults, modality: str, signal: str, layer: str) -> float:
+    marks = summary.significance_of(results, modality, signal)
+    if marks is None:
+        return float("nan")
+    if "layer" in marks.dims:
+        marks = marks.sel(layer=layer)
+    return float(marks.values.mean())
+
+
+def comparison_data(collection: Collection) -> str:
+    """Return curves and profiles of all studies, packed for the page's script."""
+    members = list(collection)
+    colors = level_colors(len(members), ordered=False) if len(members) <= 5 else _many_colors(len(members))
+    studies = [
+        {"name": name, "color": color, **_study(member)}
+        for member, name, color in zip(members, collection.names(), colors, strict=True)
+    ]
+    return pack(json.dumps({"studies": studies}, separators=(",", ":")))
+
+
+def _study(member: Member) -> dict[str, Any]:
+    results = member.results
+    found: dict[str, Any] = {"simulated": results.simulated, "stimulus": stimulus_span(results)}
+    for modality, by in (("meg", "time"), ("fmri", "roi")):
+        if modality not in results.modalities:
+            continue
+        scores = summary.averaged_over(results, modality, by).transpose("signal", "subject", "layer", by)
+        axis = scores[by].values
+        found[modality] = {
+            "axis": [round(float(t), 4) for t in axis] if by == "time" else [str(a) for a in axis],
+            "layers": [summary.layer_name(str(name)) for name in scores["layer"].values],
+            "depths": [round(float(d), 4) for d in results.depths(modality)],
+            "subjects": [str(name) for name in scores["subject"].values],
+            "signals": [str(name) for name in scores["signal"].values],
+            "names": [signal_name(str(name)) for name in scores["signal"].values],
+            "r": _nested(scores),
+        }
+    return found
+
+
+def _nested(scores: xr.DataArray) -> list[Any]:
+    values = np.round(scores.values.astype(float), _DIGITS)
+    listed: list[Any] = np.where(np.isfinite(values), values, None).tolist()
+    return listed
+
+
+def _many_colors(n: int) -> list[str]:
+    """Distinct colours for more studies than the palette of levels has."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["tab20"](i % 20)) for i in range(n)]
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "all" if not isinstance(value, (int, float)) else ""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)
