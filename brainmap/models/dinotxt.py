@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from brainmap.errors import InputError, MissingFileError
-from brainmap.models.adapters import ImageTextAdapter, transformers_class, transformers_config
+from brainmap.models.adapters import Adapter, ImageTextAdapter, transformers_class, transformers_config
+from brainmap.models.cards import ModelCard
 from brainmap.models.fitting import SUFFIXES, fill, read_tensors
-from brainmap.models.layouts import to_library_names
 
 
 class _Attention(nn.Module):
@@ -158,11 +158,13 @@ class DINOTxtAdapter(ImageTextAdapter):
         """Build from the card's sizes with initial weights drawn from ``seed``."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            card = self.card
-            vision = {name: value for name, value in card.config.items() if name != "text_config"}
-            config = transformers_config(card.model_copy(update={"config": vision}))
-            backbone = transformers_class(card)(config).float()
-            return DINOTxt(backbone, SimpleNamespace(**card.config["text_config"]))
+            card = self._vision_card()
+            backbone = transformers_class(card)(transformers_config(card)).float()
+            return DINOTxt(backbone, SimpleNamespace(**self.card.config["text_config"]))
+
+    def _vision_card(self) -> ModelCard:
+        vision = {name: value for name, value in self.card.config.items() if name != "text_config"}
+        return self.card.model_copy(update={"config": vision})
 
     def from_tensors(self, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
         """Convert the backbone's names, build and fill strictly."""
@@ -170,16 +172,17 @@ class DINOTxtAdapter(ImageTextAdapter):
         backbone = {name.removeprefix(inside): t for name, t in tensors.items() if name.startswith(inside)}
         rest = {name: t for name, t in tensors.items() if name.startswith(("visual_model.head.", "text_model."))}
         loose = {n: t for n, t in tensors.items() if not n.startswith(("visual_model.", "text_model.", "logit_"))}
-        backbone = to_library_names(backbone or loose, self.card)
+        backbone = backbone or loose
         if not rest or not backbone:
             lacking = "its vision head and text tower" if backbone else "its DINOv3 backbone"
             raise InputError(
                 f"Weights {source} of '{self.card.name}' lack {lacking}: the authors publish two files, pass the "
                 "folder that holds both."
             )
-        module = self.build(0)
-        expected = module.get_submodule("visual_model.backbone").state_dict()
-        named = {inside + name: t for name, t in backbone.items() if name in expected}
+        vision = Adapter(self._vision_card()).from_tensors(backbone, source)
+        with torch.random.fork_rng(devices=[]):
+            module = DINOTxt(vision, SimpleNamespace(**self.card.config["text_config"]))
+        named = {inside + name: tensor for name, tensor in vision.state_dict().items()}
         return fill(module, {**named, **rest, "logit_scale": tensors["logit_scale"].reshape(1)}, source)
 
     def pretrained(self, location: str | Path | None, *, source: str = "", **options: Any) -> nn.Module:

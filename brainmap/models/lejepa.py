@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from brainmap.errors import InputError
 from brainmap.models.adapters import Adapter, transformers_class, transformers_config
 from brainmap.models.fitting import fill
-from brainmap.models.layouts import backbone_names
 
 HIDDEN = 2048
 
@@ -81,14 +80,17 @@ class LeJEPAAdapter(Adapter):
         """Build from the card's configuration with initial weights drawn from ``seed``."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return LeJEPA(self._backbone())
+            return LeJEPA(
+                transformers_class(self.card)(transformers_config(self.card), **self.card.build_options).float()
+            )
 
     def from_tensors(self, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
         """Convert the authors' (``timm``'s) names, build as large as the file says and fill strictly."""
         stripped = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
         parts = {name.removeprefix("backbone."): t for name, t in stripped.items() if name.startswith("backbone.")}
         head = {f"head.{leaf}": parts.pop(f"head.{leaf}", stripped.get(f"head.{leaf}")) for leaf in ("weight", "bias")}
-        named = {f"backbone.{name}": tensor for name, tensor in backbone_names(parts, self.card).items()}
+        backbone: Any = Adapter(self.card).from_tensors(parts, source)
+        named = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
         named |= {name: tensor for name, tensor in stripped.items() if name.startswith("proj.")}
         given = {name: tensor for name, tensor in head.items() if tensor is not None}
         try:
@@ -96,14 +98,12 @@ class LeJEPAAdapter(Adapter):
             projection = named["proj.8.weight"].shape[0]
         except KeyError as error:
             raise InputError(
-                f"Weights {source} lack {error}: LeJEPA's loss needs its embedding and projector."
+                f"Weights {source} lack {error}: LeJEPA needs its embedding and projector."
             ) from None
-        module = LeJEPA(self._backbone(), embedding=embedding, hidden=hidden, projection=projection)
+        with torch.random.fork_rng(devices=[]):
+            module = LeJEPA(backbone, embedding=embedding, hidden=hidden, projection=projection)
         return fill(module, {**named, **given}, source)
 
     def branches(self, module: nn.Module) -> dict[str, nn.Module]:
         """The backbone."""
         return {"main": module.get_submodule("backbone")}
-
-    def _backbone(self) -> Any:
-        return transformers_class(self.card)(transformers_config(self.card), **self.card.build_options).float()

@@ -10,11 +10,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from brainmap.progress import track
 from brainmap.report import checks, interactive, methods, summary
+from brainmap.report.citations import citations
 from brainmap.report.panels import Panel, missing_panels, study_panels
 from brainmap.report.results import MODALITY_NAMES, StudyResults
 from brainmap.report.style import save_figure, signal_color
@@ -96,10 +98,12 @@ def render_report(results: StudyResults) -> str:
             checks=checks.found_and_planted(results),
             methods=methods.methods_paragraph(results),
             provenance=methods.provenance_rows(results),
-            citations=results.provenance.get("citations") or [],
+            citations=citations(results),
             data=data,
             plotly=interactive.plotly_source() if any(data.values()) else "",
             css=_asset("report.css"),
+            common=_asset("common.js"),
+            packed_tables=[figure for figure in figures if figure["packed"]],
             script=_asset("report.js"),
         )
     )
@@ -145,13 +149,20 @@ def _typeface(match: re.Match[str]) -> str:
     return f"{match.group(1)} {family}" if match.group(1) else f"font-family: {family}"
 
 
+def csv_link(table: pd.DataFrame | None) -> tuple[str, str]:
+    """Return a table as a data URI if it is short, else packed for a button; both empty without a table."""
+    if table is None:
+        return "", ""
+    text = table.to_csv(index=False, float_format="%.6g")
+    if len(table) > _CSV_ROWS:
+        return "", interactive.pack(text)
+    return "data:text/csv;base64," + base64.b64encode(text.encode("utf-8")).decode("ascii"), ""
+
+
 def _figure(panel: Panel) -> dict[str, Any]:
     figure = panel.draw()
     width, height = figure.get_size_inches()
-    csv = ""
-    if panel.table is not None and len(panel.table) <= _CSV_ROWS:
-        text = panel.table.to_csv(index=False, float_format="%.6g")
-        csv = "data:text/csv;base64," + base64.b64encode(text.encode("utf-8")).decode("ascii")
+    csv, packed = csv_link(panel.table)
     return {
         "key": panel.key,
         "section": panel.section,
@@ -162,6 +173,7 @@ def _figure(panel: Panel) -> dict[str, Any]:
         "width": round(96 * width),
         "height": round(96 * height),
         "csv": csv,
+        "packed": packed,
     }
 
 

@@ -285,6 +285,28 @@ class Grid:
             members.append(Member(cell.label, settings, results, parts, training_step(cell.config)))
         return Collection(tuple(members), title=self.config.title, absent=absent)
 
+    def write(self, *, skip_missing: bool = False, reports: bool = False) -> Path:
+        """Compute what is not finished yet, and write the page that compares all studies.
+
+        Parameters
+        ----------
+        skip_missing, reports
+            As in :meth:`run`.
+
+        Returns
+        -------
+        Path
+            The page, ``comparison.html`` in the grid's folder.
+        """
+        from brainmap.report.compare_page import write_comparison
+
+        collection = self.run(skip_missing=skip_missing, reports=reports)
+        files = {cell.label: self.study(cell).folder.report for cell in self.cells}
+        links = {name: file.relative_to(self.out).as_posix() for name, file in files.items() if file.is_file()}
+        deviations = [item.model_dump() for item in self.config.deviations]
+        notes = {"citation": self.config.citation, "deviations": deviations}
+        return write_comparison(collection, self.out / "comparison.html", links=links, notes=notes)
+
 
 def training_step(config: StudyConfig) -> int | None:
     """Return the training step of a study's weights: 0 for untrained, None where nothing says it."""

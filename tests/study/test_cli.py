@@ -45,6 +45,7 @@ def test_own_fmri_without_a_mesh(tmp_path: Path) -> None:
     assert "predicts fMRI responses best in V4" in done.stdout
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "carry no vertices of the fsLR-32k mesh" in text
+    assert "Areas by layers, coloured by encoding score of activations; V4 is predicted best." in text
     assert "not recorded" not in text
 
 

@@ -252,7 +252,9 @@ def window_curves(
     ax = figure.add_subplot()
     time, y = curve["time"].values, curve.values
     points = np.column_stack([time, y])
-    middle = np.nanmean(np.column_stack([values[:-1], values[1:]]), axis=1)
+    pairs = np.column_stack([values[:-1], values[1:]])
+    pairs = np.where(np.isfinite(pairs), pairs, pairs[:, ::-1])  # where one end is unknown, the other counts
+    middle = pairs.mean(axis=1)
     lines = LineCollection(
         [points[i : i + 2] for i in range(len(points) - 1)],
         array=np.ma.masked_invalid(middle),

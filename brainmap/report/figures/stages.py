@@ -233,4 +233,4 @@ def _scale_bar(figure: Figure, scale: MapScale, grid: _Grid, place: tuple[int, i
         labels = [f"{labels[0]} {scale.ends[0]}", f"{labels[1]} {scale.ends[1]}"]
     colorbar.set_ticklabels(labels)
     bar.tick_params(length=2, pad=1.5, labelsize=7)
-    bar.set_xlabel(scale.label, labelpad=-1, fontsize=7.5, color=INK)
+    bar.set_xlabel(scale.label, labelpad=1, fontsize=7.5, color=INK)

@@ -6,20 +6,24 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from matplotlib.figure import Figure
 
 from brainmap.report import summary
 from brainmap.report.cortex import HEMISPHERES, can_map, load_cortex
-from brainmap.report.figures import maps
+from brainmap.report.figures import areas, maps
 from brainmap.report.panels.base import Panel, how_significant, in_brackets, signals_of, suffix_of
 from brainmap.report.results import StudyResults
 from brainmap.report.style import format_score, signal_name
+
+MOST_AREAS = 40
 
 
 def cortex_panels(results: StudyResults) -> Iterator[Panel]:
     """Yield maps of score, best layer, gain of gradients and noise ceiling, as far as there are data."""
     targets = results.targets("fmri")
     if not can_map(targets, load_cortex()):
+        yield from _area_panels(results, targets)
         return
     n_layers = results.scores["fmri"].sizes["layer"]
     suffix = suffix_of(results, "fmri")
@@ -54,6 +58,37 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
         )
     yield from _residual_map_panel(results, targets, suffix)
     yield from _ceiling_panel(results, targets, suffix)
+
+
+def _area_panels(results: StudyResults, targets: pd.DataFrame) -> Iterator[Panel]:
+    """Yield areas × layers, where there is no surface to draw on."""
+    named = targets["roi"].astype(str)
+    if not (named != "").any():
+        return
+    suffix = suffix_of(results, "fmri")
+    r = results.scores["fmri"]["r"].mean(("subject", "split"), skipna=True)
+    for signal in signals_of(results, "fmri"):
+        values = r.sel(signal=signal).transpose("target", "layer").values
+        table = pd.DataFrame(values, columns=r["layer"].values).groupby(named.to_numpy()).mean()
+        table = table.drop(index="", errors="ignore")
+        kept = table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index[:MOST_AREAS]]
+        grid = xr.DataArray(kept.to_numpy(), dims=("roi", "layer"), coords={"roi": kept.index, "layer": kept.columns})
+        which = "all areas" if len(kept) == len(table) else f"the {MOST_AREAS} best predicted of {len(table)} areas"
+        name = signal_name(signal)
+        yield Panel(
+            f"areas-{signal}",
+            "where",
+            f"{name}: how well each area is predicted",
+            f"Pearson r between predicted and held-out response, mean over the targets of an area, splits and "
+            f"subjects; {which}, the best predicted on top. Dot: best layer.",
+            f"Areas by layers, coloured by encoding score of {name.lower()}; {kept.index[0]} is predicted best.",
+            _area_map(grid, signal, name + suffix),
+            kept.reset_index(names="roi"),
+        )
+
+
+def _area_map(grid: xr.DataArray, signal: str, title: str) -> Callable[[], Figure]:
+    return lambda: areas.layer_area_heatmap(grid, signal, title=title)
 
 
 def _ceiling_panel(results: StudyResults, targets: pd.DataFrame, suffix: str) -> Iterator[Panel]:

@@ -259,7 +259,8 @@ def _share_panel(
     if table.empty:
         return absent_panel(number, words[1], "No area or window has a positive score at the last checkpoint.")
     return PaperPanel(
-        number, words[1], "Score at the best layer as a share of that at the last checkpoint; dashed: 50 %.",
+        number, words[1], "Score at the best layer as a share of that at the last checkpoint; dashed: 50 %. Windows: "
+        "those that reach a tenth of the highest score.",
         lambda: figures.normalised_curves(
             table, known, group="unit", label=words[0], title=with_simulated(words[1], training)
         ),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainmap.hierarchy import half_times, temporal_hierarchy, time_courses
+from brainmap.hierarchy import DynamicsOptions, Resampling, half_times, temporal_hierarchy, time_courses
 from brainmap.report import summary
 from brainmap.report.collection import RESIDUAL, Collection, Member, score_table, significant_targets
 from brainmap.report.results import StudyResults
@@ -118,7 +118,11 @@ def cells_over_training(members: Sequence[Member], modality: str, by: str, names
 
 
 def windows_over_training(members: Sequence[Member], width: float = 0.08) -> xr.DataArray:
-    """The same for windows of the MEG response after onset; ``unit`` is the window's centre in s."""
+    """The same for windows of the MEG response after onset; ``unit`` is the window's centre in s.
+
+    Windows whose score at the last checkpoint is below a tenth of the highest are left out: a share of nothing says
+    nothing.
+    """
     times = np.asarray(sorted(set(members[0].results.targets("meg")["time"].astype(float))))
     fine = cells_over_training(members, "meg", "time", times.tolist())
     window = np.floor(times / width).astype(int)
@@ -128,7 +132,9 @@ def windows_over_training(members: Sequence[Member], width: float = 0.08) -> xr.
         centres.append(round(float(times[chosen].mean()), 4))
         parts.append(fine.isel(unit=chosen).mean("unit"))
     stacked = xr.concat(parts, "unit").assign_coords(unit=centres)
-    return stacked.transpose("step", "subject", "split", "unit")
+    final = stacked.isel(step=-1).mean(("subject", "split"))
+    kept = np.flatnonzero(final.values >= 0.1 * float(final.max()))
+    return stacked.isel(unit=kept).transpose("step", "subject", "split", "unit")
 
 
 def normalised(cells: xr.DataArray) -> pd.DataFrame:
@@ -140,8 +146,9 @@ def normalised(cells: xr.DataArray) -> pd.DataFrame:
 
 
 def training_half_times(cells: xr.DataArray) -> pd.DataFrame:
-    """Half time of every unit in % of training; ``failure`` says why there is none."""
-    table = half_times(cells, unit="unit", step="step")
+    """Half time of every unit in % of training, without intervals; ``failure`` says why there is none."""
+    options = DynamicsOptions(resampling=Resampling(n=0))
+    table = half_times(cells, unit="unit", step="step", options=options)
     return table.assign(percent=100.0 * table["fraction"])
 
 

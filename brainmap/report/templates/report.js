@@ -1,36 +1,12 @@
 // Unpacks Plotly and the data of the two "explore" boxes when they are opened. Without it the report is complete.
 (function () {
   "use strict";
-  const byId = (id) => document.getElementById(id);
+  const { byId, unpack, loadPlotly, say, modern } = window.brainmap;
   const FONT = { family: '"Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif', size: 13, color: "#1b2430" };
-
-  async function unpack(id) {
-    const bytes = Uint8Array.from(atob(byId(id).textContent.trim()), (c) => c.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Response(stream).text();
-  }
-
-  let plotly = null;
-  function loadPlotly() {
-    plotly = plotly || unpack("packed-plotly").then((source) => {
-      const script = document.createElement("script");
-      script.textContent = source;
-      document.head.append(script);
-      return window.Plotly;
-    });
-    return plotly;
-  }
 
   function numbers(text, Type) {
     const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
     return new Type(bytes.buffer);
-  }
-
-  function say(plot, text) {
-    const note = document.createElement("p");
-    note.className = "message";
-    note.textContent = text;
-    plot.replaceChildren(note);
   }
 
   function onOpen(id, plotId, start) {
@@ -41,7 +17,7 @@
       if (!box.open || started) return;
       started = true;
       const plot = byId(plotId);
-      if (typeof DecompressionStream === "undefined") {
+      if (!modern) {
         say(plot, "This browser is too old for the interactive view; the figures above show the same.");
         return;
       }
