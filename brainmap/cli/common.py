@@ -16,11 +16,16 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
+UNWRAPPED = 100_000  # columns; a file or a pipe has no right edge
+
+
 def console() -> Console:
-    """Rich on a terminal, plain unwrapped lines elsewhere."""
+    """Rich on a terminal, plain unwrapped lines elsewhere; text is printed as it is, brackets included."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if sys.stdout.isatty():
+        return Console(highlight=False, markup=False)
+    return Console(highlight=False, markup=False, soft_wrap=True, width=UNWRAPPED)
 
 
 @contextmanager

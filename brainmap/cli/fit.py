@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brainmap.cli.common import console, interruptible, names, settings
+from brainmap.cli.common import console, interruptible, names, print_table, settings
 
 
 class ModalityChoice(StrEnum):
@@ -22,6 +22,12 @@ class ModalityChoice(StrEnum):
 def fit(
     model: Annotated[str, typer.Option(help="Registered model (see `brainmap models`).")] = "dino-tiny",
     weights: Annotated[str, typer.Option(help="trained, untrained, or a named checkpoint.")] = "trained",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights of your own: a file, or a folder as save_pretrained writes it.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder of a training's checkpoints, named by step: one study for each.")
+    ] = None,
     modality: Annotated[
         ModalityChoice | None, typer.Option(help="What to predict.", show_default="all there is")
     ] = None,
@@ -29,7 +35,7 @@ def fit(
     subject: Annotated[str | None, typer.Option(help="Subjects, comma-separated.", show_default="all")] = None,
     layers: Annotated[str | None, typer.Option(help="Layers, comma-separated.", show_default="all")] = None,
     signals: Annotated[str, typer.Option(help="Signals, comma-separated.")] = "activation,gradient",
-    site: Annotated[str, typer.Option(help="block (residual stream) or mlp (last projection).")] = "block",
+    site: Annotated[str, typer.Option(help="block (residual stream), mlp or attn (their last projection).")] = "block",
     pooling: Annotated[str, typer.Option(help="cls, register-mean, patch-mean, all-mean or flatten.")] = "patch-mean",
     objective: Annotated[
         str | None, typer.Option(help="Loss to backpropagate.", show_default="the model's own")
@@ -67,7 +73,7 @@ def fit(
     public = dataset not in (None, "sample", "own")
     given = {name: path for name, path in own.items() if path is not None and not (public and name == "stimuli")}
     values: dict[str, Any] = {
-        "model": model, "weights": weights, "subjects": names(subject), "layers": names(layers),
+        "model": model, "weights": _weights(weights, checkpoint, checkpoints), "subjects": names(subject), "layers": names(layers),
         "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "cv": cv, "pca": pca,
         "seed": seed, "device": device, "memory": memory, "batch_size": batch_size,
         "dataset": dataset or ("own" if given else "sample"), "own": given or None,
@@ -75,12 +81,49 @@ def fit(
         "reading": settings(set_ or []),
         "modality": None if modality in (None, ModalityChoice.both) else (modality.value,),
     }  # fmt: skip
+    if checkpoints is not None:
+        _over_training(values, checkpoints, out, dry_run)
+        return
     with interruptible():
         study = Study(StudyConfig.from_dict(values), out)
         if dry_run:
             console().print(study.plan().to_text())
         else:
             _finish(study.run(), study.out)
+
+
+def _weights(weights: str, checkpoint: Path | None, checkpoints: Path | None) -> str:
+    """One of three ways to say which weights."""
+    from brainmap.errors import InputError, MissingFileError
+
+    given = [weights != "trained", checkpoint is not None, checkpoints is not None]
+    if sum(given) > 1:
+        raise InputError("--weights, --checkpoint and --checkpoints exclude one another; give one of them")
+    if checkpoint is None:
+        return weights
+    if not checkpoint.exists():
+        raise MissingFileError(f"--checkpoint {checkpoint}: there is no such file or folder")
+    return str(checkpoint)
+
+
+def _over_training(values: dict[str, Any], folder: Path, out: Path | None, dry_run: bool) -> None:
+    """Run the study at every checkpoint; print scores of the first and last, half times, and where the tables lie."""
+    from brainmap.study import checkpoint_grid, run_series
+
+    screen = console()
+    with interruptible():
+        grid = checkpoint_grid(values, folder, out)
+        if dry_run:
+            screen.print(grid.plan())
+            return
+        series = run_series(grid)
+    for modality, halves in series.half_times.items():
+        table = series.table(modality).pivot(index="unit", columns="step", values="r").round(3)
+        if len(halves):
+            table["half time"] = halves.set_index("unit")["half_time"].round(0)
+        screen.print(f"\n{modality}: mean r over targets at each training step")
+        print_table([{"unit": str(unit), **{str(k): str(v) for k, v in row.items()}} for unit, row in table.iterrows()])
+    screen.print(f"\nTables: {grid.out}")
 
 
 def _finish(results: Any, out: Path) -> None:

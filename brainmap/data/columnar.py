@@ -10,7 +10,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,19 @@ from brainmap.errors import InputError
 
 DTYPE = np.dtype("<f4")
 STATISTICS_BYTES = 32 * 2**20
+
+
+class ColumnSource(Protocol):
+    """Anything (n_rows, n_columns) that hands out all rows of some columns as float32."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        ...
+
+    def columns(self, chosen: slice | np.ndarray) -> np.ndarray:
+        """Read all rows of some columns."""
+        ...
 
 
 class ColumnFile:
@@ -112,7 +125,7 @@ class RowStack:
 
     Parameters
     ----------
-    parts : sequence of ColumnFile
+    parts : sequence of ColumnSource
         Arrays with equal numbers of columns.
     mean, deviation : numpy.ndarray of float32, (n_groups, n_columns), optional
         What to subtract and divide by.
@@ -124,7 +137,7 @@ class RowStack:
 
     def __init__(
         self,
-        parts: Sequence[ColumnFile],
+        parts: Sequence[ColumnSource],
         *,
         mean: np.ndarray | None = None,
         deviation: np.ndarray | None = None,
@@ -177,7 +190,7 @@ class RowStack:
 
 
 def standardised(
-    parts: Sequence[ColumnFile],
+    parts: Sequence[ColumnSource],
     group: Sequence[int],
     *,
     keep: np.ndarray | None = None,
@@ -187,7 +200,7 @@ def standardised(
 
     Parameters
     ----------
-    parts : sequence of ColumnFile
+    parts : sequence of ColumnSource
         Arrays with equal numbers of columns.
     group : sequence of int
         Group of each part (its session, say), 0 … k − 1.

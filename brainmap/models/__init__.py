@@ -16,7 +16,8 @@ _PUBLIC = {
     "Preprocessing": "brainmap.models.preprocessing",
     "VisionModel": "brainmap.models.vision_model",
     "available_weights": "brainmap.models.loading",
-    "checkpoint_series": "brainmap.models.loading",
+    "checkpoint_series": "brainmap.models.series",
+    "checkpoint_step": "brainmap.models.series",
     "fit_clip_bridge": "brainmap.models.objectives",
     "freeze_reference": "brainmap.models.objectives",
     "from_module": "brainmap.models.loading",
@@ -25,6 +26,7 @@ _PUBLIC = {
     "model_card": "brainmap.models.cards",
     "register_model": "brainmap.models.cards",
     "register_objective": "brainmap.models.objectives",
+    "skeleton": "brainmap.models.loading",
     "weights_status": "brainmap.models.loading",
 }
 
@@ -32,7 +34,7 @@ __all__ = sorted(_PUBLIC)
 
 if TYPE_CHECKING:
     from brainmap.models.cards import ModelCard, list_models, model_card, register_model
-    from brainmap.models.loading import available_weights, checkpoint_series, from_module, load_model, weights_status
+    from brainmap.models.loading import available_weights, from_module, load_model, skeleton, weights_status
     from brainmap.models.objectives import (
         OBJECTIVES,
         Batch,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         register_objective,
     )
     from brainmap.models.preprocessing import Preprocessing
+    from brainmap.models.series import checkpoint_series, checkpoint_step
     from brainmap.models.vision_model import Layer, VisionModel
 
 __getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

@@ -162,6 +162,11 @@ class ModelCard(BaseModel):
     citation: str = ""
     notes: str = ""
 
+    @property
+    def gate(self) -> str | None:
+        """Page on which access to gated weights is asked for."""
+        return f"https://huggingface.co/{self.hub}" if self.gated and self.hub else self.licence_url
+
     @field_validator("layers", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:

@@ -62,7 +62,7 @@ def how_to_get(card: ModelCard, reason: str) -> str:
     """What to do about weights that could not be loaded: which file, which licence, which ways, what works offline."""
     ways = []
     if card.gated:
-        ways.append(f"accept the licence at {card.licence_url} and log in (hf auth login)")
+        ways.append(f"accept the licence at {card.gate} and log in (hf auth login)")
     else:
         ways.append(f"connect to the internet once: they are then kept in the local cache ({card.hub})")
     ways.append(

@@ -97,9 +97,7 @@ class LeJEPAAdapter(Adapter):
             embedding, hidden = given["head.weight"].shape[0], named["proj.0.weight"].shape[0]
             projection = named["proj.8.weight"].shape[0]
         except KeyError as error:
-            raise InputError(
-                f"Weights {source} lack {error}: LeJEPA needs its embedding and projector."
-            ) from None
+            raise InputError(f"Weights {source} lack {error}: LeJEPA needs its embedding and projector.") from None
         with torch.random.fork_rng(devices=[]):
             module = LeJEPA(backbone, embedding=embedding, hidden=hidden, projection=projection)
         return fill(module, {**named, **given}, source)

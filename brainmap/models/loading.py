@@ -87,6 +87,7 @@ def load_model(
     adapter = ADAPTERS[card.adapter](card)
     adapter, module, loaded = _obtain(adapter, weights, seed)
     card = adapter.card
+    _check_patch(card, module)
     tokenizer = _tokenizer(card, module, loaded) if adapter.has_text else None
     module.to(device=target, dtype=torch.float64 if dtype == "float64" else torch.float32)
     return VisionModel(
@@ -141,6 +142,27 @@ def available_weights(name: str) -> list[str]:
     return sorted(file.stem for file in folder.glob("step_*.safetensors"))
 
 
+def skeleton(name: str) -> VisionModel:
+    """A model without weights, for its layers, sites and objectives: nothing is drawn, loaded or fetched.
+
+    Parameters
+    ----------
+    name : str
+        As for :func:`load_model`.
+
+    Returns
+    -------
+    VisionModel
+        On torch's ``meta`` device: it knows its shape, takes no memory, and cannot compute.
+    """
+    card = _card(name)
+    adapter = ADAPTERS[card.adapter](card)
+    with torch.device("meta"):
+        module = adapter.build(0)
+    loaded = Loaded("none", "meta device")
+    return VisionModel(card, module, adapter, preprocessing=card.preprocessing, loaded=loaded)
+
+
 def weights_status(name: str) -> str:
     """Where the trained weights of a model would come from, without loading or fetching anything.
 
@@ -160,41 +182,11 @@ def weights_status(name: str) -> str:
     from huggingface_hub import try_to_load_from_cache
 
     revision = card.revision or "main"
-    files = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    usual = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    files = usual if card.file is None else (card.file,)
     if any(isinstance(try_to_load_from_cache(card.hub, file, revision=revision), str) for file in files):
         return "cached"
-    return (
-        f"not here: gated, {card.licence_url}" if card.gated else f"not here: fetched from {card.hub} when first used"
-    )
-
-
-def checkpoint_series(folder: str | Path) -> dict[int, Path]:
-    """Checkpoints of one training, by training step.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Holds files whose name ends in the step: ``step_000400.safetensors``, ``checkpoint0040.pth`` …
-
-    Returns
-    -------
-    dict of int to Path
-        In order of steps; pass a path as ``weights`` to :func:`load_model`.
-
-    Raises
-    ------
-    MissingFileError
-        If there are none.
-    """
-    found: dict[int, Path] = {}
-    for file in sorted(Path(folder).glob("*")):
-        stem = file.name.split(".")[0]
-        digits = stem[len(stem.rstrip("0123456789")) :]
-        if file.suffix in SUFFIXES and digits:
-            found[int(digits)] = file
-    if not found:
-        raise MissingFileError(f"{folder} holds no checkpoints named by their step, such as step_000400.safetensors.")
-    return dict(sorted(found.items()))
+    return f"not here: gated, {card.gate}" if card.gated else f"not here: fetched from {card.hub} when first used"
 
 
 def _card(name: str) -> ModelCard:
@@ -279,6 +271,17 @@ def code_identity(card: ModelCard, module: nn.Module) -> str:
         values.pop(name, None)
     text = json.dumps(values, sort_keys=True, default=str)
     return f"{card.architecture} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _check_patch(card: ModelCard, module: Any) -> None:
+    """Roles of tokens follow from the card's patch size: weights of another one must not pass."""
+    config = getattr(getattr(module, "config", None), "vision_config", None) or getattr(module, "config", None)
+    found = getattr(config, "patch_size", None)
+    if card.patch and isinstance(found, int) and found != card.patch:
+        raise InputError(
+            f"The weights of '{card.name}' have patches of {found} px, its card says {card.patch}: register a "
+            "corrected card with register_model."
+        )
 
 
 def _tokenizer(card: ModelCard, module: Any, loaded: Loaded) -> Tokenizer:

@@ -11,13 +11,17 @@ import xarray as xr
 
 from brainmap.report import summary
 from brainmap.report.collection import RESIDUAL, Collection, Member, residual_row, score_table
-from brainmap.report.figures.bars import level_colors
 from brainmap.report.interactive import pack
 from brainmap.report.panels.base import stimulus_span
 from brainmap.report.results import MODALITY_NAMES, StudyResults
 from brainmap.report.style import signal_name
 
 _DIGITS = 5
+# Paul Tol's "muted" scheme without its palest colour, distinct for every colour vision; it begins anew after ten.
+_COLORS = (
+    *("#332288", "#cc6677", "#117733", "#44aa99", "#882255"),
+    *("#88ccee", "#aa4499", "#999933", "#5b6878", "#1b2430"),
+)
 
 
 def comparison_table(collection: Collection) -> pd.DataFrame:
@@ -123,10 +127,9 @@ def _share(results: StudyResults, modality: str, signal: str, layer: str) -> flo
 def comparison_data(collection: Collection) -> str:
     """Return curves and profiles of all studies, packed for the page's script."""
     members = list(collection)
-    colors = level_colors(len(members), ordered=False) if len(members) <= 5 else _many_colors(len(members))
     studies = [
-        {"name": name, "color": color, **_study(member)}
-        for member, name, color in zip(members, collection.names(), colors, strict=True)
+        {"name": name, "color": _COLORS[number % len(_COLORS)], **_study(member)}
+        for number, (member, name) in enumerate(zip(members, collection.names(), strict=True))
     ]
     return pack(json.dumps({"studies": studies}, separators=(",", ":")))
 
@@ -153,16 +156,10 @@ def _study(member: Member) -> dict[str, Any]:
 
 def _nested(scores: xr.DataArray) -> list[Any]:
     values = np.round(scores.values.astype(float), _DIGITS)
-    listed: list[Any] = np.where(np.isfinite(values), values, None).tolist()
+    boxed = values.astype(object)
+    boxed[~np.isfinite(values)] = None  # JSON has no NaN
+    listed: list[Any] = boxed.tolist()
     return listed
-
-
-def _many_colors(n: int) -> list[str]:
-    """Distinct colours for more studies than the palette of levels has."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return [to_hex(colormaps["tab20"](i % 20)) for i in range(n)]
 
 
 def _plain(value: Any) -> str:

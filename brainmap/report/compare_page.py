@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from brainmap.progress import track
 from brainmap.report import interactive, methods
 from brainmap.report.citations import citations
-from brainmap.report.collection import Collection
+from brainmap.report.collection import Collection, Member
 from brainmap.report.compare_data import comparison_data, comparison_table
 from brainmap.report.figures import grid_heatmap, model_bars, scores_vs_step
 from brainmap.report.html import csv_link, picture
@@ -138,10 +138,9 @@ def _figures(collection: Collection) -> list[dict[str, Any]]:
         if not members:
             continue
         word = f"{name} (simulated)" if any(m.results.simulated for m in members) else name
-        steps = data.ordered_by_step(Collection(tuple(members)))
-        if len({m.step for m in steps}) > 2 and len({m.settings.get("model") for m in steps}) == 1:
-            distinct = list({m.step: m for m in steps}.values())
-            table = data.scores_over_training(distinct, modality)
+        steps = _one_training(members)
+        if len(steps) > 2:
+            table = data.scores_over_training(steps, modality)
             found.append((f"training-{modality}", f"Over training: {word}", _steps(table, word), table))
         robust = data.robustness(Collection(tuple(members)), modality)
         if robust is not None:
@@ -151,6 +150,17 @@ def _figures(collection: Collection) -> list[dict[str, Any]]:
             table = _bars_table(Collection(tuple(members), absent=collection.absent), modality)
             found.append((f"studies-{modality}", f"Last layer: {word}", _bars(table, word), table))
     return [_figure(number, *item) for number, item in enumerate(track(found, "drawing", unit="figures"), 1)]
+
+
+def _one_training(members: Sequence[Member]) -> list[Member]:
+    """Return the longest series of checkpoints that differ in nothing but their weights."""
+    series: dict[str, dict[int, Member]] = {}
+    for member in members:
+        if member.step is not None:
+            rest = {name: value for name, value in member.settings.items() if name != "weights"}
+            series.setdefault(repr(rest), {})[member.step] = member
+    longest = max(series.values(), key=len, default={})
+    return [longest[step] for step in sorted(longest)]
 
 
 def _bars_table(collection: Collection, modality: str) -> pd.DataFrame:

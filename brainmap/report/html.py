@@ -140,8 +140,12 @@ def _slim(svg: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font-family: [^;\"]+|(font: [^;\"']*px) [^;\"]+", _typeface, svg)
-    svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)
+    svg = re.sub(r"<[^>]+>", _short_numbers, svg)  # inside tags only: the numbers between them are labels of ticks
     return re.sub(r">\s+<", "><", svg)
+
+
+def _short_numbers(tag: re.Match[str]) -> str:
+    return re.sub(r"(\d+\.\d{2})\d+", r"\1", tag.group(0))
 
 
 def _typeface(match: re.Match[str]) -> str:

@@ -16,6 +16,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.interpolate import PchipInterpolator
 
 P = ParamSpec("P")
@@ -138,6 +139,11 @@ def save_figure(figure: Figure, target: str | Path | BinaryIO, **options: Any) -
     """
     with matplotlib.rc_context(settings()):
         figure.savefig(target, **options)
+
+
+def round_ticks(ax: Axes) -> None:
+    """Put the ticks of the y axis at steps of 1, 2 or 5 times a power of ten, never at 0.025."""
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 
 def figure_title(figure: Figure, title: str) -> None:

@@ -14,6 +14,8 @@ _PUBLIC = {
     "Plan": "brainmap.study.plan",
     "Study": "brainmap.study.run",
     "StudyConfig": "brainmap.study.config",
+    "TrainingSeries": "brainmap.study.series",
+    "checkpoint_grid": "brainmap.study.series",
     "describe_model": "brainmap.study.listing",
     "examine": "brainmap.study.doctor",
     "list_datasets": "brainmap.study.listing",
@@ -23,6 +25,7 @@ _PUBLIC = {
     "preset_text": "brainmap.study.presets",
     "reproduce": "brainmap.study.reproducing",
     "reproduction_grid": "brainmap.study.reproducing",
+    "run_series": "brainmap.study.series",
     "rewrite_report": "brainmap.study.run",
 }
 
@@ -37,5 +40,6 @@ if TYPE_CHECKING:
     from brainmap.study.presets import load_preset, preset_names, preset_text
     from brainmap.study.reproducing import reproduce, reproduction_grid
     from brainmap.study.run import Study, rewrite_report
+    from brainmap.study.series import TrainingSeries, checkpoint_grid, run_series
 
 __getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

@@ -70,7 +70,7 @@ class StudyConfig(BaseModel):
     Attributes
     ----------
     model, weights : str
-        Registered model and which of its weights (``trained``, ``untrained``, or a named checkpoint).
+        Registered model and which of its weights: ``trained``, ``untrained``, a named checkpoint, or the path of one.
     dataset : str
         ``sample``, ``own`` with ``own`` filled in, or a public dataset (see ``brainmap data list``).
     place : Place
@@ -105,7 +105,7 @@ class StudyConfig(BaseModel):
     thin : int
         Of the sample, every n-th vertex and sensor only: the same study in a fraction of the time.
     batch_size, device, memory
-        How to compute; they are part of the provenance.
+        How to compute; they are part of the provenance. Without a batch size, the largest that ``memory`` holds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -120,7 +120,7 @@ class StudyConfig(BaseModel):
     subjects: tuple[str, ...] | None = None
     layers: tuple[str, ...] | None = None
     signals: tuple[Signal, ...] = ("activation", "gradient")
-    site: Literal["block", "mlp"] = "block"
+    site: Literal["block", "mlp", "attn"] = "block"
     pooling: Pooling = "patch-mean"
     objective: str | None = None
     cv: Annotated[int, Field(ge=2, le=100)] = 5
@@ -134,7 +134,7 @@ class StudyConfig(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     permutations: Annotated[int, Field(ge=100)] = 5000
     thin: Annotated[int, Field(ge=1, le=40)] = 1
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1)] | None = 32
     device: str = "cpu"
     memory: str = "4GB"
 
@@ -204,8 +204,8 @@ class StudyConfig(BaseModel):
     def digest(self) -> str:
         """Twelve hex characters that identify what is computed; how and where does not count."""
         described = self.describe()
-        for how in ("device", "memory", "place"):
-            described.pop(how)
+        for how in ("device", "place") if self.batch_size is None else ("device", "memory", "place"):
+            described.pop(how)  # memory decides the batch size, where none is given
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -311,9 +311,11 @@ class Grid:
 def training_step(config: StudyConfig) -> int | None:
     """Return the training step of a study's weights: 0 for untrained, None where nothing says it."""
     from brainmap.errors import BrainmapError
-    from brainmap.models import available_weights
+    from brainmap.models import available_weights, checkpoint_step
 
     name = config.weights
+    if Path(name).suffix or Path(name).parent.name:  # a file or folder of one's own
+        return checkpoint_step(name)
     if name == "untrained":
         return 0
     if name == "trained":  # the last of the checkpoints, where a model has some
@@ -364,7 +366,8 @@ def _combinations(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 def _label(config: StudyConfig, settings: Mapping[str, Any]) -> str:
     """Return a readable, file-safe name: model and weights, then whatever else the grid varies."""
-    parts = [config.model, config.weights]
+    path = Path(config.weights)
+    parts = [config.model, f"{path.parent.name}_{path.stem}" if path.parent.name else path.stem]
     parts += [f"{name}-{_short(value)}" for name, value in settings.items() if name not in ("model", "weights")]
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", "-".join(parts))
 

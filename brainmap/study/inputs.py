@@ -203,6 +203,7 @@ def extractor(config: StudyConfig, store: Path) -> FeatureExtractor:
         pooling=config.pooling,
         objective=config.objective,
         batch_size=config.batch_size,
+        memory=config.memory,
         store=store,
         projection=None if config.projection is None else RandomProjection(config.projection, seed=config.seed),
     )

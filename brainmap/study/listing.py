@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from brainmap.models import ModelCard, Objective, VisionModel
 
 MEASURED = {"fmri": "fMRI", "meg": "MEG", "eeg": "EEG"}
 
@@ -20,7 +24,7 @@ def list_models() -> list[dict[str, str]]:
                 "architecture": card.architecture or card.adapter,
                 "parameters": f"{card.parameters / 1e6:,.1f} M" if card.parameters else "",
                 "objective": card.objective,
-                "weights": "embedded" if card.hub is None else card.hub + (" (gated)" if card.gated else ""),
+                "weights": models.weights_status(name),
                 "licence": card.licence,
             }
         )
@@ -38,19 +42,24 @@ def describe_model(name: str) -> list[tuple[str, str]]:
     from brainmap import models
     from brainmap.models.objectives import OBJECTIVES
 
-    card = models.model_card(name)
-    model = models.load_model(card.name, weights="untrained")
+    model = models.skeleton(name)
+    card = model.card
     layers = [layer.name for layer in model.layers]
-    objectives = [f"{objective} ({OBJECTIVES[objective].exactness})" for objective in model.objectives]
+    objectives = [f"{name} ({_label(OBJECTIVES[name], model)})" for name in model.objectives]
+    tokens = ", ".join(f"{count} {role}" for role, count in card.tokens.items())
+    size = card.preprocessing.crop
+    grid = f", then {(size // card.patch) ** 2} patches of {card.patch} px" if card.patch else ""
     lines = [
         ("model", card.name),
         ("aliases", ", ".join(card.aliases)),
         ("architecture", card.architecture or card.adapter),
-        ("weights", card.hub or "embedded: " + ", ".join(models.available_weights(card.name))),
-        ("revision", card.revision or ""),
+        ("parameters", f"{card.parameters / 1e6:,.1f} M" if card.parameters else ""),
+        ("source", _source(card)),
+        ("weights", _here(card.name)),
         ("layers", f"{len(layers)}: {layers[0]} … {layers[-1]}"),
         ("sites", ", ".join(model.sites)),
-        ("tokens", ", ".join(f"{count} {role}" for role, count in card.tokens.items()) + ", then patches"),
+        ("tokens", (tokens + grid).removeprefix(", then ") or "positions of a grid"),
+        ("input", f"{size} x {size} px"),
         ("objectives", ", ".join(objectives)),
         ("default", card.objective),
         ("licence", " ".join(filter(None, (card.licence, card.licence_url, "(gated)" if card.gated else "")))),
@@ -58,6 +67,29 @@ def describe_model(name: str) -> list[tuple[str, str]]:
         ("notes", card.notes.strip()),
     ]
     return [(key, value) for key, value in lines if value]
+
+
+def _label(objective: Objective, model: VisionModel) -> str:
+    needs = f", needs {' and '.join(objective.needs)}" if objective.needs else ""
+    return objective.label(model) + needs + (", batch-coupled" if objective.batch_coupled else "")
+
+
+def _source(card: ModelCard) -> str:
+    """Where the weights come from, and whether that is pinned."""
+    if card.package is not None:
+        return f"package {card.package}"
+    if card.hub is None:
+        return card.download or "this package"
+    pinned = f"revision {card.revision}" if card.revision else "revision main, not pinned"
+    return ", ".join(filter(None, (card.hub, card.file, pinned)))
+
+
+def _here(name: str) -> str:
+    """Whether the weights are on this machine, and which checkpoints come with this installation."""
+    from brainmap import models
+
+    embedded = models.available_weights(name)
+    return models.weights_status(name) + (f": {', '.join(embedded)}" if embedded else "") + "; untrained always"
 
 
 def list_datasets() -> list[dict[str, str]]:

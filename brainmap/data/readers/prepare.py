@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def by_rows(part: Any, labels: np.ndarray) -> tuple[list[RowRange], list[int]]:
     whole = Remembering(part)
     edges = [0, *(np.flatnonzero(labels[1:] != labels[:-1]) + 1).tolist(), len(labels)]
     names = {label: number for number, label in enumerate(dict.fromkeys(labels.tolist()))}
-    pieces = [RowRange(whole, slice(first, last)) for first, last in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [RowRange(whole, slice(first, last)) for first, last in itertools.pairwise(edges)]
     return pieces, [names[labels[first]] for first in edges[:-1]]
 
 

@@ -13,7 +13,14 @@ from brainmap.errors import InputError
 
 READERS = {
     "algonauts2023": ("brainmap.data.readers.algonauts", "AlgonautsReader"),
+    "bids-fmri": ("brainmap.data.readers.bids_fmri", "BIDSfMRIReader"),
+    "bids-meeg": ("brainmap.data.readers.bids_meeg", "BIDSMEEGReader"),
+    "bold5000": ("brainmap.data.readers.volumes", "BOLD5000Reader"),
+    "nod-fmri": ("brainmap.data.readers.volumes", "NODReader"),
+    "nod-meg": ("brainmap.data.readers.bids_meeg", "BIDSMEEGReader"),
     "nsd": ("brainmap.data.readers.nsd", "NSDReader"),
+    "things-eeg2": ("brainmap.data.readers.things_eeg2", "ThingsEEG2Reader"),
+    "things-fmri": ("brainmap.data.readers.things_fmri", "ThingsFMRIReader"),
     "things-meg": ("brainmap.data.readers.things_meg", "ThingsMEGReader"),
 }
 

@@ -128,8 +128,8 @@ class ThingsFMRIReader(DatasetReader):
         opened, trials, targets = self._open(subject), self._trials(subject), self._targets(subject)
         if opened.shape[0] != len(trials):
             raise InputError(
-                f"{opened.path} has {opened.shape[0]} trials, the stimulus metadata {len(trials)} rows; runs are missing "
-                "from one of them, fetch both anew."
+                f"{opened.path} has {opened.shape[0]} trials, the stimulus metadata {len(trials)} rows; runs are "
+                "missing from one of them, fetch both anew."
             )
         if opened.voxels is not None and not np.isin(targets["vertex"], opened.voxels).all():
             raise InputError(f"{opened.path} lacks voxels that the voxel metadata list; fetch both anew.")
@@ -244,9 +244,9 @@ def _areas(table: pd.DataFrame) -> np.ndarray:
     areas = np.full(len(table), "", dtype=object)
     masks = [
         column
-        for column in table
+        for column in map(str, table.columns)
         if column not in ("voxel_id", "subject_id", "voxel_x", "voxel_y", "voxel_z")
-        and set(pd.unique(table[column].dropna())) <= {0, 1, True, False}
+        and set(pd.unique(table[column].dropna())) <= {0, 1}
     ]
     for column in sorted(masks, key=lambda name: not name.startswith(GLASSER)):
         marked = (table[column].fillna(0) == 1).to_numpy() & (areas == "")

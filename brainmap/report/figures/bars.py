@@ -21,6 +21,7 @@ from brainmap.report.style import (
     depth_colors,
     figure_title,
     new_figure,
+    round_ticks,
     signal_color,
     signal_name,
     stars,
@@ -185,6 +186,7 @@ def model_bars(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding 
     ax.tick_params(axis="x", length=0)
     ax.set(ylabel=ylabel, title=title)
     ax.set_ylim(top=ax.get_ylim()[1] * 1.08)
+    round_ticks(ax)
     figure.legend(loc="outside lower center", ncols=len(signals), handlelength=1.2, columnspacing=1.2)
     return figure
 

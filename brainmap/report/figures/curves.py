@@ -21,12 +21,14 @@ from brainmap.report.style import (
     depth_cmap,
     depth_colors,
     new_figure,
+    round_ticks,
     signal_color,
     signal_name,
     styled,
 )
 
 TIME_LABEL = "Time after image onset (s)"
+MARKS_LABEL = "p < .05, corrected over time"
 
 
 def mark_stimulus(ax: Axes, stimulus: tuple[float, float] | None, *, label: bool = True) -> None:
@@ -106,6 +108,7 @@ def layer_curves(
     mark_stimulus(ax, stimulus)
     ax.set(xlim=(time[0], time[-1]), ylabel=ylabel, title=title)
     ax.set_ylim(top=ax.get_ylim()[1] * 1.16)
+    round_ticks(ax)
     if peaks is not None:
         ax.scatter(
             peaks, np.full(len(peaks), 0.885), transform=ax.get_xaxis_transform(), c=colors, marker="v", s=16, lw=0
@@ -163,8 +166,14 @@ def signal_curves(
         mark_runs(ax, time, np.asarray(significance[signal]), low - (row + 1) * step, signal_color(signal))  # type: ignore[index]
     ax.set_ylim(low - (len(marked) + 0.7) * step, high)
     ax.set(xlabel=TIME_LABEL, ylabel=ylabel, title=title)
-    if len(scores) > 1:
-        figure.legend(loc="outside lower center", ncols=len(scores), handlelength=1.4, columnspacing=1.2)
+    round_ticks(ax)
+    handles, labels = ax.get_legend_handles_labels()
+    if marked:
+        handles.append(ax.plot([], [], color=MUTED, lw=2.6, solid_capstyle="butt")[0])
+        labels.append(MARKS_LABEL)
+    if len(handles) > 1:
+        columns = len(handles) if len(scores) < 3 else 2
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=1.4, columnspacing=1.2)
     return figure
 
 
@@ -212,6 +221,7 @@ def residual_curve(
         ax.text(sum(window) / 2, high + 1.3 * step, "planted", ha="center", va="bottom", fontsize=7.5)
         top = high + 3.6 * step
     ax.set_ylim(low - 2.2 * step, top)
+    round_ticks(ax)
     ax.set(xlabel=TIME_LABEL, ylabel="Gain in r over activations", title=title, xlim=(time[0], time[-1]))
     return figure
 
@@ -266,6 +276,7 @@ def window_curves(
     mark_stimulus(ax, stimulus)
     ax.set(xlim=(time[0], time[-1]), ylim=(min(0, y.min()) * 1.1, y.max() * 1.15))
     ax.set(xlabel=TIME_LABEL, ylabel="Encoding score r", title=title)
+    round_ticks(ax)
     figure.colorbar(lines, ax=ax, label=label, aspect=28, pad=0.02).outline.set_visible(False)
     return figure
 
@@ -277,7 +288,7 @@ def _significance_rows(ax: Axes, significance: xr.DataArray, colors: np.ndarray)
         mark_runs(ax, time, marks.values[i], -i, color, width=1.6)
     ax.set_ylim(-len(colors), 1)
     ax.set_yticks([])
-    ax.set_ylabel("signif.", fontsize=7, color=MUTED, rotation=0, ha="right", va="center", labelpad=3)
+    ax.set_ylabel("p < .05,\ncorrected", fontsize=6.5, color=MUTED, rotation=0, ha="right", va="center", labelpad=3)
     ax.spines["left"].set_visible(False)
     ax.axvline(0, color=MUTED, lw=0.7, ls=(0, (3, 2)), zorder=0)
 

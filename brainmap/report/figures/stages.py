@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from brainmap.report.cortex import Cortex, area_borders, load_cortex
-from brainmap.report.figures.curves import TIME_LABEL, mark_runs, mark_stimulus
+from brainmap.report.figures.curves import MARKS_LABEL, TIME_LABEL, mark_runs, mark_stimulus
 from brainmap.report.figures.maps import LANDMARKS, MapScale
 from brainmap.report.style import (
     COLUMN,
@@ -24,6 +24,7 @@ from brainmap.report.style import (
     TITLE_SIZE,
     figure_title,
     new_figure,
+    round_ticks,
     signal_color,
     signal_name,
     styled,
@@ -72,13 +73,14 @@ def stage_curves(
             ax.set_title(stage, fontsize=8.5)
         ax.set_ylim(low - (len(signals) + 0.8) * step if marked else low - step, high)
     axes[0].set_ylabel(ylabel)
+    round_ticks(axes[0])
     axes[len(axes) // 2].set_xlabel(TIME_LABEL)
     figure_title(figure, title)
     handles = [axes[0].plot([], [], color=signal_color(name), lw=1.7)[0] for name in signals]
     labels = [signal_name(name) for name in signals]
     if marked:
         handles.append(axes[0].plot([], [], color=MUTED, lw=2.6, solid_capstyle="butt")[0])
-        labels.append("p < .05, corrected over time")
+        labels.append(MARKS_LABEL)
     figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(panels) == 1 else 4, handlelength=1.4)
     return figure
 
@@ -233,4 +235,4 @@ def _scale_bar(figure: Figure, scale: MapScale, grid: _Grid, place: tuple[int, i
         labels = [f"{labels[0]} {scale.ends[0]}", f"{labels[1]} {scale.ends[1]}"]
     colorbar.set_ticklabels(labels)
     bar.tick_params(length=2, pad=1.5, labelsize=7)
-    bar.set_xlabel(scale.label, labelpad=1, fontsize=7.5, color=INK)
+    bar.set_xlabel(scale.label, labelpad=4 if scale.ends else 0, fontsize=7.5, color=INK)

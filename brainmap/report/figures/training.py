@@ -12,7 +12,17 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from brainmap.report.figures.bars import level_colors
-from brainmap.report.style import COLUMN, INK, MUTED, depth_cmap, new_figure, signal_color, signal_name, styled
+from brainmap.report.style import (
+    COLUMN,
+    INK,
+    MUTED,
+    depth_cmap,
+    new_figure,
+    round_ticks,
+    signal_color,
+    signal_name,
+    styled,
+)
 
 STEP_LABEL = "Training step"
 
@@ -67,6 +77,7 @@ def scores_vs_step(
             label=signal_name(name) if series == "signal" else name,
         )
     ax.axhline(0, color=MUTED, lw=0.7)
+    round_ticks(ax)
     ax.set(xlabel=STEP_LABEL, ylabel=ylabel, title=title)
     figure.legend(loc="outside lower center", ncols=min(4, len(names)), handlelength=1.4, columnspacing=1.2)
     return figure

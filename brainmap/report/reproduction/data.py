@@ -269,16 +269,22 @@ def depth_courses(members: Sequence[Member], signal: str, n: int = 10) -> tuple[
 
 
 def robustness(collection: Collection, modality: str, signal: str = "gradient") -> xr.DataArray | None:
-    """Study A S2: score over projection and PCA dimension; None where fewer than two of either were run."""
+    """Study A S2: score over projection and PCA dimension; None where fewer than two of either were run.
+
+    Of studies that differ in other settings as well, the largest set that does not is taken.
+    """
     rows = []
     for member in collection:
         table = score_table(member.results, modality)
         value = table.loc[table["signal"] == signal, "r"]
         if len(value) and member.settings.get("projection") and member.settings.get("pca"):
-            rows.append((member.settings["pca"], member.settings["projection"], float(value.iloc[0])))
+            rest = {name: item for name, item in member.settings.items() if name not in ("pca", "projection")}
+            rows.append((repr(rest), member.settings["pca"], member.settings["projection"], float(value.iloc[0])))
     if not rows:
         return None
-    series = pd.DataFrame(rows, columns=["pca", "projection", "r"]).set_index(["pca", "projection"])["r"]
+    frame = pd.DataFrame(rows, columns=["rest", "pca", "projection", "r"])
+    frame = frame[frame["rest"] == frame["rest"].value_counts().index[0]]
+    series = frame.set_index(["pca", "projection"])["r"]
     grid = series.to_xarray()
     return grid if min(grid.shape) > 1 else None
 

@@ -1,0 +1,209 @@
+"""Panels and numbers of the papers: taken from the results they are given, none left out in silence."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from brainmap.errors import InputError
+from brainmap.report.collection import Collection, Member, residual_row, score_table, significant_targets
+from brainmap.report.compare_data import comparison_table
+from brainmap.report.compare_page import write_comparison
+from brainmap.report.reproduction import (
+    convergence_panels,
+    data,
+    misalignment_panels,
+    paper_numbers,
+    write_reproduction,
+)
+from brainmap.report.results import StudyResults
+
+PAPER_A = ["2A", "2B", "2C", "2D", "2E", "2F", "3", "4", "5", "6", "7", "S1", "S2"]
+PAPER_B = [*("2A", "2B", "3A", "3B", "3C", "3D", "3E", "3F", "4A", "4B", "4C", "4D", "4E")]
+PAPER_B += [*("5A", "5B", "5C", "5D", "5E", "5F", "6A", "6B", "7A", "7B", "8")]
+STEPS = (0, 100, 400, 1600, 6400)
+
+
+@pytest.fixture(scope="module")
+def training(small_results) -> Collection:
+    """Checkpoints whose scores grow along one sigmoid in log step, half of the last value at step 400."""
+    members = []
+    for step in STEPS:
+        gain = 1.0 / (1.0 + np.exp(-2.0 * (np.log(max(step, 50)) - np.log(400.0))))
+        results = copy.copy(small_results)
+        results.scores = {name: s.assign(r=s["r"] * gain) for name, s in small_results.scores.items()}
+        weights = "untrained" if step == 0 else f"step_{step:06d}"
+        parts = {"training": {"weights": weights}} | ({"models": {"model": "dino-tiny"}} if step == 6400 else {})
+        members.append(Member(f"dino-tiny-{weights}", {"model": "dino-tiny", "weights": weights}, results, parts, step))
+    return Collection(tuple(members), title="Training")
+
+
+def numbers_of(panels: list) -> set[str]:
+    return {part for panel in panels for part in panel.number.split(", ")}
+
+
+def test_no_panel_is_left_out_with_or_without_data(training):
+    assert numbers_of(misalignment_panels(training)) == set(PAPER_A)
+    assert numbers_of(convergence_panels(training)) == set(PAPER_B)
+    nothing = Collection(())
+    assert numbers_of(misalignment_panels(nothing)) == set(PAPER_A)
+    assert all(panel.missing.startswith("Needs") for panel in misalignment_panels(nothing))
+    assert all(panel.missing for panel in convergence_panels(nothing))
+
+
+def test_a_missing_panel_says_what_is_missing(training):
+    panels = {panel.number: panel for panel in convergence_panels(training)}
+    assert "several sizes" in panels["6A"].missing
+    figure = panels["6A"].draw()
+    words = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
+    assert "data are missing" in words and "only dino-tiny's one size is here" in words
+
+
+def test_lines_and_bars_are_drawn(training):
+    wanted = {"2C", "2E", "3", "5", "7"}
+    drawn = [panel.draw() for panel in misalignment_panels(training) if panel.number in wanted and not panel.missing]
+    drawn += [panel.draw() for panel in convergence_panels(training) if panel.number in {"3C", "3D", "4E", "5A", "5E"}]
+    assert len(drawn) >= 10
+    assert all(isinstance(figure, Figure) for figure in drawn)
+
+
+def test_score_table_is_the_papers_definition(small_results):
+    meg = small_results.scores["meg"]["r"].sel(signal="gradient").isel(layer=-1).mean("split")
+    by_time = meg.groupby("time").mean().transpose("subject", "time").values
+    values = by_time[:, by_time.mean(0).argmax()]
+    row = score_table(small_results, "meg").set_index("signal").loc["gradient"]
+    np.testing.assert_allclose([row.r, row.high - row.r], [values.mean(), values.std(ddof=1) / np.sqrt(2)], rtol=1e-5)
+
+    mask = significant_targets(small_results, "fmri")
+    fmri = small_results.scores["fmri"]["r"].sel(signal="activation").isel(layer=-1).mean("split").values
+    row = score_table(small_results, "fmri").set_index("signal").loc["activation"]
+    np.testing.assert_allclose(row.r, fmri[:, mask].mean(), rtol=1e-5)
+    some = np.arange(len(mask)) < 10
+    row = score_table(small_results, "fmri", targets=some).set_index("signal").loc["activation"]
+    np.testing.assert_allclose(row.r, fmri[:, :10].mean(), rtol=1e-5)
+
+
+def test_residual_row_is_read_off_the_table(small_results):
+    table = small_results.residual["meg"]
+    best = table.loc[table["delta"].idxmax()]
+    row = residual_row(small_results, "meg")
+    assert (row["r"], row["low"], row["p"]) == (best["delta"], best["low"], table["p_fwer"].min())
+    assert residual_row(small_results, "fmri")["r"] == pytest.approx(small_results.residual["fmri"]["delta"].mean())
+
+
+def test_half_times_recover_the_planted_step(training):
+    cells = data.cells_over_training(list(training), "fmri", "roi", ["V1", "V2", "FFC"])
+    table = data.training_half_times(cells)
+    curve = 1.0 / (1.0 + np.exp(-2.0 * (np.log([50, 100, 400, 1600, 6400]) - np.log(400.0))))
+    np.testing.assert_allclose(table["half_time"], 400.0, rtol=0.02)  # the curve ends at 0.996 of its ceiling
+    assert curve[-1] > 0.99
+    shares = data.normalised(cells)
+    assert shares.loc[shares["step"] == 6400, "value"].tolist() == [1.0] * 3
+
+
+def test_numbers_are_those_of_the_results(training, small_results):
+    table = paper_numbers("misalignment", training).set_index("quantity")
+    attrs = small_results.hierarchy["spatial"]["activation"].attrs
+    row = table.loc["fMRI forward: distance to V1 and best layer"]
+    assert row["paper"] == "r = .35 (p = .005), ρ = .27 (p = .03)"
+    assert row["here"].startswith(f"r = {attrs['r']:.2f}".replace("0.", "."))
+    assert set(table["data"]) == {"simulated"}
+    other = paper_numbers("convergence", training).set_index("quantity")
+    assert other.loc["Half time, encoding score", "here"] == "6.2 %"  # step 400 of 6,400
+    assert other.loc["Size G / L / B / S", "data"].startswith("absent: Needs training checkpoints")
+    with pytest.raises(InputError, match="no table of numbers for 'x'"):
+        paper_numbers("x", training)
+
+
+def test_everything_is_written(training, tmp_path):
+    panels = [panel for panel in convergence_panels(training) if panel.number in {"2B", "6A", "3C"}]
+    table = paper_numbers("convergence", training)
+    found = write_reproduction(panels, table, training, tmp_path, citation="A paper", deviations=[])
+    files = {path.name for path in (tmp_path / "panels").iterdir()}
+    assert len(files) == 2 * len(panels) and {name[-4:] for name in files} == {".png", ".pdf"}
+    assert (len(found.drawn), len(found.missing)) == (2, 1)
+    page = found.page.read_text()
+    assert page.count("<img") == 3 and "Simulated data" in page and "1 without data" in page
+    assert set(re.findall(r'src="panels/([^"]+)"', page)) == {name for name in files if name.endswith("png")}
+    assert pd.read_csv(tmp_path / "numbers.csv")["paper"].tolist() == table["paper"].tolist()
+    assert (tmp_path / "numbers.md").read_text().count("\n") == len(table) + 2
+    assert found.sheet.stat().st_size < 2_000_000
+
+
+def test_comparison_table_and_names(training):
+    table = comparison_table(training)
+    assert len(table) == 5 * 2 * 3
+    assert table["study"].nunique() == 5
+    assert set(table["responses"]) == {"fMRI (simulated)", "MEG (simulated)"}
+    mask = np.any([significant_targets(member.results, "fmri") for member in training], axis=0)
+    last = training.members[-1].results
+    expected = score_table(last, "fmri", layer="best", targets=mask).set_index("signal").loc["activation", "r"]
+    row = table[(table["study"] == "dino-tiny-step_006400") & (table["signal"] == "Activations")].iloc[0]
+    assert row["r"] == pytest.approx(expected)
+
+
+def test_robustness_takes_studies_that_differ_in_nothing_else(small_results):
+    def member(projection: int, pca: int, seed: int, gain: float) -> Member:
+        results = copy.copy(small_results)
+        results.scores = {name: s.assign(r=s["r"] * gain) for name, s in small_results.scores.items()}
+        return Member(f"{projection}-{pca}", {"projection": projection, "pca": pca, "site": seed}, results)
+
+    grid = [(50, 10, 1.0), (50, 20, 0.9), (80, 10, 0.8), (80, 20, 0.7)]
+    members = [member(a, b, 0, gain) for a, b, gain in grid] + [member(50, 10, 1, 5.0)]
+    found = data.robustness(Collection(tuple(members)), "meg")
+    assert isinstance(found, xr.DataArray)
+    expected = np.array([[1.0, 0.8], [0.9, 0.7]])
+    np.testing.assert_allclose(found.values / found.values[0, 0], expected, rtol=1e-5)
+    assert data.robustness(Collection(tuple(members[:2])), "meg") is None
+
+
+def test_comparison_needs_a_study(tmp_path):
+    with pytest.raises(InputError, match="it asks for none"):
+        write_comparison(Collection(()), tmp_path / "page.html")
+    with pytest.raises(InputError, match="a: no weights"):
+        write_comparison(Collection((), absent={"a": "no weights"}), tmp_path / "page.html")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_comparison_in_a_browser(training, chromium, tmp_path, width):
+    page = write_comparison(training, tmp_path / "page.html")
+    assert page.stat().st_size < 6e6
+    chromium.open(page, width)
+    lines = """new Promise(done => {
+      const wait = n => {
+        const lines = document.querySelectorAll('#meg-plot .scatterlayer .trace').length
+          + document.querySelectorAll('#fmri-plot .scatterlayer .trace').length;
+        lines >= 10 || n > 300 ? done(lines) : setTimeout(wait, 100, n + 1);
+      };
+      wait(0);
+    })"""
+    assert chromium.run(lines) == 10
+    assert chromium.run("document.documentElement.scrollWidth") == width
+    chromium.run("[...document.querySelectorAll('th button')].find(b => b.textContent === 'r').click()")
+    cells = "[...document.querySelectorAll('#studies tbody tr')].map(r => Number(r.querySelector('td.number[data-label=r]').textContent))"
+    shown = chromium.run(cells)
+    assert shown == sorted(shown, reverse=True)
+    chromium.run(
+        "const f = document.querySelector('#filter'); f.value = 'MEG gradients'; f.dispatchEvent(new Event('input'))"
+    )
+    assert chromium.run("document.querySelector('#shown').textContent") == "10 of 30 rows"
+    chromium.run("document.querySelector('#meg-studies input').click()")
+    assert (
+        chromium.run("new Promise(d => setTimeout(() => d(document.querySelectorAll('#meg-plot .trace').length), 500))")
+        == 4
+    )
+    assert chromium.problems() == []
+
+
+def test_results_without_a_modality_are_compared_too(small_results, tmp_path):
+    only = StudyResults(small_results.provenance, {"meg": small_results.scores["meg"]})
+    page = write_comparison(Collection((Member("one", {"model": "dino-tiny"}, only),)), tmp_path / "p.html")
+    assert "1 study side by side" in page.read_text()

@@ -1,0 +1,171 @@
+"""Study files: what they declare, that each cell is a study of its own, and the presets to the letter."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from study.own_files import OwnFiles, run_brainmap
+
+from brainmap.data.cortex import load_atlas
+from brainmap.errors import InputError, MissingFileError
+from brainmap.report import StudyResults
+from brainmap.study import Grid, GridConfig, load_preset, preset_names, preset_text, reproduce, reproduction_grid
+from brainmap.study.reproducing import read_properties
+
+
+def test_a_grid_is_the_product_of_its_axes() -> None:
+    axes = {"projection": [50, 800], "pca": [25, 100, 300], "site": ["block", "mlp"]}
+    cells = GridConfig.from_dict({"study": {"cv": 4}, "grid": axes}).cells()
+    found = [(cell.config.projection, cell.config.pca, cell.config.site) for cell in cells]
+    assert found == list(itertools.product(*axes.values()))
+    assert {cell.config.cv for cell in cells} == {4}
+    assert len({cell.name for cell in cells}) == 12
+    assert cells[0].label == "dino-tiny-trained-projection-50-pca-25-site-block"
+
+
+def test_settings_of_one_study_are_a_file_with_one_cell() -> None:
+    cells = GridConfig.from_dict({"modality": ["meg"], "cv": 3}).cells()
+    assert [(cell.config.modality, cell.config.cv) for cell in cells] == [(("meg",), 3)]
+
+
+def test_a_study_that_two_parts_ask_for_is_computed_once() -> None:
+    parts = {
+        "training": {"grid": {"weights": ["untrained", "trained"]}},
+        "models": {"study": {"weights": "trained"}, "grid": {"model": ["dino-tiny"]}},
+    }
+    cells = GridConfig.from_dict({"parts": parts}).cells()
+    assert [cell.config.weights for cell in cells] == ["untrained", "trained"]
+    assert cells[1].parts == {"training": {"weights": "trained"}, "models": {"model": "dino-tiny"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"gird": {"pca": [5]}}, "unknown key 'gird' in the study file; known: title"),
+        ({"study": {"modle": "x"}}, "unknown setting 'modle' = 'x'"),
+        ({"grid": {"modle": ["x"]}}, "unknown setting 'modle' = 'x'"),
+        ({"grid": {"pca": [10, 0]}}, "setting 'pca' = 0"),
+        ({"grid": {"pca": []}}, "the axis 'pca' of the grid needs at least one value"),
+        ({"parts": {"a": {"girds": {}}}}, "unknown key 'parts.a.girds'"),
+        ({"preset": "misalignement"}, "there is no preset 'misalignement'; the presets are convergence, misalignment"),
+        ({"grid": {"seed": list(range(50)), "pca": list(range(1, 50))}}, "more than 2,000 studies"),
+    ],
+)
+def test_wrong_files_are_one_sentence(values: dict, sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        GridConfig.from_dict(values)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_study_file(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="does not exist"):
+        GridConfig.from_yaml(tmp_path / "absent.yaml")
+    (tmp_path / "code.yaml").write_text("study: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(InputError, match="is not valid YAML"):
+        GridConfig.from_yaml(tmp_path / "code.yaml")
+
+
+def test_misalignment_says_what_the_paper_states() -> None:
+    preset = load_preset("misalignment")
+    stated = {"site": "mlp", "projection": 800, "pca": 300, "cv": 5, "residual": "matched", "meg_test": "subjects"}
+    assert {name: preset.study[name] for name in stated} == stated
+    assert preset.study["top_areas"] == pytest.approx(1 / 3, abs=1e-3)
+    real = GridConfig.from_dict({**preset.model_dump(), "study": {**preset.study, "dataset": "own", "own": _nowhere()}})
+    assert {cell.config.site for cell in real.cells() if "training" in cell.parts} == {"mlp"}
+    sample = [cell.config for cell in preset.cells() if "training" in cell.parts]
+    assert {(config.site, config.residual, config.thin) for config in sample} == {("block", "nested", 6)}
+
+
+def _nowhere() -> dict[str, str]:
+    return {"stimuli": "a.zip", "responses": "r.npy", "targets": "t.tsv", "events": "e.tsv"}
+
+
+def test_every_preset_lists_where_it_leaves_the_default() -> None:
+    assert preset_names() == ("convergence", "misalignment")
+    for name in preset_names():
+        assert yaml.safe_load(preset_text(name))["title"] == load_preset(name).title
+        assert len(load_preset(name).deviations) >= 5
+
+
+def test_a_file_can_start_from_a_preset() -> None:
+    config = GridConfig.from_dict({"preset": "convergence", "study": {"cv": 3}, "grid": {"weights": ["untrained"]}})
+    (cell,) = config.cells()
+    assert (cell.config.pooling, cell.config.cv, cell.config.weights) == ("all-mean", 3, "untrained")
+
+
+def test_settings_by_hand_win_over_the_preset() -> None:
+    cells = reproduction_grid("convergence", "nowhere", thin=20, fmri_test="subjects").cells
+    assert {(cell.config.thin, cell.config.fmri_test) for cell in cells} == {(20, "subjects")}
+    with pytest.raises(InputError, match="no published study 'convergance'"):
+        reproduce("convergance")
+
+
+def test_a_grid_runs_resumes_and_compares(own: OwnFiles, tmp_path: Path) -> None:
+    names = {"stimuli": "photos", "responses": "responses.npy", "targets": "targets.tsv", "events": "events.tsv"}
+    study = {"dataset": "own", "own": {key: str(own.folder / file) for key, file in names.items()}, "cv": 3}
+    study |= {"signals": ["activation"], "layers": ["block.0", "block.4", "block.8", "block.11"]}
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        yaml.safe_dump({"title": "Two weights", "study": study, "grid": {"weights": ["untrained", "trained"]}})
+    )
+    plan = run_brainmap("run", str(file), "--out", "grid", "--dry-run", cwd=tmp_path)
+    assert (plan.returncode, (tmp_path / "grid").exists()) == (0, False)
+    assert "2 studies in grid" in plan.stdout
+
+    grid = Grid(GridConfig.from_yaml(file), tmp_path / "grid")
+    page = grid.write()
+    text = page.read_text()
+    assert "dino-tiny-untrained" in text and "Two weights" in text and "simulated" not in text.split("<script")[0]
+    folders = [grid.study(cell).folder for cell in grid.cells]
+    assert all(folder.results.is_dir() and not folder.report.exists() for folder in folders)
+    assert (tmp_path / "grid" / "features").is_dir()
+    written = [(folder.results / "results.json").stat().st_mtime_ns for folder in folders]
+    first = [StudyResults.load(folder.results).scores["meg"]["r"].values for folder in folders]
+    assert not np.array_equal(first[0], first[1])
+
+    again = grid.run()
+    assert [(folder.results / "results.json").stat().st_mtime_ns for folder in folders] == written
+    assert [member.step for member in again] == [0, 6400]
+    assert again.varying == ["weights"]
+    assert np.array_equal(again.members[1].results.scores["meg"]["r"].values, first[1])
+
+
+def test_what_cannot_be_computed_is_said(own: OwnFiles, tmp_path: Path) -> None:
+    grid = Grid(GridConfig.from_dict({"grid": {"model": ["dinov2-small"]}, "study": {"weights": "step_7"}}), tmp_path)
+    assert len(grid.missing(grid.cells[0])) >= 1
+    assert "missing:" in grid.plan()
+    collection = grid.run(skip_missing=True)
+    assert (len(collection), list(collection.absent)) == (0, ["dinov2-small-step_7"])
+    with pytest.raises(InputError, match="no study of the file could be computed"):
+        collection.check()
+
+
+def test_user_errors_of_the_commands(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("gird: {}\n")
+    for arguments, sentence in (
+        (("run", "bad.yaml"), "unknown key 'gird'"),
+        (("run", "absent.yaml"), "does not exist"),
+        (("reproduce", "nothing"), "no published study 'nothing'"),
+        (("reproduce", "convergence", "--maps", "nowhere"), "there is no folder nowhere"),
+    ):
+        ended = run_brainmap(*arguments, cwd=tmp_path)
+        assert (ended.returncode, sentence in ended.stderr) == (2, True), ended
+    assert run_brainmap("preset", "convergence", cwd=tmp_path).stdout == preset_text("convergence")
+
+
+def test_maps_are_found_by_their_names_and_averaged_over_areas(tmp_path: Path) -> None:
+    labels = load_atlas()["L"]
+    values = np.where(labels == "V1", 2.5, 1.0) + np.where(labels == "V2", 1.0, 0.0)
+    np.save(tmp_path / "Cortical.Thickness.npy", values)
+    np.save(tmp_path / "T1T2ratio.npy", -values)
+    found = read_properties(tmp_path)
+    assert set(found) == {"thickness", "myelin"}
+    expected = pd.Series({"V1": 2.5, "V2": 2.0, "44": 1.0})
+    pd.testing.assert_series_equal(found["thickness"][expected.index], expected, check_names=False)
+    assert found["myelin"]["V1"] == -2.5
