@@ -3,7 +3,8 @@
     python benchmarks/calibration.py [part ...] [--runs 1000] [--out docs/calibration.json]
 
 Each part adds rows (observed rate, exact 99 % binomial interval, nominal rate) to a JSON file; ``--table`` prints it as
-Markdown, the table of ``docs/statistics.md``. One core, about a second per simulated study.
+Markdown and ``--write docs/statistics.md`` puts it between the two marks of that page. One core; a thousand runs of
+everything take more than an hour, so every row says how many runs it had.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import calibration_hierarchy
 import numpy as np
-from calibration_table import Row, row, table
+from calibration_table import Row, insert, row, table
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {}
 
@@ -209,10 +210,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("docs/calibration.json"))
     parser.add_argument("--table", action="store_true", help="print the table of the file and stop")
+    parser.add_argument("--write", type=Path, help="put the table into this page and stop")
     arguments = parser.parse_args()
     found: dict[str, list[Row]] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
-    if arguments.table:
-        print(table([r for rows in found.values() for r in rows]))
+    if arguments.table or arguments.write:
+        text = table([r for name in PARTS for r in found.get(name, [])])
+        if arguments.write:
+            arguments.write.write_text(insert(arguments.write.read_text(encoding="utf-8"), text), encoding="utf-8")
+        else:
+            print(text)
         return
     warnings.simplefilter("ignore")  # null studies make the engine warn that nothing is predicted
     for name in arguments.parts or PARTS:

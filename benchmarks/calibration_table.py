@@ -40,3 +40,12 @@ def table(rows: list[Row]) -> str:
         cells = (r["check"], r["condition"], r["runs"], f"{r['rate']:.3f}", interval, nominal, r["kept"])
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
+
+
+BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
+
+
+def insert(page: str, text: str) -> str:
+    """Put a table between the two marks of a page."""
+    head, rest = page.split(BEGIN)
+    return f"{head}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}"

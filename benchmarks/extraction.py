@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from brainmap.features import FeatureExtractor, RandomProjection
+from brainmap.features.pooling import ROLE_OF
 from brainmap.models import Batch, VisionModel, load_model
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.stimuli import StimulusSet
@@ -69,9 +70,11 @@ def ways(model: VisionModel) -> dict[str, Callable[[Batch], object]]:
         "projection": RandomProjection(800, "kronecker"),
         "signals": ["gradient"],
     }
+    roles = [name for name, role in ROLE_OF.items() if role in model.role_slices(0)]
     extractors = {
         "activations, all layers": FeatureExtractor(model, signals=["activation"]),
         "activations + gradients": FeatureExtractor(model, objective=energy),
+        "the same, every token role": FeatureExtractor(model, objective=energy, pooling=roles),
         "the same, tokens projected to 800": FeatureExtractor(model, objective=energy, **projected),
         "activations + gradients, multi-crop": FeatureExtractor(model, objective="headless"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ class StimulusSet:
         self._table = _checked_table(table)
         self._allow_duplicates = allow_duplicates
         self._ids: np.ndarray | None = None
+        self._ids_file: Path | None = None
 
     # -- constructors ---------------------------------------------------------------------------------------------
 
@@ -166,13 +168,37 @@ class StimulusSet:
     @property
     def ids(self) -> np.ndarray:
         """Content ids, (n,) str: the first 16 hex digits of the SHA-256 of each image's shape and pixels."""
+        if self._ids is None and self._ids_file is not None and self._ids_file.is_file():
+            kept = np.load(self._ids_file, allow_pickle=False)
+            self._ids = kept if kept.shape == (len(self),) else None
         if self._ids is None:
             indices = track(range(len(self)), "identifying photographs", total=len(self), unit="images")
             ids = np.array([content_id(self.image(i)) for i in indices])
             if not self._allow_duplicates:
                 self._refuse_duplicates(ids)
             self._ids = ids
+            if self._ids_file is not None:
+                self._ids_file.parent.mkdir(parents=True, exist_ok=True)
+                partial = self._ids_file.with_name(f"{self._ids_file.name}.{os.getpid()}.partial.npy")
+                np.save(partial, ids)
+                os.replace(partial, self._ids_file)
         return self._ids
+
+    def keep_ids(self, file: str | Path) -> StimulusSet:
+        """Keep the content ids in a file, so that tens of thousands of photographs are read for them only once.
+
+        Parameters
+        ----------
+        file : str or Path
+            ``.npy`` file, written when ids are first needed. Its name must change with the content of the photographs.
+
+        Returns
+        -------
+        StimulusSet
+            This set.
+        """
+        self._ids_file = Path(file)
+        return self
 
     @property
     def table(self) -> pd.DataFrame:

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from brainmap.models.dino_tiny import build_self_distillation
 from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss
+from brainmap.models.views import random_crop
 
 STATE_EVERY = 250  # steps between two states to resume from
 MERGED_CLASSES = {"Faces_easy": "Faces"}  # Caltech-101: the same photographs twice, once cropped
@@ -101,19 +102,6 @@ def read_photographs(path: Path, recipe: Recipe, short_side: int = 96) -> Photog
 
 
 # --- views ----------------------------------------------------------------------------------------------------------
-
-
-def random_crop(image: Tensor, pixels: int, scale: tuple[float, float], rng: np.random.Generator) -> Tensor:
-    """Random resized crop of one uint8 image (3 × h × w) to (3 × pixels × pixels), float32 in [0, 1]."""
-    height, width = image.shape[1:]
-    area = height * width * rng.uniform(*scale)
-    ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-    h = min(height, max(8, round(math.sqrt(area / ratio))))
-    w = min(width, max(8, round(math.sqrt(area * ratio))))
-    top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-    crop = image[None, :, top : top + h, left : left + w].float().div_(255.0)
-    crop = F.interpolate(crop, (pixels, pixels), mode="bilinear", antialias=True, align_corners=False)[0]
-    return crop.flip(-1) if rng.random() < 0.5 else crop
 
 
 def photometric(crops: Tensor, rng: np.random.Generator) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainmap.cli.common import EXIT_USER_ERROR, console, interruptible, names, print_table
+from brainmap.cli.common import EXIT_USER_ERROR, console, interruptible, names, print_table, settings
 
 if TYPE_CHECKING:
     from brainmap.data.fetching import FetchPlan
@@ -144,3 +144,25 @@ def _print_totals(plan: FetchPlan) -> None:
         f"missing: {len(plan.missing) + len(plan.wrong):,} files, {about}{plan.missing_bytes:,} bytes "
         f"({plan.missing_bytes / 1e9:.1f} GB)"
     )
+
+
+@data_app.command("check")
+def data_check(
+    name: Name,
+    subject: Annotated[str, typer.Option(help="Subject.")],
+    data_root: Root = None,
+    stimuli: Annotated[Path | None, typer.Option(help="Folder or zip of photographs.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for figure and tables.")] = Path("brainmap_quality"),
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Setting of the reader, as atlas=streams.")] = None,
+) -> None:
+    """Draw what to look at before believing a recording: trials, repeats, evoked response, lags, ceilings, sessions."""
+    from brainmap.study.quality import check_dataset
+
+    with interruptible():
+        sentences, files = check_dataset(
+            name, subject, out, data_root=data_root, images=stimuli, options=settings(set_ or [])
+        )
+    screen = console()
+    for sentence in sentences:
+        screen.print(sentence, markup=False)
+    screen.print(f"\nFigure: {files[0]}")

@@ -60,7 +60,9 @@ def fit(
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="brainmap_runs/...")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     memory: Annotated[str, typer.Option(help="Bound on memory, as 8GB.")] = "4GB",
-    batch_size: Annotated[int, typer.Option(help="Images per forward and backward pass.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option(min=0, help="Images per forward and backward pass; 0: the largest that --memory holds.")
+    ] = 32,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Predict brain responses from a model's activations and gradients, and write a report.
@@ -73,9 +75,10 @@ def fit(
     public = dataset not in (None, "sample", "own")
     given = {name: path for name, path in own.items() if path is not None and not (public and name == "stimuli")}
     values: dict[str, Any] = {
-        "model": model, "weights": _weights(weights, checkpoint, checkpoints), "subjects": names(subject), "layers": names(layers),
+        "model": model, "weights": _weights(weights, checkpoint, checkpoints),
+        "subjects": names(subject), "layers": names(layers),
         "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "cv": cv, "pca": pca,
-        "seed": seed, "device": device, "memory": memory, "batch_size": batch_size,
+        "seed": seed, "device": device, "memory": memory, "batch_size": batch_size or None,
         "dataset": dataset or ("own" if given else "sample"), "own": given or None,
         "place": {"data_root": data_root, "cache": cache, "images": stimuli if public else None},
         "reading": settings(set_ or []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,11 @@ def compare_sets(one: StimulusSet, other: StimulusSet) -> pd.DataFrame:
 
 
 def open_images(
-    source: Path, keys: Iterable[str] | None = None, *, marks: Mapping[str, Collection[str]] | None = None
+    source: Path,
+    keys: Iterable[str] | None = None,
+    *,
+    marks: Mapping[str, Collection[str]] | None = None,
+    cache: Path | None = None,
 ) -> StimulusSet:
     """Open photographs of a folder or zip archive, by file name without folder and suffix.
 
@@ -106,6 +111,8 @@ def open_images(
         Names of the photographs wanted, without folder and suffix; those that are absent are left out. All by default.
     marks : mapping of str to collection of str, optional
         Further columns of the table: true for the photographs named.
+    cache : Path, optional
+        Folder that keeps content ids; they are computed anew when the size or the time of a file changes.
 
     Returns
     -------
@@ -140,7 +147,20 @@ def open_images(
     for column, marked in (marks or {}).items():
         table[column] = table["name"].isin(set(marked))
     order = np.array([places[name][0] for name in table["name"]])
-    return StimulusSet(SubsetReader(reader, order), table, allow_duplicates=True)
+    stimuli = StimulusSet(SubsetReader(reader, order), table, allow_duplicates=True)
+    if cache is None:
+        return stimuli
+    return stimuli.keep_ids(cache / "photographs" / f"ids-{_state(source, [names[index] for index in order])}.npy")
+
+
+def _state(source: Path, names: list[str]) -> str:
+    """Sixteen hex characters that change with the names, sizes and times of files."""
+    files = [source] if source.is_file() else [source / name for name in names]
+    digest = hashlib.sha256("\n".join(names).encode())
+    for file in files:
+        status = file.stat()
+        digest.update(f"{status.st_size}:{status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
 
 
 def _open(source: Path) -> tuple[ImageReader, list[str]]:

@@ -7,7 +7,8 @@ At a fixed alpha nothing has to be chosen, so a permutation costs no inner folds
   once; a permutation then costs one product of n_test × n_train per target and split, about n² in all. With few images
   (n below about 3 d) or one alpha per ROI this makes thousands of permutations affordable.
 
-Both refit: permuted responses are used for training and for testing alike.
+Both refit: permuted responses are used for training and for testing alike. The test made of these scores is
+:mod:`brainmap.encoding.permutation`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.floating[Any]]
+STRIP_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,31 @@ class ArraySource:
 
     def _take(self, index: Any) -> FloatArray:
         mapped = mapping_of(self.array)
-        block = _to_numpy(self.array[index], self.name)
-        if mapped is not None:
-            block = np.array(block, order="C")
-            if hasattr(mapped, "madvise"):  # mapped pages count as ours: hand them back to the page cache
-                mapped.madvise(mmap.MADV_DONTNEED)
-        return block
+        if mapped is None:
+            return _to_numpy(self.array[index], self.name)
+        rows, columns = index if isinstance(index, tuple) else (index, slice(None))
+        return _copy_mapped(self.array, mapped, rows, columns)
+
+
+def _copy_mapped(array: NDArray[Any], mapped: mmap.mmap, rows: slice, columns: slice) -> FloatArray:
+    """Copy a block out of a memory map, a strip at a time.
+
+    Mapped pages count as ours, and the system maps the neighbours of every page that is touched: a strip's pages are
+    handed back to the page cache before the next one is read. Not where the map can be written to: a private copy of a
+    page would be lost.
+    """
+    view = array[rows, columns]
+    out = np.empty(view.shape, dtype=array.dtype)
+    if array.strides[0] >= array.strides[1]:
+        source, target, stride = view, out, array.strides[0]
+    else:
+        source, target, stride = view.T, out.T, array.strides[1]
+    step = max(1, STRIP_BYTES // max(1, stride))
+    for start in range(0, len(source), step):
+        target[start : start + step] = source[start : start + step]
+        if not array.flags.writeable and hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+    return _to_numpy(out, "")
 
 
 @dataclass(frozen=True)

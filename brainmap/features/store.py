@@ -21,8 +21,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,27 @@ class FeatureStore:
         safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in identity["name"])
         return self.path / f"{safe}-{identity['weights_digest']}"
 
-    def lock(self, identity: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    @contextmanager
+    def lock(self, identity: Mapping[str, Any]) -> Iterator[None]:
         """Lock a model's folder for writing; waits for another process, whose rows are then found finished.
 
-        The operating system lets go of the lock when its holder dies, however it dies.
+        The operating system lets go of the lock when its holder dies, however it dies. Waiting is announced by a
+        warning: a process that waits without a word looks like one that hangs.
         """
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         folder = self.model_folder(identity)
         folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / ".lock")
+        held = FileLock(folder / ".lock")
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            warnings.warn(f"Another process writes features to {folder}: waiting until it has finished.", stacklevel=3)
+            held.acquire()
+        try:
+            yield
+        finally:
+            held.release()
 
     def clear(self) -> None:
         """Delete the whole store."""
@@ -176,6 +188,8 @@ class FeatureArray:
             array.resize((first + shard_rows, values.shape[1]))
             shard = np.full((shard_rows, values.shape[1]), np.nan, values.dtype)
             shard[: len(names)] = values[start : start + shard_rows]
+            # A shard nobody refers to may be torn, and zarr would read it before writing into it.
+            shutil.rmtree(self.folder / "c" / str(len(self._blocks)), ignore_errors=True)
             array[first : first + shard_rows] = shard
             text = json.dumps(names)
             write_atomically(self._rows_file(len(self._blocks)), text)

@@ -46,6 +46,7 @@ def load_model(
     device: str = "cpu",
     dtype: str = "float32",
     input_size: int | None = None,
+    margin: bool = True,
 ) -> VisionModel:
     """Load a vision model by name.
 
@@ -65,6 +66,9 @@ def load_model(
         Half precision means autocast with float32 weights and float32 features.
     input_size : int, optional
         Side of the input in pixels, where it should differ from the card's.
+    margin : bool
+        Whether the margin is cut off that many evaluation protocols leave out around the centre (16 of 256 pixels on
+        each side). False suits brains that saw the whole photograph.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def load_model(
     card = _card(name)
     if str(weights) == "trained" and Path(name).is_dir():
         weights = Path(name)
-    preprocessing = _sized(card, input_size)
+    preprocessing = _sized(card, input_size, margin)
     adapter = ADAPTERS[card.adapter](card)
     adapter, module, loaded = _obtain(adapter, weights, seed)
     card = adapter.card
@@ -200,8 +204,10 @@ def _card(name: str) -> ModelCard:
     return probed_card(name)
 
 
-def _sized(card: ModelCard, input_size: int | None) -> Preprocessing:
+def _sized(card: ModelCard, input_size: int | None, margin: bool) -> Preprocessing:
     preprocessing = card.preprocessing if input_size is None else card.preprocessing.with_size(input_size)
+    if not margin:
+        preprocessing = preprocessing.model_copy(update={"resize": None})
     if card.sizes == "fixed" and preprocessing.crop != card.preprocessing.crop:
         raise InputError(f"'{card.name}' takes images of {card.preprocessing.crop} px only; leave input_size out.")
     if card.patch and preprocessing.crop % card.patch:

@@ -16,6 +16,7 @@ from brainmap.models.cards import ModelCard
 from brainmap.models.fitting import quiet_transformers
 
 MLP_NAMES = ("mlp.fc2", "mlp.down_proj", "output.dense", "mlp.weights_out", "pwconv2", "mlp.2")
+ATTENTION_NAMES = ("attention.o_proj", "attention.output.dense", "self_attn.out_proj", "attention.proj", "attn.proj")
 FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
@@ -44,6 +45,7 @@ def probed_card(name: str) -> ModelCard:
             raise MissingFileError(
                 f"'{name}' is neither a known model (brainmap models) nor a repository or folder that opens ({reason})."
             ) from None
+    config = getattr(config, "vision_config", config)  # of an image–text model, the vision tower
     kinds: Any = transformers.MODEL_MAPPING
     if type(config) not in kinds:
         raise InputError(f"'{name}' is a {type(config).__name__}, for which transformers has no base model.")
@@ -58,7 +60,7 @@ def probed_card(name: str) -> ModelCard:
     patch = found.get("patch_size") if len(shape) == 3 else None
     special = shape[1] - (size // patch) ** 2 if isinstance(patch, int) else 0
     tokens: dict[Any, int] = {"cls": 1, "register": special - 1} if special > 0 else {}
-    sites = {"block": "", **_mlp_site(network, pattern)}
+    sites = {"block": "", **_projections(network, pattern)}
     return ModelCard(
         name=Path(name).name if Path(name).is_dir() else name,
         family="probed",
@@ -114,15 +116,18 @@ def _block_shape(network: nn.Module, pattern: str, size: int, name: str) -> tupl
     return tuple(caught[0].shape)
 
 
-def _mlp_site(network: nn.Module, pattern: str) -> dict[str, Any]:
+def _projections(network: nn.Module, pattern: str) -> dict[str, Any]:
+    """Last projections of the MLP and of the attention, where a block has them under a usual name."""
     from brainmap.models.vision_model import layer_paths
 
     block = network.get_submodule(layer_paths(network, (pattern,))[0])
     names = {path for path, _ in block.named_modules()}
-    for path in MLP_NAMES:
-        if path in names:
-            return {"mlp": {"path": path, "layout": "channels-last" if path == "pwconv2" else "auto"}}
-    return {}
+    found: dict[str, Any] = {}
+    for site, usual in (("mlp", MLP_NAMES), ("attn", ATTENTION_NAMES)):
+        path = next((path for path in usual if path in names), None)
+        if path is not None:
+            found[site] = {"path": path, "layout": "channels-last" if path == "pwconv2" else "auto"}
+    return found
 
 
 def _preprocessing(name: str, config: Any) -> dict[str, Any]:

@@ -133,6 +133,8 @@ def methods_paragraph(results: StudyResults) -> str:
     """Return the methods of the study as a paragraph, written from its settings; unknown settings are not mentioned."""
     p = results.provenance
     sentences = [_features_sentence(results), _encoding_sentence(p), _score_sentence(results)]
+    if results.residual:
+        sentences.append(_RESIDUALS.get(str(_setting(p, "residual")), ""))
     made = p.get("p_values")
     if isinstance(made, Mapping):
         sentences += [f"{MODALITY_NAMES.get(str(key), str(key).capitalize())}: {text}." for key, text in made.items()]
@@ -163,7 +165,24 @@ def _features_sentence(results: StudyResults) -> str:
         note = SURROGATE_NOTE.get(str(p.get("exactness", "")), "")
         text += f" Gradients are those of the loss '{p['objective']}' with respect to the same layers"
         text += f" ({note})." if note else "."
+    projected = _setting(p, "projection")
+    if projected and "gradient" in first["signal"].values:
+        text += f" Gradients were projected at random to {projected} dimensions."
     return text
+
+
+def _setting(p: Mapping[str, Any], name: str) -> Any:
+    """Return a setting of the study's declaration, as far as the provenance holds it."""
+    config = p.get("config")
+    return config.get(name) if isinstance(config, Mapping) else None
+
+
+_RESIDUALS = {
+    "nested": "The gain of gradients over activations is the difference in held-out r between ridge regressions on the "
+    "activations of all layers with and without the gradients of all layers, residualised on them in the train split.",
+    "matched": "The gain of gradients over activations is the difference in held-out r between 150 principal components "
+    "of activations joined with 150 of gradients, and 300 components of activations.",
+}
 
 
 def _encoding_sentence(p: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from brainmap.data import GroundTruth, Responses, SimulationConfig, read_responses, sample_stimuli, simulate
 from brainmap.data.arrays import NO_VERTEX
 from brainmap.data.cortex import MESH_NAME
+from brainmap.encoding.memory import parse_memory
 from brainmap.errors import InputError
 from brainmap.stimuli import StimulusSet
 from brainmap.study.config import StudyConfig
@@ -96,7 +97,35 @@ def dataset_reader(config: StudyConfig) -> DatasetReader:
 
     place = config.place
     return open_dataset(
-        config.dataset, place.data_root, images=place.images, cache=place.cache, options=dict(config.reading)
+        config.dataset,
+        place.data_root,
+        images=place.images,
+        cache=place.cache,
+        options=dict(config.reading),
+        memory=parse_memory(config.memory),
+    )
+
+
+def absent_files(config: StudyConfig) -> str | None:
+    """One sentence about the files of a public dataset that a study needs and that are not on disk; None if all are."""
+    from brainmap.data.fetching import Dataset
+    from brainmap.data.manifests import list_manifests, load_manifest
+
+    if config.dataset not in list_manifests():
+        return None
+    dataset = Dataset.open(config.dataset, config.place.data_root)
+    purpose = dataset_reader(config).purpose if dataset.root.is_dir() else "fit"
+    plan = dataset.plan(purpose, config.subjects)
+    absent = [*plan.missing, *plan.wrong]
+    if not absent:
+        return None
+    terms = load_manifest(config.dataset).terms
+    chosen = f" --subject {','.join(config.subjects)}" if config.subjects else ""
+    about = "" if plan.exact else "about "
+    return (
+        f"{len(absent):,} of {len(plan.wanted):,} files of {config.dataset} are not on disk ({about}"
+        f"{plan.missing_bytes / 1e9:,.1f} GB, licence {terms.licence}), the first is {absent[0].path}; get them with: "
+        f"brainmap data fetch {config.dataset}{chosen} --for {purpose}"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from brainmap.errors import BrainmapError
 from brainmap.study.config import OwnData, StudyConfig
 from brainmap.study.folder import IDENTITY, RunFolder
-from brainmap.study.inputs import chosen_subjects, dataset_reader, load_stimuli, simulation
+from brainmap.study.inputs import absent_files, chosen_subjects, dataset_reader, load_stimuli, simulation
 
 FLOAT32 = 4
 
@@ -84,7 +84,7 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
     rows.append(("report", str(folder.report), "finished" if folder.results.is_dir() else "to do"))
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"
     title = f"{config.model} ({config.weights}) on {config.dataset}, {state} run in {folder.path}"
-    return Plan(title, rows, disk, memory, config.memory, missing)
+    return Plan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)))
 
 
 def readable(count: float) -> str:
@@ -143,6 +143,9 @@ def _targets(config: StudyConfig, missing: list[str]) -> dict[str, tuple[list[st
         return {reader.modality: (subjects, max(trials for trials, _ in shapes), max(count for _, count in shapes))}
     except BrainmapError as error:
         missing.append(str(error))
+        absent = absent_files(config)
+        if absent is not None:
+            missing.append(absent)
         return {}
 
 

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from brainmap.data.cortex import SAMPLE_AREAS, area_table, cortical_targets
 from brainmap.data.sensors import load_sensors
 from brainmap.report import figures, style
+from brainmap.report.cortex import load_cortex, on_vertices
+from brainmap.report.figures.maps import depth_scale, score_scale
 
 TIME = np.round(np.arange(-0.2, 1.6, 0.04), 3)
 DEPTH = np.linspace(0, 1, 12)
@@ -23,6 +25,7 @@ LAYERS = [f"block.{i}" for i in range(12)]
 STEPS = np.array([0, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000])
 SIGNALS = ("activation", "gradient", "residual")
 MODELS = ("DINOv3-S", "ViT-MAE", "ViT-L/16", "ConvNeXt-L", "ResNet-50", "OWL-ViT", "CLIP", "SigLIP 2")
+STAGES = ((0, 0.1), (1000, 0.5), (30_000, 1.0))
 FIVE = ("V1", "V4", "MT", "FFC", "44")
 
 
@@ -77,6 +80,13 @@ def _time_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
         "signal_curves": lambda: figures.signal_curves(
             signals, significance={name: value.mean("subject").values > 0.01 for name, value in signals.items()}
         ),
+        "stage_curves": lambda: figures.stage_curves(
+            {
+                f"step {step:,}": {name: _course(value, share) for name, value in signals.items()}
+                for step, share in STAGES
+            },
+            title="Three stages",
+        ),
         "residual_curve": lambda: figures.residual_curve(residual, window=(0.6, 1.4)),
         "layer_time_heatmap": lambda: figures.layer_time_heatmap(
             mean, "activation", significance=mean > 0.012, peaks=peaks
@@ -85,6 +95,11 @@ def _time_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
         "window_curves": lambda: figures.window_curves(mean.mean("layer"), 1 + 2 * np.clip(TIME, 0, None)),
         "grid_heatmap": lambda: figures.grid_heatmap(grid, labels=("PCA dimension", "Projection dimension")),
     }
+
+
+def _course(values: xr.DataArray, share: float) -> pd.DataFrame:
+    mean, sem = share * values.mean("subject").values, 0.5 * values.std("subject").values
+    return pd.DataFrame({"time": TIME, "r": mean, "low": mean - sem, "high": mean + sem, "significant": mean > 0.012})
 
 
 def _order_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
@@ -187,8 +202,16 @@ def _maps(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
         "residual_map": lambda: figures.residual_map(gain),
         "half_time_map": lambda: figures.half_time_map(by_area, title="Half time"),
         "property_map": lambda: figures.property_map(by_area, "Cortical thickness (mm)", title="Thickness"),
+        "map_grid": lambda: figures.map_grid(_map_rows(score, depth, targets), title="Before and after training"),
         "ceiling_map": lambda: figures.ceiling_map(0.75 - 0.3 * place + noise, targets),
     }
+
+
+def _map_rows(score: np.ndarray, depth: np.ndarray, targets: pd.DataFrame) -> dict:
+    cortex = load_cortex()
+    scores = {name: on_vertices(share * score, targets, cortex) for name, share in (("0 %", 0.2), ("100 %", 1.0))}
+    depths = {name: on_vertices(depth, targets, cortex) for name in scores}
+    return {"Score": (score_scale(score, "activation"), scores), "Best layer": (depth_scale(), depths)}
 
 
 if __name__ == "__main__":

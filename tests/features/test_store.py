@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -183,6 +184,49 @@ def test_damage_is_noticed(dino_tiny: VisionModel, stimuli: StimulusSet, tmp_pat
         extractor.extract(stimuli)
 
 
+def test_a_half_written_block_is_written_again(
+    dino_tiny: VisionModel, stimuli: StimulusSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill in the middle of a block leaves: grown arrays, a torn shard, no list of its rows."""
+    monkeypatch.setattr(blocks, "MAX_BLOCK_ROWS", 3)
+    options = {"layers": ["block.2", "block.7"], "batch_size": 3}
+    whole = FeatureExtractor(dino_tiny, **options).extract(stimuli)
+    FeatureExtractor(dino_tiny, **options, store=tmp_path).extract(stimuli)
+    for listing in sorted(tmp_path.rglob("rows/000001.json"))[::2]:  # some arrays of the block were finished
+        listing.unlink()
+        listing.with_name(".000001.json.4242.partial").write_text("[")
+        (listing.parent.parent / "rows" / "000002.json").unlink(missing_ok=True)
+        for shard in listing.parent.parent.glob("c/1/*"):
+            shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    counter = Counter(monkeypatch)
+    same(whole, FeatureExtractor(dino_tiny, **options, store=tmp_path).extract(stimuli))
+    assert counter.images == 4
+    same(whole, FeatureExtractor(dino_tiny, **options, store=tmp_path).extract(stimuli))
+    assert counter.images == 4
+
+
+def test_waiting_for_another_writer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, identity = FeatureStore(tmp_path), {"name": "m", "weights_digest": "0"}
+    said, sentences = threading.Event(), []
+
+    def heard(sentence: str, **options: object) -> None:
+        sentences.append(sentence)
+        said.set()
+
+    monkeypatch.setattr("brainmap.features.store.warnings.warn", heard)
+
+    def wait_and_release() -> bool:
+        with store.lock(identity):
+            return True
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.lock(identity):
+            waiting = pool.submit(wait_and_release)
+            assert said.wait(60) and not waiting.done()
+        assert waiting.result(60)
+    assert len(sentences) == 1 and "Another process writes features" in sentences[0]
+
+
 RESUMED = """
 import sys, time
 import numpy as np, torch
@@ -200,14 +244,16 @@ FeatureExtractor._compute = slow
 rng = np.random.default_rng(5)
 images = StimulusSet.from_arrays([rng.integers(0, 256, (80, 80, 3), dtype=np.uint8) for _ in range(22)])
 model = load_model("dino-tiny", weights="untrained")
-FeatureExtractor(model, layers=["block.1", "block.9"], batch_size=4, store=sys.argv[1]).extract(images)
+options = {"layers": ["block.1", "block.9"], "pooling": ["cls", "register-mean", "patch-mean"], "batch_size": 4}
+FeatureExtractor(model, **options, store=sys.argv[1]).extract_poolings(images)
 """
 
 
+@pytest.mark.filterwarnings("ignore:Another process writes features")
 def test_killed_run_continues_bit_for_bit(
     tmp_path: Path, dino_tiny: VisionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run is killed; two writers then continue it at once, the second waiting for the first."""
+    """Both signals and three token roles: a run is killed; two writers continue it at once, one waits for the other."""
     command = [sys.executable, "-c", RESUMED, str(tmp_path)]
     killed = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 300
@@ -223,15 +269,18 @@ def test_killed_run_continues_bit_for_bit(
     monkeypatch.setattr(blocks, "MAX_BLOCK_ROWS", 4)
     rng = np.random.default_rng(5)
     images = StimulusSet.from_arrays([rng.integers(0, 256, (80, 80, 3), dtype=np.uint8) for _ in range(22)])
-    options = {"layers": ["block.1", "block.9"], "batch_size": 4}
-    whole = FeatureExtractor(dino_tiny, **options).extract(images)
+    options = {"layers": ["block.1", "block.9"], "pooling": ["cls", "register-mean", "patch-mean"], "batch_size": 4}
+    whole = FeatureExtractor(dino_tiny, **options).extract_poolings(images)
     counter = Counter(monkeypatch)
     models = [load_model("dino-tiny", weights="untrained") for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(FeatureExtractor(model, **options, store=tmp_path).extract, images) for model in models]
+        runs = [
+            pool.submit(FeatureExtractor(model, **options, store=tmp_path).extract_poolings, images) for model in models
+        ]
         continued = [run.result() for run in runs]
     torch.set_num_threads(threads)
     assert counter.images == 22 - finished
     assert len(list(tmp_path.rglob("loss/*/rows/*.json"))) == 6
     for found in continued:
-        same(whole, found)
+        for pooling, features in whole.items():
+            same(features, found[pooling])

@@ -15,7 +15,16 @@ from safetensors.torch import save_file
 
 from brainmap.errors import InputError, MissingFileError
 from brainmap.features import FeatureExtractor
-from brainmap.models import checkpoint_series, load_model, model_card, register_model, weights_status
+from brainmap.models import (
+    checkpoint_series,
+    checkpoint_step,
+    list_models,
+    load_model,
+    model_card,
+    register_model,
+    skeleton,
+    weights_status,
+)
 from brainmap.models.hub import how_to_get
 from brainmap.models.probing import repeated_blocks
 from brainmap.models.text import HashedWords
@@ -94,7 +103,7 @@ def test_folder_without_a_card_is_probed(tmp_path: Path) -> None:
     assert model.name == "own"
     assert [layer.name for layer in model.layers] == ["block.0", "block.1", "block.2"]
     assert dict(model.card.tokens) == {"cls": 1, "register": 4}
-    assert model.sites == ("block", "mlp")
+    assert model.sites == ("block", "mlp", "attn")
     assert model.preprocessing.model_dump(include={"crop", "resize", "squash", "interpolation"}) == {
         "crop": 32,
         "resize": 40,
@@ -117,6 +126,26 @@ def test_convolutional_folder_is_probed(tmp_path: Path) -> None:
     assert len(model.layers) == 6
     assert not model.card.tokens and model.card.patch is None
     assert model.preprocessing.squash and model.preprocessing.crop == 64
+
+
+@pytest.mark.parametrize("kind", ["CLIP", "Siglip"])
+def test_the_vision_tower_of_an_image_text_model_is_probed(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    tower = {**SMALL, "intermediate_size": 40}
+    text = {**tower, "vocab_size": 60, "max_position_embeddings": 10, "bos_token_id": 1, "eos_token_id": 59}
+    text = text if kind == "CLIP" else {**text, "projection_size": 24}
+    config = getattr(transformers, f"{kind}Config")(vision_config=tower, text_config=text)
+    network = getattr(transformers, f"{kind}Model")(config).eval()
+    folder = write_folder(tmp_path / "two-towers", network, {"size": {"height": 32, "width": 32}})
+    model = load_model(str(folder))
+    assert len(model.layers) == 3 and model.sites == ("block", "mlp", "attn")
+    assert dict(model.card.tokens) == ({"cls": 1, "register": 0} if kind == "CLIP" else {})
+    images = StimulusSet.from_arrays([np.full((50, 60, 3), 9 * i, np.uint8) for i in range(3)])
+    found = FeatureExtractor(model, pooling="flatten", objective="feature-energy").extract(images)
+    with torch.no_grad():
+        pixels = model.preprocess([images.image(i) for i in range(3)])
+        states = network.vision_model(pixels, output_hidden_states=True).hidden_states
+    np.testing.assert_allclose(found["activation", "block.1"], states[2].flatten(1).numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_nothing_repeated_is_an_error() -> None:
@@ -204,3 +233,80 @@ def test_listing_models_does_not_load_torch() -> None:
     code = "import brainmap.models as m, sys; m.list_models(), m.model_card('clip-b32'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_series_of_official_trainings(tmp_path: Path) -> None:
+    """DINOv2's folders of evaluated teachers, its sharded files, and folders as ``transformers`` writes them."""
+    for name in (
+        "training_12499/teacher_checkpoint.pth",
+        "training_24999/teacher_checkpoint.pth",
+        "checkpoint-500/model.safetensors",
+        "checkpoint-500/config.json",
+        "training_999/a.pth",
+        "training_999/b.pth",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "model_0037499.rank_0.pth").write_bytes(b"")
+    found = {step: path.relative_to(tmp_path).as_posix() for step, path in checkpoint_series(tmp_path).items()}
+    assert found == {
+        500: "checkpoint-500",
+        12499: "training_12499/teacher_checkpoint.pth",
+        24999: "training_24999/teacher_checkpoint.pth",
+        37499: "model_0037499.rank_0.pth",
+    }
+    assert [checkpoint_step(tmp_path / path) for path in found.values()] == list(found)
+    assert checkpoint_step("final.pt") is None
+    (tmp_path / "step_500.pt").write_bytes(b"")
+    with pytest.raises(InputError, match="Step 500 occurs twice"):
+        checkpoint_series(tmp_path)
+
+
+def test_weights_that_are_one_file_of_a_repository(offline: None, tmp_path: Path) -> None:
+    """The authors' file in the local cache is used, with its commit; absent, the message names it."""
+    with pytest.raises(MissingFileError) as caught:
+        load_model("eupe-vitt16")
+    for part in (
+        "facebook/EUPE-ViT-T, FAIR",
+        "its EUPE-ViT-T.pt as weights=",
+        "--checkpoint /path/",
+        "(3) use an ungated",
+    ):
+        assert part in str(caught.value)
+    config = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
+    card = model_card("eupe-vitt16").model_copy(update={"name": "cached-eupe", "config": {**config, "patch_size": 16}})
+    card = card.model_copy(update={"config": {**card.config, "num_register_tokens": 4}})
+    random = load_model(register_model(card).name, weights="untrained", seed=3)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "cache" / "models--facebook--EUPE-ViT-T"
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    torch.save(random.module.state_dict(), repository / "snapshots" / commit / "EUPE-ViT-T.pt")
+    assert weights_status("cached-eupe") == "cached"
+    model = load_model("cached-eupe")
+    assert model.digest == random.digest and model.loaded.source == f"facebook/EUPE-ViT-T@{commit}, EUPE-ViT-T.pt"
+
+
+def test_weights_of_another_patch_size_are_refused(tmp_path: Path) -> None:
+    card = model_card("vit-base-patch16").model_copy(
+        update={"name": "patches", "config": {**SMALL, "intermediate_size": 40, "num_labels": 5}, "patch": 8}
+    )
+    load_model(register_model(card).name, weights="untrained").module.save_pretrained(tmp_path)
+    register_model(card.model_copy(update={"patch": 16}))
+    with pytest.raises(InputError, match="have patches of 8 px, its card says 16"):
+        load_model("patches", weights=tmp_path)
+
+
+def test_skeletons_know_their_shape_and_hold_nothing() -> None:
+    largest: dict[str, tuple[float, str]] = {}
+    for name in list_models():
+        card = model_card(name)
+        if card.family not in ("packages", "probed", ""):
+            largest[card.family] = max(largest.get(card.family, (0.0, "")), (card.parameters or 0.0, name))
+    for _, name in largest.values():
+        model = skeleton(name)
+        assert all(parameter.is_meta for parameter in model.module.parameters()), name
+        assert model.card.objective in model.objectives, name
+        for site in model.sites:
+            assert len(model.site_modules(model.layer_names(), site)) == len(model.layers), (name, site)

@@ -129,3 +129,19 @@ def test_own_module_gets_layers_from_patterns() -> None:
         from_module(network, name="own", layers=["blocks.*"])
     with pytest.raises(InputError, match=r"no layer 'block\.7'"):
         model.layer_names(["block.7"])
+
+
+def test_the_margin_around_the_centre_can_be_kept() -> None:
+    card = model_card("dino-tiny")
+    register_model(
+        card.model_copy(
+            update={"name": "margined", "preprocessing": card.preprocessing.model_copy(update={"resize": 80})}
+        )
+    )
+    cut, whole = (load_model("margined", weights="untrained", margin=margin) for margin in (True, False))
+    image = np.zeros((160, 160, 3), np.uint8)
+    image[:10] = 255  # within the margin of 8 of 80 pixels
+    low = cut.preprocess([np.zeros_like(image)])
+    assert torch.equal(cut.preprocess([image])[:, :, 4:], low[:, :, 4:])
+    assert not torch.equal(whole.preprocess([image])[:, :, :2], low[:, :, :2])
+    assert cut.identity() != whole.identity()

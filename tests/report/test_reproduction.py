@@ -188,7 +188,10 @@ def test_comparison_in_a_browser(training, chromium, tmp_path, width):
     assert chromium.run(lines) == 10
     assert chromium.run("document.documentElement.scrollWidth") == width
     chromium.run("[...document.querySelectorAll('th button')].find(b => b.textContent === 'r').click()")
-    cells = "[...document.querySelectorAll('#studies tbody tr')].map(r => Number(r.querySelector('td.number[data-label=r]').textContent))"
+    cells = (
+        "[...document.querySelectorAll('#studies tbody tr')]"
+        ".map(r => Number(r.querySelector('td.number[data-label=r]').textContent))"
+    )
     shown = chromium.run(cells)
     assert shown == sorted(shown, reverse=True)
     chromium.run(

@@ -72,7 +72,9 @@ class AlgonautsReader(DatasetReader):
         keys = {path.stem for path in numbers.values()}
         folders = [self._folder(subject) for subject in subjects]
         source = folders[0] if len(folders) == 1 else self.root
-        return open_images(source / "training_split/training_images" if len(folders) == 1 else source, keys)
+        return open_images(
+            source / "training_split/training_images" if len(folders) == 1 else source, keys, cache=self.cache
+        )
 
     def shape(self, subject: str) -> tuple[int, int]:
         """Photographs, and vertices of both hemispheres."""

@@ -19,6 +19,7 @@ from brainmap.errors import InputError, MissingFileError
 from brainmap.stimuli import StimulusSet
 
 OWN_FOLDER = ".brainmap"
+DEFAULT_MEMORY = 4 * 10**9
 
 
 class Options(BaseModel):
@@ -51,6 +52,8 @@ class DatasetReader(ABC):
         Folder or archive of the photographs, for datasets that come without them.
     options : dict, optional
         Settings of the reader, by name.
+    memory : int, optional
+        Bytes that preparing may hold.
 
     Raises
     ------
@@ -69,13 +72,14 @@ class DatasetReader(ABC):
         cache: Path | None = None,
         images: Path | None = None,
         options: dict[str, Any] | None = None,
+        memory: int | None = None,
     ) -> None:
         if not root.is_dir():
             raise MissingFileError(
                 f"There is no folder {root}; name the folder of {self.name} with --data-root, "
                 f"or get the data with: brainmap data fetch {self.name}"
             )
-        self.root, self.images = root, images
+        self.root, self.images, self.memory = root, images, DEFAULT_MEMORY if memory is None else memory
         self.cache = cache if cache is not None else root / OWN_FOLDER
         try:
             self.options: Any = self.options_model(**(options or {}))
@@ -103,6 +107,11 @@ class DatasetReader(ABC):
     @abstractmethod
     def shape(self, subject: str) -> tuple[int, int]:
         """Number of trials and (an estimate of the number of) targets, without reading responses."""
+
+    @property
+    def purpose(self) -> str:
+        """Which list of the manifest's ``purposes`` names the files that these settings need."""
+        return "fit"
 
     def resolve(self, subject: str) -> str:
         """Name of a subject as files have it: ``1``, ``01`` and ``sub-01`` are one."""

@@ -72,11 +72,11 @@ class Places:
         places = np.flatnonzero(self.kept)
         if self.affine is None:
             left = places < self.n_left
-            table = pd.DataFrame({"roi": "", "hemisphere": np.where(left, "L", "R")})
+            table = pd.DataFrame({"roi": "cortex", "hemisphere": np.where(left, "L", "R")})
             table[["x", "y", "z"]] = np.nan
             return table.assign(vertex=np.where(left, places, places - self.n_left))
         ijk = np.stack(np.unravel_index(places, self.volume), axis=1)
-        table = pd.DataFrame({"roi": [""] * len(places), "hemisphere": ""})
+        table = pd.DataFrame({"roi": ["brain"] * len(places), "hemisphere": ""})
         table[["x", "y", "z"]] = ijk @ self.affine[:3, :3].T + self.affine[:3, 3]
         return table.assign(vertex=places)
 

@@ -146,7 +146,7 @@ class BIDSMEEGReader(DatasetReader):
         for subject in subjects:
             for events, _ in self.recordings(subject):
                 labels |= set(self._events(events, Findings())["label"])
-        return open_images(self.images if self.images is not None else self.root / "stimuli", labels)
+        return open_images(self.images if self.images is not None else self.root / "stimuli", labels, cache=self.cache)
 
     def shape(self, subject: str) -> tuple[int, int]:
         """Trials, and channels × times."""
@@ -210,7 +210,9 @@ class BIDSMEEGReader(DatasetReader):
         settings |= {"version": PREPARATION_VERSION, "channels": channels}
 
         def make() -> Made:
-            blocks = epoch_blocks(raw, channels, table["onset"].to_numpy(dtype=float), self.options.epochs)
+            blocks = epoch_blocks(
+                raw, channels, table["onset"].to_numpy(dtype=float), self.options.epochs, memory=self.memory
+            )
             return (len(table), len(channels) * len(self.options.epochs.times)), blocks
 
         folder = self.cache / self.root.name / entities(path)["sub"]

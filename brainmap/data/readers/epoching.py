@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-CHANNELS = 48  # filtered at once
+MOST_CHANNELS = 48  # filtered at once
 
 
 class EpochSettings(BaseModel):
@@ -62,7 +62,7 @@ def inside(onsets: np.ndarray, settings: EpochSettings, duration: float) -> np.n
 
 
 def epoch_blocks(
-    raw: Any, channels: Sequence[str], onsets: np.ndarray, settings: EpochSettings
+    raw: Any, channels: Sequence[str], onsets: np.ndarray, settings: EpochSettings, *, memory: int = 4 * 10**9
 ) -> Iterator[np.ndarray]:
     """Epochs of a few channels after the other.
 
@@ -76,6 +76,8 @@ def epoch_blocks(
         In s from the first sample of the recording.
     settings : EpochSettings
         How.
+    memory : int
+        Bytes to hold; fewer channels are filtered at once where it is small.
 
     Yields
     ------
@@ -86,8 +88,10 @@ def epoch_blocks(
     samples = np.round((onsets[:, None] + settings.times[None, :]) * rate).astype(np.int64)
     n_samples = len(raw.times)
     samples = np.clip(samples, 0, n_samples - 1)  # a rounding at the very end
-    for start in range(0, len(channels), CHANNELS):
-        picks = [raw.ch_names.index(name) for name in channels[start : start + CHANNELS]]
+    # Samples of a channel in double precision, and about as much again for their epochs.
+    width = min(MOST_CHANNELS, max(1, memory // 4 // (16 * n_samples)))
+    for start in range(0, len(channels), width):
+        picks = [raw.ch_names.index(name) for name in channels[start : start + width]]
         data = raw.get_data(picks=picks)
         data = _filtered(data, rate, settings)
         epochs = data[:, samples].transpose(1, 0, 2)  # (trials, channels, times)

@@ -18,7 +18,7 @@ from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.fingerprint import cache_key, content_of
 from brainmap.data.readers.nsd_design import TRIALS_PER_SESSION, check_behaviour, read_captions, read_design
 from brainmap.data.readers.nsd_rois import ATLASES
-from brainmap.data.readers.nsd_space import Space, open_space
+from brainmap.data.readers.nsd_space import Space, SurfaceSeries, open_space
 from brainmap.data.responses import Modality, Responses
 from brainmap.errors import InputError, MissingFileError
 from brainmap.progress import track
@@ -45,6 +45,10 @@ class NSDOptions(Options):
         Sessions to use; all the subject has by default.
     betas : str
         Version of the betas.
+    estimate : {"betas", "bold"}
+        Published betas, or the BOLD signal ``delay`` seconds after onset from time series on fsaverage.
+    delay : float
+        In s.
     block : int
         Bytes of betas held at once while preparing.
     """
@@ -55,6 +59,8 @@ class NSDOptions(Options):
     zscore: Literal["session", "none"] = "session"
     sessions: tuple[int, ...] | None = None
     betas: str = "betas_fithrf_GLMdenoise_RR"
+    estimate: Literal["betas", "bold"] = "betas"
+    delay: float = 5.5
     block: int = 256 * 2**20
 
 
@@ -70,6 +76,11 @@ class NSDReader(DatasetReader):
         folder = self.root / "nsddata_betas/ppdata"
         present = {path.name for path in folder.glob("subj*") if (path / self.options.space).is_dir()}
         return [name for name, facts in load_manifest("nsd").subjects.items() if facts.code in present]
+
+    @property
+    def purpose(self) -> str:
+        """Betas on the surface or in the volume."""
+        return "fit" if self.options.space == "fsaverage" else "fit-func1pt8mm"
 
     @cached_property
     def _design(self) -> Any:
@@ -110,7 +121,10 @@ class NSDReader(DatasetReader):
         captions = read_captions(self.root, rows)
         if captions is not None:
             table["caption"] = captions
-        return StimulusSet.from_hdf5(self.root / STIMULI, rows=rows, table=table, allow_duplicates=True)
+        file = self.root / STIMULI
+        stimuli = StimulusSet.from_hdf5(file, rows=rows, table=table, allow_duplicates=True)
+        changed = {"rows": rows.tolist(), "time": file.stat().st_mtime_ns}
+        return stimuli.keep_ids(self.cache / "photographs" / f"ids-{cache_key([file], changed)}.npy")
 
     def _shown(self, subject: str) -> np.ndarray:
         number = self._code(subject)[1]
@@ -151,8 +165,10 @@ class NSDReader(DatasetReader):
             If betas, design and behavioural log do not fit together.
         """
         findings = Findings()
-        code, _ = self._code(subject)
+        code, number = self._code(subject)
         space = open_space(self.root, code, self.options)
+        if isinstance(space, SurfaceSeries):
+            self._check_order(space, number)
         trials, rows = self._matched(self._trials(subject, findings), stimuli, findings, "the design")
         parts = [self._prepared(space, code, session) for session in self.sessions(subject)]
         values = self._stacked(parts, None, rows)
@@ -161,6 +177,7 @@ class NSDReader(DatasetReader):
             "mesh": space.mesh,
             "atlas": self.options.atlas,
             "units": "standard deviations within session" if self.options.zscore == "session" else "% signal change",
+            "estimate": self.options.estimate,
             "stimulus_duration": 3.0,
             "betas": self.options.betas,
             "content": content_of(parts),
@@ -168,8 +185,18 @@ class NSDReader(DatasetReader):
         }
         return Responses(values, with_repeats(trials), space.targets, "fmri", subject, info=info)
 
+    def _check_order(self, space: SurfaceSeries, number: int) -> None:
+        """Runs' designs must show what the experiment's design does."""
+        for session in self.sessions(str(number)):
+            shown, listed = self._design.shown(number, session), space.order(session)
+            if len(shown) != len(listed) or (shown != listed).any():
+                raise InputError(
+                    f"The designs of the runs of session {session} show {len(listed)} photographs, not in the order of "
+                    "nsd_expdesign.mat; a run is missing or files are swapped."
+                )
+
     def _prepared(self, space: Space, code: str, session: int) -> Path:
-        settings = self.options.model_dump(include={"space", "mask", "zscore", "betas"}) | {
+        settings = self.options.model_dump(include={"space", "mask", "zscore", "betas", "estimate", "delay"}) | {
             "version": PREPARATION_VERSION,
             "places": space.digest,
         }
@@ -182,7 +209,9 @@ class NSDReader(DatasetReader):
         return path
 
     def _blocks(self, space: Space, session: int) -> Iterator[np.ndarray]:
-        width = max(1, self.options.block // (8 * TRIALS_PER_SESSION))
+        # Betas, their z-scores in double precision and the copy that is written: 24 bytes a number and some room.
+        held = min(self.options.block, self.memory // 4)
+        width = max(1, held // (8 * TRIALS_PER_SESSION))
         starts = range(0, len(space.targets), width)
         for start in track(starts, f"session {session}", total=len(starts), unit="blocks"):
             betas = space.read(session, start, min(start + width, len(space.targets)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from brainmap.data.readers.glm import signal_at_delay
 from brainmap.data.readers.nsd_rois import (
     merged,
     named_areas,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SCALE = 300.0  # betas in the volume are stored as integers, 300 per percent signal change
 FRAMES = 25  # trials read at once
+REPETITION_TIME = 4 / 3  # s, of the time series at 1.8 mm and of what is made from them
 
 
 class Space(ABC):
@@ -187,8 +189,61 @@ class Volume(Space):
         return out
 
 
+class SurfaceSeries(Surface):
+    """Vertices of fsaverage, with the BOLD signal some seconds after each onset instead of betas.
+
+    Time series on fsaverage are not in the public bucket: they are made from the volumes with NSD's own mapping tools
+    and expected as ``nsddata_timeseries/ppdata/subj01/fsaverage/timeseries/lh.timeseries_session01_run01.mgh``, with
+    the published designs (``func1pt8mm/design/design_session01_run01.tsv``, one row per volume: 0, or the photograph).
+    """
+
+    def _run_files(self, session: int) -> list[tuple[Path, Path, Path]]:
+        """Design, left and right series of each run of a session."""
+        base = self.root / "nsddata_timeseries/ppdata" / self.code
+        found = []
+        for design in sorted((base / "func1pt8mm/design").glob(f"design_session{session:02d}_run*.tsv")):
+            run = design.stem.removeprefix("design_")
+            sides = [base / f"fsaverage/timeseries/{side}h.timeseries_{run}.mgh" for side in "lr"]
+            found.append((design, sides[0], sides[1]))
+        return found
+
+    def files(self, session: int) -> list[Path]:
+        """Designs and series of a session."""
+        files = [file for run in self._run_files(session) for file in run]
+        return files or [self.root / "nsddata_timeseries/ppdata" / self.code / f"session {session}"]
+
+    def read(self, session: int, start: int, stop: int) -> np.ndarray:
+        """Signal at the delay of some vertices, run after run."""
+        chosen = self.targets.iloc[start:stop]
+        vertices = [chosen.loc[chosen["hemisphere"] == side, "vertex"].to_numpy() for side in "LR"]
+        parts = []
+        for design, left, right in self._run_files(session):
+            shown = pd.read_csv(design, header=None).to_numpy().ravel()
+            series = np.concatenate(
+                [_read_frames(file, kept) for file, kept in zip((left, right), vertices, strict=True)], axis=1
+            )
+            if len(series) != len(shown):
+                raise InputError(f"{left} has {len(series)} volumes, {design} {len(shown)} rows; make the series anew.")
+            scans = np.arange(len(series)) * REPETITION_TIME
+            onsets = scans[shown > 0]
+            blocks = list(signal_at_delay(series, onsets, scans, delay=self.options.delay))
+            parts.append(np.concatenate(blocks, axis=1))
+        return np.concatenate(parts)
+
+    def order(self, session: int) -> np.ndarray:
+        """Photographs (rows of the stimulus brick) in the order of the designs."""
+        shown = [pd.read_csv(design, header=None).to_numpy().ravel() for design, _, _ in self._run_files(session)]
+        everything = np.concatenate(shown)
+        rows: np.ndarray = everything[everything > 0].astype(np.int64) - 1
+        return rows
+
+
 def open_space(root: Path, code: str, options: NSDOptions) -> Space:
     """Open the space that the options name."""
+    if options.estimate == "bold":
+        if options.space != "fsaverage":
+            raise InputError("The signal at a delay is read from surface time series: space must be fsaverage.")
+        return SurfaceSeries(root, code, options)
     return Surface(root, code, options) if options.space == "fsaverage" else Volume(root, code, options)
 
 

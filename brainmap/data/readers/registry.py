@@ -37,6 +37,7 @@ def open_dataset(
     images: str | Path | None = None,
     cache: str | Path | None = None,
     options: dict[str, Any] | None = None,
+    memory: int | None = None,
 ) -> DatasetReader:
     """Open a dataset on this disk.
 
@@ -52,6 +53,8 @@ def open_dataset(
         Where prepared responses go; ``.brainmap`` in the dataset's folder by default.
     options : dict, optional
         Settings of the reader.
+    memory : int, optional
+        Bytes that preparing may hold (4 GB by default).
 
     Raises
     ------
@@ -69,4 +72,5 @@ def open_dataset(
         cache=None if cache is None else Path(cache).expanduser(),
         images=None if images is None else Path(images).expanduser(),
         options=options,
+        memory=memory,
     )

@@ -70,7 +70,9 @@ class ThingsEEG2Reader(DatasetReader):
         """Training and test photographs."""
         keys = {part: set(self._pictures(part)) for part in self.options.parts}
         wanted = set().union(*keys.values())
-        return open_images(self.images or self.root / "image_set", wanted, marks={"test": keys.get("test", set())})
+        return open_images(
+            self.images or self.root / "image_set", wanted, marks={"test": keys.get("test", set())}, cache=self.cache
+        )
 
     def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
         """Which photographs are among the 200 of the test part."""

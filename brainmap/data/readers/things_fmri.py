@@ -24,6 +24,7 @@ from brainmap.stimuli import StimulusSet
 
 FOLDER = "betas_csv"
 GLASSER = "glasser-"
+VOXEL_MM = 2.0  # the metadata give places as voxel numbers
 
 
 class ThingsFMRIOptions(Options):
@@ -85,7 +86,10 @@ class ThingsFMRIReader(DatasetReader):
         source = self.images if self.images is not None else self.root / "stimuli"
         trials = pd.concat([self._trials(subject) for subject in subjects])
         return open_images(
-            source, set(trials["label"]), marks={"test": set(trials.loc[trials["trial_type"] == "test", "label"])}
+            source,
+            set(trials["label"]),
+            marks={"test": set(trials.loc[trials["trial_type"] == "test", "label"])},
+            cache=self.cache,
         )
 
     def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
@@ -109,7 +113,7 @@ class ThingsFMRIReader(DatasetReader):
         table = _table(file, ("voxel_id", "voxel_x", "voxel_y", "voxel_z"))
         areas = _areas(table)
         targets = pd.DataFrame({"roi": areas, "hemisphere": ""})
-        targets[["x", "y", "z"]] = table[["voxel_x", "voxel_y", "voxel_z"]].astype(float)
+        targets[["x", "y", "z"]] = VOXEL_MM * table[["voxel_x", "voxel_y", "voxel_z"]].astype(float)
         targets["vertex"] = table["voxel_id"]
         if "nc_singletrial" in table:
             share = np.clip(table["nc_singletrial"].to_numpy(dtype=float) / 100, 0, 0.9999)
@@ -158,7 +162,7 @@ class ThingsFMRIReader(DatasetReader):
         """Say which runs the published responses lack (run 7 of session 3 of subject 2)."""
         present = set(zip(trials["session"], trials["run"], strict=True))
         for session in sorted(set(trials["session"])):
-            for run in range(1, int(trials["run"].max()) + 1):
+            for run in sorted(set(trials["run"])):
                 if (session, run) not in present:
                     file = f"sub-{subject}_StimulusMetadata.csv"
                     findings.add(file, None, f"session {session} lacks run {run}", "the other runs are used")

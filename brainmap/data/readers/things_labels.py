@@ -37,30 +37,34 @@ def read_attributes(root: Path, number: str) -> pd.DataFrame | None:
 def names_by_number(root: Path, images: Path | None) -> dict[int, str]:
     """File name (without folder and suffix) of each THINGS image number that can be told.
 
-    From all logs of what was shown; else from the complete THINGS folder, whose 26,107 files in sorted order are
-    numbered from 1.
+    From all logs of what was shown (trials of the main experiment first: their numbers are the surest); else from the
+    complete THINGS folder, whose 26,107 files in sorted order are numbered from 1.
 
     Raises
     ------
     InputError
-        If two logs give one number different names.
+        If two trials of the main experiment give one number different names.
     MissingFileError
         If neither logs nor the complete folder are on disk.
     """
     names: dict[int, str] = {}
+    repeated: dict[int, str] = {}
     for file in sorted((root / "sourcedata").glob("sample_attributes_P?.csv")):
         table = read_attributes(root, file.stem[-1])
         if table is None:
             continue
         shown = table[["things_image_nr", "image_path"]].dropna().drop_duplicates()
-        for row, (number, path) in zip(shown.index, shown.itertuples(index=False), strict=True):
-            if "catch" in str(path):
-                continue
+        shown = shown[~shown["image_path"].astype(str).str.contains("catch")]
+        tested = shown["image_path"].astype(str).str.contains("test")
+        for row, number, path in shown[~tested].itertuples():
             name = image_key(str(path))
             if names.setdefault(int(number), name) != name:
                 raise InputError(
                     f"Row {row} of {file} calls image {int(number)} {name!r}, elsewhere it is {names[int(number)]!r}."
                 )
+        for _, number, path in shown[tested].itertuples():
+            repeated.setdefault(int(number), image_key(str(path)))
+    names = repeated | names
     if names:
         return names
     files = [] if images is None or not images.is_dir() else list(images.rglob("*.jpg"))
@@ -91,9 +95,14 @@ def check_against_log(
         return
     shown = log.loc[(log["session_nr"] == session) & (log["run_nr"] == run), "things_image_nr"].to_numpy(dtype=float)
     listed = events["value"].to_numpy(dtype=float)
-    if len(shown) == len(listed):
-        wrong = _differ(listed, shown)
+    common = min(len(shown), len(listed))
+    if common:
+        wrong = _differ(listed[:common], shown[:common])
         if wrong.mean() <= 0.25:
+            if len(shown) != len(listed):
+                findings.add(
+                    file, None, f"{len(listed)} trials, {len(shown)} in the log of what was shown", "both kept"
+                )
             for row in np.flatnonzero(wrong):
                 what = f"image {_label(listed[row])} in the events, {_label(shown[row])} in the log of what was shown"
                 findings.add(file, int(events["row"].iloc[row]), what, "the events table is used")
@@ -113,6 +122,22 @@ def check_against_log(
         f"{file} and the log of what was shown disagree: {len(listed)} against {len(shown)} trials of session "
         f"{session}, run {run}; fetch the files anew."
     )
+
+
+def labels_of_log(log: pd.DataFrame | None, session: int, run: int, count: int, file: Path) -> list[str]:
+    """Names of the photographs of a run as the log of what was shown has them, row by row; catch trials are empty.
+
+    Raises
+    ------
+    InputError
+        If there is no log, or it has another number of trials.
+    """
+    if log is None:
+        raise InputError(f"There is no log of what was shown for {file}; use the events tables: --set labels=events")
+    paths = log.loc[(log["session_nr"] == session) & (log["run_nr"] == run), "image_path"].astype(str)
+    if len(paths) != count:
+        raise InputError(f"{file} has {count} trials, the log of what was shown {len(paths)}; fetch both anew.")
+    return ["" if "catch" in path else image_key(path) for path in paths]
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -14,12 +14,12 @@ import pandas as pd
 from brainmap.data.columnar import write_columns
 from brainmap.data.matching import open_images
 from brainmap.data.readers.base import DatasetReader, Options
-from brainmap.data.readers.ctf import Recording
+from brainmap.data.readers.ctf import IMAGE_TRIGGER, TRIGGER_CHANNEL, Recording
 from brainmap.data.readers.epoching import EpochSettings, epoch_blocks, inside
 from brainmap.data.readers.files import entities, read_events, visible
 from brainmap.data.readers.findings import Finding, Findings
 from brainmap.data.readers.fingerprint import cache_key, content_of
-from brainmap.data.readers.things_labels import check_against_log, names_by_number, read_attributes
+from brainmap.data.readers.things_labels import check_against_log, labels_of_log, names_by_number, read_attributes
 from brainmap.data.readers.triggers import align
 from brainmap.data.responses import Modality, Responses
 from brainmap.data.sensors import load_sensors
@@ -39,6 +39,11 @@ class ThingsMEGOptions(Options):
     ----------
     onsets : {"trigger", "events"}
         Onsets from the trigger channel UPPT001, or as the events tables have them.
+    trigger_channel, trigger_value : str, int
+        Channel whose step up to this value marks a photograph.
+    labels : {"events", "log"}
+        Which photograph a trial showed: by the number in the events table, or by the path in
+        ``sourcedata/sample_attributes_P*.csv``. The two disagree on some repeats; disagreements are reported.
     epochs : EpochSettings
         Band-pass, sampling rate, window, baseline.
     zscore : {"session", "run", "subject", "none"}
@@ -48,6 +53,9 @@ class ThingsMEGOptions(Options):
     """
 
     onsets: Literal["trigger", "events"] = "trigger"
+    trigger_channel: str = TRIGGER_CHANNEL
+    trigger_value: int = IMAGE_TRIGGER
+    labels: Literal["events", "log"] = "events"
     epochs: EpochSettings = EpochSettings()
     zscore: Literal["session", "run", "subject", "none"] = "session"
     sessions: tuple[int, ...] | None = None
@@ -105,16 +113,29 @@ class ThingsMEGReader(DatasetReader):
         table = read_events(file, ("onset", "trial_type", "value"))
         table = _without_duplicates(table, findings, file)
         check_against_log(table, self._log(parts["sub"]), int(parts["ses"]), int(parts["run"]), findings, file)
-        table["label"] = [self._names.get(int(v), "") if np.isfinite(v) else "" for v in table["value"]]
+        if self.options.labels == "log":
+            place = (int(parts["ses"]), int(parts["run"]))
+            table["label"] = labels_of_log(self._log(parts["sub"]), *place, len(table), file)
+        else:
+            table["label"] = [self._names.get(int(v), "") if np.isfinite(v) else "" for v in table["value"]]
         shown = table["trial_type"].isin(("exp", "test"))
         unnamed = np.flatnonzero(shown & (table["label"] == ""))
         if len(unnamed):
             row, number = table[["row", "value"]].iloc[unnamed[0]]
-            raise InputError(f"Row {row:.0f} of {file} shows image {number:g}, which no table names.")
+            raise InputError(
+                f"Row {row:.0f} of {file} shows image {number:g}, which no table names; take names from the log of "
+                "what was shown with --set labels=log"
+            )
         return table
 
     def _log(self, subject: str) -> pd.DataFrame | None:
-        return read_attributes(self.root, subject[-1])
+        if subject not in self._logs:
+            self._logs[subject] = read_attributes(self.root, subject[-1])
+        return self._logs[subject]
+
+    @cached_property
+    def _logs(self) -> dict[str, pd.DataFrame | None]:
+        return {}
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw; the folder comes from ``images`` or lies in ``stimuli``."""
@@ -131,7 +152,7 @@ class ThingsMEGReader(DatasetReader):
                 events = self._events(recording, Findings())
                 labels |= set(events.loc[events["trial_type"].isin(("exp", "test")), "label"])
                 tests |= set(events.loc[events["trial_type"] == "test", "label"])
-        return open_images(source, labels, marks={"test": tests})
+        return open_images(source, labels, marks={"test": tests}, cache=self.cache)
 
     def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
         """Which photographs are among the 200 that were repeated in every session."""
@@ -221,6 +242,8 @@ class ThingsMEGReader(DatasetReader):
             "version": PREPARATION_VERSION,
             "epochs": self.options.epochs.model_dump(),
             "onsets": self.options.onsets,
+            "trigger": [self.options.trigger_channel, self.options.trigger_value],
+            "labels": self.options.labels,
             "sensors": sensors,
         }
         log = self.root / "sourcedata" / f"sample_attributes_P{entities(path)['sub'][-1]}.csv"
@@ -234,7 +257,8 @@ class ThingsMEGReader(DatasetReader):
     def _prepare(self, recording: Recording, file: Path, sensors: list[str], done: Path) -> None:
         findings = Findings()
         events = self._events(recording.path, findings)
-        events = _timed(events, recording, self.options.onsets, findings, file)
+        triggers = recording.triggers(self.options.trigger_channel, self.options.trigger_value)
+        events = _timed(events, triggers, self.options.onsets, findings, file)
         shown = events["trial_type"].isin(("exp", "test")).to_numpy()
         ok = inside(events["onset"].to_numpy(), self.options.epochs, recording.duration)
         for row in events["row"][shown & ~ok & events["onset"].notna().to_numpy()]:
@@ -244,7 +268,9 @@ class ThingsMEGReader(DatasetReader):
         table = kept[["label", "trial_type", "onset", "lag"]].assign(session=int(parts["ses"]), run=int(parts["run"]))
         shape = (len(kept), len(sensors) * len(self.options.epochs.times))
         channels = [recording.channel_of[sensor] for sensor in sensors]
-        blocks = epoch_blocks(recording.raw, channels, kept["onset"].to_numpy(), self.options.epochs)
+        blocks = epoch_blocks(
+            recording.raw, channels, kept["onset"].to_numpy(), self.options.epochs, memory=self.memory
+        )
         done.parent.mkdir(parents=True, exist_ok=True)
         text = {"trials": table.to_dict("list"), "findings": [vars(item) for item in findings.items]}
         done.with_suffix(".json").write_text(json.dumps(text), encoding="utf-8")
@@ -254,7 +280,6 @@ class ThingsMEGReader(DatasetReader):
 def _timed(events: pd.DataFrame, recording: Recording, onsets: str, findings: Findings, file: Path) -> pd.DataFrame:
     """Add the lag between table and trigger channel; take onsets from where they are wanted."""
     listed = events["onset"].to_numpy(dtype=float)
-    triggers = recording.triggers()
     if not len(triggers) and onsets == "events":
         findings.add(file, None, "the recording has no triggers", "onsets of the events table, lag unknown")
         return events.assign(lag=np.nan)

@@ -62,7 +62,7 @@ class BetaReader(DatasetReader):
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""
         labels = {label for subject in subjects for _, names, _ in self._parts(subject) for label in names}
-        return open_images(self.images if self.images is not None else self.root / "stimuli", labels)
+        return open_images(self.images if self.images is not None else self.root / "stimuli", labels, cache=self.cache)
 
     def shape(self, subject: str) -> tuple[int, int]:
         """Trials and targets."""
@@ -204,7 +204,7 @@ class BOLD5000Reader(BetaReader):
         mask: Any = nibabel.load(file)
         places = np.flatnonzero(np.asarray(mask.dataobj).ravel() != 0)
         ijk = np.stack(np.unravel_index(places, mask.shape[:3]), axis=1)
-        table = pd.DataFrame({"roi": [""] * len(places), "hemisphere": ""})
+        table = pd.DataFrame({"roi": ["brain"] * len(places), "hemisphere": ""})
         table[["x", "y", "z"]] = ijk @ mask.affine[:3, :3].T + mask.affine[:3, 3]
         return table.assign(vertex=places), places
 

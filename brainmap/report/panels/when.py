@@ -67,12 +67,17 @@ def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, titl
         lambda: curves.layer_curves(
             scores, depths, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=title
         ),
-        pd.DataFrame(
-            scores.mean("subject").transpose("time", "layer").values,
-            index=pd.Index(scores["time"].values, name="time"),
-            columns=[str(name) for name in scores["layer"].values],
-        ).reset_index(),
+        _by_time(scores.mean("subject")),
     )
+
+
+def _by_time(scores: xr.DataArray) -> pd.DataFrame:
+    """Return scores (layer, time) as a table: one row per time, one column per layer."""
+    return pd.DataFrame(
+        scores.transpose("time", "layer").values,
+        index=pd.Index(scores["time"].values, name="time"),
+        columns=[str(name) for name in scores["layer"].values],
+    ).reset_index()
 
 
 def _heatmap_panel(results: StudyResults, scores: xr.DataArray, signal: str, suffix: str) -> Panel:
@@ -91,6 +96,7 @@ def _heatmap_panel(results: StudyResults, scores: xr.DataArray, signal: str, suf
         lambda: heatmaps.layer_time_heatmap(
             scores, signal, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=name + suffix
         ),
+        _by_time(scores),
     )
 
 
@@ -122,5 +128,6 @@ def _topography_panel(results: StudyResults, signal: str, suffix: str) -> Iterat
         "sample nearest to its own Tmax; one colour scale.",
         f"Sensor maps of the score of {name.lower()} at {', '.join(text.splitlines()[1] for text in captions)}.",
         lambda: topographies.sensor_maps(values, captions, signal, title=name + suffix),
+        pd.DataFrame({"sensor": sensors} | {" ".join(c.split()): v for c, v in zip(captions, panels, strict=True)}),
         raster=True,
     )

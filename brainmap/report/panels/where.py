@@ -54,6 +54,7 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
             f"(three passes of neighbour averaging, weight 0.3). {which}",
             f"Inflated cortex coloured by the depth of the best layer of {name.lower()}.",
             _layer_map(depth, targets, f"{name}: best layer{suffix}"),
+            targets[["hemisphere", "vertex", "roi"]].assign(best_layer_depth=depth, r=top),
             raster=True,
         )
     yield from _residual_map_panel(results, targets, suffix)
@@ -126,6 +127,7 @@ def _residual_map_panel(results: StudyResults, targets: pd.DataFrame, suffix: st
         f"{in_brackets(how_significant(results, 'residual'))}. Other areas stay grey.",
         f"Inflated cortex with the areas in which gradients add significantly: {listed}.",
         lambda: maps.residual_map(delta, title=f"{signal_name('residual')}{suffix}", hemispheres=sides),
+        table,
         raster=True,
     )
 

@@ -122,7 +122,8 @@ def _meg_rows(main: Member) -> Iterator[Row]:
             yield _absent(panel, f"MEG {signal}s", paper, "four layers that predict something after onset")
             continue
         first, last = (1000 * float(table["t_max"].iloc[i]) for i in (0, -1))
-        low, high = float(table["peak"].min()), float(table["peak"].max())
+        tops = summary.averaged_over(results, "meg", "time").sel(signal=signal).mean("subject").max("time").values
+        low, high = float(np.nanmin(tops)), float(np.nanmax(tops))
         here = (
             f"peaks {format_score(low, 3)} to {format_score(high, 3)}; Tmax {first:.0f} ms (first layer) to {last:.0f} "
         )

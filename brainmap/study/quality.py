@@ -1,0 +1,223 @@
+"""``brainmap data check``: what a careful person looks at before believing a recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from brainmap.data.consistency import Consistency, session_consistency
+from brainmap.data.lazy import read_block
+from brainmap.errors import InputError
+
+if TYPE_CHECKING:
+    from brainmap.data import Responses
+
+BLOCK = 32 * 2**20
+CEILING_TARGETS = 2000
+
+
+@dataclass
+class Quality:
+    """Numbers behind the quality figures of one subject.
+
+    Attributes
+    ----------
+    responses : Responses
+        What was looked at.
+    trials : pandas.DataFrame
+        Trials by ``session`` and ``run``.
+    repeats : pandas.Series
+        Number of photographs by number of showings.
+    mean : numpy.ndarray, (n_targets,)
+        Mean over trials; for MEG the evoked response.
+    deviation : numpy.ndarray, (n_targets,)
+        Standard deviation over trials.
+    ceiling : numpy.ndarray, (n_chosen,), optional
+        Noise ceiling of r, for ``ceiling_targets``; None where nothing was repeated.
+    ceiling_source : str
+        How it was made.
+    consistency : Consistency, optional
+        Whether sessions fit each other by their repeated photographs.
+    """
+
+    responses: Responses
+    trials: pd.DataFrame
+    repeats: pd.Series
+    mean: np.ndarray
+    deviation: np.ndarray
+    ceiling: np.ndarray | None
+    ceiling_targets: np.ndarray
+    ceiling_source: str
+    consistency: Consistency | None
+    notes: list[str] = field(default_factory=list)
+
+    def field_power(self) -> pd.Series:
+        """Global field power of MEG: deviation over sensors of the evoked response, by time in s."""
+        targets = self.responses.targets.assign(mean=self.mean)
+        power: pd.Series = targets.groupby("time")["mean"].std(ddof=0)
+        return power
+
+    def onset(self) -> float | None:
+        """First time after 0 s at which the field power leaves its range before 0 s (mean + 4 deviations), in s."""
+        power = self.field_power()
+        before, after = power[power.index < 0], power[power.index >= 0]
+        if len(before) < 3:
+            return None
+        above = after[after > before.mean() + 4 * before.std(ddof=0)]
+        return float(above.index[0]) if len(above) else None
+
+    def sentences(self) -> list[str]:
+        """What the numbers say, in words."""
+        responses = self.responses
+        showings = ", ".join(f"{count:,} shown {times}×" for times, count in self.repeats.items())
+        lines = [
+            f"{responses.n_trials:,} trials, {responses.n_targets:,} targets, {len(self.trials)} runs or sessions",
+            f"photographs: {showings}",
+        ]
+        if responses.modality == "meg":
+            onset = self.onset()
+            when = "does not leave its baseline" if onset is None else f"leaves its baseline at {1000 * onset:.0f} ms"
+            lines.append(f"global field power {when}")
+            lag = responses.info.get("lag_ms")
+            if lag:
+                spread = f"{lag['low']:.0f} to {lag['high']:.0f}"
+                lines.append(f"events tables are {lag['median']:.0f} ms later than triggers ({spread})")
+        else:
+            areas = responses.targets["roi"].replace("", "(none)").value_counts()
+            lines.append("areas: " + ", ".join(f"{name} {count:,}" for name, count in areas.head(12).items()))
+        if self.ceiling is not None:
+            lines.append(
+                f"noise ceiling of r ({self.ceiling_source}): median {np.nanmedian(self.ceiling):.3f}, "
+                f"largest {np.nanmax(self.ceiling):.3f}"
+            )
+        if self.consistency is not None:
+            suspicious = self.consistency.suspicious
+            lines.append("repeats fit across sessions" if suspicious.empty else "repeats do NOT fit across sessions:")
+            lines += [f"  session {row.session}: {row.verdict}" for row in suspicious.itertuples()]
+        constant = int((self.deviation == 0).sum())
+        if constant:
+            lines.append(f"{constant:,} targets never change")
+        return [*lines, *self.notes]
+
+
+def examine_responses(responses: Responses, *, seed: int = 0) -> Quality:
+    """Go through the responses of one subject once, block by block.
+
+    Parameters
+    ----------
+    responses : Responses
+        Single trials.
+    seed : int
+        Choice of targets for the ceiling where there are very many.
+    """
+    trials = responses.trials
+    by = [column for column in ("session", "run") if column in trials]
+    counts = trials.groupby(by, sort=False).size().rename("trials").reset_index() if by else pd.DataFrame()
+    repeats = trials["stimulus"].value_counts().value_counts().sort_index()
+    mean, deviation = _moments(responses)
+    notes = _findings(responses)
+    try:
+        consistency: Consistency | None = session_consistency(responses)
+    except InputError as error:
+        consistency = None
+        notes.append(f"repeats could not be compared across sessions: {error}")
+    ceiling, chosen, source = _ceiling(responses, seed)
+    return Quality(responses, counts, repeats, mean, deviation, ceiling, chosen, source, consistency, notes)
+
+
+def _moments(responses: Responses) -> tuple[np.ndarray, np.ndarray]:
+    mean = np.empty(responses.n_targets)
+    deviation = np.empty(responses.n_targets)
+    width = max(1, BLOCK // (8 * max(1, responses.n_trials)))
+    for start in range(0, responses.n_targets, width):
+        columns = slice(start, min(start + width, responses.n_targets))
+        block = np.asarray(read_block(responses.values, None, columns), dtype=np.float64)
+        mean[columns], deviation[columns] = block.mean(axis=0), block.std(axis=0)
+    return mean, deviation
+
+
+def _ceiling(responses: Responses, seed: int) -> tuple[np.ndarray | None, np.ndarray, str]:
+    from brainmap.encoding.ceiling import ceiling_from_ncsnr, explainable_variance
+
+    everything = np.arange(responses.n_targets)
+    counts = responses.trials["stimulus"].value_counts().to_numpy()
+    published = responses.targets.get("ncsnr")
+    if published is not None and np.isfinite(published).all():
+        return ceiling_from_ncsnr(published.to_numpy(dtype=float), counts).r, everything, "published ncsnr"
+    if (counts > 1).sum() < 2:
+        return None, everything, ""
+    chosen = everything
+    if responses.modality == "fmri" and len(everything) > CEILING_TARGETS:
+        chosen = np.sort(np.random.default_rng([seed, 61]).choice(everything, CEILING_TARGETS, replace=False))
+    elif len(everything) > CEILING_TARGETS:  # whole sensors, so that the curve over time stays a mean over sensors
+        sensors = responses.targets["sensor"].drop_duplicates().to_numpy()
+        times = len(everything) // len(sensors)
+        kept = sensors[:: max(1, len(sensors) * times // (10 * CEILING_TARGETS))]
+        chosen = np.flatnonzero(responses.targets["sensor"].isin(kept))
+    stimulus = responses.trials["stimulus"].to_numpy()
+    repeated = np.isin(stimulus, pd.Series(stimulus).value_counts().loc[lambda n: n > 1].index)
+    values = responses.block(np.flatnonzero(repeated), chosen)
+    return (
+        explainable_variance(values, stimulus[repeated]).r,
+        chosen,
+        "explainable variance of the repeated photographs",
+    )
+
+
+def _findings(responses: Responses) -> list[str]:
+    found = responses.info.get("findings") or {}
+    items = found.get("items", [])
+    lines = [
+        f"{item['file']}{'' if item['row'] is None else ', row ' + str(item['row'])}: {item['what']} ({item['done']})"
+        for item in items[:20]
+    ]
+    more = int(found.get("n", 0)) - len(lines)
+    return [*lines, f"and {more} more findings"] if more > 0 else lines
+
+
+def check_dataset(
+    name: str, subject: str, out: Path, *, data_root: Path | None, images: Path | None, options: dict[str, object]
+) -> tuple[list[str], list[Path]]:
+    """Read one subject, draw its quality figures, and say what they show.
+
+    Parameters
+    ----------
+    name, subject : str
+        Dataset and subject.
+    out : Path
+        Folder for figure and tables.
+    data_root, images : Path, optional
+        Where the data and the photographs are.
+    options : dict
+        Settings of the reader.
+
+    Returns
+    -------
+    sentences : list of str
+    files : list of Path
+    """
+    from brainmap.data.readers import open_dataset
+    from brainmap.study.quality_figure import draw_quality
+
+    reader = open_dataset(name, data_root, images=images, options=options)
+    known = reader.resolve(subject)
+    quality = examine_responses(reader.responses(known, reader.stimuli([known])))
+    out.mkdir(parents=True, exist_ok=True)
+    stem = out / f"{name}-{known}"
+    figure = Path(f"{stem}-quality.png")
+    draw_quality(quality, title=f"{name}, subject {known}").savefig(figure, dpi=150)
+    files = [figure]
+    tables = {
+        "trials": quality.trials,
+        "repeats": quality.repeats.rename_axis("showings").reset_index(name="photographs"),
+    }
+    if quality.consistency is not None:
+        tables["sessions"] = quality.consistency.table
+    for what, table in tables.items():
+        files.append(Path(f"{stem}-{what}.tsv"))
+        table.to_csv(files[-1], sep="\t", index=False)
+    return quality.sentences(), files
