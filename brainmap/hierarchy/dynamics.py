@@ -149,7 +149,8 @@ def half_times(
     rows = []
     for name, cells in zip(names, values, strict=True):
         found = half_time(scores[step].values, cells, options=options)
-        rows.append({"unit": name, "half_time": found.step, **{k: v for k, v in vars(found).items() if k not in ("step", "curve")}})
+        rest = {key: value for key, value in vars(found).items() if key not in ("step", "curve")}
+        rows.append({"unit": name, "half_time": found.step, **rest})
     return pd.DataFrame(rows)
 
 

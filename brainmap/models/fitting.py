@@ -57,6 +57,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return _flatten(found), _recipe(found)
 
 
+def refuse_sharded(folder: Path) -> None:
+    """Explain what to do with a checkpoint that torch wrote in shards, as DINOv3's training does.
+
+    Raises
+    ------
+    InputError
+        If the folder holds one: its index is a pickle, which brainmap never opens.
+    """
+    if next(folder.glob("*.distcp"), None) is not None:
+        raise InputError(
+            f"{folder} is a sharded training checkpoint, whose index is a pickle; where you trust it, make it one file "
+            f"with: python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} {folder.name}.pth"
+        )
+
+
 def _recipe(found: Mapping[str, Any]) -> dict[str, Any]:
     """Plain numbers that DINO's training script keeps beside the tensors: epoch and final teacher temperature."""
     recipe: dict[str, Any] = {}

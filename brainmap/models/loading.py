@@ -17,7 +17,7 @@ from brainmap.errors import InputError, MissingFileError
 from brainmap.models.adapters import ADAPTERS, Adapter
 from brainmap.models.cards import ModelCard, model_card
 from brainmap.models.dinotxt import DINOTxtAdapter
-from brainmap.models.fitting import SUFFIXES, read_tensors
+from brainmap.models.fitting import SUFFIXES, read_tensors, refuse_sharded
 from brainmap.models.hub import from_hub, hub_tokenizer
 from brainmap.models.ijepa import IJEPAAdapter, is_ijepa_checkpoint
 from brainmap.models.lejepa import LeJEPAAdapter
@@ -236,6 +236,7 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
         if isinstance(module, SelfDistillation) and card.adapter != "dino-tiny":
             adapter = TrainingCheckpointAdapter(checkpoint_card(card, module))
     elif path.is_dir():
+        refuse_sharded(path)
         module, source = adapter.pretrained(path), str(path)
     elif card.package is not None and str(weights) == "trained":
         module, source = adapter.from_package()

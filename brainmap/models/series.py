@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from brainmap.errors import InputError, MissingFileError
-from brainmap.models.fitting import SUFFIXES
+from brainmap.models.fitting import SUFFIXES, refuse_sharded
 
 _WHOLE = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
@@ -62,6 +62,7 @@ def _checkpoint(entry: Path) -> Path | None:
     """The checkpoint an entry of the folder is, or holds."""
     if entry.is_file():
         return entry if entry.suffix in SUFFIXES and re.search(r"\d$", entry.name.split(".")[0]) else None
+    refuse_sharded(entry)
     if any((entry / name).is_file() for name in _WHOLE) and (entry / "config.json").is_file():
         return entry
     inside = [file for file in sorted(entry.glob("*")) if file.suffix in SUFFIXES]

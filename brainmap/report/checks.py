@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 
+from brainmap.errors import InputError
 from brainmap.report import summary
 from brainmap.report.results import StudyResults
 from brainmap.report.style import format_p, format_score
@@ -57,6 +60,26 @@ def found_and_planted(results: StudyResults) -> list[Check]:
         verdict = {None: "not computed", True: "recovered", False: "differs"}[row.get("agrees")]
         checks.append(Check(str(row["what"]), str(row["planted"]), str(row["found"]), verdict))
     return checks
+
+
+def hypotheses(results: StudyResults) -> pd.DataFrame | None:
+    """Test Study A's three hypotheses on the scores of a study, for the table in the report.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        As :func:`brainmap.hierarchy.evaluate_hypotheses` (intervals from 200 resamples); None where a signal is missing
+        or there are too few layers, areas or folds.
+    """
+    from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
+
+    plan = Resampling(n=200)
+    options = HypothesisOptions(spatial=SpatialOptions(resampling=plan), temporal=TemporalOptions(resampling=plan))
+    scores: dict[str, xr.Dataset | xr.DataArray] = {name: results.scores[name] for name in results.modalities}
+    try:
+        return evaluate_hypotheses(scores, options=options)
+    except (InputError, KeyError):  # areas without coordinates, too few layers: there is no order to speak of
+        return None
 
 
 def _order(results: StudyResults, kind: str) -> Check | None:

@@ -19,7 +19,7 @@ from brainmap.report import checks, interactive, methods, summary
 from brainmap.report.citations import citations
 from brainmap.report.panels import Panel, missing_panels, study_panels
 from brainmap.report.results import MODALITY_NAMES, StudyResults
-from brainmap.report.style import save_figure, signal_color
+from brainmap.report.style import format_score, save_figure, signal_color
 
 _RASTER_DPI = 270
 _CSV_ROWS = 400
@@ -96,6 +96,7 @@ def render_report(results: StudyResults) -> str:
             headlines=[{**vars(item), "color": signal_color(item.signal)} for item in summary.headlines(results)],
             sections=sections,
             checks=checks.found_and_planted(results),
+            hypotheses=_hypotheses(results),
             methods=methods.methods_paragraph(results),
             provenance=methods.provenance_rows(results),
             citations=citations(results),
@@ -179,6 +180,25 @@ def _figure(panel: Panel) -> dict[str, Any]:
         "csv": csv,
         "packed": packed,
     }
+
+
+def _hypotheses(results: StudyResults) -> dict[str, Any] | None:
+    """Rows of the table of hypotheses, as text, and its CSV."""
+    table = checks.hypotheses(results)
+    if table is None:
+        return None
+    rows = []
+    for row in table.to_dict("records"):
+        digits = 3 if row["unit"] == "s" else 2
+        effect, low, high = (format_score(float(row[name]), digits) for name in ("effect", "low", "high"))
+        name = MODALITY_NAMES.get(str(row["modality"]), str(row["modality"]))
+        rows.append(
+            {
+                "number": row["hypothesis"], "prediction": row["prediction"], "modality": name,
+                "effect": f"{effect} [{low}, {high}] {row['unit']}", "verdict": row["verdict"],
+            }
+        )  # fmt: skip
+    return {"rows": rows, "csv": csv_link(table)[0]}
 
 
 def _chips(results: StudyResults) -> list[str]:

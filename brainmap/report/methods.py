@@ -137,7 +137,8 @@ def methods_paragraph(results: StudyResults) -> str:
         sentences.append(_RESIDUALS.get(str(_setting(p, "residual")), ""))
     made = p.get("p_values")
     if isinstance(made, Mapping):
-        sentences += [f"{MODALITY_NAMES.get(str(key), str(key).capitalize())}: {text}." for key, text in made.items()]
+        named = {MODALITY_NAMES.get(str(key), str(key).capitalize()): str(text) for key, text in made.items()}
+        sentences += [f"{name}: {text.rstrip('.')}." for name, text in named.items()]
     elif made:
         sentences.append(f"Significance: {made}.")
     if results.simulated:
@@ -179,9 +180,10 @@ def _setting(p: Mapping[str, Any], name: str) -> Any:
 
 _RESIDUALS = {
     "nested": "The gain of gradients over activations is the difference in held-out r between ridge regressions on the "
-    "activations of all layers with and without the gradients of all layers, residualised on them in the train split.",
-    "matched": "The gain of gradients over activations is the difference in held-out r between 150 principal components "
-    "of activations joined with 150 of gradients, and 300 components of activations.",
+    "activations of all layers without and with the gradients of all layers, residualised on them in the train "
+    "split.",
+    "matched": "The gain of gradients over activations is the difference in held-out r between 150 principal "
+    "components of activations joined with 150 of gradients, and 300 components of activations.",
 }
 
 

@@ -77,7 +77,10 @@ def describe(
         "ceiling_normalised": False,
         "p_values": _by_statistic(p_values),
         "alpha_level": 0.05,
-        "notes": sorted({note for dataset in scores.values() for note in _flat(dataset.attrs.get("warnings", []))}),
+        "notes": [
+            *sorted({note for dataset in scores.values() for note in _flat(dataset.attrs.get("warnings", []))}),
+            *_found_in_files(everyone),
+        ],
         "stimulus_duration": _stimulus_duration(everyone),
         "seeds": {"folds, permutations, simulation": config.seed},
         "versions": versions(),
@@ -111,6 +114,21 @@ def versions() -> dict[str, str]:
     """Versions of brainmap, Python and the packages that decide numbers."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"brainmap": brainmap.__version__, "python": platform.python_version(), **found}
+
+
+def _found_in_files(everyone: list[Any]) -> list[str]:
+    """Say what readers found wrong in a dataset's files, and what they did about it."""
+    notes = []
+    for responses in everyone:
+        found = responses.info.get("findings") or {}
+        if found.get("n"):
+            first = found["items"][0]
+            row = "" if first["row"] is None else f", row {first['row']}"
+            notes.append(
+                f"Subject {responses.subject}: {found['n']} findings in the files, the first in {first['file']}{row}: "
+                f"{first['what']} ({first['done']})."
+            )
+    return notes
 
 
 def _stimulus_duration(everyone: list[Any]) -> float | None:

@@ -38,6 +38,7 @@ def test_fit_on_nsd_runs_from_files_to_report(tmp_path, monkeypatch):
     expected = np.sqrt(ncsnr**2 / (ncsnr**2 + 1 / 3))  # three showings of each photograph
     assert np.allclose(results.ceilings["fmri"].values[0], expected, atol=1e-6)
     assert not results.provenance["simulated"]
+    assert not [note for note in results.provenance["notes"] if "findings in the files" in note]
     assert (tmp_path / "run" / "report.html").is_file()
     again = run_brainmap(*options, cwd=tmp_path)
     assert again.returncode == 0

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from brainmap.errors import InputError
 from brainmap.features import FeatureExtractor
-from brainmap.models import Batch, VisionModel, load_model, model_card, register_model
+from brainmap.models import Batch, VisionModel, checkpoint_series, load_model, model_card, register_model
 from brainmap.models.ijepa import target_and_context
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.views import multi_crop
@@ -322,3 +322,14 @@ def test_other_architectures_are_refused(tmp_path: Path) -> None:
     torch.save({"student.head.x": torch.ones(1), "teacher.head.x": torch.ones(1)}, tmp_path / "x.pth")
     with pytest.raises(InputError, match="Training checkpoints of IJepaModel are not understood"):
         load_model("ijepa-vith14", weights=tmp_path / "x.pth")
+
+
+def test_sharded_checkpoints_are_explained(tmp_path: Path) -> None:
+    folder = tmp_path / "12499"
+    folder.mkdir()
+    (folder / ".metadata").write_bytes(b"pickle")
+    (folder / "__0_0.distcp").write_bytes(b"")
+    with pytest.raises(InputError, match="dcp_to_torch"):
+        load_model("dinov3-vits16", weights=folder)
+    with pytest.raises(InputError, match="dcp_to_torch"):
+        checkpoint_series(tmp_path)

@@ -65,6 +65,10 @@ class Recording:
         """Time of the last sample in s."""
         return float(self.raw.times[-1])
 
+    def has(self, channel: str) -> bool:
+        """Whether the recording has a channel, by its plain name."""
+        return any(name.split("-")[0] == channel for name in self.raw.ch_names)
+
     def triggers(self, channel: str = TRIGGER_CHANNEL, value: int = IMAGE_TRIGGER) -> np.ndarray:
         """Times in s at which the trigger channel steps up to the value that marks a photograph.
 

@@ -257,7 +257,9 @@ class ThingsMEGReader(DatasetReader):
     def _prepare(self, recording: Recording, file: Path, sensors: list[str], done: Path) -> None:
         findings = Findings()
         events = self._events(recording.path, findings)
-        triggers = recording.triggers(self.options.trigger_channel, self.options.trigger_value)
+        channel, value = self.options.trigger_channel, self.options.trigger_value
+        wanted = self.options.onsets == "trigger" or recording.has(channel)
+        triggers = recording.triggers(channel, value) if wanted else np.zeros(0)
         events = _timed(events, triggers, self.options.onsets, findings, file)
         shown = events["trial_type"].isin(("exp", "test")).to_numpy()
         ok = inside(events["onset"].to_numpy(), self.options.epochs, recording.duration)
@@ -277,7 +279,7 @@ class ThingsMEGReader(DatasetReader):
         write_columns(done, shape, blocks)
 
 
-def _timed(events: pd.DataFrame, recording: Recording, onsets: str, findings: Findings, file: Path) -> pd.DataFrame:
+def _timed(events: pd.DataFrame, triggers: np.ndarray, onsets: str, findings: Findings, file: Path) -> pd.DataFrame:
     """Add the lag between table and trigger channel; take onsets from where they are wanted."""
     listed = events["onset"].to_numpy(dtype=float)
     if not len(triggers) and onsets == "events":
