@@ -149,8 +149,8 @@ def half_times(
     rows = []
     for name, cells in zip(names, values, strict=True):
         found = half_time(scores[step].values, cells, options=options)
-        rest = {key: value for key, value in vars(found).items() if key not in ("step", "curve")}
-        rows.append({"unit": name, "half_time": found.step, **rest})
+        more = {key: value for key, value in vars(found).items() if key not in ("step", "curve")}
+        rows.append({"unit": name, "half_time": found.step, **more})
     return pd.DataFrame(rows)
 
 

@@ -220,4 +220,16 @@ def check_dataset(
     for what, table in tables.items():
         files.append(Path(f"{stem}-{what}.tsv"))
         table.to_csv(files[-1], sep="\t", index=False)
-    return quality.sentences(), files
+    return quality.sentences(), [*files, *_ceiling_map(quality, stem)]
+
+
+def _ceiling_map(quality: Quality, stem: Path) -> list[Path]:
+    """Write the ceiling of every vertex as GIFTI, where targets lie on a mesh."""
+    from brainmap.data.export import MESH_VERTICES, write_gifti
+
+    responses = quality.responses
+    mesh = str(responses.info.get("mesh", ""))
+    whole = quality.ceiling is not None and len(quality.ceiling_targets) == responses.n_targets
+    if responses.modality != "fmri" or mesh not in MESH_VERTICES or not whole or quality.ceiling is None:
+        return []
+    return write_gifti({"noise ceiling of r": quality.ceiling}, responses.targets, f"{stem}-ceiling", mesh=mesh)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from brainmap.stimuli import StimulusSet
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 1
+STUDY_VERSION = 2
 OWN_FILES = ("responses", "targets", "events")
 
 

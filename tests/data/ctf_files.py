@@ -25,7 +25,13 @@ COMPENSATION = np.dtype(
 
 
 def write_ctf(
-    folder: Path, sensors: list[str], signal: np.ndarray, trigger: np.ndarray, *, rate: float = 1200.0
+    folder: Path,
+    sensors: list[str],
+    signal: np.ndarray,
+    trigger: np.ndarray,
+    *,
+    rate: float = 1200.0,
+    others: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Write ``folder`` (a ``.ds``) with a clock, a reference, the trigger channel UPPT001 and sensors.
 
@@ -37,17 +43,22 @@ def write_ctf(
         In T.
     trigger : (n_samples,) int
         Trigger channel.
+    others : dict of str to (n_samples,) int, optional
+        Further channels, in steps.
     """
     folder.mkdir(parents=True)
-    names = ["SCLK01-177", "BG1-1609", "UPPT001", *sensors]
-    kinds = [OTHER, REFERENCE, STIMULUS, *[MEG] * len(sensors)]
+    more = others or {}
+    names = ["SCLK01-177", "BG1-1609", "UPPT001", *sensors, *more]
+    kinds = [OTHER, REFERENCE, STIMULUS, *[MEG] * len(sensors), *[OTHER] * len(more)]
     n_samples = signal.shape[1]
     stem = folder.name.removesuffix(".ds")
     (folder / f"{stem}.res4").write_bytes(_header(n_samples, len(names), rate) + _channels(names, kinds))
     counts = np.zeros((len(names), n_samples), dtype=">i4")
     counts[0] = np.arange(1, n_samples + 1)  # the system clock; a zero would end the recording
     counts[2] = trigger
-    counts[3:] = np.round(signal * MEG_GAIN[0] * MEG_GAIN[1])
+    counts[3 : 3 + len(sensors)] = np.round(signal * MEG_GAIN[0] * MEG_GAIN[1])
+    for row, values in enumerate(more.values(), start=3 + len(sensors)):
+        counts[row] = values
     (folder / f"{stem}.meg4").write_bytes(b"MEG41CP\0" + counts.tobytes())
     (folder / f"{stem}.hc").write_text(_coils())
     (folder / f"{stem.replace('_meg', '')}_BadChannels").write_text("\n")
@@ -86,7 +97,11 @@ def _channels(names: list[str], kinds: list[int]) -> bytes:
             outward = np.array([np.cos(angle), np.sin(angle), 0.0])
             table[k][coil]["pos"][:2] = 8 * outward + [0, 0, 5], 9 * outward + [0, 0, 5]
             table[k][coil]["norm"][:2] = outward
-    return body + table.tobytes() + _compensation(names[3:], names[1])
+    return (
+        body
+        + table.tobytes()
+        + _compensation([n for n, kind in zip(names, kinds, strict=True) if kind == MEG], names[1])
+    )
 
 
 def _compensation(sensors: list[str], reference: str) -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from data.web_server import Site, serving
 from study.own_files import run_brainmap
 
 from brainmap.data.fetching import Dataset, accept_terms, adopt, fetch, verify
-from brainmap.data.fetching.download import DownloadError, part_of
+from brainmap.data.fetching.download import DownloadError, fetch_file, part_of
 from brainmap.data.manifests import load_manifest
 from brainmap.errors import InputError
 
@@ -90,6 +91,17 @@ def test_an_interrupted_download_is_never_taken_for_complete_and_goes_on_later(t
     fetch(data, purpose="fit", subjects=["1"])
     assert ("a.bin", "bytes=200000-") in site.asked
     assert on_disk(data) == {name: CONTENT[name] for name in ("a.bin", "sub-01/b.bin")}
+
+
+def test_an_interrupt_keeps_what_arrived(tmp_path, site):
+    data = dataset(tmp_path, site.address)
+    entry = next(entry for entry in data.entries if entry.path == "a.bin")
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(DownloadError, match="interrupted"):
+        fetch_file(entry, data.root / "a.bin", stop=stop)
+    assert not (data.root / "a.bin").exists() and part_of(data.root / "a.bin").stat().st_size > 0
+    assert fetch_file(entry, data.root / "a.bin").read_bytes() == CONTENT["a.bin"]
 
 
 def test_a_part_of_another_version_of_the_file_is_not_continued(tmp_path, site):
@@ -173,6 +185,8 @@ def test_verify_names_flipped_truncated_missing_and_extra_files(tmp_path, site):
 def test_verify_of_the_real_list_by_size(tmp_path):
     """All 11,071 files of THINGS-MEG, sparse: 263 GB that take no room."""
     data = Dataset.open("things-meg", tmp_path / "things-meg")
+    (data.root / "stimuli/dog").mkdir(parents=True)
+    (data.root / "stimuli/dog/dog_01b.jpg").write_bytes(b"")  # the photographs, put there by hand
     for entry in data.entries:
         place = data.root / entry.path
         place.parent.mkdir(parents=True, exist_ok=True)

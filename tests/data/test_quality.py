@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,3 +61,6 @@ def test_check_on_nsd_shows_areas_and_published_ceilings(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "250 shown 6×" in done.stdout and "published ncsnr" in done.stdout and "V1" in done.stdout
     assert (tmp_path / "brainmap_quality/nsd-1-quality.png").stat().st_size > 20_000
+    ceiling = nibabel.load(tmp_path / "brainmap_quality/nsd-1-ceiling.R.func.gii").darrays[0].data
+    ratio = (57 / 59) ** 2 * 6  # vertex 57, six showings
+    assert ceiling[57] == pytest.approx(np.sqrt(ratio / (ratio + 1)), abs=1e-5) and np.isnan(ceiling[58])

@@ -107,11 +107,12 @@ def test_zscore_removes_the_scale_of_each_session_and_repeats_are_groups(written
         assert np.abs(part.mean(axis=0)).max() < 1e-4 and np.abs(part.std(axis=0) - 1).max() < 1e-3
     shown = responses.trials.groupby("stimulus")["repeat"].max()
     assert (shown == 1).sum() == 6 and (shown == 0).sum() == 32  # the repeated ones, once a session
+    nuisance = reader.nuisance("BIGMEG1")
+    assert nuisance.columns.tolist() == ["session", "run", "onset", "gaze_x"]
+    assert np.abs(nuisance["gaze_x"] - 1000 * (nuisance["onset"] + 0.25)).max() < 2  # mean over the half second
+    assert nuisance["run"].tolist() == ([1] * 11 + [2] * 11) * 2
     assert (responses.trials["trial_type"] == "test").sum() == 12
-    assert (
-        reader.shape(reader.resolve("1"))[0] == 44
-        and reader.nuisance("BIGMEG1")["run"].tolist() == ([1] * 11 + [2] * 11) * 2
-    )
+    assert reader.shape(reader.resolve("1"))[0] == 44
 
 
 def test_prepared_runs_are_kept_and_a_killed_preparation_goes_on(written, tmp_path):

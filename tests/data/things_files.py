@@ -108,7 +108,8 @@ def _write_run(planted: PlantedMEG, session: int, run: int, table: pd.DataFrame,
     trigger[-1200:-1140] = 32
     signal = 1e-12 * (signal + 0.01 * rng.standard_normal(signal.shape))
     folder = place / f"{stem}_meg.ds"
-    write_ctf(folder, [sensor + SUFFIX for sensor in SENSORS], signal, trigger)
+    gaze = {"UADC009-2104": np.round(1000 * times).astype(int)}  # the eye drifts by 1000 steps a second
+    write_ctf(folder, [sensor + SUFFIX for sensor in SENSORS], signal, trigger, others=gaze)
     table.to_csv(place / f"{stem}_events.tsv", sep="\t", index=False, na_rep="n/a")
     real = meta / "ds004212/sub-BIGMEG1/ses-01/meg/sub-BIGMEG1_ses-01_task-main_run-01"
     for suffix in ("channels.tsv", "meg.json", "coordsystem.json"):  # the same everywhere, and 10 runs lack one

@@ -23,7 +23,8 @@ class Verification:
     checked : int
         Files compared.
     missing, wrong_size, damaged, extra, incomplete : list of str
-        Paths: absent; of another size; of right size but another hash; not part of the dataset; parts of downloads.
+        Paths: absent; of another size; of right size but another hash; not part of the dataset (photographs
+        put there by hand are not counted); parts of downloads.
     unhashed : list of str
         Files without published hash in a full comparison: only their size was compared.
     """
@@ -81,7 +82,10 @@ def verify(
     for entry in track(chosen, "verifying", unit="files") if full else chosen:
         _compare(entry, found, dataset, full, result)
     known = {entry.path for entry in dataset.entries}
+    photographs = None if dataset.manifest.stimuli.included else dataset.manifest.stimuli.path
     for path in sorted(set(found) - known):
+        if photographs is not None and path.startswith(f"{photographs}/"):
+            continue  # put there by hand, as the manifest asks
         if only is not None and not fnmatch.fnmatchcase(path, only):
             continue
         (result.incomplete if path.removesuffix(".part") in known else result.extra).append(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,35 @@ class Recording:
     def has(self, channel: str) -> bool:
         """Whether the recording has a channel, by its plain name."""
         return any(name.split("-")[0] == channel for name in self.raw.ch_names)
+
+    def means(
+        self, channels: Mapping[str, str], onsets: np.ndarray, window: tuple[float, float]
+    ) -> dict[str, np.ndarray]:
+        """Mean of slow channels (gaze, pupil) in a window around each onset.
+
+        Parameters
+        ----------
+        channels : mapping of str to str
+            Name in the result → plain name of the channel; channels that the recording lacks are left out.
+        onsets : numpy.ndarray of float, (n_trials,)
+            In s.
+        window : tuple of float
+            Beginning and end in s from onset.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray, (n_trials,)
+        """
+        rate = float(self.raw.info["sfreq"])
+        bounds = np.round((onsets[:, None] + np.array(window)) * rate).astype(np.int64)
+        found = {}
+        for name, channel in channels.items():
+            present = [full for full in self.raw.ch_names if full.split("-")[0] == channel]
+            if present:
+                total = np.concatenate([[0.0], np.cumsum(self.raw.get_data(picks=present[:1])[0])])
+                edges = np.clip(bounds, 0, len(total) - 1)
+                found[name] = (total[edges[:, 1]] - total[edges[:, 0]]) / np.maximum(edges[:, 1] - edges[:, 0], 1)
+        return found
 
     def triggers(self, channel: str = TRIGGER_CHANNEL, value: int = IMAGE_TRIGGER) -> np.ndarray:
         """Times in s at which the trigger channel steps up to the value that marks a photograph.

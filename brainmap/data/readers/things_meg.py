@@ -28,6 +28,9 @@ from brainmap.progress import track
 from brainmap.stimuli import StimulusSet
 
 PREPARATION_VERSION = 1
+STIMULUS_DURATION = 0.5  # s
+# The eye tracker writes volts into the recording; none of them is calibrated.
+GAZE_CHANNELS = {"gaze_x": "UADC009", "gaze_y": "UADC010", "pupil": "UADC013"}
 RUNS = 10
 SESSIONS = 12
 
@@ -195,20 +198,22 @@ class ThingsMEGReader(DatasetReader):
             "lag_ms": {"median": float(np.nanmedian(lag)), "low": float(np.nanmin(lag)), "high": float(np.nanmax(lag))},
             "zscore": self.options.zscore,
             "epochs": self.options.epochs.model_dump(),
-            "stimulus_duration": 0.5,
+            "stimulus_duration": STIMULUS_DURATION,
             "content": content_of(parts),
             "findings": findings.to_info(),
         }
         return Responses(values, kept, targets, "meg", subject, info=info)
 
     def nuisance(self, subject: str) -> pd.DataFrame:
-        """Session, run and onset in the run (s) of each trial of prepared recordings."""
+        """Session, run, onset in the run (s), and mean gaze and pupil size while the photograph was shown (volts).
+
+        One row per trial of the prepared recordings; gaze only where the recordings have the eye tracker's channels.
+        """
         recordings = self.recordings(subject)
         sensors = self._common_sensors(recordings, Findings())
         parts = [self._prepared(path, sensors).with_suffix(".json") for path in recordings]
-        return pd.concat([_read_kept(part, Findings()) for part in parts], ignore_index=True)[
-            ["session", "run", "onset"]
-        ]
+        trials = pd.concat([_read_kept(part, Findings()) for part in parts], ignore_index=True)
+        return trials[["session", "run", "onset", *(name for name in GAZE_CHANNELS if name in trials)]]
 
     def _groups(self, recordings: Sequence[Path]) -> list[int] | None:
         if self.options.zscore == "none":
@@ -268,6 +273,8 @@ class ThingsMEGReader(DatasetReader):
         kept = events[shown & ok]
         parts = entities(recording.path)
         table = kept[["label", "trial_type", "onset", "lag"]].assign(session=int(parts["ses"]), run=int(parts["run"]))
+        gaze = recording.means(GAZE_CHANNELS, kept["onset"].to_numpy(), (0.0, STIMULUS_DURATION))
+        table = table.assign(**gaze)
         shape = (len(kept), len(sensors) * len(self.options.epochs.times))
         channels = [recording.channel_of[sensor] for sensor in sensors]
         blocks = epoch_blocks(

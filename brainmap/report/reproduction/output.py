@@ -22,7 +22,7 @@ from brainmap.report.reproduction.base import PaperPanel
 from brainmap.report.style import save_figure
 
 PANELS, SHEET, PAGE, TABLE = "panels", "contact_sheet.png", "index.html", "numbers"
-PNG_DPI, SHEET_DPI, SHEET_BYTES = 200, 90, 2_000_000
+PNG_DPI, SHEET_DPI, SHEET_BYTES = 200, 150, 2_000_000
 
 
 @dataclass(frozen=True)
