@@ -40,6 +40,9 @@ def fit(
     objective: Annotated[
         str | None, typer.Option(help="Loss to backpropagate.", show_default="the model's own")
     ] = None,
+    split: Annotated[
+        str, typer.Option(help="folds, or test: score on the test photographs that the dataset names.")
+    ] = "folds",
     cv: Annotated[int, typer.Option(help="Outer folds, grouped by source photograph.")] = 5,
     pca: Annotated[int | None, typer.Option(help="Principal components, fitted on the train split.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds, permutations and simulation.")] = 0,
@@ -77,7 +80,7 @@ def fit(
     values: dict[str, Any] = {
         "model": model, "weights": _weights(weights, checkpoint, checkpoints),
         "subjects": names(subject), "layers": names(layers),
-        "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "cv": cv, "pca": pca,
+        "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "split": split, "cv": cv, "pca": pca,
         "seed": seed, "device": device, "memory": memory, "batch_size": batch_size or None,
         "dataset": dataset or ("own" if given else "sample"), "own": given or None,
         "place": {"data_root": data_root, "cache": cache, "images": stimuli if public else None},

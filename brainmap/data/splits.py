@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from brainmap.data.responses import Responses
 from brainmap.errors import InputError
@@ -40,7 +41,7 @@ def fixed_split(
         known = [column for column in TEST_COLUMNS if column in stimuli.table]
         if not known:
             raise InputError("The photographs have no column 'test' or 'shared'; pass the test photographs as a mask.")
-        test = stimuli.table[known[0]].to_numpy(dtype=bool)
+        test = _truth(stimuli.table[known[0]])
     chosen = np.asarray(test, dtype=bool)
     if chosen.shape != (len(stimuli),):
         raise InputError(f"The mask of test photographs has shape {chosen.shape} for {len(stimuli)} photographs.")
@@ -52,3 +53,13 @@ def fixed_split(
     if not len(train) or not len(held_out):
         raise InputError(f"A fixed split needs both sides; here are {len(train)} train and {len(held_out)} test rows.")
     return [(train, held_out)]
+
+
+def _truth(column: pd.Series) -> np.ndarray:
+    """Read a column of yes and no, which tables on disk hold as text."""
+    words = column.astype(str).str.strip().str.lower()
+    yes, no = words.isin(("1", "1.0", "true", "yes")), words.isin(("0", "0.0", "false", "no"))
+    if not (yes | no).all():
+        row = int(np.flatnonzero(~(yes | no))[0])
+        raise InputError(f"Row {row} of the photographs has {column.name} = {column.iloc[row]!r}; write true or false.")
+    return yes.to_numpy()

@@ -17,7 +17,7 @@ from brainmap.report import interactive, methods
 from brainmap.report.citations import citations
 from brainmap.report.collection import Collection, Member
 from brainmap.report.compare_data import comparison_data, comparison_table
-from brainmap.report.figures import grid_heatmap, model_bars, scores_vs_step
+from brainmap.report.figures import controls_dots, grid_heatmap, model_bars, scores_vs_step
 from brainmap.report.html import csv_link, picture
 from brainmap.report.reproduction import data
 from brainmap.report.results import MODALITY_NAMES
@@ -149,6 +149,9 @@ def _figures(collection: Collection) -> list[dict[str, Any]]:
         if 2 <= len(members) <= MOST_BARS:
             table = _bars_table(Collection(tuple(members), absent=collection.absent), modality)
             found.append((f"studies-{modality}", f"Last layer: {word}", _bars(table, word), table))
+        spaces = controls_of(collection, modality)
+        if spaces is not None and len(members) <= MOST_BARS:
+            found.append((f"controls-{modality}", f"Simple feature spaces: {word}", _controls(spaces, word), spaces))
     return [_figure(number, *item) for number, item in enumerate(track(found, "drawing", unit="figures"), 1)]
 
 
@@ -161,6 +164,31 @@ def _one_training(members: Sequence[Member]) -> list[Member]:
             series.setdefault(repr(rest), {})[member.step] = member
     longest = max(series.values(), key=len, default={})
     return [longest[step] for step in sorted(longest)]
+
+
+def controls_of(collection: Collection, modality: str) -> pd.DataFrame | None:
+    """Mean score over all targets of every study's best layers, and of the control feature spaces.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        ``space``, ``r``, ``low``, ``high``; controls are those of the last study that has them.
+    """
+    parts, last = [], None
+    for member, name in zip(collection, collection.names(), strict=True):
+        table = member.results.controls.get(modality)
+        if table is None or not len(table):
+            continue
+        ours = table["space"].isin(["activation", "gradient"])
+        parts.append(table[ours].assign(space=[f"{space} · {name}" for space in table.loc[ours, "space"]]))
+        last = table[~ours]
+    if last is None:
+        return None
+    return pd.concat([*parts, last], ignore_index=True)[["space", "r", "low", "high"]]
+
+
+def _controls(table: pd.DataFrame, word: str) -> Callable[[], Figure]:
+    return lambda: controls_dots(table, title=word)
 
 
 def _bars_table(collection: Collection, modality: str) -> pd.DataFrame:
@@ -190,8 +218,12 @@ def _figure(number: int, key: str, title: str, draw: Callable[[], Figure], table
     return {
         "key": key, "title": title, "number": number, "image": picture(figure, raster=False), "csv": csv,
         "packed": packed, "width": round(96 * width), "height": round(96 * height),
-        "caption": "Mean over subjects ± SEM; residual: gain of gradients over activations with its 95 % interval. "
-        "fMRI: mean over the vertices that are significant with any of the studies; MEG: at the best time.",
+        "caption": "Mean over all targets of each study's best layer and of spaces that know little about the model, "
+        "with 95 % intervals."
+        if key.startswith("controls")
+        else "Mean over subjects ± SEM; residual: gain of gradients over activations with its 95 % interval. "
+        "fMRI: mean over the vertices that are significant with any of the studies; MEG: at the best time. "
+        "Stars: p < .05, .01, .001 (t test over subjects; residual: sign flips).",
         "alt": f"{title}: scores between {table['r'].min():.3f} and {table['r'].max():.3f}; the table holds them.",
     }  # fmt: skip
 

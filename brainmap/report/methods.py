@@ -32,6 +32,7 @@ _LABELS = {
     "n_sources": "Source photographs",
     "n_trials": "Trials",
     "cv": "Outer folds",
+    "fixed_split": "Scored on",
     "groups": "Folds grouped by",
     "split_hash": "Split hash",
     "alphas": "Ridge α",
@@ -205,6 +206,9 @@ def _encoding_sentence(p: Mapping[str, Any]) -> str:
     if p.get("cv"):
         text += f". Scores are from {p['cv']}-fold cross-validation"
         text += f" with folds grouped by {p['groups']}" if p.get("groups") else ""
+        text += f" (split hash {_short(p['split_hash'])})" if p.get("split_hash") else ""
+    elif p.get("fixed_split"):
+        text += f". Models were trained once and scored on {p['fixed_split']}"
         text += f" (split hash {_short(p['split_hash'])})" if p.get("split_hash") else ""
     return text + "."
 

@@ -85,6 +85,9 @@ class StudyConfig(BaseModel):
         What to predict from.
     site, pooling, objective : str
         Where in a block, how tokens become one vector, and which loss is backpropagated (the model's own by default).
+    split : {"folds", "test"}
+        Score on ``cv`` folds grouped by source, or train on the rest and score on the test photographs that the data
+        set names (its column ``test`` or ``shared``). What gradients add is always tested on all photographs.
     cv, seed : int
         Number of outer folds, grouped by source photograph, and the seed of their shuffling.
     pca : int, optional
@@ -123,6 +126,7 @@ class StudyConfig(BaseModel):
     site: Literal["block", "mlp", "attn"] = "block"
     pooling: Pooling = "patch-mean"
     objective: str | None = None
+    split: Literal["folds", "test"] = "folds"
     cv: Annotated[int, Field(ge=2, le=100)] = 5
     pca: Annotated[int, Field(ge=1)] | None = None
     projection: Annotated[int, Field(ge=4)] | None = None

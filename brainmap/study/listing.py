@@ -109,6 +109,15 @@ def list_datasets() -> list[dict[str, str]]:
                 "to use it": f"brainmap data show {name}",
             }
         )
+    public += [
+        {
+            "dataset": name,
+            "photographs": "the folder's stimuli/, or --stimuli",
+            "responses": what,
+            "to use it": f"brainmap fit --dataset {name} --data-root FOLDER --set task=...",
+        }
+        for name, what in (("bids-fmri", "fMRI of any BIDS folder"), ("bids-meeg", "MEG or EEG of any BIDS folder"))
+    ]
     stimuli = sample_stimuli()
     sources = stimuli.table["source"].nunique()
     return [

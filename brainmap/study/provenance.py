@@ -65,7 +65,8 @@ def describe(
             for modality, subjects in inputs.responses.items()
         },
         "repeats": "averaged before encoding",
-        "cv": config.cv,
+        "cv": config.cv if config.split == "folds" else None,
+        "fixed_split": None if config.split == "folds" else "the test photographs that the dataset names",
         "groups": "source photograph",
         "split_hash": {modality: dataset.attrs["split_hash"] for modality, dataset in scores.items()},
         "inner_cv": first["inner_scheme"],

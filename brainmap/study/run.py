@@ -12,6 +12,7 @@ import numpy as np
 
 from brainmap.data import Responses
 from brainmap.data.lazy import SortedRows
+from brainmap.data.splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions
 from brainmap.encoding.memory import parse_memory
 from brainmap.errors import InputError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
 STUDY_VERSION = 2
+SHUFFLED = "shuffled gradients"
 OWN_FILES = ("responses", "targets", "events")
 
 
@@ -132,7 +134,7 @@ class Study:
             if result is None:
                 key = (space, one.rows.tobytes())
                 if prepared is None or prepared[0] != key:
-                    prepared = (key, self._prepare(spaces[space], one))
+                    prepared = (key, self._prepare(spaces[space], one, inputs.stimuli))
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)  # the texts travel with the scores
                     result = prepared[1].encode(one.averaged.values)
@@ -141,11 +143,12 @@ class Study:
             one.spaces[space] = result
         return encoded
 
-    def _prepare(self, space: Mapping[str, Any], one: Encoded) -> PreparedEncoding:
+    def _prepare(self, space: Mapping[str, Any], one: Encoded, stimuli: StimulusSet) -> PreparedEncoding:
+        fixed = self.config.split == "test"
         return PreparedEncoding(
             {name: x if len(x) == len(one.rows) else SortedRows(x, one.rows) for name, x in space.items()},
             estimator=ridge(self.config),
-            cv=self.config.cv,
+            cv=fixed_split(one.averaged, stimuli) if fixed else self.config.cv,
             groups=one.groups,
             memory=self.config.memory,
             device=self.config.device,
@@ -175,10 +178,14 @@ def ridge(config: StudyConfig) -> EncodingRidgeCV:
 
 def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:
     """Signals and controls, each a mapping of layer (or control) to an array, rows in the order of the photographs."""
+    from brainmap.encoding.permutation import group_orders
     from brainmap.features.controls import control_spaces
 
     spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
     spaces[CONTROL_SPACES] = control_spaces(stimuli, features)
+    if "gradient" in config.signals:  # what gradients predict must be owed to the photograph they belong to
+        order = next(group_orders(stimuli.table["source"].to_numpy(), 1, seed=config.seed))
+        spaces[CONTROL_SPACES][SHUFFLED] = np.asarray(features["gradient", features.layers[-1]])[order]
     return spaces
 
 

@@ -168,6 +168,45 @@ def test_bids_meg_through_mne_bids_gives_the_planted_epochs(tmp_path):
     assert reader.shape("01") == (16, 3 * 36)
 
 
+def test_nod_meg_onsets_come_from_triggers_and_photographs_from_the_detailed_events(tmp_path):
+    root, rng, rows = tmp_path / "nod-meg", np.random.default_rng(0), []
+    (root / "derivatives/preprocessed/raw").mkdir(parents=True)
+    (root / "derivatives/detailed_events").mkdir()
+    names = [f"n{k:08d}_{k}" for k in range(10)]
+    write_images(root / "stimuli", names)
+    pattern = {name: rng.standard_normal(2) for name in names}
+    wave = lambda t: np.exp(-0.5 * ((t - 0.2) / 0.07) ** 2) * np.cos(2 * np.pi * 6 * (t - 0.2))  # noqa: E731
+    times = np.arange(4000) / 200
+    for number, (session, run) in enumerate([("ImageNet01", 1), ("ImageNet01", 2), ("ImageNet02", 1)]):
+        order = rng.permutation(names)[:5]
+        onsets = np.round((2 + 3 * np.arange(5) + rng.uniform(0, 0.3, 5)) * 200) / 200
+        trigger = np.zeros(4000)
+        for onset in onsets:
+            sample = round(float(onset) * 200)
+            trigger[sample : sample + 4] = 2
+            trigger[sample + 90 : sample + 94] = 4  # a response
+        data = sum(np.outer(pattern[n], wave(times - onset)) for n, onset in zip(order, onsets, strict=True))
+        info = mne.create_info(["MLO11-4504", "MRO11-4504", "UPPT001"], 200.0, ["mag", "mag", "stim"])
+        raw = mne.io.RawArray(np.vstack([1e-12 * data, trigger]), info, verbose="error")
+        stem = f"sub-01_ses-{session}_task-ImageNet_run-{run:02d}"
+        raw.save(root / f"derivatives/preprocessed/raw/{stem}_meg_clean.fif", verbose="error")
+        # runs are counted over all sessions
+        rows += [{"session": session, "run": number + 1, "image_id": f"{name}.JPEG"} for name in order]
+    table = root / "derivatives/detailed_events/sub-01_events.csv"
+    pd.DataFrame(rows).to_csv(table, index=False)
+    options = {"epochs": {"sfreq": 50.0, "tmin": -0.1, "tmax": 0.6}, "zscore": "none"}
+    responses, stimuli = read(open_dataset("nod-meg", root, options=options))
+    assert names_of(responses, stimuli) == [Path(row["image_id"]).stem for row in rows]
+    assert responses.targets["sensor"].unique().tolist() == ["MLO11", "MRO11"]
+    when = wave(responses.targets["time"].to_numpy()[:36])
+    expected = np.stack([np.outer(pattern[n], when).ravel() for n in names_of(responses, stimuli)])
+    r = (zscore_columns(responses.block()) * zscore_columns(expected)).mean(axis=0)
+    assert r[np.abs(np.tile(when, 2)) > 0.3].min() > 0.99
+    pd.DataFrame(rows[:-1]).to_csv(table, index=False)
+    with pytest.raises(InputError, match=r"run-01_meg_clean\.fif has 5 triggers of value 2, sub-01_events\.csv 4 rows"):
+        read(open_dataset("nod-meg", root, options=options))
+
+
 def test_algonauts_vertices_areas_and_ceilings(tmp_path):
     values = write_algonauts(tmp_path / "algonauts2023")
     options = {"ceilings": str(tmp_path / "algonauts2023/ceilings")}

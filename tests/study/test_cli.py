@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from study.own_files import OwnFiles, run_brainmap, write_own
 
+from brainmap.report import StudyResults
+
 FAST = ("--layers", "block.0,block.11", "--cv", "3")
 
 
@@ -47,6 +49,19 @@ def test_own_fmri_without_a_mesh(tmp_path: Path) -> None:
     assert "carry no vertices of the fsLR-32k mesh" in text
     assert "Areas by layers, coloured by encoding score of activations; V4 is predicted best." in text
     assert "not recorded" not in text
+
+
+def test_scores_on_the_test_photographs_that_a_table_names(own: OwnFiles, tmp_path: Path) -> None:
+    table = pd.DataFrame({"name": [f"img_{i:02d}" for i in range(40)], "test": [i >= 30 for i in range(40)]})
+    table.to_csv(tmp_path / "images.tsv", sep="\t", index=False)
+    run = tmp_path / "run"
+    options = (*own.options, "--layers", "block.0,block.11", "--split", "test", "--out", str(run))
+    assert "no column 'test' or 'shared'" in refused("fit", *options, cwd=tmp_path)
+    done = run_brainmap("fit", *options, "--table", str(tmp_path / "images.tsv"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = StudyResults.load(run / "results")
+    assert results.scores["meg"].sizes["split"] == 1
+    assert "scored on the test photographs that the dataset names" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_dry_run_computes_nothing(own: OwnFiles, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,22 @@ import pytest
 import yaml
 from study.own_files import OwnFiles, run_brainmap
 
+from brainmap.data import sample_stimuli
 from brainmap.data.cortex import load_atlas
 from brainmap.errors import InputError, MissingFileError
 from brainmap.report import StudyResults
-from brainmap.study import Grid, GridConfig, load_preset, preset_names, preset_text, reproduce, reproduction_grid
+from brainmap.study import (
+    Grid,
+    GridConfig,
+    StudyConfig,
+    load_preset,
+    preset_names,
+    preset_text,
+    reproduce,
+    reproduction_grid,
+)
 from brainmap.study.reproducing import read_properties
+from brainmap.study.run import feature_spaces
 
 
 def test_a_grid_is_the_product_of_its_axes() -> None:
@@ -169,3 +181,34 @@ def test_maps_are_found_by_their_names_and_averaged_over_areas(tmp_path: Path) -
     expected = pd.Series({"V1": 2.5, "V2": 2.0, "44": 1.0})
     pd.testing.assert_series_equal(found["thickness"][expected.index], expected, check_names=False)
     assert found["myelin"]["V1"] == -2.5
+
+
+class _Gradients:
+    """The little of ``Features`` that feature spaces look at."""
+
+    layers = ("block.0", "block.1")
+    gradient_norms: ClassVar[dict] = {}
+
+    def __init__(self, n: int) -> None:
+        self.rows = np.arange(2.0 * n).reshape(n, 2)
+
+    def by_layer(self, signal: str) -> dict[str, np.ndarray]:
+        return dict.fromkeys(self.layers, self.rows)
+
+    def __getitem__(self, key: tuple[str, str]) -> np.ndarray:
+        assert key == ("gradient", "block.1")
+        return self.rows
+
+
+def test_shuffled_gradients_are_those_of_other_photographs() -> None:
+    stimuli = sample_stimuli().subset(np.arange(32))
+    source = stimuli.table["source"].to_numpy()
+    assert len(set(source)) == 4
+    shuffled = feature_spaces(StudyConfig(), stimuli, _Gradients(32))["controls"]["shuffled gradients"]
+    came_from = source[(shuffled[:, 0] / 2).astype(int)]
+    assert sorted(shuffled[:, 0]) == sorted(_Gradients(32).rows[:, 0])
+    assert all(len(set(came_from[source == name])) == 1 for name in set(source))  # crops of a photograph stay together
+    assert (came_from != source).any()
+    assert "shuffled gradients" not in feature_spaces(
+        StudyConfig(signals=("activation",)), stimuli, _Gradients(32)
+    ).get("controls", {})

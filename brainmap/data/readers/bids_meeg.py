@@ -18,6 +18,7 @@ from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.fingerprint import cache_key, content_of
 from brainmap.data.readers.prepare import Made, prepared
 from brainmap.data.responses import Modality, Responses
+from brainmap.data.sensors import load_sensors
 from brainmap.errors import InputError, MissingFileError
 from brainmap.progress import track
 from brainmap.stimuli import StimulusSet
@@ -120,7 +121,7 @@ class BIDSMEEGReader(DatasetReader):
         picks = mne.pick_types(raw.info, meg=self.options.datatype == "meg", eeg=self.options.datatype == "eeg")
         return [raw.ch_names[pick] for pick in picks]
 
-    def _events(self, file: Path, findings: Findings) -> pd.DataFrame:
+    def _events(self, file: Path, recording: Path, findings: Findings) -> pd.DataFrame:
         column = self.options.image_column
         table = read_events(file, ("onset", column)).assign(row=lambda t: np.arange(len(t)))
         repeated = table.drop(columns="row").duplicated().to_numpy()
@@ -144,15 +145,15 @@ class BIDSMEEGReader(DatasetReader):
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""
         labels: set[str] = set()
         for subject in subjects:
-            for events, _ in self.recordings(subject):
-                labels |= set(self._events(events, Findings())["label"])
+            for events, recording in self.recordings(subject):
+                labels |= set(self._events(events, recording, Findings())["label"])
         return open_images(self.images if self.images is not None else self.root / "stimuli", labels, cache=self.cache)
 
     def shape(self, subject: str) -> tuple[int, int]:
         """Trials, and channels × times."""
         runs = self.recordings(subject)
         channels = self._channels(self._raw(runs[0][1]))
-        trials = sum(len(self._events(events, Findings())) for events, _ in runs)
+        trials = sum(len(self._events(events, recording, Findings())) for events, recording in runs)
         return trials, len(channels) * len(self.options.epochs.times)
 
     def responses(self, subject: str, stimuli: StimulusSet) -> Responses:
@@ -173,7 +174,8 @@ class BIDSMEEGReader(DatasetReader):
         names = ["all" if by is None else f"{t['session'].iloc[0]}-{t[by].iloc[0]}" for t in tables]
         groups = None if self.options.zscore == "none" else [int(code) for code in pd.factorize(np.array(names))[0]]
         times = self.options.epochs.times
-        targets = pd.DataFrame({"sensor": np.repeat(channels, len(times)), "time": np.tile(times, len(channels))})
+        sensors = plain_names(channels)
+        targets = pd.DataFrame({"sensor": np.repeat(sensors, len(times)), "time": np.tile(times, len(sensors))})
         info = {
             "dataset": self.root.name,
             "measured": self.options.datatype.upper(),
@@ -198,7 +200,7 @@ class BIDSMEEGReader(DatasetReader):
 
     def _prepared(self, events: Path, path: Path, channels: list[str], findings: Findings) -> tuple[Path, pd.DataFrame]:
         raw = self._raw(path)
-        table = self._events(events, findings)
+        table = self._events(events, path, findings)
         ok = inside(table["onset"].to_numpy(dtype=float), self.options.epochs, float(raw.times[-1]))
         for row in table.loc[~ok, "row"]:
             findings.add(events, int(row), "its epoch reaches beyond the recording", "trial dropped")
@@ -216,4 +218,11 @@ class BIDSMEEGReader(DatasetReader):
             return (len(table), len(channels) * len(self.options.epochs.times)), blocks
 
         folder = self.cache / self.root.name / entities(path)["sub"]
-        return prepared(folder, events.name.removesuffix("_events.tsv"), [events, *files], settings, make), table
+        return prepared(folder, path.name.partition(".")[0], [events, *files], settings, make), table
+
+
+def plain_names(channels: list[str]) -> list[str]:
+    """Names without a CTF dewar's serial number (``MLC11-1609`` → ``MLC11``), if all are sensors of CTF-275."""
+    stripped = [name.split("-")[0] for name in channels]
+    known = set(load_sensors("ctf-275")["sensor"])
+    return stripped if set(stripped) <= known and len(set(stripped)) == len(stripped) else channels

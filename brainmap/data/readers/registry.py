@@ -17,7 +17,7 @@ READERS = {
     "bids-meeg": ("brainmap.data.readers.bids_meeg", "BIDSMEEGReader"),
     "bold5000": ("brainmap.data.readers.volumes", "BOLD5000Reader"),
     "nod-fmri": ("brainmap.data.readers.volumes", "NODReader"),
-    "nod-meg": ("brainmap.data.readers.bids_meeg", "BIDSMEEGReader"),
+    "nod-meg": ("brainmap.data.readers.nod_meg", "NODMEGReader"),
     "nsd": ("brainmap.data.readers.nsd", "NSDReader"),
     "things-eeg2": ("brainmap.data.readers.things_eeg2", "ThingsEEG2Reader"),
     "things-fmri": ("brainmap.data.readers.things_fmri", "ThingsFMRIReader"),

@@ -36,9 +36,11 @@ CONTROL_NAMES = {
     "gradient norm": "Gradient norm only",
     "gradient_norm": "Gradient norm only",
     "loss": "Loss value only",
+    "shuffled gradients": "Gradients of other photographs",
     "activation": "Activations",
     "gradient": "Gradients",
 }
+SIGNALS = ("activation", "gradient")
 _LEVELS = ("#cc79a7", "#56b4e9", "#e69f00", "#5b6878", "#f0e442")  # the rest of the Okabe–Ito palette
 
 
@@ -106,7 +108,8 @@ def controls_dots(table: pd.DataFrame, *, title: str = "Compared with simple fea
     Parameters
     ----------
     table : pd.DataFrame
-        Columns ``space``, ``r``, ``low``, ``high``.
+        Columns ``space``, ``r``, ``low``, ``high``. A space may be ``activation``, ``gradient``, either followed by
+        `` · `` and the name of a study, or a control.
     title : str
         Title.
 
@@ -119,14 +122,21 @@ def controls_dots(table: pd.DataFrame, *, title: str = "Compared with simple fea
     ax = figure.add_subplot()
     y = np.arange(len(table))
     spaces = table["space"].astype(str).tolist()
-    colors = [
-        signal_color(space.split(" ")[0]) if space in ("activation", "gradient") else CONTROL_COLOR for space in spaces
+    kinds = [space.split(" ")[0] for space in spaces]  # "gradient · model" is a gradient, "gradient norm" is not
+    ours = [
+        kind in SIGNALS and (space == kind or space.startswith(f"{kind} ·"))
+        for kind, space in zip(kinds, spaces, strict=True)
     ]
+    colors = [signal_color(kind) if own else CONTROL_COLOR for kind, own in zip(kinds, ours, strict=True)]
     ax.axvline(0, color=MUTED, lw=0.7)
     ax.hlines(y, 0, table["r"], color=colors, lw=1.0, alpha=0.45)
     ax.hlines(y, table["low"], table["high"], color=colors, lw=2.2)
     ax.scatter(table["r"], y, c=colors, s=34, zorder=3, edgecolor="white", lw=0.8)
-    ax.set_yticks(y, [CONTROL_NAMES.get(space.lower(), space) for space in spaces])
+    names = [
+        signal_name(kind) + space[len(kind) :] if own else CONTROL_NAMES.get(space.lower(), space)
+        for space, kind, own in zip(spaces, kinds, ours, strict=True)
+    ]
+    ax.set_yticks(y, names)
     ax.set(xlabel="Mean encoding score r", title=title, ylim=(len(table) - 0.4, -0.6))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
@@ -274,6 +284,7 @@ def factor_bars(
         figure.legend(loc="outside lower center", ncols=len(levels), handlelength=1.2, columnspacing=1.2)
     ax.tick_params(axis="x", length=0)
     _tight_bars(ax, table)
+    round_ticks(ax)
     ax.set(ylabel=ylabel, title=title)
     return figure
 

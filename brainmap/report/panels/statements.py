@@ -110,8 +110,8 @@ def control_panels(results: StudyResults) -> Iterator[Panel]:
             f"controls-{modality}",
             "controls",
             f"{MODALITY_NAMES[modality]}: compared with simple feature spaces",
-            "Mean held-out r over targets, with its 95 % interval. An effect of gradients that their norm or the loss "
-            "value alone explains is not one.",
+            "Mean held-out r over targets, with its 95 % interval. An effect of gradients that their norm, the loss "
+            "value or the gradients of other photographs explain is not one.",
             f"Mean score and interval of {spaces}.",
             _controls_figure(table, "Feature spaces" + suffix_of(results, modality)),
             table,
