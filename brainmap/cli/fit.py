@@ -80,7 +80,8 @@ def fit(
     values: dict[str, Any] = {
         "model": model, "weights": _weights(weights, checkpoint, checkpoints),
         "subjects": names(subject), "layers": names(layers),
-        "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "split": split, "cv": cv, "pca": pca,
+        "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "split": split,
+        "cv": cv, "pca": pca,
         "seed": seed, "device": device, "memory": memory, "batch_size": batch_size or None,
         "dataset": dataset or ("own" if given else "sample"), "own": given or None,
         "place": {"data_root": data_root, "cache": cache, "images": stimuli if public else None},

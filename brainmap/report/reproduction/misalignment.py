@@ -292,7 +292,7 @@ def _figure_s1(models: Sequence[Member]) -> Iterator[PaperPanel]:
 def _figure_s1_signal(models: Sequence[Member], signal: str) -> Iterator[PaperPanel]:
     name, n = SHORT[signal], len(models)
     targets = models[0].results.targets("fmri")
-    first = f"{name}: best layer, mean over {n} models"
+    first = f"{name}: best layer, {n} models"
     yield PaperPanel(
         "S1", first, "Depth of the best layer, averaged over models, smoothed as in figure 2.",
         lambda: figures.best_layer_map(
@@ -300,7 +300,7 @@ def _figure_s1_signal(models: Sequence[Member], signal: str) -> Iterator[PaperPa
         ),
     )  # fmt: skip
     table = data.mean_spatial(models, signal)
-    second = f"{name}: best layer and distance, {n} models"
+    second = f"{name}: layer and distance, {n} models"
     if table is None:
         yield absent_panel("S1", second, "Needs at least four areas with significant scores in one of the models.")
     else:
