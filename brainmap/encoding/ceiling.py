@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from brainmap.encoding.checking import check_finite_columns, sliceable, target_blocks
 from brainmap.errors import InputError
@@ -134,7 +134,7 @@ def explainable_variance(
     n_bootstrap : int
         Bootstrap samples over stimuli for the interval of ``r``; 0 for none.
     confidence : float
-        Coverage of the percentile interval.
+        Coverage of the interval.
     seed : int
         Seed of the bootstrap.
 
@@ -159,7 +159,7 @@ def explainable_variance(
     ]
     signal, noise, shares = (np.concatenate(pieces, axis=-1) for pieces in zip(*parts, strict=True))
     ncsnr = np.sqrt(_ratio(np.maximum(signal, 0.0), noise))
-    low, high = _interval(np.sqrt(shares[1:]), confidence)
+    low, high = _interval(shares, len(counts), confidence)
     table = _table(ncsnr, shares[0], low, high, signal_variance=signal, noise_variance=noise)
     return NoiseCeiling(table, "explainable variance", repeats, confidence)
 
@@ -186,7 +186,7 @@ def split_half(
     n_bootstrap : int
         Bootstrap samples over stimuli for the interval of ``r``; 0 for none.
     confidence : float
-        Coverage of the percentile interval.
+        Coverage of the interval.
     seed : int
         Seed of halvings and bootstrap.
 
@@ -216,57 +216,8 @@ def split_half(
     repeats = float(np.mean(counts))
     share = reliability[0]
     ncsnr = np.sqrt(_ratio(share, (1.0 - share) * repeats))
-    low, high = _interval(np.sqrt(reliability[1:]), confidence)
+    low, high = _interval(reliability, len(counts), confidence)
     return NoiseCeiling(_table(ncsnr, share, low, high), "split half", repeats, confidence)
-
-
-def normalise_scores(
-    r: xr.DataArray | ArrayLike, ceiling: NoiseCeiling | xr.DataArray | ArrayLike, *, minimum: float = 0.1
-) -> xr.Dataset:
-    """Divide correlations by their ceilings, keeping the raw ones beside.
-
-    Parameters
-    ----------
-    r : DataArray or array-like
-        Correlations; the last dimension (or ``target``) runs over targets.
-    ceiling : NoiseCeiling, DataArray or array-like
-        Ceilings of r for the same targets (a DataArray may also have ``subject``).
-    minimum : float
-        Targets whose ceiling lies below are masked (NaN): dividing by a ceiling near zero only inflates noise.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``r`` (raw), ``ceiling``, ``r_normalised`` (at most 1), ``masked`` and ``exceeds`` (raw above its ceiling; such
-        values are set to 1, since a ceiling is an estimate too). The rule is written in ``attrs``.
-
-    Raises
-    ------
-    InputError
-        If the numbers of targets differ or ``minimum`` is not in (0, 1).
-    """
-    if not 0 < minimum < 1:
-        raise InputError(f"The smallest ceiling to divide by must lie between 0 and 1, not {minimum}.")
-    raw = r if isinstance(r, xr.DataArray) else _as_data_array(np.asarray(r, dtype=float))
-    limit = ceiling.r if isinstance(ceiling, NoiseCeiling) else ceiling
-    if not isinstance(limit, xr.DataArray):
-        values = np.asarray(limit, dtype=float)
-        if values.shape != (raw.sizes["target"],):
-            raise InputError(f"There are {raw.sizes['target']} targets but ceilings of shape {values.shape}.")
-        limit = xr.DataArray(values, dims="target")
-    masked = ~(limit >= minimum)
-    ratio = (raw / limit.where(~masked)).transpose(*raw.dims, ...)
-    dataset = xr.Dataset(
-        {"r": raw, "ceiling": limit, "r_normalised": ratio.clip(max=1.0), "masked": masked, "exceeds": ratio > 1}
-    )
-    dataset.attrs = {
-        **raw.attrs,
-        "ceiling_normalised": True,
-        "minimum_ceiling": minimum,
-        "n_masked": int(masked.sum()),
-        "n_exceeding": int((ratio > 1).sum()),
-    }
-    return dataset
 
 
 def _table(
@@ -384,17 +335,20 @@ def _half_correlation(
     return mean
 
 
-def _interval(samples: FloatArray, confidence: float) -> tuple[FloatArray | float, FloatArray | float]:
-    """Percentile interval over the first axis; NaN without samples."""
+def _interval(shares: FloatArray, n_stimuli: int, confidence: float) -> tuple[FloatArray | float, FloatArray | float]:
+    """Interval of the ceiling of r from explainable shares, the estimate in the first row, resamples below.
+
+    Percentiles expanded for few stimuli (Hesterberg 2015), joined with their reflection about the estimate on the scale
+    -log(1 - share), on which a ratio of variances is nearly symmetric; percentiles alone miss too often. NaN without
+    resamples.
+    """
     if not 0 < confidence < 1:
         raise InputError(f"The confidence must lie between 0 and 1, not {confidence}.")
-    if not len(samples):
+    if len(shares) < 2:
         return np.nan, np.nan
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(samples, [tail, 1.0 - tail], axis=0)
-    return low, high
-
-
-def _as_data_array(values: FloatArray) -> xr.DataArray:
-    names = [f"dim_{axis}" for axis in range(values.ndim - 1)]
-    return xr.DataArray(values, dims=[*names, "target"])
+    scale = -np.log1p(-np.clip(shares, 0.0, 1.0 - 1e-12))
+    reach = np.sqrt(n_stimuli / (n_stimuli - 1)) * stats.t.ppf((1.0 + confidence) / 2.0, n_stimuli - 1)
+    tail = float(stats.norm.sf(reach))
+    low, high = np.quantile(scale[1:], [tail, 1.0 - tail], axis=0)
+    below, above = np.minimum(low, 2 * scale[0] - high), np.maximum(high, 2 * scale[0] - low)
+    return np.sqrt(-np.expm1(-np.maximum(below, 0.0))), np.sqrt(-np.expm1(-np.maximum(above, 0.0)))

@@ -11,9 +11,9 @@ from brainmap.encoding.ceiling import (
     NoiseCeiling,
     ceiling_from_ncsnr,
     explainable_variance,
-    normalise_scores,
     split_half,
 )
+from brainmap.encoding.normalised import normalise_scores
 from brainmap.errors import InputError
 
 SIGNAL, NOISE = 0.6, 1.1  # standard deviations
