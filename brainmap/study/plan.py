@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from brainmap.encoding.memory import parse_memory
 from brainmap.errors import BrainmapError
 from brainmap.study.config import OwnData, StudyConfig
 from brainmap.study.folder import IDENTITY, RunFolder
@@ -26,7 +27,7 @@ class Plan:
     disk_bytes : int
         What the run folder will hold at most.
     memory_bytes : int
-        Largest array in memory beside the bound given to the encoding engine.
+        Responses in memory beside the bound given to the encoding engine, at most.
     missing : list of str
         One sentence for each thing without which the study cannot run.
     """
@@ -76,10 +77,13 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
         rows.append((f"{modality} responses", what, "simulated" if config.dataset == "sample" else ""))
         spaces = [*config.signals, "controls"]
         done = sum(folder.scores(modality, name, space).is_dir() for name in chosen for space in spaces)
-        fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {config.cv} folds by source"
+        split = f"{config.cv} folds by source" if config.split == "folds" else "the data set's test photographs"
+        fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {split}"
         rows.append((f"{modality} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
         disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
-        memory = max(memory, trials * n_targets * FLOAT32)
+        memory += len(chosen) * trials * n_targets * FLOAT32
+    if config.dataset != "sample":  # larger ones stay on disk, see align()
+        memory = min(memory, parse_memory(config.memory) // 4)
     disk += len(config.signals) * n_layers * width * FLOAT32 * _count(config)
     rows.append(("report", str(folder.report), "finished" if folder.results.is_dir() else "to do"))
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"

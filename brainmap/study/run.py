@@ -123,8 +123,9 @@ class Study:
 
         One feature space is prepared at a time, for all subjects and modalities that saw the same photographs.
         """
-        memory = parse_memory(self.config.memory)
-        encoded = [align(responses, inputs.stimuli, memory) for responses in _units(self.config, inputs)]
+        units = list(_units(self.config, inputs))
+        share = parse_memory(self.config.memory) // (4 * len(units))
+        encoded = [align(responses, inputs.stimuli, share) for responses in units]
         spaces = feature_spaces(self.config, inputs.stimuli, features)
         work = [(space, one) for space in spaces for one in sorted(encoded, key=lambda one: one.rows.tobytes())]
         prepared: tuple[tuple[str, bytes], PreparedEncoding] | None = None
@@ -158,7 +159,7 @@ class Study:
 def align(responses: Responses, stimuli: StimulusSet, memory: int | None = None) -> Encoded:
     """Average the repeats of each photograph and put rows in the order of the photographs.
 
-    Means larger than a quarter of ``memory`` (bytes) are not kept: they are read again wherever they are needed.
+    Means larger than ``memory`` (bytes) are not kept: they are read again wherever they are needed.
     """
     shown = responses.stimulus_ids
     rows = np.sort(stimuli.index_of(shown))
@@ -166,7 +167,7 @@ def align(responses: Responses, stimuli: StimulusSet, memory: int | None = None)
     if len(shown) == responses.n_trials and np.array_equal(shown, ids):
         averaged = responses
     else:
-        averaged = responses.average_repeats(ids, memory=None if memory is None else memory // 4)
+        averaged = responses.average_repeats(ids, memory=memory)
     return Encoded(responses, averaged, rows, stimuli.table["source"].to_numpy()[rows])
 
 
