@@ -1,9 +1,11 @@
 """Permutation null of encoding scores that refits: every permutation trains and tests on permuted responses.
 
 Shuffling only the test labels of a finished K-fold cross-validation is anti-conservative (8 % false positives at 5 %,
-measured in ``docs/statistics.md``): folds share training data, and that dependence is lost. Refitting at the penalties
-already chosen restores it and is cheap, since everything about X is decomposed once. This module is the test (which
-orders, p values, stopping early, continuing); scores of permuted responses come from :mod:`brainmap.encoding.permuted`.
+measured in ``docs/statistics.md``): folds share training data, and that dependence is lost. Refitting restores it, and
+is cheap, since everything about X is decomposed once. A fixed penalty that was chosen on the observed responses still
+favours them a little (the same page): take it from elsewhere, or let every permutation choose anew (``candidates``).
+This module is the test (which orders, p values, stopping early, continuing); scores of permuted responses come from
+:mod:`brainmap.encoding.permuted`, and what it takes from :mod:`brainmap.encoding.permutation_cost`.
 
 Whole groups (repeats of an image, crops of a photograph) move together, within strata (sessions) where asked.
 """
@@ -11,7 +13,6 @@ Whole groups (repeats of an image, crops of a photograph) move together, within 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,9 @@ class PermutationOptions:
     stop_after : int, optional
         Sequential p (Besag and Clifford 1991): a target is settled once so many permutations beat it, and then costs
         nothing any more. The maximum statistic needs all permutations and is then not given.
+    candidates : tuple of float, optional
+        Penalties to choose from anew in every permutation, the observed order included: the statistic is the largest
+        mean r over them. Costs one refit for each. Exact, where fixed penalties are so only if chosen on other data.
     block : int
         Targets held at a time.
     seed : int
@@ -53,6 +57,7 @@ class PermutationOptions:
     n_permutations: int = 1000
     cv: int = 5
     stop_after: int | None = None
+    candidates: tuple[float, ...] | None = None
     block: int = 2048
     seed: int = 0
 
@@ -90,72 +95,20 @@ class PermutationTest:
     def method(self) -> str:
         """How the p values were made, in words."""
         rule = "" if self.options.stop_after is None else f", stopped after {self.options.stop_after} exceedances"
-        return f"{self.options.n_permutations} permutations of whole groups with refit at fixed penalty{rule}"
+        chosen = self.options.candidates
+        penalty = "fixed penalty" if chosen is None else f"the best of {len(chosen)} penalties for each permutation"
+        return f"{self.options.n_permutations} permutations of whole groups with refit at {penalty}{rule}"
 
     def __repr__(self) -> str:
         hits = int((self.table["p"] <= 0.05).sum())
         return f"<PermutationTest of {len(self.table)} targets: {hits} with p ≤ .05 (uncorrected); {self.method}>"
 
 
-@dataclass(frozen=True)
-class PermutationCost:
-    """What a permutation test will take, before it starts.
-
-    Parameters
-    ----------
-    operations : float
-        Floating-point operations.
-    seconds : float
-        At the speed measured here on a product of the same shape; an upper limit for sequential tests.
-    memory : float
-        Bytes held at a time, beyond X and Y.
-    """
-
-    operations: float
-    seconds: float
-    memory: float
-
-    def __repr__(self) -> str:
-        return (
-            f"<PermutationCost: {self.operations:.2g} operations, about {self.seconds:.0f} s here, "
-            f"{self.memory / 2**20:.0f} MiB>"
-        )
-
-
-def permutation_cost(shape_x: tuple[int, int], n_targets: int, options: PermutationOptions) -> PermutationCost:
-    """Estimate the cost of a permutation test.
-
-    Parameters
-    ----------
-    shape_x : tuple of int
-        (n, d) of the features.
-    n_targets : int
-        Number of targets.
-    options : PermutationOptions
-        Settings.
-
-    Returns
-    -------
-    PermutationCost
-    """
-    n, rank = shape_x[0], min(shape_x)
-    operations = 2.0 * n * rank * n_targets * options.cv * options.n_permutations
-    width = min(options.block, n_targets)
-    probe = np.ones((min(n, 1024), min(rank, 512)), dtype=np.float32)
-    goal = np.ones((probe.shape[0], min(width, 512)), dtype=np.float32)
-    start = time.perf_counter()
-    for _ in range(3):
-        _ = probe.T @ goal
-    speed = 3 * 2.0 * probe.size * goal.shape[1] / max(time.perf_counter() - start, 1e-9)
-    memory = 4.0 * (options.cv * n * rank + 4 * n * width)
-    return PermutationCost(operations, operations / speed, memory)
-
-
 def permutation_test(
     X: ArrayLike,
     Y: ArrayLike,
     *,
-    alpha: ArrayLike,
+    alpha: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     strata: ArrayLike | None = None,
     options: PermutationOptions | None = None,
@@ -170,7 +123,7 @@ def permutation_test(
     Y : array-like, (n, n_targets)
         Responses.
     alpha : float or array-like, (n_targets,) or (cv, n_targets)
-        Ridge penalties, as chosen for the scores under test.
+        Fixed ridge penalties. Give these, or ``options.candidates``.
     groups : array-like, (n,), optional
         Rows that move and are held out together; default: every row for itself.
     strata : array-like, (n,), optional
@@ -199,7 +152,7 @@ def permutation_test(
         part = slice(start, start + setup.block)
         done = store.load(start)
         if done is None:
-            done = _test_block(y[:, part], penalty[:, part], prepared, (codes, layers), setup)
+            done = _test_block(y[:, part], penalty[..., part], prepared, (codes, layers), setup)
             store.save(start, done)
         largest = np.maximum(largest, done["largest"])
         parts.append(done)
@@ -217,7 +170,7 @@ def permutation_null(
     X: ArrayLike,
     Y: ArrayLike,
     *,
-    alpha: ArrayLike,
+    alpha: ArrayLike | None = None,
     units: ArrayLike,
     groups: ArrayLike | None = None,
     options: PermutationOptions | None = None,
@@ -252,7 +205,7 @@ def permutation_null(
         part = slice(start, start + setup.block)
         first = 0
         for chunk in _chunks(len(x), (codes, layers), setup):
-            for order_scores in _scores(prepared, y[:, part], chunk, penalty[:, part]):
+            for order_scores in _scores(prepared, y[:, part], chunk, penalty[..., part]):
                 sums[first] += np.bincount(unit[part], np.nan_to_num(order_scores), minlength=len(names))
                 first += 1
     means = sums / counts
@@ -298,7 +251,7 @@ def group_orders(
 def _check(
     X: ArrayLike,
     Y: ArrayLike,
-    alpha: ArrayLike,
+    alpha: ArrayLike | None,
     groups: ArrayLike | None,
     strata: ArrayLike | None,
     setup: PermutationOptions,
@@ -310,14 +263,7 @@ def _check(
         if not np.isfinite(array).all():
             line, column = np.argwhere(~np.isfinite(array))[0]
             raise InputError(f"{name} is not finite at row {line}, column {column}.")
-    try:
-        penalty = np.broadcast_to(np.asarray(alpha, dtype=np.float32), (setup.cv, y.shape[1]))
-    except ValueError:
-        raise InputError(
-            f"alpha of shape {np.shape(alpha)} fits neither ({y.shape[1]},) nor ({setup.cv}, {y.shape[1]})."
-        ) from None
-    if not (np.isfinite(penalty) & (penalty > 0)).all():
-        raise InputError("Ridge penalties must be positive and finite; a score without a penalty cannot be refitted.")
+    penalty = _penalties(alpha, setup, y.shape[1])
     labels = np.arange(len(x)) if groups is None else np.asarray(groups)
     sessions = np.zeros(len(x)) if strata is None else np.asarray(strata)
     if labels.shape != (len(x),) or sessions.shape != (len(x),):
@@ -328,6 +274,23 @@ def _check(
         twice = int(pairs[np.flatnonzero(np.diff(pairs[:, 0]) == 0)[0], 0])
         raise InputError(f"Group {np.unique(labels)[twice]!r} lies in two strata; groups can only move within one.")
     return x, y, penalty, codes, layers
+
+
+def _penalties(alpha: ArrayLike | None, setup: PermutationOptions, n_targets: int) -> FloatArray:
+    """Penalties to score with, (n_candidates, cv, n_targets); one candidate where they are fixed."""
+    if (alpha is None) == (setup.candidates is None):
+        raise InputError("Give either fixed penalties `alpha`, or `candidates` to choose from in every permutation.")
+    given = [alpha] if setup.candidates is None else list(setup.candidates)
+    shape = (setup.cv, n_targets)
+    try:
+        penalty = np.stack([np.broadcast_to(np.asarray(value, dtype=np.float32), shape) for value in given])
+    except ValueError:
+        raise InputError(
+            f"alpha of shape {np.asarray(given[0]).shape} fits neither ({n_targets},) nor ({setup.cv}, {n_targets})."
+        ) from None
+    if not (np.isfinite(penalty) & (penalty > 0)).all():
+        raise InputError("Ridge penalties must be positive and finite; a score without a penalty cannot be refitted.")
+    return penalty
 
 
 def _prepare(
@@ -351,10 +314,13 @@ def _chunks(
 def _scores(
     prepared: PreparedEncoding, y: FloatArray, orders: NDArray[np.intp], penalty: FloatArray
 ) -> NDArray[np.float64]:
-    """Mean over folds of the held-out r, (n_orders, n_targets); NaN for targets constant in every test set."""
-    scores = prepared.permutation_scores(y, orders, penalty)
-    found: NDArray[np.float64] = scores.isel(layer=0).values.astype(np.float64)
-    return found
+    """Mean over folds of the held-out r, (n_orders, n_targets); NaN for targets constant in every test set.
+
+    Of several candidates (first axis of the penalties) the best counts.
+    """
+    found = [prepared.permutation_scores(y, orders, one).isel(layer=0).values.astype(np.float64) for one in penalty]
+    best: NDArray[np.float64] = np.fmax.reduce(found)
+    return best
 
 
 def _test_block(
@@ -373,7 +339,7 @@ def _test_block(
     for chunk in _chunks(len(y), labels, setup):
         if not len(active):
             break
-        null = _scores(prepared, y[:, active], chunk, penalty[:, active])
+        null = _scores(prepared, y[:, active], chunk, penalty[..., active])
         if number < 0:
             observed, null, number = null[0], null[1:], 0
             null, active = null[:, np.isfinite(observed)], np.flatnonzero(np.isfinite(observed))

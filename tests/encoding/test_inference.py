@@ -23,7 +23,8 @@ from brainmap.encoding.inference import (
     subjects_t,
     subjects_wilcoxon,
 )
-from brainmap.encoding.permutation import PermutationOptions, group_orders, permutation_cost, permutation_test
+from brainmap.encoding.permutation import PermutationOptions, group_orders, permutation_test
+from brainmap.encoding.permutation_cost import permutation_cost
 from brainmap.encoding.planted import PlantedOptions, planted_study
 from brainmap.errors import InputError
 
@@ -163,6 +164,25 @@ def test_permutation_test_equals_explicit_refitting(width: int) -> None:
     np.testing.assert_allclose(result.table["r"], observed, atol=1e-5)
     np.testing.assert_allclose(result.table["p"], (1 + (null >= observed).sum(axis=0)) / 26)
     np.testing.assert_allclose(result.table["p_fwer"], (1 + (null.max(axis=1)[:, None] >= observed).sum(axis=0)) / 26)
+
+
+def test_every_permutation_may_choose_its_penalty() -> None:
+    rng = np.random.default_rng(6)
+    groups = np.repeat(np.arange(15), 4)
+    X = rng.standard_normal((60, 6))
+    Y = 0.3 * X[:, :3] + rng.standard_normal((60, 3))
+    options = PermutationOptions(n_permutations=25, block=2, candidates=(1.0, 1000.0))
+    result = permutation_test(X, Y, groups=groups, options=options)
+
+    def best(y: np.ndarray) -> np.ndarray:
+        return np.maximum(explicit_scores(X, y, groups, 1.0), explicit_scores(X, y, groups, 1000.0))
+
+    null = np.array([best(Y[order]) for order in group_orders(groups, 25)])
+    np.testing.assert_allclose(result.table["r"], best(Y), atol=1e-5)
+    np.testing.assert_allclose(result.table["p"], (1 + (null >= best(Y)).sum(axis=0)) / 26)
+    assert "best of 2 penalties" in result.method
+    with pytest.raises(InputError, match="either fixed penalties"):
+        permutation_test(X, Y, alpha=1.0, groups=groups, options=options)
 
 
 def test_permutation_orders_move_whole_groups_within_strata() -> None:
