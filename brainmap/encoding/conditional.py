@@ -31,6 +31,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from brainmap.encoding.checking import Features, check_responses, standardised, target_blocks
+from brainmap.encoding.decompositions import left_singular
 from brainmap.encoding.hollow import block_sums, hollow, remove
 from brainmap.errors import InputError
 
@@ -149,7 +150,7 @@ class _Design:
         """Hollow kernels of the added features, one per penalty, if the baseline has this share of the responses."""
         shrink = (1.0 - share) / (share * self.values + 1.0 - share)
         whitened = remove(self.removed, self._filter(self.added, np.sqrt(shrink)))
-        left, singular, _ = np.linalg.svd(whitened, full_matrices=False)
+        left, singular = left_singular(whitened)
         kept = (singular > 1e-8 * singular[0]) & (np.arange(len(singular)) < self.options.n_added)
         eigen = singular[kept] ** 2
         left = remove(self.removed, self._filter(left[:, kept], np.sqrt(shrink)))
@@ -277,7 +278,7 @@ def _prepare(
     extra = np.concatenate(list(standardised(added, "added").values()), axis=1)
     together = np.concatenate([array / np.sqrt(array.shape[1]) for array in layers.values()], axis=1)
     order = np.argsort(blocks, kind="stable")
-    vectors, singular, _ = np.linalg.svd(together[order], full_matrices=False)
+    vectors, singular = left_singular(together[order])
     kept = singular > 1e-10 * singular[0]
     vectors, values = vectors[:, kept], singular[kept] ** 2 * len(order) / np.sum(singular[kept] ** 2)
     needed = int(np.searchsorted(np.cumsum(values) / values.sum(), options.explained) + 1)

@@ -10,6 +10,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from brainmap.encoding.conditional import ConditionalOptions, conditional_test, flip_p
+from brainmap.encoding.decompositions import left_singular
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.hollow import block_sums, hollow, remove
 from brainmap.encoding.jackknife import leave_group_out, score_intervals
@@ -310,3 +311,17 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
         residual_scores(study.activations, study.gradients, broken)
     with pytest.raises(InputError, match="nested"):
         ResidualOptions(method="other")
+
+
+def test_decomposition_survives_a_failure_of_the_fast_algorithm(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = np.random.default_rng(0).standard_normal((12, 5))
+    left, singular = left_singular(matrix)
+    np.testing.assert_allclose(singular, np.linalg.svd(matrix, compute_uv=False))
+
+    def fail(*_: object, **__: object) -> None:
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(np.linalg, "svd", fail)
+    again, values = left_singular(matrix)
+    np.testing.assert_allclose(values, singular)
+    np.testing.assert_allclose(np.abs(np.sum(again * left, axis=0)), 1.0)
