@@ -54,10 +54,12 @@ def data_show(name: Name, data_root: Root = None) -> None:
 
 @data_app.command("plan")
 def data_plan(name: Name, subject: Subject = None, purpose: Purpose = "fit", data_root: Root = None) -> None:
-    """Name exactly the files an analysis needs and their bytes; fetches nothing."""
-    from brainmap.data.fetching import Dataset
+    """Name exactly the files an analysis needs and their bytes; fetches nothing. Without a folder all are missing."""
+    import os
 
-    dataset = Dataset.open(name, data_root)
+    from brainmap.data.fetching.dataset import ROOT_VARIABLE, Dataset
+
+    dataset = Dataset.open(name, data_root or os.environ.get(ROOT_VARIABLE) or Path.cwd())
     plan = dataset.plan(purpose, names(subject))
     absent = {entry.path for entry in [*plan.missing, *plan.wrong]}
     screen = console()

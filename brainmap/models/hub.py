@@ -34,6 +34,9 @@ def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
     assert card.hub is not None
     reason = ""
     for local in (True, False):
+        if not local and (unreachable := _unreachable()):
+            reason = unreachable  # the hub's client would try again and again, and say so each time
+            break
         try:
             if card.file is not None:
                 return _from_file(adapter, local)
@@ -44,6 +47,24 @@ def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
         commit: Any = getattr(module.config, "_commit_hash", None)
         return module, f"{card.hub}@{commit or card.revision or 'unknown commit'}"
     raise MissingFileError(how_to_get(card, reason))
+
+
+def _unreachable() -> str:
+    """Why the hub cannot be reached, found out in seconds; empty where it can, or where a proxy speaks for us."""
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or getproxies() or hub.hostname is None:  # the client knows better, and at once
+        return ""
+    try:
+        socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
+    except OSError as error:
+        return f"{constants.ENDPOINT} cannot be reached: {error.strerror or error}"
+    return ""
 
 
 def _from_file(adapter: Adapter, local: bool) -> tuple[nn.Module, str]:
