@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from brainmap.data.columnar import zscore_columns
-from brainmap.data.matching import image_key, open_images
+from brainmap.data.matching import open_images
 from brainmap.data.readers.base import DatasetReader, Options
+from brainmap.data.readers.bids_events import shown_images
 from brainmap.data.readers.bids_images import Places
 from brainmap.data.readers.files import entities, read_events, visible
 from brainmap.data.readers.findings import Findings
@@ -126,28 +127,10 @@ class BIDSfMRIReader(DatasetReader):
         return visible(folder.glob(f"{stem}{space}*_desc-preproc_bold.nii.gz"))[:1]
 
     def _events(self, file: Path, findings: Findings) -> pd.DataFrame:
-        column = self.options.image_column
-        table = read_events(file, ("onset", "duration", column)).assign(row=lambda t: np.arange(len(t)))
-        repeated = table.drop(columns="row").duplicated().to_numpy()
-        for row in table.loc[repeated, "row"]:
-            findings.add(file, int(row), "the row occurs twice", "row dropped")
-        table = table[~repeated]
-        kept = table[column].notna()
-        if self.options.trial_types is not None:
-            if "trial_type" not in table:
-                raise InputError(f"{file} has no column 'trial_type' to choose rows by.")
-            kept &= table["trial_type"].isin(self.options.trial_types)
-        shown = table[kept].sort_values("onset", kind="stable")
-        same = np.flatnonzero(np.diff(shown["onset"]) <= 0)
-        if len(same):
-            row = int(shown["row"].iloc[same[0] + 1])
-            raise InputError(f"Row {row} of {file} starts when another one does; an event is listed twice.")
-        parts = entities(file)
-        return shown.assign(
-            label=[image_key(str(name)) for name in shown[column]],
-            session=parts.get("ses", "1"),
-            run=parts.get("run", "1"),
-        ).reset_index(drop=True)
+        chosen = self.options
+        return shown_images(
+            file, chosen.image_column, findings, required=("onset", "duration"), trial_types=chosen.trial_types
+        )
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from brainmap.data.matching import image_key, open_images
+from brainmap.data.matching import open_images
 from brainmap.data.readers.base import DatasetReader, Options
+from brainmap.data.readers.bids_events import shown_images
 from brainmap.data.readers.epoching import EpochSettings, epoch_blocks, inside
-from brainmap.data.readers.files import entities, read_events, visible
+from brainmap.data.readers.files import entities, visible
 from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.fingerprint import cache_key, content_of
 from brainmap.data.readers.prepare import Made, prepared
@@ -122,24 +123,9 @@ class BIDSMEEGReader(DatasetReader):
         return [raw.ch_names[pick] for pick in picks]
 
     def _events(self, file: Path, recording: Path, findings: Findings) -> pd.DataFrame:
-        column = self.options.image_column
-        table = read_events(file, ("onset", column)).assign(row=lambda t: np.arange(len(t)))
-        repeated = table.drop(columns="row").duplicated().to_numpy()
-        for row in table.loc[repeated, "row"]:
-            findings.add(file, int(row), "the row occurs twice", "row dropped")
-        table = table[~repeated]
-        kept = table[column].notna()
-        if self.options.trial_types is not None:
-            kept &= table["trial_type"].isin(self.options.trial_types)
-        shown = table[kept].sort_values("onset", kind="stable")
-        same = np.flatnonzero(np.diff(shown["onset"]) <= 0)
-        if len(same):
-            row = int(shown["row"].iloc[same[0] + 1])
-            raise InputError(f"Row {row} of {file} starts when another one does; an event is listed twice.")
-        parts = entities(file)
-        labels = [image_key(str(name)) for name in shown[column]]
-        kept_columns = shown[["onset", "row"]].assign(label=labels)
-        return kept_columns.assign(session=parts.get("ses", "1"), run=parts.get("run", "1")).reset_index(drop=True)
+        chosen = self.options
+        shown = shown_images(file, chosen.image_column, findings, trial_types=chosen.trial_types)
+        return shown[["onset", "row", "label", "session", "run"]]
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""
