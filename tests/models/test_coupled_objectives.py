@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from models.tiny_towers import TEXT, TOWER
 from torch import Tensor
 
 from brainmap.errors import InputError
@@ -20,15 +21,6 @@ from brainmap.models.self_distillation import koleo_loss, sinkhorn
 from brainmap.models.views import multi_crop
 from brainmap.stimuli import StimulusSet
 
-TOWER = {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 40,
-    "image_size": 32,
-    "patch_size": 8,
-}
-TEXT = {**TOWER, "vocab_size": 60, "max_position_embeddings": 10, "bos_token_id": 1, "eos_token_id": 59}
 CONFIGS: dict[str, dict[str, Any]] = {
     "clip-vit-base-patch32": {"projection_dim": 12, "vision_config": TOWER, "text_config": TEXT},
     "siglip2-base-patch16": {"vision_config": TOWER, "text_config": {**TEXT, "projection_size": 24}},

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from models.tiny_towers import TEXT, TOWER
 
 from brainmap.errors import InputError
 from brainmap.features import FeatureExtractor
@@ -17,15 +18,6 @@ from brainmap.models.objectives import OBJECTIVES, MAEReconstruction
 from brainmap.models.objectives.masked import block_mask
 from brainmap.stimuli import StimulusSet
 
-TOWER = {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 40,
-    "image_size": 32,
-    "patch_size": 8,
-}
-TEXT = {**TOWER, "vocab_size": 60, "max_position_embeddings": 10, "bos_token_id": 1, "eos_token_id": 59}
 DECODER = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2}
 
 
