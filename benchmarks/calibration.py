@@ -21,6 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import calibration_hierarchy
+import calibration_permutation
 import numpy as np
 from calibration_table import Row, insert, row, table
 
@@ -49,28 +50,38 @@ NULLS: dict[str, dict[str, Any]] = {
     "more features than images": SMALL | {"n_layers": 8, "width": 40},
     "20 photographs × 12 crops": SMALL | {"n_groups": 20, "per_group": 12},
     "240 ungrouped images": SMALL | {"n_groups": 240, "per_group": 1},
-    "75 photographs × 8 crops, 12 layers of 64": {"n_groups": 75, "per_group": 8, "n_layers": 12, "width": 64},
 }
 
 
 @part
 def residual_null(runs: int) -> Iterator[Row]:
     """False positives of the residual test: gradients that add nothing."""
+    for name, changes in NULLS.items():
+        yield from residual_false_positives(runs, name, changes)
+
+
+@part
+def residual_null_large(runs: int) -> Iterator[Row]:
+    """The same for a study of the sample's size (a second and a half per run)."""
+    size = {"n_groups": 75, "per_group": 8, "n_layers": 12, "width": 64}
+    yield from residual_false_positives(runs, "75 photographs × 8 crops, 12 layers of 64", size)
+
+
+def residual_false_positives(runs: int, name: str, changes: dict[str, Any]) -> Iterator[Row]:
+    """Two rows for studies of these settings."""
     from brainmap.encoding.conditional import ConditionalOptions, conditional_test
     from brainmap.encoding.planted import PlantedOptions, planted_study
 
-    for name, changes in NULLS.items():
-        count = runs if changes.get("n_layers", 6) < 12 else runs // 4
-        single, family = [], []
-        for seed in range(count):
-            study = planted_study(seed, PlantedOptions(**changes))
-            options = ConditionalOptions(n_flips=1000, seed=seed)
-            data = (study.activations, study.gradients, study.responses)
-            table = conditional_test(*data, units=study.units, groups=study.groups, options=options).table
-            single.append(table["p"].iloc[seed % len(table)] <= 0.05)
-            family.append(table["significant"].any())
-        yield row("residual test, one unit", name, single, 0.05)
-        yield row("residual test, family-wise over all units", name, family, 0.05)
+    single, family = [], []
+    for seed in range(runs):
+        study = planted_study(seed, PlantedOptions(**changes))
+        options = ConditionalOptions(n_flips=1000, seed=seed)
+        data = (study.activations, study.gradients, study.responses)
+        table = conditional_test(*data, units=study.units, groups=study.groups, options=options).table
+        single.append(table["p"].iloc[seed % len(table)] <= 0.05)
+        family.append(table["significant"].any())
+    yield row("residual test, one unit", name, single, 0.05)
+    yield row("residual test, family-wise over all units", name, family, 0.05)
 
 
 @part
@@ -124,7 +135,6 @@ def scores_null(runs: int) -> Iterator[Row]:
 
     from brainmap.encoding import EncodingRidgeCV, cross_val_encode
     from brainmap.encoding.inference import significance
-    from brainmap.encoding.permutation import PermutationOptions, permutation_test
     from brainmap.encoding.planted import PlantedOptions, planted_study
 
     ridge = EncodingRidgeCV(alphas=(1e1, 1e3, 1e5))
@@ -143,43 +153,8 @@ def scores_null(runs: int) -> Iterator[Row]:
             for test in ("folds", "subjects"):
                 found = significance(r, test=test, correction="none").significant
                 hits.setdefault(f"scores, t test over {test}", []).append(bool(found.isel(target=0, layer=0)))
-            if seed < runs // 2:
-                data, groups = (x, study.responses[0]), study.groups
-                chosen = results[0].alpha.values[0]
-                fixed = permutation_test(*data, alpha=chosen, groups=groups, options=PermutationOptions(99)).table
-                anew = PermutationOptions(99, candidates=(1e1, 1e3, 1e5))
-                null = permutation_test(*data, groups=groups, options=anew).table
-                hits.setdefault("scores, permutation at penalties chosen here", []).append(fixed["p"][0] <= 0.05)
-                hits.setdefault("scores, permutation with choice", []).append(null["p"][0] <= 0.05)
-                family = bool((null["p_fwer"] <= 0.05).any())
-                hits.setdefault("scores, permutation with choice, family-wise", []).append(family)
         for check, found in hits.items():
-            yield row(check, name, found, None if "chosen here" in check else 0.05)
-
-
-@part
-def shuffled_labels(runs: int) -> Iterator[Row]:
-    """What is not done here: shuffling test labels of a finished K-fold cross-validation, without refit."""
-    from brainmap.encoding.folds import plan_splits
-    from brainmap.encoding.permutation import group_orders
-    from brainmap.encoding.planted import PlantedOptions, planted_study
-    from brainmap.encoding.two_bands import principal_band
-
-    hits = []
-    for seed in range(runs):
-        study = planted_study(seed, PlantedOptions(**SMALL, signal=0.0, n_subjects=1))
-        x, y = study.activations["block.2"], study.responses[0][:, :1]
-        plan = plan_splits(len(x), 5, groups=study.groups)
-        scores = []
-        for train, test in plan.outer:
-            band = principal_band(x, (train, test))
-            prediction = band.predict(band.weights(y[train] - y[train].mean(axis=0)), np.float32(1e3))[:, 0]
-            orders = group_orders(study.groups[test], 199, seed=seed)
-            rows = [np.arange(len(test)), *orders]
-            scores.append([np.corrcoef(prediction, y[test][order, 0])[0, 1] for order in rows])
-        mean = np.mean(scores, axis=0)
-        hits.append((mean >= mean[0]).mean() <= 0.05)
-    yield row("scores, test labels shuffled without refit", "not used: for comparison", hits, None)
+            yield row(check, name, found, 0.05)
 
 
 @part
@@ -202,6 +177,9 @@ def ceilings(runs: int) -> Iterator[Row]:
 
 for _name in ("spatial", "temporal", "dynamics", "clusters"):
     part(getattr(calibration_hierarchy, _name))
+
+for _name in ("permutations", "shuffled_labels"):
+    part(getattr(calibration_permutation, _name))
 
 
 def main() -> None:

@@ -45,6 +45,10 @@ def fit(
     ] = "folds",
     cv: Annotated[int, typer.Option(help="Outer folds, grouped by source photograph.")] = 5,
     pca: Annotated[int | None, typer.Option(help="Principal components, fitted on the train split.")] = None,
+    test: Annotated[
+        str, typer.Option(help="Yardstick of 'above chance': folds, subjects, or permutation (refits, see --dry-run).")
+    ] = "folds",
+    shuffles: Annotated[int, typer.Option(help="Permutations of photographs, for --test permutation.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of folds, permutations and simulation.")] = 0,
     stimuli: Annotated[Path | None, typer.Option(help="Folder or zip of photographs.")] = None,
     responses: Annotated[Path | None, typer.Option(help="Own data: trials x targets, .npy.")] = None,
@@ -81,7 +85,7 @@ def fit(
         "model": model, "weights": _weights(weights, checkpoint, checkpoints),
         "subjects": names(subject), "layers": names(layers),
         "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "split": split,
-        "cv": cv, "pca": pca,
+        "cv": cv, "pca": pca, "fmri_test": test, "meg_test": test, "shuffles": shuffles,
         "seed": seed, "device": device, "memory": memory, "batch_size": batch_size or None,
         "dataset": dataset or ("own" if given else "sample"), "own": given or None,
         "place": {"data_root": data_root, "cache": cache, "images": stimuli if public else None},

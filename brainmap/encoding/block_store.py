@@ -3,39 +3,63 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+FIELDS = ("r", "exceeding", "used", "largest")
+
 
 class BlockStore:
-    """Finished blocks in one npz file, valid for one set of inputs only."""
+    """Finished blocks in one npz file; each is found again only for the inputs it was made from.
 
-    def __init__(self, path: str | Path | None, inputs: tuple[NDArray, ...], settings: object) -> None:
+    Parameters
+    ----------
+    path : str, Path or None
+        The file; None keeps nothing.
+    inputs : iterable of ndarray
+        What all blocks share.
+    settings : object
+        Its ``repr`` is part of what a block was made from.
+    """
+
+    def __init__(self, path: str | Path | None, inputs: Iterable[NDArray], settings: object) -> None:
         self.path = None if path is None else Path(path)
         self.blocks: dict[str, NDArray] = {}
         if self.path is None:
             return
-        digest = hashlib.sha256(repr(settings).encode())
-        for array in inputs:
-            digest.update(np.ascontiguousarray(array).tobytes())
-        self.key = digest.hexdigest()[:16]
+        self.shared = _digest(repr(settings).encode(), inputs)
         if self.path.is_file():
             with np.load(self.path, allow_pickle=False) as file:
-                self.blocks = {name: file[name] for name in file.files if name.startswith(self.key)}
+                self.blocks = {name: file[name] for name in file.files}
 
-    def load(self, start: int) -> dict[str, NDArray] | None:
+    def key(self, number: int, inputs: Iterable[NDArray]) -> str:
+        """Name of a block: its number and a digest of what it is made from."""
+        if self.path is None:
+            return ""
+        return f"{number}-{_digest(self.shared.encode(), inputs)}"
+
+    def load(self, key: str) -> dict[str, NDArray] | None:
         """Return a finished block."""
-        if self.path is None or f"{self.key}/{start}/r" not in self.blocks:
+        if self.path is None or f"{key}/r" not in self.blocks:
             return None
-        return {name: self.blocks[f"{self.key}/{start}/{name}"] for name in ("r", "exceeding", "used", "largest")}
+        return {name: self.blocks[f"{key}/{name}"] for name in FIELDS}
 
-    def save(self, start: int, block: dict[str, NDArray]) -> None:
+    def save(self, key: str, block: dict[str, NDArray]) -> None:
         """Keep a block; the file is replaced as a whole, so an interruption leaves the earlier one."""
         if self.path is None:
             return
-        self.blocks |= {f"{self.key}/{start}/{name}": array for name, array in block.items()}
+        self.blocks |= {f"{key}/{name}": array for name, array in block.items()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial.npz")
         np.savez(partial, **self.blocks)  # type: ignore[arg-type]
         partial.replace(self.path)
+
+
+def _digest(head: bytes, arrays: Iterable[NDArray]) -> str:
+    digest = hashlib.sha256(head)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brainmap.encoding.permutation import PermutationOptions
+from brainmap.encoding.permutation_input import CHUNK, PermutationOptions
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PermutationCost:
 
 
 def permutation_cost(shape_x: tuple[int, int], n_targets: int, options: PermutationOptions) -> PermutationCost:
-    """Estimate the cost of a permutation test.
+    """Estimate the cost of a permutation test of one subject and layer.
 
     Parameters
     ----------
@@ -50,16 +50,23 @@ def permutation_cost(shape_x: tuple[int, int], n_targets: int, options: Permutat
     Returns
     -------
     PermutationCost
+        Of the cheaper of the two ways in :mod:`brainmap.encoding.permuted`.
     """
-    n, rank = shape_x[0], min(shape_x)
-    refits = options.n_permutations * len(options.candidates or (1,))
-    operations = 2.0 * n * rank * n_targets * options.cv * refits
+    n, rank = shape_x[0], min(*shape_x, options.pca or shape_x[1])
+    folds = options.cv if isinstance(options.cv, int) else len(options.cv)
+    hat = n**2 * (folds - 1) / folds if folds > 1 else n**2
+    per_target = min(hat, n * rank + 3 * folds * rank**2)
+    operations = 2.0 * per_target * n_targets * options.n_permutations * len(options.candidates or (1,))
     width = min(options.block, n_targets)
+    memory = 4.0 * (folds * n * rank + 4 * n * width + CHUNK * width)
+    return PermutationCost(operations, operations / _speed(n, rank, width), memory)
+
+
+def _speed(n: int, rank: int, width: int) -> float:
+    """Operations per second of a product of this shape, measured here."""
     probe = np.ones((min(n, 1024), min(rank, 512)), dtype=np.float32)
     goal = np.ones((probe.shape[0], min(width, 512)), dtype=np.float32)
     start = time.perf_counter()
     for _ in range(3):
         _ = probe.T @ goal
-    speed = 3 * 2.0 * probe.size * goal.shape[1] / max(time.perf_counter() - start, 1e-9)
-    memory = 4.0 * (options.cv * n * rank + 4 * n * width)
-    return PermutationCost(operations, operations / speed, memory)
+    return 3 * 2.0 * probe.size * goal.shape[1] / max(time.perf_counter() - start, 1e-9)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 MAX_DISTINCT = 12  # alphas per split for which hat matrices are kept
+STACK_COLUMNS, STACK_BYTES = 4096, 64 * 2**20  # of permutations computed side by side
 
 
 def permutation_scores(
@@ -84,29 +85,47 @@ def permutation_scores(
 def _permuted(
     layer: LayerFactors, block: Responses, orders: NDArray[np.int64], chosen: NDArray[np.int64], problem: Problem
 ) -> Iterable[Float64]:
-    """Yield the mean r of each permutation for one layer and batch."""
+    """Yield the mean r of each permutation for one layer and batch.
+
+    Several permutations side by side are one product with more columns: few targets would otherwise leave the processor
+    waiting for Python.
+    """
+    n_rows, n_targets = block.values.shape
     hats = _hat_matrices(layer, chosen, problem)
-    for order in orders:
-        # rows are sorted by atom: translate the permutation into that order
-        values = block.values[np.argsort(problem.order)[order][problem.order]]
-        moved = Responses.sorted(values, block.shift, block.scale, problem)
+    # rows are sorted by atom: translate the permutations into that order
+    back = np.argsort(problem.order)
+    several = max(1, min(STACK_COLUMNS // n_targets, STACK_BYTES // (block.values.itemsize * n_rows * n_targets)))
+    for start in range(0, len(orders), several):
+        sorted_orders = [back[order][problem.order] for order in orders[start : start + several]]
+        count = len(sorted_orders)
+        values = np.concatenate([block.values[order] for order in sorted_orders], axis=1)
+        index = np.tile(chosen, (1, count))
         if hats is None:
-            batch = Batch.of(moved, layer, problem)
+            shift, scale = np.tile(block.shift, count), np.tile(block.scale, count)
+            batch = Batch.of(Responses.sorted(values, shift, scale, problem), layer, problem)
             parts = [
-                test_scores(batch, train, shrunk(batch, train, whitened(batch, train), chosen[split]))[0]
+                test_scores(batch, train, shrunk(batch, train, whitened(batch, train), index[split]))[0]
                 for split, train in enumerate(layer.outer)
             ]
         else:
-            parts = [_hat_scores(values, train, hat, problem) for train, hat in zip(layer.outer, hats, strict=True)]
-        found = np.stack(parts)
-        count = np.isfinite(found).sum(axis=0)
-        yield np.where(count > 0, np.nansum(found, axis=0) / np.maximum(count, 1), np.nan)
+            parts = [
+                _hat_scores(values, train, matrices, index[split], problem)
+                for split, (train, matrices) in enumerate(zip(layer.outer, hats, strict=True))
+            ]
+        yield from _mean_over_splits(parts).reshape(count, n_targets)
+
+
+def _mean_over_splits(parts: list[Float64]) -> Float64:
+    found = np.stack(parts)
+    count = np.isfinite(found).sum(axis=0)
+    mean: Float64 = np.where(count > 0, np.nansum(found, axis=0) / np.maximum(count, 1), np.nan)
+    return mean
 
 
 def _hat_matrices(
     layer: LayerFactors, chosen: NDArray[np.int64], problem: Problem
-) -> list[list[tuple[NDArray[Any], NDArray[np.int64]]]] | None:
-    """Return, per split, (hat matrix, its targets) pairs, or None where the whitened way is cheaper."""
+) -> list[dict[int, NDArray[Any]]] | None:
+    """Return, per split, hat matrices by index of their penalty, or None where the whitened way is cheaper."""
     if layer.backend.uses_torch:
         return None
     n, size = problem.n_rows, int(layer.outer[0].map.shape[1])
@@ -119,11 +138,8 @@ def _hat_matrices(
     hats = []
     for split, train in enumerate(layer.outer):
         design, fit = _designs(layer, train, problem)
-        pairs = []
-        for index in np.unique(chosen[split]):
-            matrix = (design * train.shrink[index]) @ fit
-            pairs.append((matrix - matrix.mean(axis=0), np.flatnonzero(chosen[split] == index)))
-        hats.append(pairs)
+        matrices = {int(index): (design * train.shrink[index]) @ fit for index in np.unique(chosen[split])}
+        hats.append({index: matrix - matrix.mean(axis=0) for index, matrix in matrices.items()})
     return hats
 
 
@@ -137,14 +153,15 @@ def _designs(layer: LayerFactors, train: Train, problem: Problem) -> tuple[NDArr
 
 
 def _hat_scores(
-    values: NDArray[Any], train: Train, pairs: list[tuple[NDArray[Any], NDArray[np.int64]]], problem: Problem
+    values: NDArray[Any], train: Train, matrices: dict[int, NDArray[Any]], chosen: NDArray[np.int64], problem: Problem
 ) -> Float64:
     (held,) = train.validations
     inside, outside = values[problem.rows(train.members)], values[problem.rows(held.members)]
     truth = outside - outside.mean(axis=0)
     prediction = np.empty_like(truth)
-    for matrix, targets in pairs:
-        prediction[:, targets] = matrix @ (inside if len(pairs) == 1 else inside[:, targets])
+    for index, matrix in matrices.items():
+        targets = slice(None) if len(matrices) == 1 else chosen == index
+        prediction[:, targets] = matrix @ inside[:, targets]
     covariance = np.einsum("ij,ij->j", prediction, truth, dtype=np.float64)
     energy = np.einsum("ij,ij->j", prediction, prediction, dtype=np.float64)
     power = np.einsum("ij,ij->j", truth, truth, dtype=np.float64)

@@ -15,6 +15,7 @@ from brainmap.errors import InputError, MissingFileError
 
 Modality = Literal["fmri", "meg"]
 Signal = Literal["activation", "gradient"]
+Yardstick = Literal["folds", "subjects", "permutation"]
 Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
 
 
@@ -99,12 +100,15 @@ class StudyConfig(BaseModel):
         error (the criterion of scikit-learn's ``RidgeCV``).
     residual : {"nested", "matched"}
         How the gain of gradients over activations is measured, see :mod:`brainmap.encoding.residual`.
-    fmri_test, meg_test : {"folds", "subjects"}
-        Yardstick of "above chance", see :mod:`brainmap.encoding.inference`.
+    fmri_test, meg_test : {"folds", "subjects", "permutation"}
+        Yardstick of "above chance", see :mod:`brainmap.encoding.inference`; "permutation" refits on permuted
+        photographs, see :mod:`brainmap.encoding.permutation`, and ``--dry-run`` says what that takes.
+    shuffles : int
+        Permutations of photographs.
     top_areas : float, optional
         Share of the areas, best predicted by activations first, that enter the spatial hierarchy; all by default.
     permutations : int
-        Sign flips of the group tests.
+        Sign flips of the test of the residual.
     thin : int
         Of the sample, every n-th vertex and sensor only: the same study in a fraction of the time.
     batch_size, device, memory
@@ -132,8 +136,9 @@ class StudyConfig(BaseModel):
     projection: Annotated[int, Field(ge=4)] | None = None
     method: Literal["ridge", "ridge-gcv"] = "ridge"
     residual: Literal["nested", "matched"] = "nested"
-    fmri_test: Literal["folds", "subjects"] = "folds"
-    meg_test: Literal["folds", "subjects"] = "folds"
+    fmri_test: Yardstick = "folds"
+    meg_test: Yardstick = "folds"
+    shuffles: Annotated[int, Field(ge=19)] = 1000
     top_areas: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     permutations: Annotated[int, Field(ge=100)] = 5000

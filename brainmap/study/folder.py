@@ -27,14 +27,15 @@ class RunFolder:
 
     Notes
     -----
-    ``study.json`` says what the folder holds, ``features/`` is the feature store, each finished encoding result lies in
-    ``scores/<modality>/<subject>/<space>``, ``truth/`` is what a simulation planted, ``results/`` and ``report.html``
-    come last.
+    ``study.json`` says what the folder holds, ``features/`` is the feature store, each finished encoding result lies
+    in ``scores/<modality>/<subject>/<space>``, ``permutations/`` what a permutation test has finished, ``truth/``
+    what a simulation planted, ``results/`` and ``report.html`` come last.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.features = self.path / "features"
+        self.permutations = self.path / "permutations"
         self.results = self.path / RESULTS
         self.report = self.path / REPORT
         self.truth = self.path / "truth"

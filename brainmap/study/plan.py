@@ -80,6 +80,8 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
         split = f"{config.cv} folds by source" if config.split == "folds" else "the data set's test photographs"
         fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {split}"
         rows.append((f"{modality} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
+        if (config.fmri_test if modality == "fmri" else config.meg_test) == "permutation":
+            rows.append(_permutation_row(config, modality, len(chosen), (_count(config), width), n_layers, n_targets))
         disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
         memory += len(chosen) * trials * n_targets * FLOAT32
     if config.dataset != "sample":  # larger ones stay on disk, see align()
@@ -98,6 +100,32 @@ def readable(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def _permutation_row(
+    config: StudyConfig, modality: str, n_subjects: int, shape: tuple[int, int], n_layers: int, n_targets: int
+) -> tuple[str, str, str]:
+    """What the permutations asked for will take on this machine."""
+    from brainmap.encoding.permutation_cost import permutation_cost
+    from brainmap.study.chance import permutation_options
+
+    maps = n_layers * len(config.signals)
+    what = f"{config.shuffles:,} refits × {n_subjects} subjects × {maps} maps × {n_targets:,} targets"
+    if not maps or not min(shape):
+        return (f"{modality} permutations", what, "cost unknown: the model or the photographs are missing")
+    options = permutation_options(config, shape[0] * n_subjects, n_targets, sequential=modality == "fmri")
+    cost = permutation_cost(shape, n_targets, options)
+    seconds = cost.seconds * n_subjects * maps
+    early = ", less where targets are settled early" if options.stop_after else ""
+    return (f"{modality} permutations", what, f"about {duration(seconds)} here{early}")
+
+
+def duration(seconds: float) -> str:
+    """Time with a unit: ``3 min``."""
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{max(seconds / size, 1):.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
 
 
 def _photographs_row(config: StudyConfig, missing: list[str]) -> tuple[str, str, str]:

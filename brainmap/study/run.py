@@ -94,7 +94,7 @@ class Study:
         inputs = own or load_inputs(self.config, stimuli, self.folder.features)
         features = extracting.extract(stimuli)
         encoded = self._encode(inputs, features)
-        results = summarise(self.config, inputs, features, encoded)
+        results = summarise(self.config, inputs, features, encoded, scratch=self.folder.permutations)
         if inputs.truth is not None:
             inputs.truth.save(self.folder.truth)
         if report:
@@ -179,7 +179,7 @@ def ridge(config: StudyConfig) -> EncodingRidgeCV:
 
 def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:
     """Signals and controls, each a mapping of layer (or control) to an array, rows in the order of the photographs."""
-    from brainmap.encoding.permutation import group_orders
+    from brainmap.encoding.permuted_orders import group_orders
     from brainmap.features.controls import control_spaces
 
     spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
@@ -195,7 +195,12 @@ def _units(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:
     for subjects in inputs.responses.values():
         for responses in subjects.values():
             rows = inputs.stimuli.index_of(responses.stimulus_ids)
-            sources = inputs.stimuli.table["source"].iloc[rows].nunique()
+            sources = inputs.stimuli.table["source"].iloc[np.unique(rows)].nunique()
+            if config.method == "ridge-gcv" and sources < len(np.unique(rows)):
+                raise InputError(
+                    f"subject {responses.subject} saw {len(np.unique(rows))} photographs of {sources} sources; method "
+                    "ridge-gcv takes every photograph for independent: set method: ridge, which groups them by source"
+                )
             if sources < 2 * config.cv:
                 raise InputError(
                     f"subject {responses.subject} saw photographs of {sources} sources; {config.cv} folds grouped by "

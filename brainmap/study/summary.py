@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,9 @@ import xarray as xr
 
 from brainmap.data import Responses
 from brainmap.encoding import EncodingResult, concat
-from brainmap.encoding.inference import significance
 from brainmap.errors import InputError
 from brainmap.progress import track
+from brainmap.study.chance import above_chance
 from brainmap.study.config import StudyConfig
 from brainmap.study.inputs import Inputs
 from brainmap.study.provenance import describe
@@ -50,7 +51,14 @@ class Encoded:
     spaces: dict[str, EncodingResult] = field(default_factory=dict)
 
 
-def summarise(config: StudyConfig, inputs: Inputs, features: Features, encoded: Sequence[Encoded]) -> StudyResults:
+def summarise(
+    config: StudyConfig,
+    inputs: Inputs,
+    features: Features,
+    encoded: Sequence[Encoded],
+    *,
+    scratch: Path | None = None,
+) -> StudyResults:
     """Compute everything that follows from the scores.
 
     Parameters
@@ -59,6 +67,8 @@ def summarise(config: StudyConfig, inputs: Inputs, features: Features, encoded: 
         The study and what it started from.
     encoded : sequence of Encoded
         All subjects of all modalities.
+    scratch : Path, optional
+        Folder in which permutation tests keep what is finished.
 
     Returns
     -------
@@ -70,7 +80,7 @@ def summarise(config: StudyConfig, inputs: Inputs, features: Features, encoded: 
     for one in encoded:
         by_modality.setdefault(one.responses.modality, []).append(one)
     steps = track(by_modality.items(), "statistics", unit="modalities")
-    parts = {modality: _summarise_modality(config, features, subjects) for modality, subjects in steps}
+    parts = {modality: _summarise_modality(config, inputs, features, each, scratch) for modality, each in steps}
     scores = {modality: part.scores for modality, part in parts.items()}
     hierarchy = {name: table for part in parts.values() for name, table in part.hierarchy.items()}
     results = StudyResults(
@@ -111,13 +121,13 @@ def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[st
     return scores.transpose("subject", "signal", "layer", "split", "target")
 
 
-def _summarise_modality(config: StudyConfig, features: Features, subjects: Sequence[Encoded]) -> _Part:
+def _summarise_modality(
+    config: StudyConfig, inputs: Inputs, features: Features, subjects: Sequence[Encoded], scratch: Path | None
+) -> _Part:
     scores = stack(subjects, config.signals, features.depths)
     hierarchy, methods = order_of_layers(scores, subjects[0].responses, config)
     modality = subjects[0].responses.modality
-    marks, methods[modality] = above_chance(
-        scores["r"], modality, config.fmri_test if modality == "fmri" else config.meg_test
-    )
+    marks, methods[modality] = above_chance(scores["r"], subjects, inputs.stimuli, features, config, scratch=scratch)
     residual = None
     if set(config.signals) == {"activation", "gradient"}:
         residual, made = residual_of_gradients(subjects, features, config)
@@ -159,17 +169,6 @@ def order_of_layers(
     if not tables:
         return {}, {}
     return {kind: tables}, {kind: next(iter(tables.values())).attrs["p_method"]}
-
-
-def above_chance(
-    r: xr.DataArray, modality: str, test: Literal["folds", "subjects"] = "folds"
-) -> tuple[xr.DataArray | None, str]:
-    """Mark the vertices (fMRI) or moments (MEG) predicted above chance, and say how; None with too few folds."""
-    try:
-        tested = significance(r, per="target" if modality == "fmri" else "time", test=test)
-    except InputError as error:
-        return None, f"not computed: {error}"
-    return tested.significant, tested.method
 
 
 def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset, seed: int) -> pd.DataFrame:

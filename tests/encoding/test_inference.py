@@ -23,8 +23,15 @@ from brainmap.encoding.inference import (
     subjects_t,
     subjects_wilcoxon,
 )
-from brainmap.encoding.permutation import PermutationOptions, group_orders, permutation_test
+from brainmap.encoding.permutation import (
+    PermutationInput,
+    PermutationOptions,
+    group_permutation_test,
+    permutation_test,
+)
 from brainmap.encoding.permutation_cost import permutation_cost
+from brainmap.encoding.permutation_input import common_penalty
+from brainmap.encoding.permuted_orders import group_orders
 from brainmap.encoding.planted import PlantedOptions, planted_study
 from brainmap.errors import InputError
 
@@ -223,10 +230,50 @@ def test_permutations_are_calibrated_stop_early_and_resume(tmp_path) -> None:
     assert 0.02 < (early.table["p"] <= 0.05).mean() < 0.1
 
 
+def test_group_averages_subjects_and_targets_of_a_unit() -> None:
+    rng = np.random.default_rng(11)
+    groups = np.repeat(np.arange(15), 4)
+    X = rng.standard_normal((60, 6))
+    first, second = (0.2 * X[:, :4] + rng.standard_normal((60, 4)) for _ in range(2))
+    units, options = np.array([1, 0, 1, 0]), PermutationOptions(n_permutations=25, block=2)
+    subjects = [PermutationInput(X, y, 30.0, groups) for y in (first, second)]
+    found = group_permutation_test(subjects, units=units, options=options).table
+
+    def both(order: np.ndarray) -> np.ndarray:
+        scores = [explicit_scores(X, y[order], groups, 30.0) for y in (first, second)]
+        return np.mean(scores, axis=0)[[1, 3, 0, 2]].reshape(2, 2).mean(axis=1)
+
+    observed, null = both(np.arange(60)), np.array([both(order) for order in group_orders(groups, 25)])
+    assert found["unit"].tolist() == [0, 1]
+    np.testing.assert_allclose(found["r"], observed, atol=1e-5)
+    np.testing.assert_allclose(found["p"], (1 + (null >= observed).sum(axis=0)) / 26)
+    np.testing.assert_allclose(found["p_fwer"], (1 + (null.max(axis=1)[:, None] >= observed).sum(axis=0)) / 26)
+    # Subjects who saw other photographs are permuted independently: the second has orders of its own.
+    apart = [subjects[0], PermutationInput(X, second, 30.0, groups, same_photographs=False)]
+    alone = [explicit_scores(X, second[order], groups, 30.0) for order in group_orders(groups, 25, seed=1)]
+    shared = np.array([explicit_scores(X, first[order], groups, 30.0) for order in group_orders(groups, 25)])
+    free = (shared + np.array(alone)) / 2
+    own = group_permutation_test(apart, options=options).table
+    seen = (explicit_scores(X, first, groups, 30.0) + explicit_scores(X, second, groups, 30.0)) / 2
+    np.testing.assert_allclose(own["p"], (1 + (free >= seen).sum(axis=0)) / 26)
+    with pytest.raises(InputError, match="same targets"):
+        group_permutation_test([subjects[0], PermutationInput(X, second[:, :3], 30.0, groups)], options=options)
+
+
+def test_common_penalty_is_what_the_best_predicted_agree_on() -> None:
+    alpha = np.array([[1e8, 1e2, 1e8, 1e2, 1e3, 1e8], [1e8, 1e2, 1e8, 1e3, 1e3, 1e8]])
+    r = np.array([0.0, 0.4, 0.01, 0.3, 0.1, -0.1])
+    assert common_penalty(alpha, r) == 1e2
+    with pytest.raises(InputError, match="No target has a penalty"):
+        common_penalty(np.full((1, 6), np.nan), r)
+
+
 def test_cost_is_told_beforehand() -> None:
     small = permutation_cost((500, 100), 1000, PermutationOptions(n_permutations=100))
     large = permutation_cost((500, 100), 1000, PermutationOptions(n_permutations=1000))
-    assert large.operations == 10 * small.operations == 2 * 500 * 100 * 1000 * 5 * 1000
+    assert large.operations == 10 * small.operations == 2 * (500 * 100 + 3 * 5 * 100**2) * 1000 * 1000  # whitened
+    few_images = permutation_cost((100, 400), 1000, PermutationOptions(n_permutations=100))
+    assert few_images.operations == 2 * 100 * 80 * 1000 * 100  # hat matrices: n_train x n_test in every fold
     assert small.seconds > 0 and "operations" in repr(small)
 
 

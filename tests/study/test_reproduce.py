@@ -86,12 +86,14 @@ def test_a_file_that_is_no_study_file(tmp_path: Path) -> None:
 def test_misalignment_says_what_the_paper_states() -> None:
     preset = load_preset("misalignment")
     stated = {"site": "mlp", "projection": 800, "pca": 300, "cv": 5, "residual": "matched", "meg_test": "subjects"}
+    stated |= {"method": "ridge-gcv", "fmri_test": "permutation", "shuffles": 1000}
     assert {name: preset.study[name] for name in stated} == stated
     assert preset.study["top_areas"] == pytest.approx(1 / 3, abs=1e-3)
     real = GridConfig.from_dict({**preset.model_dump(), "study": {**preset.study, "dataset": "own", "own": _nowhere()}})
     assert {cell.config.site for cell in real.cells() if "training" in cell.parts} == {"mlp"}
     sample = [cell.config for cell in preset.cells() if "training" in cell.parts]
     assert {(config.site, config.residual, config.thin) for config in sample} == {("block", "nested", 6)}
+    assert {(config.method, config.fmri_test) for config in sample} == {("ridge", "folds")}
 
 
 def _nowhere() -> dict[str, str]:
