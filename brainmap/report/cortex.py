@@ -14,6 +14,7 @@ from brainmap.report.surface import HemisphereMesh, fill_gaps
 
 HEMISPHERES = ("L", "R")
 HEMISPHERE_NAMES = {"L": "Left", "R": "Right"}
+FSLR, FSAVERAGE, FSAVERAGE5 = "fsLR-32k", "fsaverage", "fsaverage5"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +29,14 @@ class Cortex:
         Area number of each vertex, 0 where there is none (medial wall).
     names : dict of int to str
         Name of each area number, the same on both sides (``V1``, ``FFC`` …).
+    mesh : str
+        ``fsLR-32k`` or ``fsaverage5``.
     """
 
     meshes: Mapping[str, HemisphereMesh]
     areas: Mapping[str, np.ndarray]
     names: Mapping[int, str]
+    mesh: str = FSLR
 
     @property
     def n_vertices(self) -> int:
@@ -67,13 +71,57 @@ def load_cortex(surface: str = "inflated") -> Cortex:
     return Cortex(meshes, areas, {number: name for number, name in enumerate(names) if name})
 
 
-def can_map(targets: pd.DataFrame, cortex: Cortex) -> bool:
-    """Return whether targets carry the vertices of this mesh."""
-    if not {"vertex", "hemisphere"} <= set(targets.columns) or not len(targets):
-        return False
-    if not targets["hemisphere"].isin(["L", "R"]).all():
-        return False
-    return bool(targets["vertex"].min() >= 0 and targets["vertex"].max() < 2 * cortex.n_vertices)
+def cortex_of(targets: pd.DataFrame) -> Cortex | None:
+    """Return the cortex on which targets can be drawn, or None where they have no place on a mesh.
+
+    Parameters
+    ----------
+    targets : pd.DataFrame
+        Vertices of fsLR-32k (``hemisphere``, ``vertex``), or of fsaverage (``hemisphere``, ``mesh`` = ``fsaverage``,
+        ``mesh_vertex``), which are drawn on fsaverage5: its vertices are the first 10,242 of fsaverage's.
+
+    Returns
+    -------
+    Cortex or None
+        The areas of fsaverage5 are those that the targets name.
+    """
+    if "hemisphere" not in targets or not len(targets) or not targets["hemisphere"].isin(HEMISPHERES).all():
+        return None
+    if "vertex" in targets and targets["vertex"].min() >= 0:
+        cortex = load_cortex()
+        return cortex if targets["vertex"].max() < 2 * cortex.n_vertices else None
+    if {"mesh", "mesh_vertex"} <= set(targets.columns) and (targets["mesh"] == FSAVERAGE).all():
+        return _fsaverage_cortex(targets)
+    return None
+
+
+@functools.cache
+def _fsaverage5() -> dict[str, HemisphereMesh]:
+    """Inflated fsaverage5 as nilearn ships it; FreeSurfer's sulcal depth is positive in sulci, ours on gyri."""
+    from nilearn import datasets, surface
+
+    files = datasets.fetch_surf_fsaverage(FSAVERAGE5)
+    meshes = {}
+    for side, word in (("L", "left"), ("R", "right")):
+        mesh = surface.load_surf_mesh(files[f"infl_{word}"])
+        sulci = -surface.load_surf_data(files[f"sulc_{word}"]).astype(float)
+        meshes[side] = HemisphereMesh(side, mesh.coordinates.astype(float), mesh.faces.astype(np.int32), sulci)
+    return meshes
+
+
+def _fsaverage_cortex(targets: pd.DataFrame) -> Cortex | None:
+    meshes = _fsaverage5()
+    n_vertices = len(meshes["L"].coordinates)
+    known = targets[targets["mesh_vertex"] < n_vertices]
+    if known.empty:
+        return None
+    roi = known["roi"].astype(str) if "roi" in known else pd.Series("", index=known.index)
+    names = ["", *sorted(set(roi) - {""})]
+    areas = {side: np.zeros(n_vertices, dtype=np.intp) for side in HEMISPHERES}
+    for side in HEMISPHERES:
+        mine = (known["hemisphere"] == side).to_numpy()
+        areas[side][known["mesh_vertex"].to_numpy()[mine]] = np.searchsorted(names, roi[mine])
+    return Cortex(meshes, areas, {number: name for number, name in enumerate(names) if name}, FSAVERAGE5)
 
 
 def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> dict[str, np.ndarray]:
@@ -86,9 +134,9 @@ def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> di
     values : np.ndarray of shape (n_targets,)
         Values; NaN leaves the cortex grey.
     targets : pd.DataFrame
-        Columns ``hemisphere`` and ``vertex``, one row per target.
+        One row per target, as :func:`cortex_of` takes them.
     cortex : Cortex
-        The mesh.
+        Of these targets.
 
     Returns
     -------
@@ -102,8 +150,13 @@ def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> di
     """
     if len(values) != len(targets):
         raise InputError(f"{len(values)} values for {len(targets)} targets: give one value per target")
-    if not can_map(targets, cortex):
-        raise InputError("targets have no 'hemisphere' and 'vertex' of the fsLR-32k mesh: a surface map needs them")
+    own = cortex_of(targets)
+    if own is None or own.mesh != cortex.mesh:
+        raise InputError(
+            f"targets have no 'hemisphere' and 'vertex' of the {cortex.mesh} mesh: a surface map needs them"
+        )
+    if cortex.mesh == FSAVERAGE5:
+        return _on_fsaverage5(values, targets, cortex)
     vertex = targets["vertex"].to_numpy()
     # One common numbering counts through both hemispheres, the other starts anew on the right.
     offset = cortex.n_vertices if vertex.max() >= cortex.n_vertices else 0
@@ -116,6 +169,18 @@ def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> di
         full = np.full(cortex.n_vertices, np.nan)
         full[index] = values[mine]
         maps[side] = _widen(full, index, cortex, side)
+    return maps
+
+
+def _on_fsaverage5(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> dict[str, np.ndarray]:
+    vertex = targets["mesh_vertex"].to_numpy()
+    maps = {}
+    for side in HEMISPHERES:
+        mine = (targets["hemisphere"] == side).to_numpy()
+        if mine.any():
+            drawn = mine & (vertex < cortex.n_vertices)
+            maps[side] = np.full(cortex.n_vertices, np.nan)
+            maps[side][vertex[drawn]] = values[drawn]
     return maps
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.colors import Colormap, to_hex
 
 from brainmap.report import summary
-from brainmap.report.cortex import HEMISPHERES, Cortex, can_map, load_cortex, on_areas, on_vertices
+from brainmap.report.cortex import HEMISPHERES, Cortex, cortex_of, on_areas, on_vertices
 from brainmap.report.figures.curves import mean_and_sem
 from brainmap.report.figures.maps import MapScale, depth_scale, score_scale
 from brainmap.report.panels.base import stimulus_span
@@ -66,8 +66,9 @@ def cortex_data(results: StudyResults) -> str | None:
     """Return mesh and maps, packed, or None where the targets are not on the mesh."""
     if summary.main_signal(results, "fmri") is None:
         return None
-    targets, cortex = results.targets("fmri"), load_cortex()
-    if not can_map(targets, cortex):
+    targets = results.targets("fmri")
+    cortex = cortex_of(targets)
+    if cortex is None:
         return None
     sides = [side for side in HEMISPHERES if side in set(targets["hemisphere"])]
     layers: list[dict[str, Any]] = []

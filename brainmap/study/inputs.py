@@ -159,7 +159,8 @@ def _drawable(responses: Responses) -> Responses:
     if responses.modality != "fmri" or responses.info.get("mesh") == MESH_NAME:
         return responses
     targets = responses.targets
-    return replace(responses, targets=targets.assign(mesh_vertex=targets["vertex"], vertex=NO_VERTEX))
+    mesh = str(responses.info.get("mesh", ""))
+    return replace(responses, targets=targets.assign(mesh=mesh, mesh_vertex=targets["vertex"], vertex=NO_VERTEX))
 
 
 def contents(inputs: Inputs | None) -> dict[str, str]:

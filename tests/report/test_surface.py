@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import Normalize
 from scipy.spatial import ConvexHull
 
 from brainmap.errors import InputError
 from brainmap.report import style
-from brainmap.report.cortex import load_cortex, on_areas, on_vertices
+from brainmap.report.cortex import cortex_of, load_cortex, on_areas, on_vertices
 from brainmap.report.surface import HemisphereMesh, fill_gaps, paint, rasterise, smooth
 
 RADIUS = 40.0
@@ -132,3 +133,33 @@ def test_targets_and_areas_reach_their_vertices(small_results):
     assert np.isfinite(areas["L"]).sum() == (cortex.areas["L"] == v1).sum()
     with pytest.raises(InputError, match="one value per target"):
         on_vertices(values[:-1], targets, cortex)
+
+
+def fsaverage_targets(vertices: np.ndarray, roi: np.ndarray) -> pd.DataFrame:
+    table = {"hemisphere": "L", "roi": roi, "mesh": "fsaverage", "mesh_vertex": vertices, "vertex": -1}
+    return pd.DataFrame(table)
+
+
+def test_fsaverage_is_drawn_on_its_first_vertices() -> None:
+    vertices = np.array([0, 5, 10_241, 10_242, 163_841])
+    targets = fsaverage_targets(vertices, np.array(["V1", "V1", "FFC", "FFC", ""]))
+    cortex = cortex_of(targets)
+    assert cortex is not None and cortex.mesh == "fsaverage5" and cortex.n_vertices == 10_242
+    full = on_vertices(np.arange(1.0, 6.0), targets, cortex)
+    assert set(full) == {"L"}
+    assert full["L"][[0, 5, 10_241]].tolist() == [1.0, 2.0, 3.0] and np.isfinite(full["L"]).sum() == 3
+    areas = on_areas({"V1": 7.0}, cortex, ["L"])["L"]
+    assert np.flatnonzero(areas == 7.0).tolist() == [0, 5]
+    assert cortex_of(fsaverage_targets(vertices[3:], np.array(["FFC", ""]))) is None  # nothing of it can be drawn
+    assert cortex_of(targets.assign(mesh="func1pt8mm")) is None
+
+
+def test_real_fsaverage_areas_are_patches_on_fsaverage5(shared_data) -> None:
+    streams = np.load(shared_data / "nsd_rois_fsaverage/lh.streams_fsaverage_space.npy", allow_pickle=False)
+    kept = np.flatnonzero(streams > 0)
+    cortex = cortex_of(fsaverage_targets(kept, streams[kept].astype(int).astype(str)))
+    assert cortex is not None
+    faces, area = cortex.meshes["L"].faces, cortex.areas["L"]
+    inside = area[faces[:, 0]] > 0
+    alike = (area[faces[:, 0]] == area[faces[:, 1]])[inside].mean()
+    assert alike > 0.85  # neighbours share their stream; by chance two in a hundred do

@@ -104,6 +104,7 @@ def map_grid(
     *,
     views: Sequence[View] = ("lateral", "ventral"),
     title: str = "",
+    cortex: Cortex | None = None,
 ) -> Figure:
     """Draw maps of cortex in rows and columns, one colour scale per row. Study A 4 and 6; Study B 4.
 
@@ -115,13 +116,15 @@ def map_grid(
         Views below each other in every cell.
     title : str
         Title.
+    cortex : Cortex, optional
+        The mesh; fsLR-32k by default.
 
     Returns
     -------
     Figure
         One column wide for two maps a row, else 1.75 columns. Rows with a single map stand side by side.
     """
-    cortex = load_cortex()
+    cortex = cortex or load_cortex()
     borders = area_borders(set(LANDMARKS), cortex)
     columns = list(dict.fromkeys(name for _, cells in rows.values() for name in cells))
     flat = len(columns) == 1

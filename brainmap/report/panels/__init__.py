@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brainmap.report.cortex import can_map, load_cortex
+from brainmap.report.cortex import cortex_of
 from brainmap.report.panels.base import SECTIONS, Panel
 from brainmap.report.panels.statements import control_panels, order_panels, residual_panels
 from brainmap.report.panels.when import has_layout, meg_panels
@@ -31,7 +31,7 @@ def missing_panels(results: StudyResults) -> dict[str, str]:
     notes: dict[str, str] = {}
     if main_signal(results, "fmri") is None:
         notes["where"] = "This study has no fMRI scores, so there are no maps of cortex."
-    elif not can_map(results.targets("fmri"), load_cortex()):
+    elif cortex_of(results.targets("fmri")) is None:
         notes["where"] = (
             "The fMRI targets carry no vertices of the fsLR-32k mesh, so they cannot be drawn on a surface."
         )

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from brainmap.report import summary
-from brainmap.report.cortex import HEMISPHERES, can_map, load_cortex
+from brainmap.report.cortex import FSAVERAGE5, HEMISPHERES, cortex_of
 from brainmap.report.figures import areas, maps
 from brainmap.report.panels.base import Panel, how_significant, in_brackets, signals_of, suffix_of
 from brainmap.report.results import StudyResults
@@ -22,9 +22,12 @@ MOST_AREAS = 40
 def cortex_panels(results: StudyResults) -> Iterator[Panel]:
     """Yield maps of score, best layer, gain of gradients and noise ceiling, as far as there are data."""
     targets = results.targets("fmri")
-    if not can_map(targets, load_cortex()):
+    cortex = cortex_of(targets)
+    if cortex is None:
         yield from _area_panels(results, targets)
         return
+    place = "mesh_vertex" if cortex.mesh == FSAVERAGE5 else "vertex"
+    mesh = " Drawn on fsaverage5: one vertex in sixteen." if cortex.mesh == FSAVERAGE5 else ""
     n_layers = results.scores["fmri"].sizes["layer"]
     suffix = suffix_of(results, "fmri")
     for signal in signals_of(results, "fmri"):
@@ -40,7 +43,7 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
             f"{name}: how well each place is predicted",
             f"Pearson r between predicted and held-out response at each vertex's best of {n_layers} layers, mean over "
             f"splits and subjects. {which} Taking the best layer on the same data flatters r slightly. "
-            "Outlines: V1, V4, MT, FFC.",
+            f"Outlines: V1, V4, MT, FFC.{mesh}",
             f"Inflated cortex coloured by encoding score of {name.lower()}; the highest area mean is in {best}.",
             _score_map(top, targets, signal, name + suffix),
             by_area.reset_index(),
@@ -51,10 +54,10 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
             "where",
             f"{name}: which layer predicts best",
             "Depth of the best layer at each vertex, from 0 (first block) to 1 (last block), smoothed over the mesh "
-            f"(three passes of neighbour averaging, weight 0.3). {which}",
+            f"(three passes of neighbour averaging, weight 0.3). {which}{mesh}",
             f"Inflated cortex coloured by the depth of the best layer of {name.lower()}.",
             _layer_map(depth, targets, f"{name}: best layer{suffix}"),
-            targets[["hemisphere", "vertex", "roi"]].assign(best_layer_depth=depth, r=top),
+            targets[["hemisphere", place, "roi"]].assign(best_layer_depth=depth, r=top),
             raster=True,
         )
     yield from _residual_map_panel(results, targets, suffix)
@@ -126,7 +129,9 @@ def _residual_map_panel(results: StudyResults, targets: pd.DataFrame, suffix: st
         "Gain in held-out r when gradients join activations, in areas where it is significant"
         f"{in_brackets(how_significant(results, 'residual'))}. Other areas stay grey.",
         f"Inflated cortex with the areas in which gradients add significantly: {listed}.",
-        lambda: maps.residual_map(delta, title=f"{signal_name('residual')}{suffix}", hemispheres=sides),
+        lambda: maps.residual_map(
+            delta, title=f"{signal_name('residual')}{suffix}", hemispheres=sides, cortex=cortex_of(targets)
+        ),
         table,
         raster=True,
     )
