@@ -13,11 +13,11 @@ import xarray as xr
 
 from brainmap.data import Responses
 from brainmap.encoding import EncodingResult, concat
-from brainmap.errors import InputError
 from brainmap.progress import track
 from brainmap.study.chance import above_chance
 from brainmap.study.config import StudyConfig
 from brainmap.study.inputs import Inputs
+from brainmap.study.orders import order_of_layers
 from brainmap.study.provenance import describe
 from brainmap.study.residual import residual_of_gradients
 
@@ -141,34 +141,6 @@ def _summarise_modality(
         ceilings=noise_ceilings(subjects),
         methods=methods,
     )
-
-
-def order_of_layers(
-    scores: xr.Dataset, responses: Responses, config: StudyConfig
-) -> tuple[dict[str, dict[str, pd.DataFrame]], dict[str, str]]:
-    """Spatial (fMRI) or temporal (MEG) hierarchy of each signal, and how its p was made.
-
-    Left out where there is no order to speak of: too few layers, areas without coordinates, nothing predicted.
-    """
-    from brainmap.hierarchy import spatial_hierarchy, temporal_hierarchy, top_areas
-
-    kind = "spatial" if responses.modality == "fmri" else "temporal"
-    tables: dict[str, pd.DataFrame] = {}
-    areas = None
-    if kind == "spatial" and config.top_areas is not None and "activation" in config.signals:
-        areas = top_areas(scores["r"].sel(signal="activation"), responses.targets, fraction=config.top_areas)
-    for signal in config.signals:
-        r = scores["r"].sel(signal=signal)
-        try:
-            if kind == "spatial":
-                tables[signal] = spatial_hierarchy(r, responses.targets, areas=areas, seed=config.seed)
-            else:
-                tables[signal] = temporal_hierarchy(r, seed=config.seed)
-        except InputError:
-            continue
-    if not tables:
-        return {}, {}
-    return {kind: tables}, {kind: next(iter(tables.values())).attrs["p_method"]}
 
 
 def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset, seed: int) -> pd.DataFrame:

@@ -147,3 +147,13 @@ def test_a_study_without_any_score_says_so(editable):
     empty = StudyResults(editable.provenance, scores)
     assert methods.plain_answer(empty) == ["No response could be scored."]
     assert summary.headlines(empty) == []
+
+
+def test_spin_tests_are_told_in_words() -> None:
+    from brainmap.report.panels.statements import spin_words
+
+    table = pd.DataFrame({"roi": ["V1"]})
+    assert spin_words(table) == ""
+    table.attrs = {"spin_p": 0.0123, "n_spins": 1000, "geodesic_r": 0.5, "geodesic_spin_p": 0.04}
+    words = spin_words(table)
+    assert "(1,000 spins): p = .01" in words and "along the mesh instead: r = .50, spins: p = .04" in words

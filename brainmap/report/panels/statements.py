@@ -51,11 +51,26 @@ def _scatter_panel(
         f"order-{kind}-{signal}",
         "order",
         words[0],
-        f"{words[1]} {line} In brackets: 95 % interval of r." + (f" p: {made}." if made else ""),
+        f"{words[1]} {line} In brackets: 95 % interval of r." + (f" p: {made}." if made else "") + spin_words(table),
         f"Scatter plot; r = {format_score(float(r))}, {format_p(float(p))}.",
         lambda: draw(table, signal, title=name + suffix_of(results, modality)),
         table,
     )
+
+
+def spin_words(table: pd.DataFrame) -> str:
+    """Spin test of a spatial hierarchy, through space and along the mesh; empty where there is none."""
+    attrs = table.attrs
+    if "spin_p" not in attrs:
+        return ""
+    text = (
+        " Neighbouring areas are alike, which that p ignores; rotating the map of distances over the cortex "
+        f"({attrs['n_spins']:,} spins): {format_p(float(attrs['spin_p']))}."
+    )
+    if "geodesic_r" not in attrs:
+        return text
+    along = f"r = {format_score(float(attrs['geodesic_r']))}, spins: {format_p(float(attrs['geodesic_spin_p']))}"
+    return f"{text} Distance along the mesh instead: {along}."
 
 
 def residual_panels(results: StudyResults) -> Iterator[Panel]:

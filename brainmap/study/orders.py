@@ -1,0 +1,84 @@
+"""The order of layers over the cortex (fMRI) or over time (MEG), for every signal of a study."""
+
+from __future__ import annotations
+
+import functools
+
+import pandas as pd
+import xarray as xr
+
+from brainmap.data import Responses
+from brainmap.errors import InputError
+from brainmap.study.config import StudyConfig
+
+Tables = dict[str, dict[str, pd.DataFrame]]
+
+
+def order_of_layers(scores: xr.Dataset, responses: Responses, config: StudyConfig) -> tuple[Tables, dict[str, str]]:
+    """Spatial (fMRI) or temporal (MEG) hierarchy of each signal, and how its p was made.
+
+    Left out where there is no order to speak of: too few layers, areas without coordinates, nothing predicted. Areas of
+    HCP-MMP1 get a spin test and, beside Euclidean distances from V1, those along the mesh.
+    """
+    from brainmap.hierarchy import temporal_hierarchy, top_areas
+
+    kind = "spatial" if responses.modality == "fmri" else "temporal"
+    tables: dict[str, pd.DataFrame] = {}
+    areas = None
+    if kind == "spatial" and config.top_areas is not None and "activation" in config.signals:
+        areas = top_areas(scores["r"].sel(signal="activation"), responses.targets, fraction=config.top_areas)
+    for signal in config.signals:
+        r = scores["r"].sel(signal=signal)
+        try:
+            if kind == "spatial":
+                tables[signal] = _spatial(r, responses.targets, areas, config.seed)
+            else:
+                tables[signal] = temporal_hierarchy(r, seed=config.seed)
+        except InputError:
+            continue
+    if not tables:
+        return {}, {}
+    attrs = next(iter(tables.values())).attrs
+    beside = f"; beside it spin tests ({attrs['n_spins']} rotations of the cortex)" if "spin_p" in attrs else ""
+    return {kind: tables}, {kind: attrs["p_method"] + beside}
+
+
+def _spatial(r: xr.DataArray, targets: pd.DataFrame, areas: list[str] | None, seed: int) -> pd.DataFrame:
+    """Spatial hierarchy; ``attrs`` also hold ``spin_p`` and, along the mesh, ``geodesic_r`` and ``geodesic_spin_p``."""
+    from brainmap.hierarchy import Resampling, SpatialOptions, spatial_hierarchy
+
+    names = set(targets["roi"].astype(str)) - {""}
+    cortex = _hcp_areas() if "V1" in names and names <= _hcp_names() else None
+    table = spatial_hierarchy(r, targets, areas=areas, cortex=cortex, seed=seed)
+    if cortex is None:
+        return table
+    along = cortex.assign(distance_mm=cortex["geodesic_mm"])
+    distances = along.groupby("roi")["distance_mm"].mean()
+    quick = SpatialOptions(resampling=Resampling(n=0))
+    other = spatial_hierarchy(
+        r, targets, areas=areas, distances=distances, cortex=along, options=quick, seed=seed
+    ).attrs
+    table["geodesic_mm"] = distances.reindex(table["roi"]).to_numpy()
+    kept = {"r": "geodesic_r", "low": "geodesic_low", "high": "geodesic_high", "spin_p": "geodesic_spin_p"}
+    table.attrs |= {name: other[key] for key, name in kept.items()}
+    return table
+
+
+def _hcp_names() -> set[str]:
+    return set(_hcp_areas()["roi"].astype(str))
+
+
+@functools.cache
+def _hcp_areas() -> pd.DataFrame:
+    """All areas of HCP-MMP1 with their distances from V1 through space and along the mesh (mm)."""
+    from brainmap.data.cortex import load_atlas, load_surface
+    from brainmap.hierarchy import cortex_areas, geodesic_to_areas
+
+    table = cortex_areas()
+    parts = []
+    for side, labels in load_atlas().items():
+        everywhere = pd.DataFrame({"roi": labels, "hemisphere": side, "vertex": range(len(labels))})
+        distance = geodesic_to_areas(everywhere, {side: load_surface(side, "midthickness")})
+        mine = table[table["hemisphere"] == side]
+        parts.append(mine.assign(geodesic_mm=distance.reindex(mine["roi"]).to_numpy()))
+    return pd.concat(parts, ignore_index=True)
