@@ -41,7 +41,6 @@ def test_order_of_layers_in_space_is_recovered(study: Study, results: StudyResul
     assert table.attrs["r"] > 0.5
     assert table.attrs["p"] < 0.01
     assert table.attrs["spin_p"] < 0.05 and table.attrs["geodesic_r"] > 0.5 and table.attrs["geodesic_spin_p"] < 0.05
-    assert (table["geodesic_mm"] > 0.8 * table["distance_mm"])[table["roi"] != "V1"].all()  # no tunnels
     truth = GroundTruth.load(study.folder.truth)
     planted = truth.areas.groupby("roi")["depth"].mean()
     found = table.set_index("roi")["best_layer"]
