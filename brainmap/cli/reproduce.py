@@ -16,6 +16,17 @@ def reproduce(
     maps: Annotated[
         Path | None, typer.Option(help="Folder with cortical maps (expansion, thickness, ...) on the fsLR-32k mesh.")
     ] = None,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Model size: checkpoints of one training. Once each, small to large."),
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Image type: checkpoints of a training on such images. Once each."),
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Study file in place of the preset's; may start with `preset: NAME`.")
+    ] = None,
     thin: Annotated[
         int | None,
         typer.Option(help="Every n-th vertex and sensor of the simulated sample.", show_default="the preset's"),
@@ -24,18 +35,20 @@ def reproduce(
 ) -> None:
     """Draw every panel of a paper and put its numbers beside those found here.
 
-    Panels whose data are absent are drawn, too, and say what is missing.
+    Panels whose data are absent are drawn, too, and say what is missing. Of `convergence`, --sizes and --types take
+    NAME=FOLDER, NAME=MODEL:FOLDER for checkpoints of a registered model, or NAME=MODEL for its trained weights.
     """
     from brainmap.study import reproduce as run_reproduction
     from brainmap.study import reproduction_grid
 
     settings: dict[str, Any] = {} if thin is None else {"thin": thin}
+    factors = {"sizes": sizes or [], "types": types or []}
     screen = console()
     with interruptible():
         if dry_run:
-            screen.print(reproduction_grid(name, out, **settings).plan())
+            screen.print(reproduction_grid(name, out, study=study, factors=factors, **settings).plan())
             return
-        found = run_reproduction(name, out, maps=maps, settings=settings)
+        found = run_reproduction(name, out, maps=maps, study=study, factors=factors, settings=settings)
     print_table([{str(key): str(value) for key, value in row.items()} for row in found.numbers.to_dict("records")])
     screen.print(f"\n{len(found.drawn)} panels drawn, {len(found.missing)} say which data are missing")
     screen.print(f"Page: {found.page}")

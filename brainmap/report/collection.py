@@ -15,6 +15,7 @@ from brainmap.report.results import StudyResults
 
 _HOW = ("device", "memory", "batch_size", "seed", "permutations")
 RESIDUAL = "residual"
+SUBJECT_GAIN = "delta "  # begins the name of a residual table's column with one subject's gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,33 +137,51 @@ def score_table(
     -------
     pandas.DataFrame
         ``signal`` (``activation``, ``gradient``, ``residual``), ``layer``, ``r``, ``low``, ``high`` (± SEM over
-        subjects; for the residual its 95 % interval, averaged over areas or at the best time), ``p`` (best p of the
-        signal's tests where known), ``n``.
+        subjects; for the residual as ``spread`` says, see :func:`residual_row`), ``p`` (best p of the signal's tests
+        where known), ``n``.
     """
     rows: list[dict[str, Any]] = []
     for signal in (str(name) for name in results.scores[modality]["signal"].values):
-        values, name = _values(results, modality, signal, (layer, targets))
+        values, name = subject_scores(results, modality, signal, layer=layer, targets=targets)
         sem = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
         mean = float(np.nanmean(values))
-        row = {"signal": signal, "layer": name, "r": mean, "low": mean - sem, "high": mean + sem}
+        row = {"signal": signal, "layer": name, "r": mean, "low": mean - sem, "high": mean + sem, "spread": "sem"}
         rows.append(row | {"p": _t_p(values), "n": len(values)})
     residual = residual_row(results, modality)
     return pd.DataFrame(rows + ([residual] if residual is not None else []))
 
 
 def residual_row(results: StudyResults, modality: str) -> dict[str, Any] | None:
-    """Return the gain of gradients: mean over areas (fMRI), or at the best time (MEG); None where not computed."""
+    """Return the gain of gradients: mean over areas (fMRI), or at the best time (MEG); None where not computed.
+
+    ``low`` and ``high`` are ± SEM over subjects where the study kept each subject's gain (``spread`` is then ``sem``);
+    else, or with one subject, its 95 % interval over photographs (``interval``).
+    """
     table = results.residual.get(modality)
     if table is None or not len(table):
         return None
-    if modality == "fmri":
-        numbers = {name: float(table[name].mean()) for name in ("delta", "low", "high")}
-    else:
-        best = table.iloc[int(table["delta"].to_numpy().argmax())]
-        numbers = {name: float(best[name]) for name in ("delta", "low", "high")}
-    subjects = results.scores[modality].sizes["subject"]
-    row = {"signal": RESIDUAL, "layer": "all", "r": numbers["delta"], "low": numbers["low"], "high": numbers["high"]}
-    return row | {"p": float(table["p_fwer"].min()), "n": subjects}
+    rows = table if modality == "fmri" else table.iloc[[int(table["delta"].to_numpy().argmax())]]
+    mean, low, high = (float(rows[name].mean()) for name in ("delta", "low", "high"))
+    each = gain_by_subject(rows)
+    if len(each) > 1:
+        sem = float(each.std(ddof=1) / np.sqrt(len(each)))
+        low, high = mean - sem, mean + sem
+    row = {"signal": RESIDUAL, "layer": "all", "r": mean, "low": low, "high": high}
+    row["spread"] = "sem" if len(each) > 1 else "interval"
+    return row | {"p": float(table["p_fwer"].min()), "n": results.scores[modality].sizes["subject"]}
+
+
+def gain_by_subject(rows: pd.DataFrame) -> np.ndarray:
+    """Return the mean over rows of a residual table of each subject's own gain; empty where the study kept none."""
+    columns = [name for name in rows.columns if str(name).startswith(SUBJECT_GAIN)]
+    return rows[columns].mean().to_numpy(float)
+
+
+def residual_spread(table: pd.DataFrame) -> str:
+    """Say what ``low`` and ``high`` of the residual are in a table of :func:`score_table` (or several, joined)."""
+    kinds = set(table.loc[table["signal"] == RESIDUAL, "spread"])
+    words = {"sem": "± SEM over subjects", "interval": "its 95 % interval over photographs"}
+    return " or, where a study kept no gains of subjects, ".join(words[kind] for kind in words if kind in kinds)
 
 
 def significant_targets(results: StudyResults, modality: str) -> np.ndarray:
@@ -175,11 +194,10 @@ def significant_targets(results: StudyResults, modality: str) -> np.ndarray:
     return np.asarray(marks.any(others).values, dtype=bool)
 
 
-def _values(
-    results: StudyResults, modality: str, signal: str, which_part: tuple[str, np.ndarray | None]
+def subject_scores(
+    results: StudyResults, modality: str, signal: str, *, layer: str = "last", targets: np.ndarray | None = None
 ) -> tuple[np.ndarray, str]:
-    """Score of each subject, and the layer it is of."""
-    layer, targets = which_part
+    """Return the score of each subject, (n_subjects,), and the layer it is of; parameters as of :func:`score_table`."""
     if modality == "fmri":
         mask = significant_targets(results, "fmri") if targets is None else targets
         r = results.mean_r("fmri").sel(signal=signal).isel(target=np.flatnonzero(mask))

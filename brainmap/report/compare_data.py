@@ -37,9 +37,9 @@ def comparison_table(collection: Collection) -> pd.DataFrame:
     pandas.DataFrame
         ``study``, the settings that vary, ``responses``, ``signal``, ``layer`` (the best one), ``depth``, ``r`` (mean
         over subjects; fMRI: over targets that are significant in any study with the same targets, MEG: at the best
-        time), ``low``, ``high`` (± SEM; residual: 95 % interval), ``last_layer_r``, ``where`` (best area or time),
-        ``order_r`` (spatial or temporal score), ``significant`` (share of targets or times in the best layer),
-        ``n_subjects``.
+        time), ``low``, ``high`` (± SEM; for the residual see :func:`~brainmap.report.collection.residual_row`),
+        ``last_layer_r``, ``where`` (best area or time), ``order_r`` (spatial or temporal score), ``significant`` (share
+        of targets or times in the best layer), ``n_subjects``.
     """
     rows = []
     masks = _common_targets(collection)

@@ -221,7 +221,8 @@ def _figure(number: int, key: str, title: str, draw: Callable[[], Figure], table
         "caption": "Mean over all targets of each study's best layer and of spaces that know little about the model, "
         "with 95 % intervals."
         if key.startswith("controls")
-        else "Mean over subjects ± SEM; residual: gain of gradients over activations with its 95 % interval. "
+        else "Mean over subjects ± SEM; residual: gain of gradients over activations, ± SEM or, in runs "
+        "that kept no gains of subjects, its 95 % interval. "
         "fMRI: mean over the vertices that are significant with any of the studies; MEG: at the best time. "
         "Stars: p < .05, .01, .001 (t test over subjects; residual: sign flips).",
         "alt": f"{title}: scores between {table['r'].min():.3f} and {table['r'].max():.3f}; the table holds them.",

@@ -42,7 +42,8 @@ class StudyResults:
         then-right whole-brain mesh), for MEG ``sensor`` and ``time`` in s.
     residual : dict of str to pd.DataFrame
         By modality, one row per area (fMRI) or time sample (MEG): ``unit``, ``delta`` (gain in r of held-out data when
-        gradients join activations), ``low``, ``high``, ``statistic``, ``p_fwer``, ``significant``.
+        gradients join activations), ``low``, ``high``, ``statistic``, ``p_fwer``, ``significant``, and ``delta
+        <subject>`` (each subject's own gain; studies of earlier versions have none).
     hierarchy : dict
         ``spatial``: signal → DataFrame with ``roi``, ``distance_mm``, ``best_layer`` (depth). ``temporal``: signal →
         DataFrame with ``layer``, ``depth``, ``t_max`` (s) and optionally ``low``, ``high``. Statistics in ``.attrs``:

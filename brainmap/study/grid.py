@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from brainmap.errors import InputError, MissingFileError
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
+from brainmap.study.levels import LEVEL, Level, level_settings
 from brainmap.study.run import Study
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Part(BaseModel):
         Settings of these cells, over those of the whole file.
     grid : dict of str to list
         Setting → values; one study for each combination.
+    levels : dict of str to Level
+        Levels of a factor: each a model, or the checkpoints of a training, at every combination of the grid. The parts
+        ``sizes`` (from small to large) and ``types`` are the model sizes and image types of Study B's figures 6 and 7.
     needs : str
         What must be installed or at hand for these cells, in words; shown where they cannot run.
     """
@@ -43,7 +47,13 @@ class Part(BaseModel):
 
     study: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, list[Any]] = Field(default_factory=dict)
+    levels: dict[str, Level] = Field(default_factory=dict)
     needs: str = ""
+
+    def combinations(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the settings of every study of the part, which is called ``name``, and its level if it has some."""
+        for level in level_settings(self.levels, name) if self.levels else [{}]:
+            yield from (combination | level for combination in _combinations(self.grid))
 
 
 class Deviation(BaseModel):
@@ -150,12 +160,16 @@ class GridConfig(BaseModel):
         """
         found: dict[str, Cell] = {}
         for name, part in self._parts():
-            for settings in _combinations(part.grid):
+            for settings in part.combinations(name):
                 declared = {**self.study, **part.study, **settings}
+                declared.pop(LEVEL, None)
                 if declared.get("dataset", "sample") == "sample":
                     declared |= {name: value for name, value in self.sample.items() if name not in settings}
                 config = StudyConfig.from_dict(declared)
                 cell = found.setdefault(config.digest(), Cell(config, _label(config, settings), part.needs))
+                if name in cell.parts and cell.parts[name].get(LEVEL) != settings.get(LEVEL):
+                    both = f"'{cell.parts[name][LEVEL]}' and '{settings[LEVEL]}'"
+                    raise InputError(f"levels {both} of '{name}' hold the same weights, {config.weights}")
                 cell.parts[name] = settings
                 if len(found) > MAX_CELLS:
                     raise InputError(f"the study file asks for more than {MAX_CELLS:,} studies; make its grid smaller")
@@ -366,9 +380,11 @@ def _combinations(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 def _label(config: StudyConfig, settings: Mapping[str, Any]) -> str:
     """Return a readable, file-safe name: model and weights, then whatever else the grid varies."""
-    path = Path(config.weights)
-    parts = [config.model, f"{path.parent.name}_{path.stem}" if path.parent.name else path.stem]
-    parts += [f"{name}-{_short(value)}" for name, value in settings.items() if name not in ("model", "weights")]
+    path, own = Path(config.weights), Path(config.model)
+    parts = [own.name if own.is_dir() else config.model]
+    parts.append(f"{path.parent.name}_{path.stem}" if path.parent.name else path.stem)
+    told = ("model", "weights", LEVEL)  # a level is its model and weights, whatever it is called
+    parts += [f"{name}-{_short(value)}" for name, value in settings.items() if name not in told]
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", "-".join(parts))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from brainmap.errors import InputError, MissingFileError
-from brainmap.study.grid import Grid, GridConfig
+from brainmap.study.grid import Grid, GridConfig, Part
+from brainmap.study.levels import read_levels
 from brainmap.study.presets import load_preset, preset_names
 
 if TYPE_CHECKING:
@@ -22,10 +23,18 @@ MAP_WORDS = {
     "timescale": ("timescale",),
     "myelin": ("t1t2", "t1wt2w", "myelin"),
 }
+FACTORS = ("sizes", "types")
 MAP_FILES = (".dscalar.nii", ".gii", ".mgh", ".npy", ".txt")
 
 
-def reproduction_grid(name: str, out: str | Path | None = None, **settings: Any) -> Grid:
+def reproduction_grid(
+    name: str,
+    out: str | Path | None = None,
+    *,
+    study: str | Path | None = None,
+    factors: Mapping[str, Sequence[str]] | None = None,
+    **settings: Any,
+) -> Grid:
     """Return the study file of a paper as a grid in its folder; nothing is computed.
 
     Parameters
@@ -34,16 +43,22 @@ def reproduction_grid(name: str, out: str | Path | None = None, **settings: Any)
         ``misalignment`` or ``convergence``.
     out : str or Path, optional
         Folder; ``brainmap_runs/<name>`` by default.
+    study : str or Path, optional
+        Study file in place of the preset's; it may start from it with ``preset: <name>``.
+    factors : mapping of str to sequence of str, optional
+        ``sizes`` and ``types`` of ``convergence``: levels as :func:`brainmap.study.levels.read_levels` takes them.
     **settings
         Settings of :class:`brainmap.study.StudyConfig` that replace those of the preset, such as ``thin=12``.
 
     Raises
     ------
     InputError
-        If there is no such preset, or a setting is wrong.
+        If there is no such preset, or a setting or level is wrong.
     """
-    preset = load_preset(name)
-    parts = {key: _with(part, settings) for key, part in preset.parts.items()}
+    if name not in preset_names():
+        raise InputError(f"there is no published study '{name}' here; choose {' or '.join(preset_names())}")
+    preset = load_preset(name) if study is None else GridConfig.from_yaml(study)
+    parts = {key: _with(part, settings) for key, part in preset.parts.items()} | _factor_parts(name, factors or {})
     sample = {key: value for key, value in preset.sample.items() if key not in settings}
     config = preset.model_copy(update={"study": {**preset.study, **settings}, "parts": parts, "sample": sample})
     folder = Path(out) if out is not None else Path("brainmap_runs") / name
@@ -55,6 +70,8 @@ def reproduce(
     out: str | Path | None = None,
     *,
     maps: str | Path | None = None,
+    study: str | Path | None = None,
+    factors: Mapping[str, Sequence[str]] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Reproduction:
     """Run the preset of a paper on the data at hand and write all its panels and numbers.
@@ -68,6 +85,9 @@ def reproduce(
     maps : str or Path, optional
         Folder with cortical maps (expansion, thickness, timescale, T1w/T2w) on the fsLR-32k mesh, for figure 8 of
         ``convergence``; the file names say which is which.
+    study, factors
+        As in :func:`reproduction_grid`. What was asked for by ``factors`` must be there; the preset's own studies are
+        left out where their model or data are not.
     settings : mapping, optional
         Settings that replace those of the preset.
 
@@ -83,10 +103,9 @@ def reproduce(
     """
     from brainmap.report.reproduction import convergence_panels, misalignment_panels, paper_numbers, write_reproduction
 
-    if name not in preset_names():
-        raise InputError(f"there is no published study '{name}' here; choose {' or '.join(preset_names())}")
+    grid = reproduction_grid(name, out, study=study, factors=factors, **dict(settings or {}))
     properties = read_properties(maps) if maps is not None else {}
-    grid = reproduction_grid(name, out, **dict(settings or {}))
+    _check_levels(grid, factors or {})
     collection = grid.run(skip_missing=True).check()
     draw: dict[str, Callable[[], Any]] = {
         "misalignment": lambda: misalignment_panels(collection),
@@ -135,6 +154,27 @@ def read_properties(folder: str | Path) -> dict[str, pd.Series]:
             means = parcel_means(read_map(names[0], "L"), labels)
             found[key] = means[np.isfinite(means)]
     return found
+
+
+def _factor_parts(name: str, factors: Mapping[str, Sequence[str]]) -> dict[str, Part]:
+    given = {part: pairs for part, pairs in factors.items() if pairs}
+    unknown = [part for part in given if part not in FACTORS]
+    if unknown or (given and name != "convergence"):
+        raise InputError(f"--{(unknown or list(given))[0]} is no factor of '{name}'; 'convergence' has sizes and types")
+    return {part: Part(levels=read_levels(pairs, f"--{part}")) for part, pairs in given.items()}
+
+
+def _check_levels(grid: Grid, factors: Mapping[str, Sequence[str]]) -> None:
+    """Refuse levels given by hand whose weights or data cannot be used: leaving them out would hide a mistake."""
+    for cell in grid.cells:
+        for part in FACTORS:
+            missing = grid.missing(cell) if factors.get(part) and part in cell.parts else []
+            if missing:
+                level = cell.parts[part]["level"]
+                hint = (
+                    f" (name its architecture by --{part} {level}=MODEL:FOLDER)" if "do not fit" in missing[0] else ""
+                )
+                raise InputError(f"level '{level}' of --{part}: {missing[0]}{hint}")
 
 
 def _plain(name: str) -> str:

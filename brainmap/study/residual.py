@@ -42,7 +42,8 @@ def residual_of_gradients(
     -------
     table : pandas.DataFrame or None
         ``unit``, ``delta`` (gain in held-out r), ``low``, ``high``, ``statistic``, ``p_fwer``, ``significant`` and
-        more, see :func:`brainmap.encoding.residual.residual`. None where it cannot be computed.
+        more, see :func:`brainmap.encoding.residual.residual`, and ``delta <subject>`` for each subject. None where it
+        cannot be computed.
     method : str
         How p was made, or why there is no table.
     """
@@ -60,13 +61,22 @@ def residual_of_gradients(
     try:
         if all(np.array_equal(one.rows, subjects[0].rows) for one in subjects):
             result = _residual(subjects, features, config, config.seed)
-            return result.to_frame(), result.test.method
+            return _with_subjects(result.to_frame(), [result], subjects), result.test.method
         seeds = [config.seed + number for number in range(len(subjects))]
         each = [_residual([one], features, config, seed) for one, seed in zip(subjects, seeds, strict=True)]
         pooled = pool_residuals(each)
     except InputError as error:
         return None, f"not computed: {error}"
-    return pooled.to_frame(), pooled.method
+    return _with_subjects(pooled.to_frame(), each, subjects), pooled.method
+
+
+def _with_subjects(table: pd.DataFrame, results: Sequence[ResidualResult], subjects: Sequence[Encoded]) -> pd.DataFrame:
+    """Add each subject's own gain: how far it differs between people is what an interval over images cannot say."""
+    units = [one.responses.targets[UNIT[one.responses.modality]].to_numpy() for one in subjects]
+    tables = [result.scores.by_subject(own) for result, own in zip(results, units, strict=False)]
+    columns = pd.concat(tables, axis=1)
+    columns.columns = pd.Index([f"delta {one.responses.subject}" for one in subjects])
+    return table.join(columns, on="unit")
 
 
 def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConfig, seed: int) -> ResidualResult:

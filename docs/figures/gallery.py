@@ -26,6 +26,7 @@ STEPS = np.array([0, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000])
 SIGNALS = ("activation", "gradient", "residual")
 MODELS = ("DINOv3-S", "ViT-MAE", "ViT-L/16", "ConvNeXt-L", "ResNet-50", "OWL-ViT", "CLIP", "SigLIP 2")
 STAGES = ((0, 0.1), (1000, 0.5), (30_000, 1.0))
+SCORES = ("Encoding, fMRI", "Encoding, MEG", "Spatial score", "Temporal score")
 FIVE = ("V1", "V4", "MT", "FFC", "44")
 
 
@@ -149,12 +150,17 @@ def _bar_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
         (size, area, 0.08 + 0.01 * i + 0.02 * j) for j, area in enumerate(FIVE[:4]) for i, size in enumerate("SBLG")
     ]
     factor = _with_interval(pd.DataFrame(sizes, columns=["size", "roi", "r"]), 0.008)
+    ends = [
+        (score, size, (0.2 + 0.03 * i) * (1 + j)) for j, score in enumerate(SCORES) for i, size in enumerate("SBLG")
+    ]
+    final = _with_interval(pd.DataFrame(ends, columns=["score", "level", "r"]), 0.02)
     return {
         "residual_bars": lambda: figures.residual_bars(residual, planted=SAMPLE_AREAS[:5]),
         "controls_dots": lambda: figures.controls_dots(controls),
         "model_bars": lambda: figures.model_bars(models, title="Last layer, MEG"),
         "layer_bars": lambda: figures.layer_bars(layers, title="Score by layer"),
         "factor_bars": lambda: figures.factor_bars(factor, "size", by="roi", title="Model size"),
+        "factor_scores": lambda: figures.factor_scores(final, {SCORES[0]: "p = .02"}, title="Model size: final scores"),
     }
 
 
@@ -177,6 +183,17 @@ def _training_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure
     )
     curve = {"floor": 0.0, "gain": 1.0, "slope": 3.0 / np.log(10)}
     fits = {name: curve | {"middle": half, "half_time": half} for name, half in half_steps.items()}
+    levels = {"S": 300.0, "B": 600.0, "L": 1200.0}
+    over = [
+        pd.DataFrame({"score": score, "level": level, "step": STEPS, "r": (j + 1) * 0.2 * sigmoid(half)})
+        for j, score in enumerate(SCORES)
+        for level, half in levels.items()
+    ]
+    curved = {
+        (score, level): curve | {"gain": (j + 1) * 0.2, "middle": half, "half_time": half}
+        for j, score in enumerate(SCORES[:3])
+        for level, half in levels.items()
+    }
     distance = {name: 25.0 * i for i, name in enumerate(FIVE)}
     curves = pd.concat(
         [pd.DataFrame({"step": STEPS, "roi": name, "value": sigmoid(100 + 12 * d)}) for name, d in distance.items()]
@@ -184,6 +201,9 @@ def _training_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure
     return {
         "scores_vs_step": lambda: figures.scores_vs_step(_with_interval(scores, 0.003), title="MEG"),
         "score_sigmoids": lambda: figures.score_sigmoids(shares, fits),
+        "factor_curves": lambda: figures.factor_curves(
+            _with_interval(pd.concat(over), 0.01), curved, title="Model size: scores over training"
+        ),
         "normalised_curves": lambda: figures.normalised_curves(curves, distance),
     }
 
@@ -200,6 +220,9 @@ def _maps(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
         "score_map": lambda: figures.score_map(score, targets, "activation"),
         "best_layer_map": lambda: figures.best_layer_map(depth, targets, title="Activations: best layer"),
         "residual_map": lambda: figures.residual_map(gain),
+        "difference_map": lambda: figures.difference_map(
+            {name: (value - 1.2) / 20 for name, value in by_area.items()}, "Difference in r, L − S", title="Model size"
+        ),
         "half_time_map": lambda: figures.half_time_map(by_area, title="Half time"),
         "property_map": lambda: figures.property_map(by_area, "Cortical thickness (mm)", title="Thickness"),
         "map_grid": lambda: figures.map_grid(_map_rows(score, depth, targets), title="Before and after training"),

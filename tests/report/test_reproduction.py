@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 
 import numpy as np
@@ -17,6 +18,7 @@ from brainmap.report.collection import Collection, Member, residual_row, score_t
 from brainmap.report.compare_data import comparison_table
 from brainmap.report.compare_page import write_comparison
 from brainmap.report.reproduction import (
+    PaperPanel,
     convergence_panels,
     data,
     misalignment_panels,
@@ -27,7 +29,7 @@ from brainmap.report.results import StudyResults
 
 PAPER_A = ["2A", "2B", "2C", "2D", "2E", "2F", "3", "4", "5", "6", "7", "S1", "S2"]
 PAPER_B = [*("2A", "2B", "3A", "3B", "3C", "3D", "3E", "3F", "4A", "4B", "4C", "4D", "4E")]
-PAPER_B += [*("5A", "5B", "5C", "5D", "5E", "5F", "6A", "6B", "7A", "7B", "8")]
+PAPER_B += [*("5A", "5B", "5C", "5D", "5E", "5F", "6A", "6B", "6C", "6D", "7A", "7B", "7C", "7D", "8")]
 STEPS = (0, 100, 400, 1600, 6400)
 
 
@@ -60,10 +62,10 @@ def test_no_panel_is_left_out_with_or_without_data(training):
 
 def test_a_missing_panel_says_what_is_missing(training):
     panels = {panel.number: panel for panel in convergence_panels(training)}
-    assert "several sizes" in panels["6A"].missing
+    assert "at least two sizes" in panels["6A"].missing
     figure = panels["6A"].draw()
     words = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
-    assert "data are missing" in words and "only dino-tiny's one size is here" in words
+    assert "data are missing" in words and "by --sizes NAME=FOLDER" in words
 
 
 def test_lines_and_bars_are_drawn(training):
@@ -96,6 +98,41 @@ def test_residual_row_is_read_off_the_table(small_results):
     row = residual_row(small_results, "meg")
     assert (row["r"], row["low"], row["p"]) == (best["delta"], best["low"], table["p_fwer"].min())
     assert residual_row(small_results, "fmri")["r"] == pytest.approx(small_results.residual["fmri"]["delta"].mean())
+    assert row["spread"] == "interval"
+
+
+@pytest.mark.parametrize("modality", ["fmri", "meg"])
+def test_the_residual_has_a_spread_over_subjects(small_results, tmp_path, modality):
+    results = copy.copy(small_results)
+    table = small_results.residual[modality]
+    gains = np.array([-0.004, 0.0, 0.010])
+    own = {f"delta {name}": table["delta"] - gains.mean() + gain for name, gain in zip("abc", gains, strict=True)}
+    results.residual = {modality: table.assign(**own)}
+    results.save(tmp_path / "run")
+    for one in (results, StudyResults.load(tmp_path / "run")):
+        row = score_table(one, modality).set_index("signal").loc["residual"]
+        expected = table["delta"].mean() if modality == "fmri" else table["delta"].max()
+        assert row["r"] == pytest.approx(expected) and row["spread"] == "sem"
+        sem = gains.std(ddof=1) / np.sqrt(3)
+        assert [row["high"] - row["r"], row["r"] - row["low"]] == pytest.approx([sem, sem])
+
+
+def test_bars_of_the_residual_say_what_their_spread_is(training, small_results):
+    captions = [panel.caption for panel in misalignment_panels(training) if panel.number in {"3", "5"}]
+    assert len(captions) == 4 and all("activations, its 95 % interval over photographs" in text for text in captions)
+    (member,) = [member for member in training if member.step == 6400]
+    results = copy.copy(member.results)
+    results.residual = {
+        name: table.assign(**{f"delta {i}": table["delta"] + 0.001 * i for i in (-1, 1)})
+        for name, table in small_results.residual.items()
+    }
+    one = Collection((dataclasses.replace(member, results=results),))
+    figures = {panel.title: panel for panel in misalignment_panels(one) if panel.number == "3"}
+    shown = figures["Models, last layer: fMRI"]
+    assert "activations, ± SEM over subjects." in shown.caption
+    ax = shown.draw().axes[0]
+    segment = ax.collections[2].get_segments()[0]
+    assert np.ptp(segment[:, 1]) == pytest.approx(2 * 0.001)  # two subjects, 0.001 either side of their mean
 
 
 def test_half_times_recover_the_planted_step(training):
@@ -117,7 +154,7 @@ def test_numbers_are_those_of_the_results(training, small_results):
     assert set(table["data"]) == {"simulated"}
     other = paper_numbers("convergence", training).set_index("quantity")
     assert other.loc["Half time, encoding score", "here"] == "6.2 %"  # step 400 of 6,400
-    assert other.loc["Size G / L / B / S", "data"].startswith("absent: Needs training checkpoints")
+    assert other.loc["Size G / L / B / S", "data"].startswith("absent: Needs models of at least two sizes")
     with pytest.raises(InputError, match="no table of numbers for 'x'"):
         paper_numbers("x", training)
 
@@ -135,6 +172,17 @@ def test_everything_is_written(training, tmp_path):
     assert pd.read_csv(tmp_path / "numbers.csv")["paper"].tolist() == table["paper"].tolist()
     assert (tmp_path / "numbers.md").read_text().count("\n") == len(table) + 2
     assert found.sheet.stat().st_size < 2_000_000
+
+
+def test_a_panel_that_cannot_be_drawn_does_not_take_the_others_with_it(training, tmp_path):
+    def refuse() -> Figure:
+        raise InputError("targets have no place")
+
+    good = next(panel for panel in convergence_panels(training) if panel.number == "3C")
+    panels = [PaperPanel("2A", "A map", "A caption", refuse), good]
+    found = write_reproduction(panels, paper_numbers("convergence", training), training, tmp_path)
+    assert (found.drawn, found.missing) == (("3C-layers-in-three-areas",), ("2A-a-map",))
+    assert "Cannot be drawn: targets have no place." in found.page.read_text()
 
 
 def test_comparison_table_and_names(training):

@@ -5,13 +5,21 @@
 
 from __future__ import annotations
 
-from brainmap.report.figures.bars import controls_dots, factor_bars, layer_bars, model_bars, residual_bars
+from brainmap.report.figures.bars import (
+    controls_dots,
+    factor_bars,
+    factor_scores,
+    layer_bars,
+    model_bars,
+    residual_bars,
+)
 from brainmap.report.figures.curves import layer_curves, residual_curve, signal_curves, window_curves
 from brainmap.report.figures.heatmaps import grid_heatmap, layer_time_heatmap
 from brainmap.report.figures.maps import (
     area_map,
     best_layer_map,
     ceiling_map,
+    difference_map,
     half_time_map,
     property_map,
     residual_map,
@@ -22,7 +30,7 @@ from brainmap.report.figures.scatter import depth_vs_peak_time, distance_vs_best
 from brainmap.report.figures.sheet import contact_sheet, study_contact_sheet, study_overview
 from brainmap.report.figures.stages import map_grid, stage_curves
 from brainmap.report.figures.topographies import sensor_maps
-from brainmap.report.figures.training import normalised_curves, score_sigmoids, scores_vs_step
+from brainmap.report.figures.training import factor_curves, normalised_curves, score_sigmoids, scores_vs_step
 
 PAPER_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
     "misalignment": {
@@ -51,8 +59,8 @@ PAPER_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "5C": ("half_time_map",),
         "5D": ("window_curves",),
         "5E, 5F": ("scatter_with_fit",),
-        "6": ("scores_vs_step", "factor_bars", "area_map"),
-        "7": ("scores_vs_step", "factor_bars", "area_map"),
+        "6": ("factor_curves", "factor_scores", "difference_map", "factor_bars"),
+        "7": ("factor_curves", "factor_scores", "difference_map", "factor_bars"),
         "8": ("property_map", "scatter_with_fit"),
     },
 }
@@ -66,8 +74,11 @@ __all__ = [
     "contact_sheet",
     "controls_dots",
     "depth_vs_peak_time",
+    "difference_map",
     "distance_vs_best_layer",
     "factor_bars",
+    "factor_curves",
+    "factor_scores",
     "grid_heatmap",
     "half_time_map",
     "layer_bars",

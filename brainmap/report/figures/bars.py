@@ -280,7 +280,10 @@ def factor_bars(
     if by is None:
         ax.set_xticks((np.arange(len(levels)) - (len(levels) - 1) / 2) * width, levels)
     else:
-        ax.set_xticks(range(len(groups)), groups, rotation=35 if len(groups) > 5 else 0)
+        slanted = len(groups) > 5
+        ax.set_xticks(range(len(groups)), groups, rotation=35 if slanted else 0, ha="right" if slanted else "center",
+                      rotation_mode="anchor")  # fmt: skip
+        ax.set_xlim(-0.6, len(groups) - 0.4)
         figure.legend(loc="outside lower center", ncols=len(levels), handlelength=1.2, columnspacing=1.2)
     ax.tick_params(axis="x", length=0)
     _tight_bars(ax, table)
@@ -289,10 +292,64 @@ def factor_bars(
     return figure
 
 
+@styled
+def factor_scores(
+    table: pd.DataFrame, notes: Mapping[str, str] | None = None, *, ordered: bool = True, title: str = ""
+) -> Figure:
+    """Draw several scores of each level of a factor, each on its own axes. Study B 6B (model size) and 7B (image type).
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns ``score`` (title of its axes), ``level``, ``r``, ``low``, ``high`` (mean ± SEM over subjects).
+    notes : mapping of str to str, optional
+        Score → words beside its title, such as the p value of its test.
+    ordered : bool
+        Whether the levels have an order (sizes) or not (image types); decides the colours.
+    title : str
+        Title.
+
+    Returns
+    -------
+    Figure
+        One column wide, two axes a row.
+    """
+    scores, levels = (list(dict.fromkeys(table[name].astype(str))) for name in ("score", "level"))
+    figure, axes = small_axes(len(scores), sharex=True)
+    colors = level_colors(len(levels), ordered=ordered)
+    for ax, score in zip(axes, scores, strict=True):
+        rows = table[table["score"] == score].set_index("level").reindex(levels)
+        ax.bar(range(len(levels)), rows["r"], 0.7, color=colors)
+        ax.vlines(range(len(levels)), rows["low"], rows["high"], color=INK, lw=0.9)
+        note = (notes or {}).get(score, "")
+        ax.set_title(score + (f" · {note}" if note else ""), fontsize=8.5)
+        slanted = sum(map(len, levels)) > 16  # side by side they would touch
+        ax.set_xticks(range(len(levels)), levels, rotation=30 if slanted else 0, ha="right" if slanted else "center",
+                      rotation_mode="anchor")  # fmt: skip
+        ax.tick_params(axis="x", length=0)
+        _tight_bars(ax, rows)
+        round_ticks(ax)
+    for ax in axes[::2]:
+        ax.set_ylabel("Score r")
+    figure.align_ylabels()
+    figure_title(figure, title)
+    return figure
+
+
+def small_axes(n: int, *, sharex: bool = False) -> tuple[Figure, list[Axes]]:
+    """Return a figure one column wide with n axes, two a row."""
+    n_rows = -(-n // 2)
+    figure = new_figure(COLUMN, 1.0 + 1.5 * n_rows)
+    axes = figure.subplots(n_rows, min(n, 2), sharex=sharex, squeeze=False).ravel().tolist()
+    for spare in axes[n:]:
+        spare.remove()
+    return figure, axes[:n]
+
+
 def level_colors(n: int, *, ordered: bool = True) -> list[str]:
     """Return colours for the levels of a factor, none of them a signal's: greys if ordered, else distinct hues."""
     if ordered:
-        return [to_hex(str(round(value, 3))) for value in np.linspace(0.84, 0.38, n)]
+        return [to_hex(str(round(value, 3))) for value in np.linspace(0.78, 0.36, n)]
     return [_LEVELS[i % len(_LEVELS)] for i in range(n)]
 
 

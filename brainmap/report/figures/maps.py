@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from brainmap.report.cortex import (
     HEMISPHERES,
     Cortex,
     area_borders,
+    cortex_of,
     load_cortex,
     on_areas,
     on_vertices,
@@ -94,6 +96,15 @@ def step_scale(values: np.ndarray, label: str) -> MapScale:
     return MapScale(depth_cmap(), float(np.floor(low / step) * step), float(np.ceil(high / step) * step), label)
 
 
+def difference_scale(values: np.ndarray, label: str) -> MapScale:
+    """Return a scale from minus to plus a round number near the largest size: blue below zero, red above."""
+    finite = np.abs(values[np.isfinite(values)])
+    top = max(float(finite.max()) if len(finite) else 1.0, 1e-4)
+    power = 10.0 ** np.floor(np.log10(top))
+    high = power * next(step for step in _ROUND if step >= top / power - 1e-9)
+    return MapScale(colormaps["RdBu_r"], -high, high, label)
+
+
 @styled
 def vertex_map(
     values: np.ndarray,
@@ -111,7 +122,7 @@ def vertex_map(
     values : np.ndarray of shape (n_targets,)
         Values; NaN (for instance: not significant) leaves the cortex grey.
     targets : pd.DataFrame
-        Columns ``hemisphere`` and ``vertex`` (fsLR-32k), and ``roi`` for outlines of areas.
+        Columns ``hemisphere`` and ``vertex`` (fsLR-32k; fsaverage: see :func:`brainmap.report.cortex.cortex_of`).
     scale : MapScale
         Colours and their label.
     title : str
@@ -126,7 +137,7 @@ def vertex_map(
     Figure
         One column wide.
     """
-    cortex = load_cortex()
+    cortex = cortex_of(targets) or load_cortex()
     maps = on_vertices(np.asarray(values, dtype=float), targets, cortex)
     if smoothing:
         maps = {side: smooth(full, cortex.meshes[side].faces, passes=smoothing) for side, full in maps.items()}
@@ -141,8 +152,9 @@ def area_map(
     title: str = "",
     views: Sequence[View] | None = None,
     hemispheres: Sequence[str] = HEMISPHERES,
+    cortex: Cortex | None = None,
 ) -> Figure:
-    """Draw one value per HCP-MMP1 area on the inflated cortex; areas without a value stay grey.
+    """Draw one value per area on the inflated cortex; areas without a value stay grey.
 
     Parameters
     ----------
@@ -156,13 +168,15 @@ def area_map(
         Lateral, medial and ventral by default, and dorsal for a single hemisphere.
     hemispheres : sequence of str
         Sides to draw.
+    cortex : Cortex, optional
+        Mesh and areas; HCP-MMP1 on fsLR-32k by default.
 
     Returns
     -------
     Figure
         One column wide.
     """
-    cortex = load_cortex()
+    cortex = cortex or load_cortex()
     return _map_figure(on_areas(values, cortex, hemispheres), scale, cortex, title=title, views=views)
 
 
@@ -183,11 +197,17 @@ def ceiling_map(values: np.ndarray, targets: pd.DataFrame, *, title: str = "Nois
     return vertex_map(values, targets, score_scale(values, "ceiling", "Noise ceiling of r"), title=title)
 
 
-def residual_map(delta: Mapping[str, float], *, title: str = "", hemispheres: Sequence[str] = HEMISPHERES) -> Figure:
+def residual_map(
+    delta: Mapping[str, float],
+    *,
+    title: str = "",
+    hemispheres: Sequence[str] = HEMISPHERES,
+    cortex: Cortex | None = None,
+) -> Figure:
     """Draw what gradients add to activations, by area. Study A 4 and 6, right panels."""
     values = np.array([value for value in delta.values() if np.isfinite(value)])
     scale = score_scale(np.clip(values, 0, None), "residual", "Gain in r over activations")
-    return area_map(delta, scale, title=title or signal_name("residual"), hemispheres=hemispheres)
+    return area_map(delta, scale, title=title or signal_name("residual"), hemispheres=hemispheres, cortex=cortex)
 
 
 def half_time_map(
@@ -196,10 +216,24 @@ def half_time_map(
     title: str = "",
     label: str = "Half time (% of training)",
     hemispheres: Sequence[str] = HEMISPHERES,
+    cortex: Cortex | None = None,
 ) -> Figure:
     """Draw the training step at which each area reaches half of its final score. Study B 5C."""
     scale = step_scale(np.array(list(half_times.values()), dtype=float), label)
-    return area_map(half_times, scale, title=title, hemispheres=hemispheres)
+    return area_map(half_times, scale, title=title, hemispheres=hemispheres, cortex=cortex)
+
+
+def difference_map(
+    values: Mapping[str, float],
+    label: str,
+    *,
+    title: str = "",
+    hemispheres: Sequence[str] = HEMISPHERES,
+    cortex: Cortex | None = None,
+) -> Figure:
+    """Draw a difference of scores by area, white where there is none. Study B 6C (model size) and 7C (image type)."""
+    scale = difference_scale(np.array(list(values.values()), dtype=float), label)
+    return area_map(values, scale, title=title, hemispheres=hemispheres, cortex=cortex)
 
 
 def property_map(
@@ -273,7 +307,7 @@ def _color_bar(figure: Figure, scale: MapScale, figure_height: float) -> None:
     colorbar.outline.set_linewidth(0.5)
     middle = (scale.low + scale.high) / 2
     colorbar.set_ticks([scale.low, middle, scale.high])
-    labels = [f"{value:.3g}" for value in (scale.low, middle, scale.high)]
+    labels = [f"{value:.3g}".replace("-", "−") for value in (scale.low, middle, scale.high)]
     if scale.ends:
         labels[0], labels[2] = f"{labels[0]} {scale.ends[0]}", f"{labels[2]} {scale.ends[1]}"
     colorbar.set_ticklabels(labels)

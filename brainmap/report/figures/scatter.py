@@ -24,6 +24,7 @@ from brainmap.report.style import (
 )
 
 LANDMARKS = ("V1", "V2", "V4", "MT", "FFC", "TPOJ1", "44", "IFSa", "PH", "TE1p")
+LONGEST_LINE = 54  # characters of small type that fit above a column, in the widest of the fonts
 
 
 @styled
@@ -214,17 +215,20 @@ def _statistics(
     """Write r with interval and p, and rho, above the axes where no point can be hidden."""
     if not statistics or "r" not in statistics:
         return
-    text = f"r = {format_score(float(statistics['r']))}"
+    text, rank = f"r = {format_score(float(statistics['r']))}", ""
     if "low" in statistics and "high" in statistics:
         text += f" [{format_score(float(statistics['low']))}, {format_score(float(statistics['high']))}]"
     if "p" in statistics:
         text += f", {format_p(float(statistics['p']))}"
     if "rho" in statistics:
-        text += f" · ρ = {format_score(float(statistics['rho']))}"
+        rank = f"ρ = {format_score(float(statistics['rho']))}"
         if "rho_p" in statistics:
-            text += f", {format_p(float(statistics['rho_p']))}"
-    text += f" · n = {n} {unit}"
-    ax.set_title(ax.get_title(loc="left"), loc="left", pad=19)
+            rank += f", {format_p(float(statistics['rho_p']))}"
+    parts = [part for part in (text, rank, f"n = {n} {unit}") if part]
+    text = " · ".join(parts)
+    if two_lines := len(text) > LONGEST_LINE:
+        text = f"{parts[0]}\n{' · '.join(parts[1:])}"
+    ax.set_title(ax.get_title(loc="left"), loc="left", pad=30 if two_lines else 19)
     ax.annotate(
         text, (0, 1), xycoords="axes fraction", xytext=(0, 6), textcoords="offset points", fontsize=7.8, color=MUTED
     )

@@ -10,13 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from brainmap.report.figures.bars import level_colors
+from brainmap.report.figures.bars import level_colors, small_axes
 from brainmap.report.style import (
     COLUMN,
     INK,
     MUTED,
     depth_cmap,
+    figure_title,
     new_figure,
     round_ticks,
     signal_color,
@@ -25,28 +27,18 @@ from brainmap.report.style import (
 )
 
 STEP_LABEL = "Training step"
+_MARKERS = ("o", "s", "^", "v", "P", "X")
 
 
 @styled
-def scores_vs_step(
-    table: pd.DataFrame,
-    *,
-    series: str = "signal",
-    ordered: bool = True,
-    title: str = "",
-    ylabel: str = "Encoding score r",
-) -> Figure:
-    """Draw scores against training step on a logarithmic axis. Study A 5; Study B 6–7, curves per size or image type.
+def scores_vs_step(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding score r") -> Figure:
+    """Draw scores against training step on a logarithmic axis. Study A 5.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Columns ``step``, ``series``, ``r``, ``low``, ``high`` (mean ± SE over subjects). Step 0 is drawn at the left
+        Columns ``step``, ``signal``, ``r``, ``low``, ``high`` (mean ± SE over subjects). Step 0 is drawn at the left
         edge, behind a break of the axis.
-    series : str
-        Column that separates the curves; signals get their own colour.
-    ordered : bool
-        Whether other series have an order (model sizes) or not (image types); decides their colours.
     title, ylabel : str
         Text.
 
@@ -57,12 +49,11 @@ def scores_vs_step(
     """
     figure = new_figure(COLUMN, 2.8)
     ax = figure.add_subplot()
-    names = list(dict.fromkeys(table[series].astype(str)))
-    palette = level_colors(len(names), ordered=ordered)
+    names = list(dict.fromkeys(table["signal"].astype(str)))
     place = _log_places(ax, table["step"].to_numpy(float))
-    for i, name in enumerate(names):
-        rows = table[table[series].astype(str) == name].sort_values("step")
-        color = signal_color(name) if series == "signal" else palette[i]
+    for name in names:
+        rows = table[table["signal"].astype(str) == name].sort_values("step")
+        color = signal_color(name)
         x = place(rows["step"].to_numpy(float))
         ax.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.18, lw=0)
         ax.plot(
@@ -74,7 +65,7 @@ def scores_vs_step(
             ms=3.6,
             mec="white",
             mew=0.6,
-            label=signal_name(name) if series == "signal" else name,
+            label=signal_name(name),
         )
     ax.axhline(0, color=MUTED, lw=0.7)
     round_ticks(ax)
@@ -139,6 +130,81 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
 
 
 @styled
+def factor_curves(
+    table: pd.DataFrame, fits: Mapping[tuple[str, str], Mapping[str, float]], *, ordered: bool = True, title: str = ""
+) -> Figure:
+    """Draw several scores against training, one curve per level of a factor. Study B 6A (model size), 7A (image type).
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Columns ``score`` (title of its axes), ``level``, ``step``, ``r``, ``low``, ``high`` (mean ± SEM over subjects).
+    fits : mapping of (str, str) to mapping
+        (score, level) → sigmoid as in :func:`score_sigmoids`, in units of the score. Levels without one get a dotted
+        line from checkpoint to checkpoint.
+    ordered : bool
+        Whether the levels have an order (sizes) or not (image types); decides the colours.
+    title : str
+        Title.
+
+    Returns
+    -------
+    Figure
+        One column wide, two axes a row; diamonds are half times.
+    """
+    scores, levels = (list(dict.fromkeys(table[name].astype(str))) for name in ("score", "level"))
+    figure, axes = small_axes(len(scores), sharex=True)
+    colors = level_colors(len(levels), ordered=ordered)
+    steps = table["step"].to_numpy(float)
+    for ax, score in zip(axes, scores, strict=True):
+        place = _log_places(ax, steps, most=3)
+        for i, level in enumerate(levels):
+            rows = table[(table["score"] == score) & (table["level"] == level)].sort_values("step")
+            if len(rows):
+                look = (colors[i], _MARKERS[i % len(_MARKERS)])
+                _level_curve(ax, rows, fits.get((score, level)), place, look)
+        ax.set_title(score, fontsize=8.5)
+        ax.margins(y=0.12)
+        if table.loc[table["score"] == score, "low"].min() < 0:
+            ax.axhline(0, color=MUTED, lw=0.7, zorder=1)
+        round_ticks(ax)
+    for ax in axes[-2:]:
+        ax.set_xlabel(STEP_LABEL)
+    for ax in axes[::2]:
+        ax.set_ylabel("Score r")
+    figure.align_ylabels()
+    figure_title(figure, title)
+    handles = [
+        Line2D([], [], color=colors[i], marker=_MARKERS[i % len(_MARKERS)], ms=4, lw=1.4, label=level)
+        for i, level in enumerate(levels)
+    ]
+    if fits:
+        handles.append(Line2D([], [], color="white", marker="D", mec=INK, ms=4.5, lw=0, label="half time"))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(5, len(handles)), handlelength=1.6, columnspacing=1.2
+    )
+    return figure
+
+
+def _level_curve(
+    ax: Axes, rows: pd.DataFrame, fit: Mapping[str, float] | None, place: _LogPlaces, look: tuple[str, str]
+) -> None:
+    """Mean ± SEM at each checkpoint, with the sigmoid and its half time, or a dotted line."""
+    x = place(rows["step"].to_numpy(float))
+    color, marker = look
+    ax.vlines(x, rows["low"], rows["high"], color=color, lw=0.9)
+    ax.plot(x, rows["r"], ms=4.5, ls="none", mec="white", mew=0.4, zorder=3, color=color, marker=marker)
+    if fit is None:
+        ax.plot(x, rows["r"], color=color, lw=1.1, ls=(0, (1, 1.5)))
+        return
+    positive = rows["step"][rows["step"] > 0]
+    steps = np.geomspace(positive.min(), positive.max(), 200)
+    ax.plot(np.log10(steps), _sigmoid(steps, fit), color=color, lw=1.4)
+    half = np.array(fit["half_time"])
+    ax.scatter(np.log10(half), _sigmoid(half, fit), marker="D", color=color, s=24, edgecolor=INK, lw=0.9, zorder=4)
+
+
+@styled
 def normalised_curves(
     table: pd.DataFrame,
     values: Mapping[str, float],
@@ -198,7 +264,8 @@ class _LogPlaces:
         return np.where(steps > 0, np.log10(np.where(steps > 0, steps, 1)), self.zero)
 
 
-def _log_places(ax: Axes, steps: np.ndarray) -> _LogPlaces:
+def _log_places(ax: Axes, steps: np.ndarray, most: int = 9) -> _LogPlaces:
+    """Ticks at powers of ten, at most so many, and at step 0."""
     place = _LogPlaces(steps)
     low, high = int(np.floor(place.logs.min())), int(np.ceil(place.logs.max()))
     ticks: list[float] = [
@@ -206,6 +273,7 @@ def _log_places(ax: Axes, steps: np.ndarray) -> _LogPlaces:
     ]
     if len(ticks) < 2:
         ticks = sorted({round(value, 3) for value in place.logs})
+    ticks = ticks[:: -(-len(ticks) // most)]
     names = [f"{10**power:,.0f}" if power < 4 else f"{10.0 ** (power - 3):,.0f}k" for power in ticks]
     if (steps == 0).any():
         ticks, names = [place.zero, *ticks], ["0", *names]

@@ -70,7 +70,7 @@ def spin_words(table: pd.DataFrame) -> str:
     if "geodesic_r" not in attrs:
         return text
     along = f"r = {format_score(float(attrs['geodesic_r']))}, spins: {format_p(float(attrs['geodesic_spin_p']))}"
-    return f"{text} Distance along the mesh instead: {along}."
+    return f"{text} Distance along the mesh, from the edge of V1, instead: {along}."
 
 
 def residual_panels(results: StudyResults) -> Iterator[Panel]:

@@ -14,11 +14,12 @@ from brainmap.errors import InputError
 from brainmap.hierarchy import SpinOptions, agreement, compare_properties, cortex_areas, distance_to
 from brainmap.report import figures, summary
 from brainmap.report.collection import Collection, Member
-from brainmap.report.cortex import load_cortex, on_vertices
+from brainmap.report.cortex import cortex_of, load_cortex, on_vertices
 from brainmap.report.figures.maps import depth_scale, score_scale
 from brainmap.report.panels.base import stimulus_span
 from brainmap.report.reproduction import data
 from brainmap.report.reproduction.base import PaperPanel, absent_panel, data_word
+from brainmap.report.reproduction.factors import SIZES, TYPES, factor_panels
 from brainmap.report.reproduction.misalignment import (
     best_layer_panel,
     distance_panel,
@@ -33,13 +34,6 @@ PROPERTIES = {
     "myelin": "Myelin (T1w/T2w)",
 }
 NO_TRAINING = "Needs at least four training checkpoints of one model with fMRI and MEG scores."
-NO_SIZES = (
-    "Needs training checkpoints of one architecture in several sizes (the paper: DINOv3 G, L, B, S); only dino-tiny's "
-    "one size is here."
-)
-NO_TYPES = (
-    "Needs training checkpoints of models trained on human-centred, satellite and cellular images; there are none here."
-)
 ACTIVATION = "activation"
 
 
@@ -49,7 +43,7 @@ def convergence_panels(collection: Collection, properties: Mapping[str, pd.Serie
     Parameters
     ----------
     collection : Collection
-        Studies of the preset ``convergence``: part ``training``.
+        Studies of the preset ``convergence``: part ``training``, and where they were given ``sizes`` and ``types``.
     properties : mapping of str to pandas.Series, optional
         Cortical properties by area (``expansion``, ``thickness``, ``timescale``, ``myelin``).
 
@@ -63,10 +57,7 @@ def convergence_panels(collection: Collection, properties: Mapping[str, pd.Serie
     panels = list(_figures_2_and_3(main[0])) if main else []
     panels += _figure_4(training)
     panels += _figure_5(training)
-    panels += [absent_panel("6A", "Model size: scores over training", NO_SIZES)]
-    panels += [absent_panel("6B", "Model size: final scores, map and areas", NO_SIZES)]
-    panels += [absent_panel("7A", "Image type: scores over training", NO_TYPES)]
-    panels += [absent_panel("7B", "Image type: final scores, map and areas", NO_TYPES)]
+    panels += [*factor_panels(SIZES, collection), *factor_panels(TYPES, collection)]
     panels += _figure_8(training, properties or {})
     return panels
 
@@ -215,13 +206,13 @@ def _figure_4(training: Sequence[Member]) -> Iterator[PaperPanel]:
 
 
 def _training_maps(pair: Mapping[str, Member], title: str) -> Figure:
-    cortex = load_cortex()
     found = {name: summary.best_layers(member.results, ACTIVATION) for name, member in pair.items()}
     targets = {name: member.results.targets("fmri") for name, member in pair.items()}
+    cortex = cortex_of(next(iter(targets.values()))) or load_cortex()
     scale = score_scale(np.concatenate([top for _, _, top in found.values()]), ACTIVATION)
     score = {name: on_vertices(top, targets[name], cortex) for name, (_, _, top) in found.items()}
     depth = {name: on_vertices(value, targets[name], cortex) for name, (_, value, _) in found.items()}
-    return figures.map_grid({"Score": (scale, score), "Best layer": (depth_scale(), depth)}, title=title)
+    return figures.map_grid({"Score": (scale, score), "Best layer": (depth_scale(), depth)}, title=title, cortex=cortex)
 
 
 def _figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
@@ -277,7 +268,10 @@ def _half_time_map(table: pd.DataFrame, training: Sequence[Member]) -> PaperPane
     return PaperPanel(
         "5C", title,
         f"Step at which the score reaches half of its final value, {len(known)} of {len(table)} areas; {why}.",
-        lambda: figures.half_time_map(values, title=with_simulated(title, training), hemispheres=_sides(training)),
+        lambda: figures.half_time_map(
+            values, title=with_simulated(title, training), hemispheres=_sides(training),
+            cortex=cortex_of(training[-1].results.targets("fmri")),
+        ),
     )  # fmt: skip
 
 

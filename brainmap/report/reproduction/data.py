@@ -296,7 +296,7 @@ def onset_of(results: StudyResults) -> float:
         table = temporal_hierarchy(courses)
     except ValueError:
         return float("nan")
-    return float(np.nanmin(table["onset"]))
+    return float(table["onset"].min())
 
 
 def _layer_bars(values: np.ndarray, depths: np.ndarray) -> pd.DataFrame:

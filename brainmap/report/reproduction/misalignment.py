@@ -10,8 +10,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from brainmap.report import figures, summary
-from brainmap.report.collection import RESIDUAL, Collection, Member
-from brainmap.report.cortex import load_cortex, on_areas, on_vertices
+from brainmap.report.collection import RESIDUAL, Collection, Member, residual_spread
+from brainmap.report.cortex import cortex_of, load_cortex, on_areas, on_vertices
 from brainmap.report.figures.maps import score_scale
 from brainmap.report.panels.base import stimulus_span
 from brainmap.report.reproduction import data
@@ -148,10 +148,15 @@ def _figure_3(models: Sequence[Member]) -> Iterator[PaperPanel]:
             "3",
             title,
             ("Highest score over time. " if modality == "meg" else "Mean over significant vertices (residual: areas). ")
-            + "Bars: mean over subjects ± SEM; residual: gain of gradients over activations with its 95 % interval. "
-            f"Stars: p < .05, .01, .001 (t test over subjects; residual: sign flips). {absent}",
+            + "Bars: mean over subjects ± SEM; residual: gain of gradients over activations"
+            f"{_spread(table)}. Stars: p < .05, .01, .001 (t test over subjects; residual: sign flips). {absent}",
             _bars(table, with_simulated(title, models)),
         )
+
+
+def _spread(table: pd.DataFrame) -> str:
+    said = residual_spread(table)
+    return f", {said}" if said else ""
 
 
 def _bars(table: pd.DataFrame, title: str) -> Callable[[], Figure]:
@@ -190,9 +195,9 @@ def _figure_4(models: Sequence[Member]) -> Iterator[PaperPanel]:
 
 def _maps(stages: dict[str, Sequence[Member]], title: str) -> Figure:
     """Rows: forward, backward, residual; columns: stages."""
-    cortex = load_cortex()
     first = next(iter(stages.values()))[0].results
     targets = first.targets("fmri")
+    cortex = cortex_of(targets) or load_cortex()
     sides = [side for side in ("L", "R") if side in set(targets["hemisphere"])]
     rows = {}
     for signal in SIGNALS:
@@ -204,7 +209,7 @@ def _maps(stages: dict[str, Sequence[Member]], title: str) -> Figure:
     flat = np.array([value for gain in gains.values() for value in gain.values()])
     scale = score_scale(np.clip(flat, 0, None) if len(flat) else np.array([0.01]), RESIDUAL, "Gain in r")
     rows[SHORT[RESIDUAL]] = (scale, {name: on_areas(gain, cortex, sides) for name, gain in gains.items()})
-    return figures.map_grid(rows, title=title)
+    return figures.map_grid(rows, title=title, cortex=cortex)
 
 
 def _mean_map(members: Sequence[Member], signal: str) -> np.ndarray:
@@ -230,7 +235,7 @@ def _figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
         yield PaperPanel(
             "5",
             title,
-            "Bands: ± SEM over subjects (residual: 95 % interval of the gain). "
+            f"Bands: ± SEM over subjects; residual: gain of gradients over activations{_spread(table)}. "
             + ("At the best time." if modality == "meg" else "Mean over significant vertices (residual: all areas)."),
             _steps(table, with_simulated(title, training)),
         )  # fmt: skip

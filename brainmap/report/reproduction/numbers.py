@@ -15,12 +15,12 @@ from brainmap.report.reproduction import data
 from brainmap.report.reproduction.base import data_word
 from brainmap.report.reproduction.convergence import (
     ACTIVATION,
-    NO_SIZES,
     NO_TRAINING,
-    NO_TYPES,
     PROPERTIES,
     early_and_late,
 )
+from brainmap.report.reproduction.factors import SIZES, TYPES, Factor, unusable
+from brainmap.report.reproduction.levels import compare_levels, level_scores, levels_of
 from brainmap.report.reproduction.misalignment import NO_MODEL, PAPER_MODELS, has
 from brainmap.report.results import MODALITY_NAMES
 from brainmap.report.style import format_p, format_score
@@ -52,7 +52,7 @@ def paper_numbers(
     if study == "misalignment":
         rows = list(_misalignment(collection, training))
     elif study == "convergence":
-        rows = list(_convergence(training, properties or {}))
+        rows = list(_convergence(collection, training, properties or {}))
     else:
         raise InputError(f"there is no table of numbers for '{study}'; choose misalignment or convergence")
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -220,9 +220,12 @@ def _hypothesis_rows(main: Member) -> Iterator[Row]:
 # -- Study B ----------------------------------------------------------------------------------------------------------
 
 
-def _convergence(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[Row]:
+def _convergence(
+    collection: Collection, training: Sequence[Member], properties: Mapping[str, pd.Series]
+) -> Iterator[Row]:
     if not training:
         yield _absent("all", "all", "", NO_MODEL)
+        yield from _factor_rows(collection)
         return
     main = training[-1]
     yield from _area_rows(main)
@@ -236,11 +239,34 @@ def _convergence(training: Sequence[Member], properties: Mapping[str, pd.Series]
             yield _row(panel, f"{kind.capitalize()} score", paper, _order_text(table), f"{len(table)} {unit}", [main])
     yield from _trained_rows(training)
     yield from _half_time_rows(training)
-    yield _absent("6", "Size G / L / B / S", ".107 / .105 / .101 / .096", NO_SIZES)
-    yield _absent(
-        "7", "Image type human / satellite / cellular", "about .105 / .080 / .075 (read off a figure)", NO_TYPES
-    )
+    yield from _factor_rows(collection)
     yield from _property_rows(training, properties)
+
+
+def _factor_rows(collection: Collection) -> Iterator[Row]:
+    published: dict[str, tuple[Factor, str]] = {
+        "Size G / L / B / S": (SIZES, ".107 / .105 / .101 / .096"),
+        "Image type human / satellite / cellular": (TYPES, "about .105 / .080 / .075 (read off a figure)"),
+    }
+    for quantity, (factor, paper) in published.items():
+        found = levels_of(collection, factor.part)
+        sentence = unusable(factor, found)
+        if sentence:
+            yield _absent(factor.number, quantity, paper, sentence)
+            continue
+        scores = level_scores(found)
+        modality = "fmri" if "fmri" in set(scores["score"]) else "meg"
+        table = scores[scores["final"] & (scores["score"] == modality)]
+        if table.empty:
+            yield _absent(factor.number, quantity, paper, "scores of activations")
+            continue
+        by_level = table.groupby("level", sort=False)["r"]
+        means = zip(by_level.mean().items(), by_level.sem(), strict=True)
+        here = ", ".join(f"{level} {format_score(r, 3)} ± {format_score(sem, 3)}" for (level, r), sem in means)
+        test = compare_levels(table, ordered=factor.ordered)
+        here += f" ({MODALITY_NAMES[modality]}" + (f"; {test.words})" if test is not None else ")")
+        n = f"{table['subject'].nunique()} subjects"
+        yield _row(factor.number, quantity, paper, here, n, [members[-1] for members in found.values()])
 
 
 def _area_rows(main: Member) -> Iterator[Row]:
@@ -272,7 +298,8 @@ def _when_rows(main: Member) -> Iterator[Row]:
     here = f"{format_score(float(values.mean()), 3)} {summary.spread(values)} at {1000 * time:.0f} ms"
     yield _row("2B", "MEG: highest r ± SEM", ".09 ± .017", here, n, [main])
     onset = data.onset_of(results)
-    yield _row("2B", "MEG: onset", "rises at about 70 ms", f"{1000 * onset:.0f} ms (half of the way up)", n, [main])
+    here = f"{1000 * onset:.0f} ms (half of the way up)" if np.isfinite(onset) else "none: no layer rises and stays up"
+    yield _row("2B", "MEG: onset", "rises at about 70 ms", here, n, [main])
     marks = summary.time_marks(results, ACTIVATION)
     times = None if marks is None else marks["time"].values[marks.any("layer").values & (marks["time"].values > 0)]
     last = "never" if times is None or not len(times) else f"last at {times.max():.2f} s"

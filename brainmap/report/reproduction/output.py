@@ -15,10 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
+from brainmap.errors import InputError
 from brainmap.progress import track
 from brainmap.report.collection import Collection
 from brainmap.report.figures.sheet import contact_sheet
-from brainmap.report.reproduction.base import PaperPanel
+from brainmap.report.reproduction.base import PaperPanel, absent_panel
 from brainmap.report.style import save_figure
 
 PANELS, SHEET, PAGE, TABLE = "panels", "contact_sheet.png", "index.html", "numbers"
@@ -82,7 +83,11 @@ def write_reproduction(
     shown: list[dict[str, Any]] = []
     figures: dict[str, Figure] = {}
     for name, panel in zip(_names(panels), track(panels, "drawing panels", unit="panels"), strict=True):
-        figure = panel.draw()
+        try:
+            figure = panel.draw()
+        except InputError as error:  # such as targets without a place on a mesh: draw the other panels
+            panel = absent_panel(panel.number, panel.title, f"Cannot be drawn: {error}.")
+            figure = panel.draw()
         save_figure(figure, folder / PANELS / f"{name}.png", dpi=PNG_DPI)
         save_figure(figure, folder / PANELS / f"{name}.pdf", dpi=PNG_DPI)
         width, height = (round(96 * size) for size in figure.get_size_inches())

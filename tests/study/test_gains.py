@@ -1,0 +1,64 @@
+"""What gradients add keeps each subject's own gain, whether subjects saw the same photographs or not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainmap.report.collection import gain_by_subject
+from brainmap.study import StudyConfig
+from brainmap.study.residual import residual_of_gradients
+
+N, UNITS = 80, np.repeat(["V1", "V2", "V4"], 4)
+
+
+class _Features(dict):
+    layers = ("block.0",)
+
+    def by_layer(self, signal: str) -> dict[str, np.ndarray]:
+        return {layer: self[signal, layer] for layer in self.layers}
+
+
+@pytest.fixture(scope="module")
+def features() -> Any:
+    rng = np.random.default_rng(0)
+    return _Features({(signal, "block.0"): rng.standard_normal((N, 6)) for signal in ("activation", "gradient")})
+
+
+def subject(features: Any, name: str, share: float, rows: np.ndarray) -> Any:
+    """Responses to photographs ``rows`` that follow the gradients with a weight of ``share``."""
+    rng = np.random.default_rng([len(rows), int(100 * share)])
+    weights = rng.standard_normal((2, 6, len(UNITS)))
+    values = (
+        features["activation", "block.0"][rows] @ weights[0]
+        + share * features["gradient", "block.0"][rows] @ weights[1]
+    )
+    responses = SimpleNamespace(modality="fmri", subject=name, targets=pd.DataFrame({"roi": UNITS}))
+    noisy = (values + 2 * rng.standard_normal(values.shape)).astype(np.float32)
+    averaged = SimpleNamespace(values=noisy)
+    return SimpleNamespace(responses=responses, averaged=averaged, rows=rows, groups=rows.astype(str))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_each_subject_has_a_column(features: Any, same: bool) -> None:
+    config = StudyConfig(signals=("activation", "gradient"), cv=4, permutations=100)
+    rows = [np.arange(N) if same else np.arange(i, N - 4 + i) for i in range(3)]
+    subjects = [
+        subject(features, name, share, rows[i])
+        for i, (name, share) in enumerate(zip("abc", (0.0, 0.5, 2.0), strict=True))
+    ]
+    table, method = residual_of_gradients(subjects, features, config)
+    assert table is not None, method
+    own = table[["delta a", "delta b", "delta c"]]
+    np.testing.assert_allclose(own.mean(axis=1), table["delta"], atol=1e-6)
+    gains = gain_by_subject(table)
+    assert gains[0] < gains[1] < gains[2] and gains[2] > 0.1
+    alone, _ = residual_of_gradients(subjects[2:], features, config)
+    assert alone is not None and ("pooled" in method or "summed" in method) is not same
+    if same:  # the same folds, so the same numbers
+        np.testing.assert_allclose(alone["delta"], table["delta c"], atol=1e-6)
+        assert len(gain_by_subject(alone)) == 1
