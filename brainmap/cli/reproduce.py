@@ -27,6 +27,13 @@ def reproduce(
     study: Annotated[
         Path | None, typer.Option(help="Study file in place of the preset's; may start with `preset: NAME`.")
     ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(help="Public dataset in place of the sample; twice for fMRI of one and MEG of the other."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the public datasets.", show_default="$BRAINMAP_DATA")
+    ] = None,
     thin: Annotated[
         int | None,
         typer.Option(help="Every n-th vertex and sensor of the simulated sample.", show_default="the preset's"),
@@ -43,12 +50,14 @@ def reproduce(
 
     settings: dict[str, Any] = {} if thin is None else {"thin": thin}
     factors = {"sizes": sizes or [], "types": types or []}
+    place = {} if data_root is None else {"place": {"data_root": str(data_root)}}
+    data = [{"dataset": one, **place} for one in dataset or []]
     screen = console()
     with interruptible():
         if dry_run:
-            screen.print(reproduction_grid(name, out, study=study, factors=factors, **settings).plan())
+            screen.print(reproduction_grid(name, out, study=study, factors=factors, data=data, **settings).plan())
             return
-        found = run_reproduction(name, out, maps=maps, study=study, factors=factors, settings=settings)
+        found = run_reproduction(name, out, maps=maps, study=study, factors=factors, data=data, settings=settings)
     print_table([{str(key): str(value) for key, value in row.items()} for row in found.numbers.to_dict("records")])
     screen.print(f"\n{len(found.drawn)} panels drawn, {len(found.missing)} say which data are missing")
     screen.print(f"Page: {found.page}")

@@ -110,8 +110,10 @@ class Collection:
             If it is empty.
         """
         if not self.members:
-            reasons = "; ".join(f"{name}: {text}" for name, text in self.absent.items())
-            raise InputError(f"no study of the file could be computed ({reasons or 'it asks for none'})")
+            found = [text.rstrip(".") for text in dict.fromkeys(self.absent.values())]
+            more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+            reasons = "; ".join(found[:3]) + more
+            raise InputError(f"no study of the file could be computed: {reasons or 'it asks for none'}")
         return self
 
 

@@ -39,6 +39,8 @@ class Part(BaseModel):
     levels : dict of str to Level
         Levels of a factor: each a model, or the checkpoints of a training, at every combination of the grid. The parts
         ``sizes`` (from small to large) and ``types`` are the model sizes and image types of Study B's figures 6 and 7.
+    sample : dict
+        Settings that replace those above where the data are the simulated sample.
     needs : str
         What must be installed or at hand for these cells, in words; shown where they cannot run.
     """
@@ -48,6 +50,7 @@ class Part(BaseModel):
     study: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     levels: dict[str, Level] = Field(default_factory=dict)
+    sample: dict[str, Any] = Field(default_factory=dict)
     needs: str = ""
 
     def combinations(self, name: str) -> Iterator[dict[str, Any]]:
@@ -89,6 +92,9 @@ class GridConfig(BaseModel):
         grid of four.
     parts : dict of str to Part
         Named groups of cells, instead of or beside ``grid``.
+    data : list of dict
+        Data sets, each as settings (``dataset``, ``subjects``, ``place``, ``own`` …): every study is made with each of
+        them. Studies of fMRI and of MEG that differ in nothing else are shown as one.
     sample : dict
         Settings that replace those above where the data are the simulated sample, which is smaller than any real study.
     deviations : tuple of Deviation
@@ -103,6 +109,7 @@ class GridConfig(BaseModel):
     study: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     parts: dict[str, Part] = Field(default_factory=dict)
+    data: tuple[dict[str, Any], ...] = ()
     sample: dict[str, Any] = Field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
 
@@ -160,11 +167,12 @@ class GridConfig(BaseModel):
         """
         found: dict[str, Cell] = {}
         for name, part in self._parts():
-            for settings in part.combinations(name):
+            for settings in self._with_data(part.combinations(name)):
                 declared = {**self.study, **part.study, **settings}
                 declared.pop(LEVEL, None)
                 if declared.get("dataset", "sample") == "sample":
-                    declared |= {name: value for name, value in self.sample.items() if name not in settings}
+                    sample = {**self.sample, **part.sample}
+                    declared |= {key: value for key, value in sample.items() if key not in settings}
                 config = StudyConfig.from_dict(declared)
                 cell = found.setdefault(config.digest(), Cell(config, _label(config, settings), part.needs))
                 if name in cell.parts and cell.parts[name].get(LEVEL) != settings.get(LEVEL):
@@ -174,6 +182,12 @@ class GridConfig(BaseModel):
                 if len(found) > MAX_CELLS:
                     raise InputError(f"the study file asks for more than {MAX_CELLS:,} studies; make its grid smaller")
         return list(found.values())
+
+    def _with_data(self, combinations: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield every combination with each of the data sets."""
+        for settings in combinations:
+            for data in self.data or ({},):
+                yield settings | data
 
     def _parts(self) -> Iterator[tuple[str, Part]]:
         if self.grid or not self.parts:
@@ -189,6 +203,7 @@ class GridConfig(BaseModel):
                 "study": {**base.study, **self.study},
                 "grid": self.grid if own else base.grid,
                 "parts": self.parts if own else base.parts,
+                "data": self.data or base.data,
                 "sample": {k: v for k, v in {**base.sample, **self.sample}.items() if k not in self.study},
                 "preset": None,
             }
@@ -383,7 +398,7 @@ def _label(config: StudyConfig, settings: Mapping[str, Any]) -> str:
     path, own = Path(config.weights), Path(config.model)
     parts = [own.name if own.is_dir() else config.model]
     parts.append(f"{path.parent.name}_{path.stem}" if path.parent.name else path.stem)
-    told = ("model", "weights", LEVEL)  # a level is its model and weights, whatever it is called
+    told = ("model", "weights", LEVEL, "own", "place", "reading")  # a level is its model and weights; where data lie
     parts += [f"{name}-{_short(value)}" for name, value in settings.items() if name not in told]
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", "-".join(parts))
 

@@ -33,6 +33,7 @@ def reproduction_grid(
     *,
     study: str | Path | None = None,
     factors: Mapping[str, Sequence[str]] | None = None,
+    data: Sequence[Mapping[str, Any]] = (),
     **settings: Any,
 ) -> Grid:
     """Return the study file of a paper as a grid in its folder; nothing is computed.
@@ -47,6 +48,8 @@ def reproduction_grid(
         Study file in place of the preset's; it may start from it with ``preset: <name>``.
     factors : mapping of str to sequence of str, optional
         ``sizes`` and ``types`` of ``convergence``: levels as :func:`brainmap.study.levels.read_levels` takes them.
+    data : sequence of mapping, optional
+        Data sets in place of the sample, each as settings: ``[{"dataset": "nsd"}, {"dataset": "things-meg"}]``.
     **settings
         Settings of :class:`brainmap.study.StudyConfig` that replace those of the preset, such as ``thin=12``.
 
@@ -60,7 +63,8 @@ def reproduction_grid(
     preset = load_preset(name) if study is None else GridConfig.from_yaml(study)
     parts = {key: _with(part, settings) for key, part in preset.parts.items()} | _factor_parts(name, factors or {})
     sample = {key: value for key, value in preset.sample.items() if key not in settings}
-    config = preset.model_copy(update={"study": {**preset.study, **settings}, "parts": parts, "sample": sample})
+    update = {"study": {**preset.study, **settings}, "parts": parts, "sample": sample}
+    config = preset.model_copy(update=update | ({"data": tuple(map(dict, data))} if data else {}))
     folder = Path(out) if out is not None else Path("brainmap_runs") / name
     return Grid(GridConfig.from_dict(config.model_dump()), folder)
 
@@ -72,6 +76,7 @@ def reproduce(
     maps: str | Path | None = None,
     study: str | Path | None = None,
     factors: Mapping[str, Sequence[str]] | None = None,
+    data: Sequence[Mapping[str, Any]] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> Reproduction:
     """Run the preset of a paper on the data at hand and write all its panels and numbers.
@@ -85,7 +90,7 @@ def reproduce(
     maps : str or Path, optional
         Folder with cortical maps (expansion, thickness, timescale, T1w/T2w) on the fsLR-32k mesh, for figure 8 of
         ``convergence``; the file names say which is which.
-    study, factors
+    study, factors, data
         As in :func:`reproduction_grid`. What was asked for by ``factors`` must be there; the preset's own studies are
         left out where their model or data are not.
     settings : mapping, optional
@@ -101,12 +106,13 @@ def reproduce(
     InputError
         If there is no such preset, or none of its studies can be computed.
     """
+    from brainmap.report.joining import join_modalities
     from brainmap.report.reproduction import convergence_panels, misalignment_panels, paper_numbers, write_reproduction
 
-    grid = reproduction_grid(name, out, study=study, factors=factors, **dict(settings or {}))
+    grid = reproduction_grid(name, out, study=study, factors=factors, data=data, **dict(settings or {}))
     properties = read_properties(maps) if maps is not None else {}
     _check_levels(grid, factors or {})
-    collection = grid.run(skip_missing=True).check()
+    collection = join_modalities(grid.run(skip_missing=True).check())
     draw: dict[str, Callable[[], Any]] = {
         "misalignment": lambda: misalignment_panels(collection),
         "convergence": lambda: convergence_panels(collection, properties),

@@ -215,7 +215,7 @@ def test_robustness_takes_studies_that_differ_in_nothing_else(small_results):
 def test_comparison_needs_a_study(tmp_path):
     with pytest.raises(InputError, match="it asks for none"):
         write_comparison(Collection(()), tmp_path / "page.html")
-    with pytest.raises(InputError, match="a: no weights"):
+    with pytest.raises(InputError, match="could be computed: no weights"):
         write_comparison(Collection((), absent={"a": "no weights"}), tmp_path / "page.html")
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from study.own_files import OwnFiles, run_brainmap
+from study.own_files import OwnFiles, run_brainmap, write_own
 
 from brainmap.data import sample_stimuli
 from brainmap.data.cortex import load_atlas
 from brainmap.errors import InputError, MissingFileError
 from brainmap.report import StudyResults
+from brainmap.report.joining import join_modalities
+from brainmap.report.reproduction import convergence_panels
 from brainmap.study import (
     Grid,
     GridConfig,
@@ -148,6 +150,32 @@ def test_a_grid_runs_resumes_and_compares(own: OwnFiles, tmp_path: Path) -> None
     assert [member.step for member in again] == [0, 6400]
     assert again.varying == ["weights"]
     assert np.array_equal(again.members[1].results.scores["meg"]["r"].values, first[1])
+
+
+def test_fmri_of_one_data_set_and_meg_of_another(own: OwnFiles, tmp_path: Path) -> None:
+    fmri = write_own(tmp_path / "scanner", modality="fmri")
+    names = {"stimuli": "photos", "responses": "responses.npy", "targets": "targets.tsv", "events": "events.tsv"}
+    data = [
+        {"dataset": "own", "own": {key: str(files.folder / file) for key, file in names.items()}}
+        for files in (own, fmri)
+    ]
+    study = {"cv": 3, "signals": ["activation"], "layers": ["block.0", "block.4", "block.8", "block.11"]}
+    grid = Grid(GridConfig.from_dict({"study": study, "data": data, "grid": {"weights": ["untrained", "trained"]}}))
+    assert [cell.config.weights for cell in grid.cells] == ["untrained", "untrained", "trained", "trained"]
+    grid = Grid(grid.config, tmp_path / "grid")
+    apart = grid.run()
+    assert [member.results.modalities for member in apart] == [("meg",), ("fmri",)] * 2
+    joined = join_modalities(apart)
+    assert [(member.step, member.results.modalities) for member in joined] == [
+        (0, ("fmri", "meg")),
+        (6400, ("fmri", "meg")),
+    ]
+    assert {panel.number for panel in convergence_panels(joined) if not panel.missing} >= {"2B", "3B", "3D", "3F"}
+    with pytest.raises(InputError, match="there is no such dataset"):
+        reproduction_grid("convergence", data=[{"dataset": "nds"}])
+    two = reproduction_grid("misalignment", data=[{"dataset": "nsd"}, {"dataset": "things-meg"}])
+    assert {cell.config.dataset for cell in two.cells} == {"nsd", "things-meg"}
+    assert {cell.config.fmri_test for cell in two.cells} == {"permutation"}  # the paper's, not the sample's
 
 
 def test_what_cannot_be_computed_is_said(own: OwnFiles, tmp_path: Path) -> None:
