@@ -1,6 +1,6 @@
 """Permutation null of encoding scores that refits: every permutation trains and tests on permuted responses.
 
-Shuffling only the test labels of a finished K-fold cross-validation is anti-conservative (8 % false positives at 5 %,
+Shuffling only the test labels of a finished K-fold cross-validation is anti-conservative (12 % false positives at 5 %,
 measured in ``docs/statistics.md``): folds share training data, and that dependence is lost. Refitting restores it, and
 is cheap, since everything about X is decomposed once. A fixed penalty that was chosen on the observed responses still
 favours them a little (the same page): take one that many targets agree on
