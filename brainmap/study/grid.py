@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from brainmap.errors import InputError, MissingFileError
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
+from brainmap.study.inputs import Simulated
 from brainmap.study.levels import LEVEL, Level, level_settings
 from brainmap.study.run import Study
 
@@ -257,11 +258,13 @@ class Grid:
         self.cells = config.cells()
         digest = hashlib.sha256("".join(cell.config.digest() for cell in self.cells).encode()).hexdigest()[:10]
         self.out = Path(out) if out is not None else Path("brainmap_runs") / f"grid-{digest}"
+        self._simulated: dict[tuple[int, int], Simulated] = {}
 
     def study(self, cell: Cell) -> Study:
         """Return one cell as a study in its own folder."""
         study = Study(cell.config, self.out / "cells" / cell.name)
         study.folder.features = self.out / "features"
+        study.simulated = self._simulated
         return study
 
     def missing(self, cell: Cell) -> list[str]:

@@ -57,7 +57,12 @@ def load_stimuli(config: StudyConfig) -> StimulusSet:
     return StimulusSet.from_folder(source, config.own.table)
 
 
-def load_inputs(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Inputs:
+Simulated = tuple[dict[str, dict[str, Responses]], GroundTruth]
+
+
+def load_inputs(
+    config: StudyConfig, stimuli: StimulusSet, store: Path, *, kept: dict[tuple[int, int], Simulated] | None = None
+) -> Inputs:
     """Open or simulate the responses of a study.
 
     Parameters
@@ -68,6 +73,8 @@ def load_inputs(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Input
         Its photographs.
     store : Path
         Feature store; the sample's brains are driven by features of ``dino-tiny``.
+    kept : dict, optional
+        Simulated brains of studies before this one, by seed and thinning: many studies of one grid share them.
 
     Raises
     ------
@@ -81,7 +88,12 @@ def load_inputs(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Input
         return Inputs(stimuli, choose({responses.modality: {responses.subject: responses}}, config))
     names = dict.fromkeys(simulation(config).subjects)
     choose({"fmri": names, "meg": names}, config)  # a wrong name is answered before anything is computed
-    everything, truth = simulate_sample(config, stimuli, store)
+    kept = {} if kept is None else kept
+    key = (config.seed, config.thin)
+    if key not in kept:
+        kept.clear()  # one at a time: they can be large
+        kept[key] = simulate_sample(config, stimuli, store)
+    everything, truth = kept[key]
     return Inputs(stimuli, choose(everything, config), truth)
 
 
@@ -173,9 +185,7 @@ def contents(inputs: Inputs | None) -> dict[str, str]:
     }
 
 
-def simulate_sample(
-    config: StudyConfig, stimuli: StimulusSet, store: Path
-) -> tuple[dict[str, dict[str, Responses]], GroundTruth]:
+def simulate_sample(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Simulated:
     """Simulate the sample's brains from features of ``dino-tiny``, whichever model is studied."""
     drive = extractor(config.model_copy(update=sample_drive()), store).extract(stimuli)
     arrays = {key: np.asarray(drive[key]) for key in drive}

@@ -19,7 +19,7 @@ from brainmap.errors import InputError
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
 from brainmap.study.folder import RunFolder, file_digest, open_run
-from brainmap.study.inputs import Inputs, contents, extractor, load_inputs, load_stimuli
+from brainmap.study.inputs import Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
 from brainmap.study.plan import Plan, make_plan
 from brainmap.study.summary import CONTROL_SPACES, Encoded, summarise
 
@@ -57,6 +57,7 @@ class Study:
         name = f"{config.model}-{config.dataset}-{config.digest()}"
         self.out = Path(out) if out is not None else Path("brainmap_runs") / name
         self.folder = RunFolder(self.out)
+        self.simulated: dict[tuple[int, int], Simulated] = {}  # a grid lends its studies one for all
 
     def plan(self) -> Plan:
         """Say what would be computed, its disk and memory, what is finished and what is missing; computes nothing."""
@@ -91,7 +92,7 @@ class Study:
             if report and not self.folder.report.is_file():
                 write_report(results, self.folder.report)
             return results
-        inputs = own or load_inputs(self.config, stimuli, self.folder.features)
+        inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated)
         features = extracting.extract(stimuli)
         encoded = self._encode(inputs, features)
         results = summarise(self.config, inputs, features, encoded, scratch=self.folder.permutations)
