@@ -15,9 +15,10 @@ predict for it from the added features: a quadratic form ``T = Σ_{g≠h} y_g' N
   signal in the span of U and every noise that is independent between groups, whatever its covariance inside a group.
 
 Its null distribution flips the sign of whole groups of residuals, ``T(s) = Σ s_g s_h e_g' N_gh e_h``: refitting costs
-one product of small matrices. The residuals from U are corrected per group for the noise that U absorbed there
-(leverage ``(I − U_g U_g')^(-1/2)``, the CR2 of Bell and McCaffrey 2002). The maximum over units of the standardised T
-controls the family-wise error. ``docs/statistics.md`` holds measured calibration and power.
+one product of small matrices. The residuals from U are corrected per group for the noise that U absorbed there (CR2 of
+Bell and McCaffrey 2002, with a working covariance whose part common to a group is read from the residuals). The maximum
+over units of the standardised T controls the family-wise error. ``docs/statistics.md`` holds measured calibration and
+power.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainmap.encoding.checking import Features, check_responses, standardised, target_blocks
 from brainmap.encoding.decompositions import left_singular
+from brainmap.encoding.group_noise import residual_corrections
 from brainmap.encoding.hollow import block_sums, hollow, remove
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
 FLIP_PURPOSE, BLOCK_PURPOSE = 21, 22
 SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
-LEVERAGE_FLOOR = 0.05
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ class _Design:
     removed: FloatArray
     added: FloatArray
     blocks: list[slice]
-    leverage: list[FloatArray]
+    leverage: list[list[FloatArray]]
+    ratio: FloatArray
     order: NDArray[np.intp]
     options: ConditionalOptions
 
@@ -163,7 +165,9 @@ class _Design:
     def residuals(self, y: FloatArray) -> FloatArray:
         """Residuals from U, (n_images, n_targets), corrected in each block for what U absorbed of its noise."""
         residual = remove(self.removed, y)
-        for block, factor in zip(self.blocks, self.leverage, strict=True):
+        sums = np.add.reduceat(residual, [block.start for block in self.blocks], axis=0)
+        ratio = np.sum(sums**2) / max(float(np.sum(residual**2)), 1e-300)
+        for block, factor in zip(self.blocks, self.leverage[np.argmin(np.abs(self.ratio - ratio))], strict=True):
             residual[block] = factor @ residual[block]
         return residual
 
@@ -287,11 +291,11 @@ def _prepare(
     removed = np.column_stack([np.full(len(order), len(order) ** -0.5), vectors[:, :wanted]])
     starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
     slices = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(order)], strict=True)]
-    leverage = [_inverse_root(np.eye(b.stop - b.start) - removed[b] @ removed[b].T) for b in slices]
+    leverage, ratio = residual_corrections(removed, slices)
     rest = remove(removed, extra[order])
     if np.linalg.norm(rest) < 1e-6 * np.linalg.norm(extra):
         raise InputError("The added features are linear combinations of the baseline: there is nothing left to test.")
-    return _Design(vectors, values, removed, rest, slices, leverage, rows[order], options)
+    return _Design(vectors, values, removed, rest, slices, leverage, ratio, rows[order], options)
 
 
 def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray]:
@@ -307,13 +311,6 @@ def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[
             )
         found[str(layer)] = array if len(rows) == n_images else array[rows]
     return found
-
-
-def _inverse_root(matrix: FloatArray) -> FloatArray:
-    """Symmetric M^(-1/2) of a matrix with eigenvalues in [0, 1]; small ones are floored, for U leaves nothing there."""
-    values, vectors = np.linalg.eigh(matrix)
-    root: FloatArray = (vectors / np.sqrt(np.maximum(values, LEVERAGE_FLOOR))) @ vectors.T
-    return root
 
 
 def _fit_shares(subjects: list[Any], codes: NDArray[np.intp], design: _Design) -> NDArray[np.intp]:

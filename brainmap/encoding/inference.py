@@ -7,9 +7,13 @@ Two questions, two denominators:
   over pairs of folds, each pair entering twice, so fold scores correlate by 1/(K − 1) and the variance of their mean is
   ``s² · 2 (K − 1) / (K (K − 2))``, not s²/K (close to Nadeau and Bengio 2003). Calibrated also when subjects share
   responses to the photographs that no model explains; needs nothing but the scores, and is the default.
-* ``subjects`` (t or Wilcoxon): would it hold for other *subjects* who see the same photographs? Right only if the
-  subjects' noise is independent: responses to these photographs that all share and the features do not explain make it
-  anti-conservative (measured in ``docs/statistics.md``).
+* ``subjects`` (t or Wilcoxon): would it hold for other *subjects* who see the same photographs? Its null hypothesis is
+  that the mean score of all such subjects *for these photographs* is zero. Responses to them that all subjects share
+  and the features do not explain correlate with the features by chance; that chance is part of the subjects' mean, so
+  the test says nothing about other photographs (measured in ``docs/statistics.md``).
+
+To claim both, ask for both. Where there is an effect, as when two models are compared that both predict, fold scores
+are nearly independent and ``folds`` is too careful; :mod:`brainmap.encoding.image_scores` then holds its level.
 
 A permutation null with refit is in :mod:`brainmap.encoding.permutation`.
 """
@@ -209,18 +213,27 @@ def subjects_t(values: FloatArray, alternative: Alternative = "greater") -> tupl
     return _t(values.mean(axis=0), values.var(axis=0, ddof=1) / n, n - 1, alternative)
 
 
+def subjects_interval(values: FloatArray, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """Interval of a mean over subjects, for these photographs, (n_subjects, ...) → low, high.
+
+    Student's; a percentile bootstrap of n subjects is narrower by √((n − 1)/n) and by the tails of t, and misses too
+    often with the four to eight subjects that there are.
+    """
+    if len(values) < 3:
+        raise InputError(f"An interval over subjects needs at least 3 of them, here are {len(values)}.")
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return values.mean(axis=0) - half, values.mean(axis=0) + half
+
+
 def subjects_wilcoxon(values: FloatArray, alternative: Alternative = "greater") -> tuple[FloatArray, FloatArray]:
     """Wilcoxon signed-rank test over the first axis, exact for few subjects, (n_subjects, ...).
 
     Raises
     ------
     InputError
-        For fewer than five subjects: the smallest one-sided p is 2⁻ⁿ, which then cannot reach .05.
+        If no result could reach p ≤ .05: the smallest one-sided p is 2⁻ⁿ, so five subjects are needed, or six.
     """
-    if len(values) < 5:
-        raise InputError(
-            f"Wilcoxon's test cannot reach p < .05 with {len(values)} subjects; use at least 5, or a t test."
-        )
+    _refuse_too_few(len(values), alternative, "Wilcoxon's test")
     flat = values.reshape(len(values), -1)
     finite = np.isfinite(flat).all(axis=0) & (flat != 0).any(axis=0)
     statistic, p = np.full(flat.shape[1], np.nan), np.full(flat.shape[1], np.nan)
@@ -256,8 +269,7 @@ def sign_flip_max(
         If 2ⁿ flips cannot reach p ≤ .05.
     """
     n, n_tests = values.shape
-    if n < 5:
-        raise InputError(f"Sign flips of {n} observations cannot reach p < .05; at least 5 are needed.")
+    _refuse_too_few(n, alternative, "A sign-flip test")
     rng = np.random.default_rng([seed, FLIP_PURPOSE])
     exact = 2**n <= n_flips
     signs: FloatArray = _all_signs(n) if exact else rng.choice(np.array([-1.0, 1.0]), size=(n_flips, n))
@@ -278,6 +290,12 @@ def sign_flip_max(
     own = 0 if exact else 1  # all flips include the identity; random ones are joined by it
     p: FloatArray = (reached + own).astype(np.float64) / (len(null) + own)
     return observed, p
+
+
+def _refuse_too_few(n: int, alternative: Alternative, name: str) -> None:
+    """Refuse a test whose smallest p, 2⁻ⁿ or twice that, exceeds .05."""
+    if (2 if alternative == "two-sided" else 1) * 0.5**n > 0.05:
+        raise InputError(f"{name} cannot reach p < .05 ({alternative}) with {n} subjects; use more, or a t test.")
 
 
 def _all_signs(n: int) -> FloatArray:
@@ -344,7 +362,7 @@ _CORRECTIONS = {
 def _test(scores: xr.DataArray, test: Test, alternative: Alternative) -> tuple[xr.DataArray, xr.DataArray]:
     """Reduce ``subject`` and ``split`` by a test."""
     if test not in _TESTS:
-        raise InputError(f"The test {test!r} is unknown; choose 'folds', 'subjects' or 'wilcoxon'.")
+        raise InputError(f"The test {test!r} is unknown; choose one of {', '.join(map(repr, _TESTS))}.")
     unit, averaged = ("split", "subject") if test == "folds" else ("subject", "split")
     if unit not in scores.dims:
         raise InputError(f"A test over {unit}s needs the dimension {unit!r}; the scores have {tuple(scores.dims)}.")

@@ -23,7 +23,14 @@ from numpy.typing import ArrayLike, NDArray
 from brainmap.encoding.checking import Features, check_responses, feature_arrays, target_blocks
 from brainmap.encoding.conditional import ConditionalOptions, ConditionalTest, conditional_test
 from brainmap.encoding.folds import SplitPlan, plan_splits
-from brainmap.encoding.jackknife import half_width, leave_group_out
+from brainmap.encoding.jackknife import (
+    corrected_residuals,
+    half_width,
+    score_gradient,
+    sum_by_group,
+    tested_changes,
+    training_changes,
+)
 from brainmap.encoding.two_bands import TwoBands, fit_bands, held_out
 from brainmap.errors import InputError
 
@@ -76,15 +83,13 @@ class ResidualScores:
     ----------
     dataset : xarray.Dataset
         ``r_base``, ``r_full`` and ``delta`` with dims (subject, split, target); settings in ``attrs``.
-    influence : ndarray, (n_groups, n_targets)
-        Change of a target's ``delta`` (mean over subjects and splits) when the group is left out of the test sets.
-    fold : ndarray of int, (n_groups,)
-        Test fold of each group.
+    test, training : ndarray, (n_groups, n_targets)
+        Change of a target's ``delta`` (mean over subjects and splits) when the group is not tested, or does not teach.
     """
 
     dataset: xr.Dataset
-    influence: NDArray[np.float32]
-    fold: NDArray[np.intp]
+    test: NDArray[np.float32]
+    training: NDArray[np.float32]
 
     def by_unit(self, units: ArrayLike, *, confidence: float = 0.95) -> pd.DataFrame:
         """Average over the targets of each unit.
@@ -99,8 +104,8 @@ class ResidualScores:
         Returns
         -------
         pandas.DataFrame
-            ``unit``, ``delta``, ``low``, ``high``, ``r_base``, ``r_full``, ``n_targets``. The interval is that of
-            :func:`brainmap.encoding.jackknife.half_width`, over groups of images.
+            ``unit``, ``delta``, ``low``, ``high``, ``r_base``, ``r_full``, ``n_targets``. The interval is
+            over groups of images (:mod:`brainmap.encoding.jackknife`).
         """
         labels = np.asarray(units)
         if labels.shape != (self.dataset.sizes["target"],):
@@ -111,11 +116,29 @@ class ResidualScores:
         table = pd.DataFrame({"unit": names})
         for name in ("delta", "r_base", "r_full"):
             table[name] = np.bincount(codes, np.nan_to_num(means[name].values)) / count
-        shift = np.stack([np.bincount(codes, row) for row in np.nan_to_num(self.influence)]) / count
-        half = half_width(shift, self.fold, confidence)
+        test, training = (
+            np.stack([np.bincount(codes, row) for row in changes]) / count for changes in (self.test, self.training)
+        )
+        half = half_width(test, training, len(test) - self.dataset.sizes["split"], confidence)
         table.insert(2, "low", table["delta"] - half)
         table.insert(3, "high", table["delta"] + half)
         return table.assign(n_targets=count)
+
+    def by_subject(self, units: ArrayLike) -> pd.DataFrame:
+        """Average ``delta`` over splits and the targets of each unit, subject by subject.
+
+        Parameters
+        ----------
+        units : array-like, (n_targets,)
+            Unit (area, time) of each target.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per unit (the index), one column per subject, numbered from 0; targets without a score do not count.
+        """
+        means = self.dataset["delta"].mean("split", skipna=True).transpose("target", "subject")
+        return pd.DataFrame(means.values).groupby(np.asarray(units)).mean().rename_axis("unit")
 
     def __repr__(self) -> str:
         delta = self.dataset["delta"].mean(("subject", "split"))
@@ -195,17 +218,14 @@ def residual_scores(
     plan = plan_splits(len(x), setup.cv, groups=labels, inner_cv=setup.inner_cv, seed=setup.seed)
     bands = _all_bands(x, g, plan, setup)
     codes = np.unique(labels, return_inverse=True)[1]
-    fold = np.zeros(int(codes.max()) + 1, dtype=np.intp)
-    for number, (_, test) in enumerate(plan.outer):
-        fold[codes[test]] = number
     scored = [_score_subject(y, plan, bands, codes, setup) for y in subjects]
-    base_r, full_r, influence = (np.stack(parts) for parts in zip(*scored, strict=True))
+    base_r, full_r, changes = (np.stack(parts) for parts in zip(*scored, strict=True))
     dims = ("subject", "split", "target")
     dataset = xr.Dataset({"r_base": (dims, base_r), "r_full": (dims, full_r), "delta": (dims, full_r - base_r)})
     dataset.attrs = {**asdict(setup), "n_images": len(x), "split_hash": plan.hash, "split_scheme": plan.scheme}
     dataset.attrs |= {"inner_scheme": plan.inner_scheme, "scoring": "pearson r, difference of held-out scores"}
-    known = np.isfinite(influence).any(axis=0)  # constant targets have no score to influence
-    return ResidualScores(dataset, np.where(known, np.nanmean(np.where(known, influence, 0.0), axis=0), np.nan), fold)
+    test, training = changes.mean(axis=0)
+    return ResidualScores(dataset, test, training)
 
 
 def residual(
@@ -258,19 +278,50 @@ def _all_bands(x: FloatArray, g: FloatArray, plan: SplitPlan, setup: ResidualOpt
 def _score_subject(
     y: FloatArray, plan: SplitPlan, bands: list[list[TwoBands]], codes: NDArray[np.intp], setup: ResidualOptions
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Scores (split, target) without and with the added features, and each group's influence (group, target)."""
+    """Scores (split, target) without and with the added features, and the changes by group (2, group, target)."""
     n_targets = y.shape[1]
     scores = np.full((2, len(plan.outer), n_targets), np.nan, dtype=np.float32)
-    influence = np.zeros((int(codes.max()) + 1, n_targets), dtype=np.float32)
+    changes = np.zeros((2, int(codes.max()) + 1, n_targets), dtype=np.float32)
     alphas = np.sort(np.asarray(setup.alphas, dtype=np.float32))
+    added = np.zeros(n_targets)
     for part in target_blocks(int(y.shape[0]), n_targets):
         block = np.asarray(y[:, part], dtype=np.float32)
         for number, (outer, inner) in enumerate(zip(plan.outer, plan.inner, strict=True)):
-            predictions = held_out(block, outer, inner, bands[number], alphas)
+            predictions, penalties = held_out(block, outer, inner, bands[number], alphas)
             truth, test_codes = block[outer[1]], codes[outer[1]]
-            base_r, base_without = leave_group_out(truth, predictions[0], test_codes)
-            full_r, full_without = leave_group_out(truth, predictions[1], test_codes)
+            base_r, base_changes = tested_changes(truth, predictions[0], test_codes)
+            full_r, full_changes = tested_changes(truth, predictions[1], test_codes)
             scores[0, number, part], scores[1, number, part] = base_r, full_r
-            change = (full_without - base_without) - (full_r - base_r)
-            influence[np.unique(test_codes), part] = change / len(plan.outer)
-    return scores[0], scores[1], influence
+            changes[0, np.unique(test_codes), part] += (full_changes - base_changes) / len(plan.outer)
+            slopes = [score_gradient(truth, prediction) for prediction in predictions]
+            taught = _taught(bands[number][-1], block[outer[0]], penalties, slopes, codes[outer[0]])
+            names, sums = sum_by_group(taught, codes[outer[0]])
+            changes[1, names, part] += sums / len(plan.outer)
+            added[part] += np.isfinite(penalties[1])
+    # A pair of groups enters twice only if both their splits chose to add anything: the share of the other splits did.
+    changes[1] *= np.sqrt(np.maximum(added - 1, 0) / (len(plan.outer) - 1))
+    return scores[0], scores[1], changes
+
+
+def _taught(
+    bands: TwoBands,
+    y: FloatArray,
+    penalties: tuple[FloatArray, FloatArray],
+    slopes: list[NDArray[np.float64]],
+    codes: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Change of the difference of scores when a train row does not teach, (n_train, n_targets)."""
+    centred = y - y.mean(axis=0)
+    fits = [
+        band.fitted(band.weights(centred), alpha)
+        for band, alpha in zip((bands.base, bands.added), penalties, strict=True)
+    ]
+    base = corrected_residuals(bands.base, penalties[0], centred - fits[0], codes)
+    without = training_changes(bands.base, penalties[0], slopes[0], base)
+    if not bands.additive:
+        own = corrected_residuals(bands.added, penalties[1], centred - fits[1], codes)
+        return training_changes(bands.added, penalties[1], slopes[1], own) - without
+    # Orthogonal bands: what the baseline explains does not reach the added weights; both fits absorbed noise.
+    rest = corrected_residuals(bands.added, penalties[1], base - fits[1], codes)
+    both = training_changes(bands.base, penalties[0], slopes[1], base)
+    return both + training_changes(bands.added, penalties[1], slopes[1], rest) - without

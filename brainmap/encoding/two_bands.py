@@ -35,9 +35,21 @@ class Band:
 
     def predict(self, weights: Array, alpha: Array) -> NDArray[np.float32]:
         """Test predictions for one penalty per target (or one for all); an infinite penalty predicts zero."""
+        return np.asarray(self.test @ self.shrunk(weights, alpha), dtype=np.float32)
+
+    def fitted(self, weights: Array, alpha: Array) -> NDArray[np.float32]:
+        """Fitted values of the (centred) train responses."""
+        return np.asarray(self.left @ (self.singular[:, None] * self.shrunk(weights, alpha)), dtype=np.float32)
+
+    def shrunk(self, weights: Array, alpha: Array) -> Array:
+        """Ridge coefficients s / (s² + alpha) times the weights, (k, n_targets)."""
         s = self.singular[:, None]
-        shrink = np.where(np.isinf(alpha), 0.0, s / (s**2 + np.where(np.isinf(alpha), 1.0, alpha)))
-        return np.asarray(self.test @ (shrink * weights), dtype=np.float32)
+        shrink: Array = np.where(np.isinf(alpha), 0.0, s / (s**2 + np.where(np.isinf(alpha), 1.0, alpha)))
+        return shrink * weights
+
+    def absorbed(self, alpha: float) -> Array:
+        """Share s² / (s² + alpha) of each component that the fit takes from the train responses, (k,)."""
+        return self.singular**2 / (self.singular**2 + alpha)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +118,7 @@ def principal_band(x: Array, split: Split) -> Band:
 
 def held_out(
     y: Array, outer: Split, inner: tuple[Split, ...], bands: list[TwoBands], alphas: Array
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], tuple[Array, Array]]:
     """Predict the outer test rows without and with the added features, penalties chosen by inner cross-validation.
 
     Parameters
@@ -124,8 +136,10 @@ def held_out(
 
     Returns
     -------
-    tuple of ndarray, (n_test, n_targets)
-        Predictions of the baseline and of the full model.
+    predictions : tuple of ndarray, (n_test, n_targets)
+        Of the baseline and of the full model.
+    penalties : tuple of ndarray, (n_targets,)
+        Chosen for the two bands.
     """
     additive = bands[-1].additive
     chosen = _best(y, inner, [b.base for b in bands[:-1]], alphas, None)
@@ -139,7 +153,7 @@ def held_out(
     centred_outer = y[outer[0]] - y[outer[0]].mean(axis=0)
     base = bands[-1].base.predict(bands[-1].base.weights(centred_outer), chosen)
     full = bands[-1].added.predict(bands[-1].added.weights(centred_outer), chosen_added)
-    return base, base + full if additive else full
+    return (base, base + full if additive else full), (chosen, chosen_added)
 
 
 def _best(

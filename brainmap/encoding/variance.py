@@ -21,7 +21,10 @@ from brainmap.encoding.checking import feature_arrays
 from brainmap.encoding.conditional import ConditionalOptions, conditional_test
 from brainmap.encoding.cross_validation import cross_val_encode
 from brainmap.encoding.folds import plan_splits
+from brainmap.encoding.image_scores import ImageScores, combine, image_scores
 from brainmap.encoding.inference import folds_interval
+from brainmap.encoding.result import EncodingResult
+from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.errors import InputError
 
 MAX_SPACES = 5
@@ -40,11 +43,15 @@ class VariancePartition:
         The parts of a split and target add up to the R² of all spaces together.
     attrs : dict
         Provenance of the fits.
+    images : dict of str to ImageScores, optional
+        Mean over targets of every part and of the total, for intervals over images; None where the estimator is not a
+        plain ridge.
     """
 
     r2: xr.DataArray
     parts: xr.DataArray
     attrs: dict[str, Any]
+    images: dict[str, ImageScores] | None = None
 
     def unique(self, space: str) -> xr.DataArray:
         """What only this space explains (nested-model ΔR²: all spaces less all but this one), (split, target)."""
@@ -53,7 +60,10 @@ class VariancePartition:
         return self.parts.sel(part=space, drop=True)
 
     def to_frame(self, *, confidence: float = 0.95) -> pd.DataFrame:
-        """Mean over targets of every part, with an interval over folds.
+        """Mean over targets of every part, with an interval over images.
+
+        Without `images` the interval is over folds, with the variance that scores without effect have: too wide where
+        there is an effect.
 
         Returns
         -------
@@ -62,8 +72,12 @@ class VariancePartition:
         """
         total = self.r2.isel(model=-1, drop=True).expand_dims(part=["total"])
         mean = xr.concat([self.parts, total], "part").mean("target", skipna=True).transpose("split", "part")
-        low, high = folds_interval(mean.values.astype(np.float64), confidence)
         names = [str(name) for name in mean["part"].values]
+        if self.images is None:
+            low, high = folds_interval(mean.values.astype(np.float64), confidence)
+        else:
+            tables = pd.concat([self.images[name].to_frame(confidence=confidence) for name in names])
+            low, high = tables["low"].to_numpy(), tables["high"].to_numpy()
         kinds = ["total" if n == "total" else ("shared" if "&" in n else "unique") for n in names]
         columns = {"part": names, "kind": kinds, "r2": mean.values.mean(axis=0), "low": low, "high": high}
         return pd.DataFrame(columns)
@@ -108,20 +122,52 @@ def variance_partition(
     names = list(arrays)
     subsets = [c for size in range(1, len(names) + 1) for c in combinations(names, size)]
     models = {"+".join(c): np.concatenate([arrays[name] for name in c], axis=1) for c in subsets}
+    cv = cv if isinstance(cv, int) or hasattr(cv, "split") else list(cv)
     result = cross_val_encode(models, Y, estimator=estimator, cv=cv, groups=groups)
     r2 = result.dataset["r2"].rename(layer="model").assign_coords(model=list(models))
     by_subset = {frozenset(c): r2.isel(model=i, drop=True) for i, c in enumerate(subsets)}
-    by_subset[frozenset()] = xr.zeros_like(by_subset[frozenset(subsets[0])])
-    parts = []
-    for shared in subsets:
-        others = frozenset(names) - frozenset(shared)
-        inside = [frozenset(c) for size in range(len(shared) + 1) for c in combinations(shared, size)]
-        part: xr.DataArray = sum(
-            ((-1.0) ** (len(c) + 1) * by_subset[others | c] for c in inside),
-            start=xr.zeros_like(r2.isel(model=0, drop=True)),
-        )
-        parts.append(part.expand_dims(part=["&".join(shared)]))
-    return VariancePartition(r2, xr.concat(parts, "part"), dict(result.dataset.attrs))
+    signs = {"&".join(shared): _inclusion(shared, names) for shared in subsets}
+    zero = xr.zeros_like(r2.isel(model=0, drop=True))
+    parts = [
+        sum((sign * by_subset[c] for c, sign in terms.items()), start=zero).expand_dims(part=[name])
+        for name, terms in signs.items()
+    ]
+    single = _image_scores(models, Y, estimator or EncodingRidgeCV(), result, (cv, groups))
+    images = None
+    if single is not None:
+        by_set = dict(zip(by_subset, single, strict=True))
+        images = {name: combine([by_set[c] for c in terms], list(terms.values())) for name, terms in signs.items()}
+        images["total"] = single[-1]
+    return VariancePartition(r2, xr.concat(parts, "part"), dict(result.dataset.attrs), images)
+
+
+def _inclusion(shared: tuple[str, ...], names: list[str]) -> dict[frozenset[str], float]:
+    """Signs of the R² of sets of spaces whose sum is what exactly these spaces share."""
+    others = frozenset(names) - frozenset(shared)
+    inside = [frozenset(c) for size in range(len(shared) + 1) for c in combinations(shared, size)]
+    return {others | c: (-1.0) ** (len(c) + 1) for c in inside if others | c}
+
+
+def _image_scores(
+    models: Mapping[str, NDArray[np.float64]],
+    Y: ArrayLike,
+    estimator: Any,
+    result: EncodingResult,
+    splits: tuple[Any, ArrayLike | None],
+) -> list[ImageScores] | None:
+    """R² of every model, mean over targets, with its changes by group; None where it has no closed form."""
+    if type(estimator) is not EncodingRidgeCV or not (estimator.scale and estimator.fit_intercept) or estimator.pca:
+        return None
+    cv, groups = splits
+    seed = estimator.settings().options.seed
+    n = int(np.shape(Y)[0])
+    labels = np.arange(n) if groups is None else np.asarray(groups)
+    if any(len(np.unique(labels[test])) < 2 for _, test in plan_splits(n, cv, groups=labels, inner_cv=2).outer):
+        return None
+    units = np.zeros(result.dataset.sizes["target"], dtype=int)
+    options: dict[str, Any] = {"cv": cv, "groups": groups, "seed": seed, "units": units, "score": "r2"}
+    alphas = result.alpha.values
+    return [image_scores(x, Y, alpha=a, **options) for x, a in zip(models.values(), alphas, strict=True)]
 
 
 def unique_tests(

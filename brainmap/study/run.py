@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from brainmap.stimuli import StimulusSet
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 2
+STUDY_VERSION = 3
 SHUFFLED = "shuffled gradients"
 OWN_FILES = ("responses", "targets", "events")
 

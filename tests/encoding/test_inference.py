@@ -20,6 +20,7 @@ from brainmap.encoding.inference import (
     folds_t,
     sign_flip_max,
     significance,
+    subjects_interval,
     subjects_t,
     subjects_wilcoxon,
 )
@@ -53,6 +54,24 @@ def test_subject_tests_equal_scipy(alternative) -> None:
     reference = stats.wilcoxon(values, alternative=alternative, axis=0)
     np.testing.assert_allclose(w, reference.statistic)
     np.testing.assert_allclose(p, reference.pvalue)
+
+
+def test_interval_over_subjects_is_student_s_and_wider_than_a_percentile_bootstrap() -> None:
+    values = np.random.default_rng(1).standard_normal((6, 4)) + 0.3
+    low, high = subjects_interval(values, 0.9)
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.9)
+    np.testing.assert_allclose([low, high], [expected.low, expected.high])
+    bootstrap = stats.bootstrap(
+        (values,), np.mean, axis=0, confidence_level=0.9, n_resamples=4000, method="percentile", rng=0
+    ).confidence_interval
+    ratio = (high - low) / (bootstrap.high - bootstrap.low)
+    np.testing.assert_allclose(ratio, stats.t.ppf(0.95, 5) / 1.645 * np.sqrt(6 / 5), rtol=0.1)
+    # For new subjects it covers the mean of all of them, 95 % of the time; the bootstrap does not.
+    many = np.random.default_rng(2).standard_normal((4, 4000))
+    low, high = subjects_interval(many)
+    assert 0.94 < ((low <= 0) & (high >= 0)).mean() < 0.96
+    with pytest.raises(InputError, match="at least 3"):
+        subjects_interval(values[:2])
 
 
 def test_fold_variance_is_that_of_a_mean_over_pairs_of_folds() -> None:
@@ -286,6 +305,10 @@ def test_questions_without_an_answer_are_refused() -> None:
         significance(scores(), test="wilcoxon")
     with pytest.raises(InputError, match="cannot reach"):
         sign_flip_max(np.ones((4, 2)))
+    for five in (sign_flip_max, subjects_wilcoxon):  # 2 · 2⁻⁵ > .05
+        with pytest.raises(InputError, match=r"cannot reach p < .05 \(two-sided\) with 5"):
+            five(np.random.default_rng(0).standard_normal((5, 2)), alternative="two-sided")
+        assert five(np.random.default_rng(0).standard_normal((5, 2)))[1].min() >= 2.0**-5
     with pytest.raises(InputError, match="time"):
         significance(scores(), per="time")
     with pytest.raises(InputError, match="positive"):

@@ -12,8 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from brainmap.encoding.conditional import ConditionalOptions, conditional_test, flip_p
 from brainmap.encoding.decompositions import left_singular
 from brainmap.encoding.folds import plan_splits
+from brainmap.encoding.group_noise import COMMON, residual_corrections
 from brainmap.encoding.hollow import block_sums, hollow, remove
-from brainmap.encoding.jackknife import leave_group_out, score_intervals
+from brainmap.encoding.jackknife import half_width
 from brainmap.encoding.planted import PlantedOptions, PlantedStudy, planted_study
 from brainmap.encoding.pooled import pool_residuals
 from brainmap.encoding.residual import ResidualOptions, residual, residual_scores
@@ -102,6 +103,24 @@ def test_hollow_matrices_have_no_diagonal_blocks_and_ignore_the_baseline() -> No
     total = noise + basis @ rng.standard_normal((6, 1)) * 5.0
     values = np.einsum("it,ij,jt->t", total, m, total, optimize=True)
     assert abs(values.mean()) < 4 * values.std() / np.sqrt(40_000)
+
+
+def test_corrected_residuals_have_the_covariance_of_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((30, 3)))[0]
+    blocks = [slice(0, 4), slice(4, 9), slice(9, 12), slice(12, 20), slice(20, 30)]
+    maker = np.eye(30) - basis @ basis.T
+    factors, ratio = residual_corrections(basis, blocks)
+    for strength, level, expected in zip(COMMON, factors, ratio, strict=True):
+        noise = np.eye(30)
+        for block in blocks:
+            noise[block, block] += strength
+        left = maker @ noise @ maker
+        for block, factor in zip(blocks, level, strict=True):
+            np.testing.assert_allclose(factor @ left[block, block] @ factor.T, noise[block, block], atol=1e-8)
+        common = sum(left[block, block].sum() for block in blocks)
+        assert expected == pytest.approx(common / np.trace(left))
+    assert (np.diff(ratio) > 0).all()
 
 
 def test_result_is_deterministic_and_does_not_depend_on_row_order() -> None:
@@ -255,41 +274,44 @@ def test_residual_table_has_effects_intervals_and_the_test() -> None:
     assert matched.loc[[2, 6], "delta"].min() > matched.drop([2, 6])["delta"].max()
 
 
-def test_leaving_groups_out_equals_recomputing() -> None:
-    rng = np.random.default_rng(1)
-    codes = rng.integers(0, 5, 40)
-    truth, prediction = rng.standard_normal((2, 40, 3))
-    r, without = leave_group_out(truth, prediction, codes)
-    for target in range(3):
-        assert r[target] == pytest.approx(stats.pearsonr(truth[:, target], prediction[:, target]).statistic)
-        for group in range(5):
-            keep = codes != group
-            expected = stats.pearsonr(truth[keep, target], prediction[keep, target]).statistic
-            assert without[group, target] == pytest.approx(expected)
+def test_the_interval_of_the_residual_covers_its_mean_over_new_photographs() -> None:
+    setup = PlantedOptions(**(SMALL | {"n_groups": 16 * 36, "planted": (2, 6)}))
+    study = planted_study(0, setup)
+    tables = []
+    for rows in np.split(np.arange(len(study.groups)), 16):
+        features = [{name: x[rows] for name, x in part.items()} for part in (study.activations, study.gradients)]
+        y = [values[rows] for values in study.responses]
+        options = ResidualOptions(alphas=(1e2, 1e3), inner_cv=3)
+        tables.append(residual_scores(*features, y, groups=study.groups[rows], options=options).by_unit(study.units))
+    low, high, delta = (np.stack([table[name] for table in tables]) for name in ("low", "high", "delta"))
+    covered = (low <= delta.mean(axis=0)) & (delta.mean(axis=0) <= high)
+    assert 0.88 < covered.mean() < 0.995  # 128 dependent ones
+    # Neither twice as wide as the estimates scatter, nor half.
+    assert 0.8 < np.sqrt(np.mean((high - low) ** 2) / 4 / np.mean(delta.var(axis=0, ddof=1))) / 2.04 < 1.4
 
 
-def test_intervals_over_images_cover_the_mean_of_new_noise() -> None:
-    rng = np.random.default_rng(2)
-    groups = np.repeat(np.arange(40), 4)
-    folds = groups % 5
-    signal = rng.standard_normal((160, 1))
-    for strength in (0.0, 0.7):
-        y = strength * signal + rng.standard_normal((160, 400))  # 400 replications of one target
-        guess = np.empty_like(y)
-        for fold in range(5):
-            train = folds != fold
-            weights = signal[train].T @ y[train] / 160 if strength else rng.standard_normal((1, 400))
-            guess[~train] = signal[~train] @ weights
-        table = score_intervals(y, guess, groups=groups, folds=folds)
-        truth = table["r"].mean()
-        covered = (table["low"] <= truth) & (truth <= table["high"])
-        assert covered.mean() > 0.93
-        expected = [stats.pearsonr(y[folds == f, 0], guess[folds == f, 0]).statistic for f in range(5)]
-        assert table["r"][0] == pytest.approx(np.mean(expected))
-    unit = score_intervals(y, guess, groups=groups, folds=folds, units=np.arange(400) % 2)
-    assert len(unit) == 2 and unit["r"][0] == pytest.approx(table["r"][::2].mean())
-    with pytest.raises(InputError, match="two folds"):
-        score_intervals(y, guess, groups=groups, folds=np.arange(160) % 5)
+def test_residual_scores_know_what_each_group_does_to_them() -> None:
+    study = small_study(1, planted=(2,), n_subjects=1)
+    data = (study.activations, study.gradients, study.responses)
+    scores = residual_scores(*data, groups=study.groups, options=ResidualOptions(alphas=(100.0,), inner_cv=2))
+    assert scores.test.shape == scores.training.shape == (36, 32)
+    table = scores.by_unit(study.units)
+    unit = [changes.reshape(36, 8, 4).mean(axis=2) for changes in (scores.test, scores.training)]
+    np.testing.assert_allclose((table["high"] - table["low"]) / 2, half_width(*unit, 31, 0.95), rtol=1e-5)
+
+
+def test_noise_common_to_a_group_does_not_make_features_common_to_it_significant() -> None:
+    single = []
+    for seed in range(30):
+        rng = np.random.default_rng([seed, 1])
+        study = small_study(seed, n_subjects=1, n_groups=40, width=20)
+        common = np.repeat(rng.standard_normal((40, 20)), 5, axis=0) + 0.3 * rng.standard_normal((200, 20))
+        options = ConditionalOptions(n_flips=200, seed=seed)
+        data = (study.activations, common, study.responses)
+        single += (
+            conditional_test(*data, units=study.units, groups=study.groups, options=options).table["p"] <= 0.05
+        ).tolist()
+    assert np.mean(single) < 0.09  # 240 dependent ones
 
 
 def test_bad_input_is_refused_in_one_sentence() -> None:
