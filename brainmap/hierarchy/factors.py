@@ -5,12 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
 
 from brainmap.errors import InputError
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,15 +25,16 @@ class FactorModel:
     Parameters
     ----------
     effects : pandas.DataFrame
-        Fixed effects: ``term``, ``estimate``, ``low``, ``high``, ``z``, ``p``.
+        Fixed effects: ``term``, ``estimate``, ``low``, ``high``, ``t``, ``df`` (Satterthwaite), ``p``.
     tests : pandas.DataFrame
-        Joint Wald test of each factor and interaction: ``term``, ``chi2``, ``df``, ``p``.
+        Joint test of each factor and interaction: ``term``, ``F``, ``df``, ``df_error``, ``p``. NaN where there are too
+        few groups for so many contrasts; ``warning`` says so.
     formula : str
         Of the fixed effects.
     n, n_groups : int
         Observations and levels of the random effect.
     warning : str
-        Empty, or why the fit should not be trusted (no convergence, variance of zero).
+        Empty, or why the fit should not be trusted (no convergence, too few groups for a joint test).
     """
 
     effects: pd.DataFrame
@@ -81,7 +87,14 @@ def factor_table(scores: xr.DataArray, factors: Sequence[str]) -> pd.DataFrame:
 
 
 def factor_model(table: pd.DataFrame, formula: str, *, groups: str = "subject") -> FactorModel:
-    """Fit a linear mixed model with a random intercept per subject (``statsmodels``).
+    """Fit a linear mixed model with a random intercept per subject (``statsmodels``), tested over subjects.
+
+    Subjects differ in their mean and, as a rule, also in how strongly a factor moves them, which a random intercept
+    does not know: its Wald tests call such a factor too often, and the others too rarely (``docs/statistics.md``).
+    Estimates are the mixed model's; their covariance is the sandwich over subjects with the correction of Bell and
+    McCaffrey (CR2), tested by t with Satterthwaite's degrees of freedom, and jointly by the approximate Hotelling test
+    of Pustejovsky and Tipton (2018). In a balanced design this is the t test (Hotelling's T²) of one contrast (several)
+    per subject.
 
     Parameters
     ----------
@@ -90,11 +103,12 @@ def factor_model(table: pd.DataFrame, formula: str, *, groups: str = "subject") 
     formula : str
         Fixed effects, such as ``r ~ size * data``; ``a * b`` includes the interaction.
     groups : str
-        Column of the random intercept.
+        Column of the random intercept, the unit of replication.
 
     Returns
     -------
     FactorModel
+        A joint test of k contrasts needs more than k subjects.
 
     Raises
     ------
@@ -111,17 +125,93 @@ def factor_model(table: pd.DataFrame, formula: str, *, groups: str = "subject") 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             fit = smf.mixedlm(formula, table, groups=table[groups]).fit(reml=True)
-            wald = fit.wald_test_terms(scalar=True).table
     except (PatsyError, ValueError, np.linalg.LinAlgError) as error:
         raise InputError(f"The model {formula!r} cannot be fitted: {str(error).splitlines()[0]}.") from error
     doubts = [str(w.message).split(".")[0] for w in caught if issubclass(w.category, ConvergenceWarning)]
+    sandwich = _Sandwich.of(fit)
     names = list(fit.fe_params.index)
-    bounds = fit.conf_int().loc[names]
-    effects = pd.DataFrame({"term": names, "estimate": fit.fe_params.to_numpy()})
-    effects = effects.assign(low=bounds[0].to_numpy(), high=bounds[1].to_numpy())
-    effects = effects.assign(z=fit.tvalues[names].to_numpy(), p=fit.pvalues[names].to_numpy())
-    kept = wald.drop(index=[name for name in ("Intercept",) if name in wald.index])
-    tests = pd.DataFrame({"term": kept.index, "chi2": kept["statistic"].to_numpy(dtype=float)})
-    tests = tests.assign(df=kept["df_constraint"].to_numpy(dtype=float), p=kept["pvalue"].to_numpy(dtype=float))
+    numbers = np.arange(len(names))
+    effects = pd.DataFrame({"term": names, **sandwich.single(fit.fe_params.to_numpy())})
+    tests: list[dict[str, Any]] = []
+    for term, columns in _terms(fit).items():
+        if term != "Intercept":
+            tests.append({"term": term, **sandwich.joint(fit.fe_params.to_numpy(), numbers[columns])})
+            if np.isnan(tests[-1]["p"]):
+                doubts.append(f"{len(sandwich.parts)} groups are too few for the joint test of {term}")
+    joint = pd.DataFrame(tests, columns=["term", "F", "df", "df_error", "p"])
     warning = "; ".join(dict.fromkeys(doubts))
-    return FactorModel(effects, tests, formula, len(table), int(table[groups].nunique()), warning)
+    return FactorModel(effects, joint, formula, len(table), int(table[groups].nunique()), warning)
+
+
+def _terms(fit: Any) -> dict[str, slice]:
+    """Columns of every term of a formula; releases of ``statsmodels`` name the place differently."""
+    data = fit.model.data
+    terms: dict[str, slice] = (getattr(data, "model_spec", None) or data.design_info).term_name_slices
+    return terms
+
+
+@dataclass(frozen=True, eq=False)
+class _Sandwich:
+    """Covariance of fixed effects over groups (CR2), in the space where the mixed model whitens the scores.
+
+    ``spread`` (p, p) is (X'X)⁻¹, ``errors`` (n_groups, p) the groups' contributions to the estimates, and ``parts``
+    (n_groups, p, n) the linear forms of the whitened errors that those are.
+    """
+
+    spread: FloatArray
+    errors: FloatArray
+    parts: FloatArray
+
+    @classmethod
+    def of(cls, fit: Any) -> _Sandwich:
+        """Whiten a fitted random intercept, and correct each group's residuals for the fit."""
+        x, y, labels = np.asarray(fit.model.exog), np.asarray(fit.model.endog), np.asarray(fit.model.groups)
+        noise, between = float(fit.scale), float(np.asarray(fit.cov_re)[0, 0])
+        groups = [np.flatnonzero(labels == name) for name in pd.unique(labels)]
+        white_x, white_y = np.empty(x.shape), np.empty(y.shape)
+        for rows in groups:  # the inverse root of σ²I + τ²11' takes away a share of the group's mean
+            share = 1.0 - np.sqrt(noise / (noise + len(rows) * between))
+            white_x[rows] = x[rows] - share * x[rows].mean(axis=0)
+            white_y[rows] = y[rows] - share * y[rows].mean()
+        spread = np.asarray(np.linalg.pinv(white_x.T @ white_x), dtype=np.float64)
+        residual = white_y - white_x @ np.asarray(fit.fe_params)
+        errors, parts = [], []
+        for rows in groups:
+            leverage = white_x[rows] @ spread @ white_x[rows].T
+            values, vectors = np.linalg.eigh(np.eye(len(rows)) - leverage)
+            root = np.where(values > 1e-8, 1.0 / np.sqrt(np.maximum(values, 1e-8)), 0.0)
+            form = spread @ white_x[rows].T @ ((vectors * root) @ vectors.T)
+            errors.append(form @ residual[rows])
+            whole = -form @ white_x[rows] @ spread @ white_x.T
+            whole[:, rows] += form
+            parts.append(whole)
+        return cls(spread, np.array(errors), np.array(parts))
+
+    def single(self, estimates: FloatArray) -> dict[str, FloatArray]:
+        """T test and 95 % interval of every fixed effect."""
+        error = np.sqrt(np.sum(self.errors**2, axis=0))
+        gram = np.einsum("gpn,hpn->pgh", self.parts, self.parts)
+        df = np.trace(gram, axis1=1, axis2=2) ** 2 / np.sum(gram**2, axis=(1, 2))
+        t = estimates / error
+        half = stats.t.ppf(0.975, df) * error
+        bounds = {"estimate": estimates, "low": estimates - half, "high": estimates + half}
+        return bounds | {"t": t, "df": df, "p": 2.0 * stats.t.sf(np.abs(t), df)}
+
+    def joint(self, estimates: FloatArray, which: NDArray[np.intp]) -> dict[str, float]:
+        """Approximate Hotelling test that the chosen effects are all zero."""
+        q = len(which)
+        values, vectors = np.linalg.eigh(self.spread[np.ix_(which, which)])
+        root = (vectors / np.sqrt(values)) @ vectors.T
+        errors = self.errors[:, which] @ root
+        parts = np.einsum("st,gtn->sgn", root, self.parts[:, which])
+        gram = np.einsum("sgn,thn->stgh", parts, parts)
+        variance = np.einsum("ssgh,ttgh->", gram, gram) + np.einsum("stgh,tsgh->", gram, gram)
+        eta = q * (q + 1) / variance * (np.einsum("ssgg->", gram) / q) ** 2
+        result = {"F": np.nan, "df": float(q), "df_error": float(eta - q + 1), "p": np.nan}
+        # With as many contrasts as groups less one the sandwich is singular: nothing is left to judge them by.
+        if len(errors) - 1 < q or result["df_error"] <= 0.5:
+            return result | {"df_error": np.nan}
+        scaled = root @ estimates[which]
+        wald = float(scaled @ np.linalg.solve(errors.T @ errors, scaled))
+        result["F"] = result["df_error"] / (eta * q) * wald
+        return result | {"p": float(stats.f.sf(result["F"], q, result["df_error"]))}

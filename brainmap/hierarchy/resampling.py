@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,33 +89,32 @@ def resampled(rows: FloatArray, statistic: Callable[[FloatArray], FloatArray], r
     -------
     ndarray, (n, ...)
     """
+    parts = [np.asarray(statistic(means)) for means in resampled_means(rows, resampling)]
+    return np.concatenate(parts) if parts else np.empty((0,))
+
+
+def resampled_means(rows: FloatArray, resampling: Resampling, purpose: int = CELL_PURPOSE) -> Iterator[FloatArray]:
+    """Means over resampled rows, (≤ n, ...) at a time; other purposes draw other resamples."""
     n = len(rows)
-    rng = np.random.default_rng([resampling.seed, CELL_PURPOSE])
+    rng = np.random.default_rng([resampling.seed, purpose])
     weights = rng.multinomial(n, np.full(n, 1.0 / n), size=resampling.n).astype(np.float64)
     flat = rows.reshape(n, -1)
     known = np.isfinite(flat)
     filled = np.where(known, flat, 0.0)
     complete = bool(known.all())
     step = max(1, int(CHUNK_BYTES / (8 * flat.shape[1])))
-    parts = []
     for start in range(0, resampling.n, step):
         w = weights[start : start + step]
         count = float(n) if complete else w @ known
         with np.errstate(invalid="ignore", divide="ignore"):
             means = (w @ filled) / count
-        parts.append(np.asarray(statistic(means.reshape(len(w), *rows.shape[1:]))))
-    return np.concatenate(parts) if parts else np.empty((0,))
+        yield means.reshape(len(w), *rows.shape[1:])
 
 
 def interval(
-    estimate: FloatArray | float,
-    draws: FloatArray,
-    n_units: int,
-    confidence: float = 0.95,
-    *,
-    correlation: bool = False,
+    estimate: FloatArray | float, draws: FloatArray, n_units: int, confidence: float = 0.95
 ) -> tuple[FloatArray, FloatArray]:
-    """Bootstrap interval that allows for few units, and for the bias of correlations.
+    """Bootstrap interval that allows for few units: the estimate ± t times the bootstrap's standard error.
 
     Parameters
     ----------
@@ -127,29 +126,15 @@ def interval(
         Resampled units: a bootstrap of n units is too narrow by √((n − 1)/n), and a normal interval by the tails of t.
     confidence : float
         Coverage.
-    correlation : bool
-        The statistic is a correlation of orders; it is handled on Fisher's z scale.
 
     Returns
     -------
-    low, high : ndarray
-        Latencies and slopes: estimate ± t times the bootstrap's standard error. Correlations: expanded percentiles
-        (Hesterberg 2015) joined with their reflection about the estimate, and widened by the shift of the resamples'
-        mean: noise pulls correlations of orders towards zero, in the data and once more in the resamples, so that
-        either interval alone misses (measured: ``docs/statistics.md``).
+    low, high : float or ndarray
+        NaN where no draw is known.
     """
     value = np.asarray(estimate, dtype=np.float64)
     if len(draws) == 0 or n_units < 2:
         return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     reach = np.sqrt(n_units / (n_units - 1)) * stats.t.ppf((1 + confidence) / 2, n_units - 1)
-    known = np.isfinite(draws)
-    nothing = ~known.any(axis=0)  # where no draw is known, nothing is known of the interval either
-    draws = np.where(nothing, 0.0, draws)
-    if not correlation:
-        half = np.where(nothing, np.nan, reach * np.nanstd(draws, axis=0))
-        return value - half, value + half
-    z, drawn = (np.arctanh(np.clip(x, -0.999999, 0.999999)) for x in (value, draws))
-    tail = float(stats.norm.sf(reach))
-    low, high = np.nanquantile(drawn, [tail, 1.0 - tail], axis=0)
-    bias = np.where(nothing, np.nan, np.abs(np.nanmean(drawn, axis=0) - z))
-    return np.tanh(np.minimum(low, 2 * z - high) - bias), np.tanh(np.maximum(high, 2 * z - low) + bias)
+    half = reach * np.sqrt(mean_of((draws - mean_of(draws)) ** 2))
+    return value - half, value + half

@@ -12,8 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainmap.errors import InputError
-from brainmap.hierarchy.order import agreement, correlate
-from brainmap.hierarchy.resampling import Resampling, cells, interval, mean_of, resampled
+from brainmap.hierarchy.iterated import Noise, iterated, order_interval
+from brainmap.hierarchy.order import agreement
+from brainmap.hierarchy.resampling import Resampling, cells, mean_of
 from brainmap.hierarchy.spin import spin_test, spins
 
 FloatArray = NDArray[np.float64]
@@ -166,8 +167,9 @@ def spatial_hierarchy(
         One row per area: ``roi``, ``distance_mm``, ``best_layer`` (mean depth of its targets' best layers),
         ``centre_of_mass`` (depth), ``r`` (mean score at the best layer), ``n_targets``. ``attrs``: ``r``, ``p``,
         ``low``, ``high`` (over areas), ``rho``, ``rho_p``, ``rho_low``, ``rho_high``, ``n``; ``noise_low``,
-        ``noise_high`` (interval of ``r`` over subject × fold cells, or subjects); ``p_method``; and with ``cortex``
-        ``spin_p``, ``spin_rho_p``, ``n_spins``.
+        ``noise_high`` (what the noiseless ``r`` may be, over subject × fold cells or subjects, see
+        :func:`brainmap.hierarchy.iterated.order_interval`); ``p_method``; and with ``cortex`` ``spin_p``,
+        ``spin_rho_p``, ``n_spins``.
 
     Raises
     ------
@@ -237,7 +239,7 @@ def _area_table(scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_]) ->
 def _noise_interval(
     scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_], table: pd.DataFrame, setup: SpatialOptions
 ) -> tuple[float, float]:
-    """Interval of r under measurement noise: subject × fold cells (or subjects) are resampled."""
+    """Interval of the noiseless r: subject × fold cells (or subjects) are resampled."""
     rows = cells(scores, "layer", "target", over=setup.resampling.over)
     position = {name: number for number, name in enumerate(table["roi"])}
     kept = np.flatnonzero(use & np.isin(names, list(position)))
@@ -252,12 +254,13 @@ def _noise_interval(
         known = np.isfinite(found)
         with np.errstate(invalid="ignore"):
             per_area = (np.where(known, found, 0.0) @ membership) / (known @ membership)
-        return correlate(np.nan_to_num(per_area, nan=float(depth.mean())), away)
+        return np.nan_to_num(per_area, nan=float(depth.mean()))
 
-    estimate = statistic(mean_of(rows)[None])[0]
-    draws = resampled(rows, statistic, setup.resampling)
-    low, high = interval(estimate, draws, len(rows), setup.resampling.confidence, correlation=True)
-    return float(low), float(high)
+    once, twice = iterated(rows, statistic, setup.resampling)
+    # Targets of an area share its tuning, so that their best layers are rounded to the same layer.
+    step = float(np.median(np.diff(np.unique(depth)))) if setup.value == "best_layer" and len(depth) > 1 else 0.0
+    noise = Noise(once, twice, len(rows), setup.resampling.confidence, rounding=step, seed=setup.resampling.seed)
+    return order_interval(statistic(mean_of(rows)[None])[0], away, noise)
 
 
 def _spin(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import sparse
 
 from brainmap.errors import InputError
+from brainmap.hierarchy.iterated import Noise, iterated, iterated_interval, layers_interval, order_interval
 from brainmap.hierarchy.order import agreement, correlate
-from brainmap.hierarchy.resampling import Resampling, cells, interval, mean_of, resampled
+from brainmap.hierarchy.resampling import Resampling, cells, mean_of
 
 FloatArray = NDArray[np.float64]
 
@@ -56,8 +58,16 @@ def time_courses(scores: xr.DataArray) -> xr.DataArray:
         return scores.transpose(..., "time")
     if "time" not in scores.coords:
         raise InputError("Scores need the coordinate 'time' (s) on 'target' to speak of a temporal hierarchy.")
-    courses = scores.groupby("time").mean(skipna=True)
-    return courses.transpose(..., "time")
+    ordered = scores.transpose(..., "target")
+    moments, place = np.unique(ordered["time"].values, return_inverse=True)
+    sensors = sparse.csr_matrix((np.ones(len(place)), (np.arange(len(place)), place)))
+    values = ordered.values.reshape(-1, len(place)).astype(np.float64)
+    known = np.isfinite(values)
+    total, count = np.where(known, values, 0.0) @ sensors, known.astype(np.float64) @ sensors
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    coords = {name: coord for name, coord in ordered.coords.items() if "target" not in coord.dims}
+    dims = (*ordered.dims[:-1], "time")
+    return xr.DataArray(mean.reshape(*ordered.shape[:-1], -1), dims=dims, coords=coords | {"time": moments})
 
 
 def peak_window_time(curve: NDArray[np.floating], times: NDArray[np.floating], share: float = 0.95) -> Any:
@@ -152,7 +162,8 @@ def temporal_hierarchy(
         ``t_peak`` (its time), ``onset``, ``onset_low``, ``onset_high`` (s). Intervals are over subject × fold cells, or
         subjects. ``attrs``: ``r`` of depth and T_max with its interval ``low``, ``high`` over the same cells;
         ``p`` over layers, ``rho``, ``rho_p``; ``layers_low``, ``layers_high`` (over layers); ``slope`` (s from depth 0
-        to 1) with ``slope_low``, ``slope_high``; ``p_method``.
+        to 1) with ``slope_low``, ``slope_high``; ``p_method``. Noise lowers ``r``; its interval says what the noiseless
+        one may be (:func:`brainmap.hierarchy.iterated.order_interval`), and lies mostly above ``r``.
 
     Raises
     ------
@@ -170,17 +181,23 @@ def temporal_hierarchy(
     if np.isfinite(t_max).sum() < 4:
         found = int(np.isfinite(t_max).sum())
         raise InputError(f"only {found} layers predict anything after onset; 4 are needed for an order")
-    draws = resampled(rows, lambda means: _latencies(means, times, setup), plan)
-    (low, onset_low), (high, onset_high) = interval(np.stack([t_max, onset]), draws, len(rows), plan.confidence)
+    once, twice = iterated(rows, lambda means: _latencies(means, times, setup), plan)
+    noise = Noise(once, twice, len(rows), plan.confidence)
+    low, high = layers_interval(t_max, noise.take(0))
+    onset_low, onset_high = layers_interval(onset, noise.take(1))
     after = np.where(times > 0, mean, -np.inf)
     table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max, "low": low, "high": high})
     table["peak"], table["t_peak"] = after.max(axis=1), times[after.argmax(axis=1)]
     table["onset"], table["onset_low"], table["onset_high"] = onset, onset_low, onset_high
     order = agreement(depth, t_max, seed=plan.seed)
     attrs = order.as_attrs() | {"layers_low": order.low, "layers_high": order.high}
-    drawn = draws[:, 0] if len(draws) else draws
-    attrs["low"], attrs["high"] = _order_interval(t_max, drawn, depth, len(rows), plan.confidence)
-    attrs["slope"], attrs["slope_low"], attrs["slope_high"] = _slope(t_max, drawn, depth, len(rows), plan.confidence)
+    known = np.isfinite(t_max)
+    # The mean of a window moves by half a sampling step when a sample joins or leaves it.
+    noise = replace(noise.take((0, known)), rounding=float(np.median(np.diff(times))) / 2, seed=plan.seed)
+    attrs["low"], attrs["high"] = order_interval(t_max[known], depth[known], noise)
+    weights = _slope_weights(depth[known])
+    attrs["slope"] = float(t_max[known] @ weights)
+    attrs["slope_low"], attrs["slope_high"] = iterated_interval(attrs["slope"], noise.project(weights))
     attrs["p_method"] = "two-sided t test of Pearson r over layers"
     table.attrs = attrs
     return table
@@ -285,13 +302,12 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
         return np.asarray(t_max[:, 1] - t_max[:, 0])
 
     by_layer = statistic(mean_of(rows)[None])[0]
-    draws = resampled(rows, statistic, plan)
-    low, high = interval(by_layer, draws, len(rows), plan.confidence)
+    noise = Noise(*iterated(rows, statistic, plan), len(rows), plan.confidence)
+    low, high = layers_interval(by_layer, noise)
     mean = float(np.nanmean(by_layer)) if np.isfinite(by_layer).any() else float("nan")
-    drawn = mean_of(draws.T) if len(draws) else draws
-    mean_low, mean_high = interval(mean, drawn, len(rows), plan.confidence)
+    mean_low, mean_high = iterated_interval(mean, noise.mean())
     table = pd.DataFrame({"layer": first["layer"].values, "depth": _depths(first), "lag": by_layer})
-    return Lag(mean, float(mean_low), float(mean_high), table.assign(low=low, high=high), len(rows))
+    return Lag(mean, mean_low, mean_high, table.assign(low=low, high=high), len(rows))
 
 
 def order_generalisation(scores: xr.DataArray) -> xr.DataArray:
@@ -339,23 +355,8 @@ def _latencies(curves: FloatArray, times: FloatArray, setup: TemporalOptions) ->
     return np.stack([peak_window_time(curves, times, setup.share), onset], axis=1)
 
 
-def _order_interval(
-    t_max: FloatArray, draws: FloatArray, depth: FloatArray, n_cells: int, confidence: float
-) -> tuple[float, float]:
-    known = np.isfinite(t_max)
-    estimate = correlate(t_max[known], depth[known])
-    drawn = correlate(draws[:, known], depth[known]) if len(draws) else draws
-    low, high = interval(estimate, drawn, n_cells, confidence, correlation=True)
-    return float(low), float(high)
-
-
-def _slope(
-    t_max: FloatArray, draws: FloatArray, depth: FloatArray, n_cells: int, confidence: float
-) -> tuple[float, float, float]:
-    """Seconds from depth 0 to depth 1 by least squares, with interval."""
-    known = np.isfinite(t_max)
-    centred = depth[known] - depth[known].mean()
-    weights = centred / np.sum(centred**2)
-    estimate = float(t_max[known] @ weights)
-    low, high = interval(estimate, draws[:, known] @ weights if len(draws) else draws, n_cells, confidence)
-    return estimate, float(low), float(high)
+def _slope_weights(depth: FloatArray) -> FloatArray:
+    """Weights of T_max that give the seconds from depth 0 to depth 1 by least squares."""
+    centred = depth - depth.mean()
+    weights: FloatArray = centred / np.sum(centred**2)
+    return weights

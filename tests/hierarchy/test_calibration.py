@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from brainmap.encoding.conditional import ConditionalOptions, conditional_test
 from brainmap.encoding.planted import PlantedOptions, planted_study
-from brainmap.hierarchy import agreement
+from brainmap.hierarchy import agreement, factor_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,3 +73,25 @@ def test_intervals_of_correlations_in_two_hundred_studies() -> None:
         found = agreement(x, y, n_bootstrap=400, seed=seed)
         inside.append(found.low <= 0.5 <= found.high)
     assert stats.binom.cdf(np.sum(inside), 200, 0.95) > 1e-4
+
+
+def test_intervals_of_peak_times_in_sixty_studies(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    parts = importlib.import_module("calibration_latencies")
+    for name in ("noise 0.04 in r (peak .08)", "noise 0.02, true score about .7"):
+        for hits in parts.coverage(60, parts.SETTINGS[name]).values():
+            assert stats.binom.cdf(np.sum(hits), 60, 0.95) > 1e-4
+
+
+def test_factors_in_a_hundred_null_studies_of_four_subjects() -> None:
+    names = pd.MultiIndex.from_product([range(4), list("SL"), list("abc")], names=["subject", "size", "images"])
+    called = {"size": 0, "images": 0, "size:images": 0}
+    for seed in range(100):
+        rng = np.random.default_rng([seed, 13])
+        # Subjects differ in what size and images do to them, far beyond the noise of a score.
+        parts = (rng.standard_normal((4, *shape)) for shape in ((1, 1), (2, 1), (1, 3)))
+        values = sum(parts) + 0.1 * rng.standard_normal((4, 2, 3))
+        frame = names.to_frame(index=False).assign(r=values.ravel())
+        for test in factor_model(frame, "r ~ size * images").tests.itertuples():
+            called[test.term] += test.p <= 0.05
+    assert max(called.values()) <= 15  # more than fifteen of a hundred at .05: once in thirty thousand

@@ -164,6 +164,27 @@ def test_factor_model_equals_statsmodels_and_finds_planted_effects() -> None:
         factor_model(frame, "r ~ size", groups="person")
 
 
+def test_factor_tests_are_those_of_contrasts_per_subject() -> None:
+    rng = np.random.default_rng(1)
+    values = 0.1 + 0.02 * rng.standard_normal((8, 1, 1)) + 0.01 * rng.standard_normal((8, 2, 3))
+    coords = {"subject": range(8), "size": ["L", "S"], "images": ["cells", "human", "land"]}
+    frame = xr.DataArray(values, dims=("subject", "size", "images"), coords=coords, name="r").to_dataframe()
+    model = factor_model(frame.reset_index(), "r ~ size * images")
+    by_subject = stats.ttest_1samp(values[:, 1, 0] - values[:, 0, 0], 0)
+    found = model.effects.set_index("term").loc["size[T.S]"]
+    assert [found["t"], found["df"], found["p"]] == pytest.approx([by_subject.statistic, 7, by_subject.pvalue])
+    assert [found["low"], found["high"]] == pytest.approx(list(by_subject.confidence_interval(0.95)))
+    # Hotelling's T² of the two interaction contrasts.
+    contrast = values[:, 1] - values[:, 0]
+    pair = contrast[:, 1:] - contrast[:, :1]
+    squared = 8 * pair.mean(axis=0) @ np.linalg.solve(np.cov(pair.T), pair.mean(axis=0))
+    joint = model.tests.set_index("term").loc["size:images"]
+    assert [joint["F"], joint["df"], joint["df_error"]] == pytest.approx([squared * 6 / 14, 2, 6])
+    assert joint["p"] == pytest.approx(stats.f.sf(squared * 6 / 14, 2, 6))
+    few = factor_model(frame.loc[[0, 1]].reset_index(), "r ~ size * images")
+    assert np.isnan(few.tests.set_index("term").loc["size:images", "p"]) and "too few" in few.warning
+
+
 def test_order_of_layers_generalises_over_the_times_it_lasts() -> None:
     times = np.arange(20) / 20
     depth = np.linspace(0, 1, 8)
