@@ -48,6 +48,15 @@ def cortex_areas(reference: str = "V1") -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def cortex_of_areas(targets: pd.DataFrame) -> pd.DataFrame | None:
+    """Return :func:`cortex_areas` where all named targets lie in areas of HCP-MMP1, V1 among them; None otherwise."""
+    names = set(targets["roi"].astype(str)) - {""}
+    if "V1" not in names:
+        return None
+    cortex = cortex_areas()
+    return cortex if names <= set(cortex["roi"].astype(str)) else None
+
+
 def geodesic_distance(vertices: ArrayLike, faces: ArrayLike, sources: ArrayLike) -> FloatArray:
     """Distance along a triangle mesh from a set of vertices.
 

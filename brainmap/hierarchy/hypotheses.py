@@ -11,6 +11,7 @@ import xarray as xr
 
 from brainmap.encoding.inference import folds_t
 from brainmap.errors import InputError
+from brainmap.hierarchy.areas import cortex_of_areas
 from brainmap.hierarchy.spatial import SpatialOptions, spatial_hierarchy
 from brainmap.hierarchy.temporal import TemporalOptions, peak_lag, temporal_hierarchy
 
@@ -88,7 +89,8 @@ def evaluate_hypotheses(
     pandas.DataFrame
         One row per prediction: ``hypothesis`` (1–3), ``prediction``, ``modality``, ``effect``, ``low``, ``high``,
         ``unit``, ``expected`` (sign), ``p`` (NaN where only an interval is made), ``verdict``. Predictions whose data
-        are absent are left out; ``attrs['absent']`` names them.
+        are absent are left out; ``attrs['absent']`` names them. In space, p is that of the spin test where the areas
+        are those of HCP-MMP1, and a verdict of an order also needs it: intervals take areas for independent.
 
     Raises
     ------
@@ -164,12 +166,17 @@ def _temporal(r: xr.DataArray, setup: HypothesisOptions) -> list[dict[str, Any]]
 
 def _spatial(r: xr.DataArray, targets: pd.DataFrame, setup: HypothesisOptions) -> list[dict[str, Any]]:
     rows = []
+    cortex, confidence = cortex_of_areas(targets), setup.spatial.resampling.confidence
     for signal, sign in (("activation", 1), ("gradient", -1)):
         direction = "deeper layers fit areas farther from V1" if sign > 0 else "deeper layers fit areas nearer to V1"
-        attrs = spatial_hierarchy(r.sel(signal=signal), targets, options=setup.spatial).attrs
-        numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": attrs["p"]}
+        attrs = spatial_hierarchy(r.sel(signal=signal), targets, cortex=cortex, options=setup.spatial).attrs
+        p = attrs.get("spin_p", attrs["p"])
+        numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": p}
         name = f"{signal}s: {direction} (best layer against distance)"
-        rows.append(_row(3, name, "fmri", **numbers, expected=sign, smallest=setup.smallest_order))
+        row = _row(3, name, "fmri", **numbers, expected=sign, smallest=setup.smallest_order)
+        if row["verdict"] in (SUPPORTED, CONTRADICTED) and "spin_p" in attrs and p > 1.0 - confidence:
+            row["verdict"] = INCONCLUSIVE  # the interval takes areas for independent, the spin test does not
+        rows.append(row)
     return rows
 
 

@@ -46,9 +46,9 @@ def order_of_layers(scores: xr.Dataset, responses: Responses, config: StudyConfi
 def _spatial(r: xr.DataArray, targets: pd.DataFrame, areas: list[str] | None, seed: int) -> pd.DataFrame:
     """Spatial hierarchy; ``attrs`` also hold ``spin_p`` and, along the mesh, ``geodesic_r`` and ``geodesic_spin_p``."""
     from brainmap.hierarchy import Resampling, SpatialOptions, spatial_hierarchy
+    from brainmap.hierarchy.areas import cortex_of_areas
 
-    names = set(targets["roi"].astype(str)) - {""}
-    cortex = _hcp_areas() if "V1" in names and names <= _hcp_names() else None
+    cortex = None if cortex_of_areas(targets) is None else _hcp_areas()
     table = spatial_hierarchy(r, targets, areas=areas, cortex=cortex, seed=seed)
     if cortex is None:
         return table
@@ -62,10 +62,6 @@ def _spatial(r: xr.DataArray, targets: pd.DataFrame, areas: list[str] | None, se
     kept = {"r": "geodesic_r", "low": "geodesic_low", "high": "geodesic_high", "spin_p": "geodesic_spin_p"}
     table.attrs |= {name: other[key] for key, name in kept.items()}
     return table
-
-
-def _hcp_names() -> set[str]:
-    return set(_hcp_areas()["roi"].astype(str))
 
 
 @functools.cache

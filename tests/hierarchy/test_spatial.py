@@ -222,3 +222,30 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
         spins(np.eye(3), np.eye(3), hemisphere=["L", "R", "R"], reference_hemisphere=["L", "L", "L"])
     with pytest.raises(InputError, match="centre"):
         spins(np.zeros((3, 3)))
+
+
+def test_a_smooth_map_does_not_make_a_verdict() -> None:
+    """A gradient across the cortex that has nothing to do with V1 correlates with distance; the spin test knows."""
+    from brainmap.data.cortex import area_table
+    from brainmap.hierarchy import HypothesisOptions, cortex_areas, evaluate_hypotheses
+
+    targets = area_table(hemispheres=["L"])
+    sphere = cortex_areas().query("hemisphere == 'L'").set_index("roi").loc[targets["roi"]]
+    places = sphere[["sphere_x", "sphere_y", "sphere_z"]].to_numpy()
+    axis = np.random.default_rng(1).standard_normal(3)
+    across = places @ axis / np.linalg.norm(axis) / 200 + 0.5
+    planted = targets["distance_mm"].to_numpy() / targets["distance_mm"].max()
+    depth = np.linspace(0, 1, 8)
+    options = HypothesisOptions(spatial=SpatialOptions(resampling=Resampling(n=20)))
+    verdicts = {}
+    for name, best in (("across", across), ("planted", planted)):
+        curve = 0.1 + 0.1 * np.exp(-(((depth[:, None] - best) / 0.3) ** 2))
+        noise = 0.002 * np.random.default_rng(0).standard_normal((2, 2, 8, 5, 180))
+        coords = {"depth": ("layer", depth), "signal": ["activation", "gradient"]}
+        dims = ("signal", "subject", "layer", "split", "target")
+        r = xr.DataArray(curve[:, None] + noise, dims=dims, coords=coords)
+        table = evaluate_hypotheses({"fmri": r}, {"fmri": targets}, options=options)
+        verdicts[name] = table[table["prediction"].str.startswith("activations")].iloc[0]
+    assert verdicts["across"]["low"] > 0.5 and verdicts["across"]["p"] > 0.1
+    assert verdicts["across"]["verdict"] == "inconclusive"
+    assert verdicts["planted"]["verdict"] == "supported" and verdicts["planted"]["p"] < 0.01
