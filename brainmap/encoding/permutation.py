@@ -2,8 +2,8 @@
 
 Shuffling only the test labels of a finished K-fold cross-validation is anti-conservative (12 % false positives at 5 %,
 measured in ``docs/statistics.md``): folds share training data, and that dependence is lost. Refitting restores it, and
-is cheap, since everything about X is decomposed once. A fixed penalty that was chosen on the observed responses still
-favours them a little (the same page): take one that many targets agree on
+is cheap, since everything about X is decomposed once. A penalty that a target chose on the observed responses
+favours them in principle: take one that many targets agree on
 (:func:`~brainmap.encoding.permutation_input.common_penalty`), or let every permutation choose anew (``candidates``).
 
 This module is the test (p values, stopping early, continuing); orders of rows are in

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PER = {"fmri": "target", "meg": "time"}
 LEVEL = 0.05
 STOP_AFTER = 25
-FEW = 50  # fewer targets agree on a penalty by chance: every permutation then chooses its own
+FEW = 500  # fewer targets agree on a penalty by chance: every permutation then chooses its own
 
 
 def above_chance(

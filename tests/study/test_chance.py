@@ -16,7 +16,7 @@ from brainmap.encoding.inference import adjust
 from brainmap.encoding.permutation import PermutationOptions, permutation_test
 from brainmap.encoding.permutation_input import common_penalty
 from brainmap.report import StudyResults
-from brainmap.study import StudyConfig
+from brainmap.study import StudyConfig, chance
 from brainmap.study.inputs import extractor, load_stimuli
 
 OPTIONS = ("--layers", "block.2,block.11", "--signals", "activation", "--cv", "4", "--test", "permutation")
@@ -37,7 +37,8 @@ def many_targets(folder: Path) -> OwnFiles:
     return own
 
 
-def test_marks_are_those_of_the_test_itself(tmp_path: Path) -> None:
+def test_marks_are_those_of_the_test_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chance, "FEW", 50)
     own, out = many_targets(tmp_path / "own"), tmp_path / "run"
     dry = run_brainmap("fit", *own.options, *OPTIONS, "--shuffles", "99", "--out", str(out), "--dry-run", cwd=tmp_path)
     assert "99 refits × 1 subjects × 2 maps × 60 targets" in dry.stdout and "about" in dry.stdout

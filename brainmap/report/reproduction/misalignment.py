@@ -305,7 +305,7 @@ def _figure_s1_signal(models: Sequence[Member], signal: str) -> Iterator[PaperPa
         ),
     )  # fmt: skip
     table = data.mean_spatial(models, signal)
-    second = f"{name}: layer and distance, {n} models"
+    second = f"{name}, {n} models: distance"
     if table is None:
         yield absent_panel("S1", second, "Needs at least four areas with significant scores in one of the models.")
     else:
