@@ -31,14 +31,25 @@ _MARKERS = ("o", "s", "^", "v", "P", "X")
 
 
 @styled
-def scores_vs_step(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding score r") -> Figure:
+def scores_vs_step(
+    table: pd.DataFrame,
+    *,
+    series: str = "signal",
+    ordered: bool = True,
+    title: str = "",
+    ylabel: str = "Encoding score r",
+) -> Figure:
     """Draw scores against training step on a logarithmic axis. Study A 5.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Columns ``step``, ``signal``, ``r``, ``low``, ``high`` (mean ± SE over subjects). Step 0 is drawn at the left
+        Columns ``step``, ``series``, ``r``, ``low``, ``high`` (mean ± SE over subjects). Step 0 is drawn at the left
         edge, behind a break of the axis.
+    series : str
+        Column that separates the curves; signals get their own colour.
+    ordered : bool
+        Whether other series have an order (areas by distance) or not; decides their colours.
     title, ylabel : str
         Text.
 
@@ -49,11 +60,12 @@ def scores_vs_step(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encod
     """
     figure = new_figure(COLUMN, 2.8)
     ax = figure.add_subplot()
-    names = list(dict.fromkeys(table["signal"].astype(str)))
+    names = list(dict.fromkeys(table[series].astype(str)))
+    palette = level_colors(len(names), ordered=ordered)
     place = _log_places(ax, table["step"].to_numpy(float))
-    for name in names:
-        rows = table[table["signal"].astype(str) == name].sort_values("step")
-        color = signal_color(name)
+    for i, name in enumerate(names):
+        rows = table[table[series].astype(str) == name].sort_values("step")
+        color = signal_color(name) if series == "signal" else palette[i]
         x = place(rows["step"].to_numpy(float))
         ax.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.18, lw=0)
         ax.plot(
@@ -65,7 +77,7 @@ def scores_vs_step(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encod
             ms=3.6,
             mec="white",
             mew=0.6,
-            label=signal_name(name),
+            label=signal_name(name) if series == "signal" else name,
         )
     ax.axhline(0, color=MUTED, lw=0.7)
     round_ticks(ax)
