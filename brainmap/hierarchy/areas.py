@@ -48,13 +48,12 @@ def cortex_areas(reference: str = "V1") -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def cortex_of_areas(targets: pd.DataFrame) -> pd.DataFrame | None:
-    """Return :func:`cortex_areas` where all named targets lie in areas of HCP-MMP1, V1 among them; None otherwise."""
+def in_hcp_areas(targets: pd.DataFrame) -> bool:
+    """Return whether all named targets lie in areas of HCP-MMP1, V1 among them: :func:`cortex_areas` knows them."""
+    from brainmap.data.cortex import load_atlas
+
     names = set(targets["roi"].astype(str)) - {""}
-    if "V1" not in names:
-        return None
-    cortex = cortex_areas()
-    return cortex if names <= set(cortex["roi"].astype(str)) else None
+    return "V1" in names and names <= set(load_atlas()["L"])
 
 
 def geodesic_distance(vertices: ArrayLike, faces: ArrayLike, sources: ArrayLike) -> FloatArray:

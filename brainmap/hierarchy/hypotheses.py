@@ -11,7 +11,7 @@ import xarray as xr
 
 from brainmap.encoding.inference import folds_t
 from brainmap.errors import InputError
-from brainmap.hierarchy.areas import cortex_of_areas
+from brainmap.hierarchy.areas import cortex_areas, in_hcp_areas
 from brainmap.hierarchy.spatial import SpatialOptions, spatial_hierarchy
 from brainmap.hierarchy.temporal import TemporalOptions, peak_lag, temporal_hierarchy
 
@@ -166,7 +166,8 @@ def _temporal(r: xr.DataArray, setup: HypothesisOptions) -> list[dict[str, Any]]
 
 def _spatial(r: xr.DataArray, targets: pd.DataFrame, setup: HypothesisOptions) -> list[dict[str, Any]]:
     rows = []
-    cortex, confidence = cortex_of_areas(targets), setup.spatial.resampling.confidence
+    cortex = cortex_areas() if in_hcp_areas(targets) else None
+    confidence = setup.spatial.resampling.confidence
     for signal, sign in (("activation", 1), ("gradient", -1)):
         direction = "deeper layers fit areas farther from V1" if sign > 0 else "deeper layers fit areas nearer to V1"
         attrs = spatial_hierarchy(r.sel(signal=signal), targets, cortex=cortex, options=setup.spatial).attrs

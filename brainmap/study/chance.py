@@ -60,7 +60,7 @@ def above_chance(
         How, or why not.
     """
     modality = subjects[0].responses.modality
-    per, test = PER[modality], config.fmri_test if modality == "fmri" else config.meg_test
+    per, test = PER[modality], config.yardstick(modality)
     try:
         if test == "permutation":
             return _permuted(r, subjects, stimuli, features, config, scratch)

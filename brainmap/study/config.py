@@ -206,6 +206,10 @@ class StudyConfig(BaseModel):
             raise InputError(f"{path} must hold 'key: value' lines, found {type(values).__name__}")
         return cls.from_dict(values)
 
+    def yardstick(self, modality: str) -> Yardstick:
+        """Return the test of "above chance" for a modality."""
+        return self.fmri_test if modality == "fmri" else self.meg_test
+
     def describe(self) -> dict[str, Any]:
         """Return the settings as plain JSON-able values."""
         return json.loads(self.model_dump_json())

@@ -46,9 +46,9 @@ def order_of_layers(scores: xr.Dataset, responses: Responses, config: StudyConfi
 def _spatial(r: xr.DataArray, targets: pd.DataFrame, areas: list[str] | None, seed: int) -> pd.DataFrame:
     """Spatial hierarchy; ``attrs`` also hold ``spin_p`` and, along the mesh, ``geodesic_r`` and ``geodesic_spin_p``."""
     from brainmap.hierarchy import Resampling, SpatialOptions, spatial_hierarchy
-    from brainmap.hierarchy.areas import cortex_of_areas
+    from brainmap.hierarchy.areas import in_hcp_areas
 
-    cortex = None if cortex_of_areas(targets) is None else _hcp_areas()
+    cortex = _hcp_areas() if in_hcp_areas(targets) else None
     table = spatial_hierarchy(r, targets, areas=areas, cortex=cortex, seed=seed)
     if cortex is None:
         return table

@@ -69,6 +69,7 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
     rows.append(model_row)
     targets = _targets(config, missing)
     wanted = {name: shape for name, shape in targets.items() if not config.modality or name in config.modality}
+    n_images = _count(config)
     disk = memory = 0
     for modality, (subjects, trials, n_targets) in wanted.items():
         listed = config.dataset in ("sample", "own")
@@ -80,13 +81,13 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
         split = f"{config.cv} folds by source" if config.split == "folds" else "the data set's test photographs"
         fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {split}"
         rows.append((f"{modality} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
-        if (config.fmri_test if modality == "fmri" else config.meg_test) == "permutation":
-            rows.append(_permutation_row(config, modality, len(chosen), (_count(config), width), n_layers, n_targets))
+        if config.yardstick(modality) == "permutation":
+            rows.append(_permutation_row(config, modality, len(chosen), (n_images, width), n_layers, n_targets))
         disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
         memory += len(chosen) * trials * n_targets * FLOAT32
     if config.dataset != "sample":  # larger ones stay on disk, see align()
         memory = min(memory, parse_memory(config.memory) // 4)
-    disk += len(config.signals) * n_layers * width * FLOAT32 * _count(config)
+    disk += len(config.signals) * n_layers * width * FLOAT32 * n_images
     rows.append(("report", str(folder.report), "finished" if folder.results.is_dir() else "to do"))
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"
     title = f"{config.model} ({config.weights}) on {config.dataset}, {state} run in {folder.path}"

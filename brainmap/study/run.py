@@ -195,11 +195,11 @@ def _units(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:
     """Subjects of all modalities, each checked for enough photographs."""
     for subjects in inputs.responses.values():
         for responses in subjects.values():
-            rows = inputs.stimuli.index_of(responses.stimulus_ids)
-            sources = inputs.stimuli.table["source"].iloc[np.unique(rows)].nunique()
-            if config.method == "ridge-gcv" and sources < len(np.unique(rows)):
+            rows = np.unique(inputs.stimuli.index_of(responses.stimulus_ids))
+            sources = inputs.stimuli.table["source"].iloc[rows].nunique()
+            if config.method == "ridge-gcv" and sources < len(rows):
                 raise InputError(
-                    f"subject {responses.subject} saw {len(np.unique(rows))} photographs of {sources} sources; method "
+                    f"subject {responses.subject} saw {len(rows)} photographs of {sources} sources; method "
                     "ridge-gcv takes every photograph for independent: set method: ridge, which groups them by source"
                 )
             if sources < 2 * config.cv:
