@@ -38,8 +38,10 @@ class HypothesisOptions:
     temporal: TemporalOptions = field(default_factory=TemporalOptions)
 
 
-def verdict(low: float, high: float, expected: int, smallest: float) -> str:
-    """Judge a prediction by an interval.
+def verdict(
+    low: float, high: float, expected: int, smallest: float, *, p: float | None = None, alpha: float = 0.05
+) -> str:
+    """Judge a prediction by an interval, or by a test and its interval.
 
     Parameters
     ----------
@@ -49,17 +51,20 @@ def verdict(low: float, high: float, expected: int, smallest: float) -> str:
         Predicted sign.
     smallest : float
         Smallest effect of interest.
+    p, alpha : float
+        Two-sided p of the effect and its level, where a test of its own decides whether there is one.
 
     Returns
     -------
     str
         'supported': the interval lies on the predicted side of zero. 'contradicted': on the other. 'negligible': it
         holds zero and nothing as large as ``smallest``. 'inconclusive': anything else, an unknown interval included.
+        With ``p``, p ≤ alpha says whether there is an effect, and the interval's middle on which side.
     """
-    if not (np.isfinite(low) and np.isfinite(high)):
+    if not (np.isfinite(low) and np.isfinite(high)) or (p is not None and not np.isfinite(p)):
         return INCONCLUSIVE
-    if low > 0 or high < 0:
-        return SUPPORTED if (low > 0) == (expected > 0) else CONTRADICTED
+    if (low > 0 or high < 0) if p is None else p <= alpha:
+        return SUPPORTED if (low + high > 0) == (expected > 0) else CONTRADICTED
     return NEGLIGIBLE if max(abs(low), abs(high)) < smallest else INCONCLUSIVE
 
 
@@ -89,8 +94,9 @@ def evaluate_hypotheses(
     pandas.DataFrame
         One row per prediction: ``hypothesis`` (1–3), ``prediction``, ``modality``, ``effect``, ``low``, ``high``,
         ``unit``, ``expected`` (sign), ``p`` (NaN where only an interval is made), ``verdict``. Predictions whose data
-        are absent are left out; ``attrs['absent']`` names them. In space, p is that of the spin test where the areas
-        are those of HCP-MMP1, and a verdict of an order also needs it: intervals take areas for independent.
+        are absent are left out; ``attrs['absent']`` names them. Verdicts of orders in space rest on p: that of the spin
+        test where the areas are those of HCP-MMP1, for areas are not independent, else of a t test over areas. Those of
+        orders in time rest on the interval: their p, over layers, does not know how noisy peak times are.
 
     Raises
     ------
@@ -117,8 +123,9 @@ def evaluate_hypotheses(
 
 
 def _row(number: int, prediction: str, modality: str, **more: Any) -> dict[str, Any]:
-    smallest = more.pop("smallest")
-    found = verdict(more["low"], more["high"], more["expected"], smallest)
+    smallest, alpha = more.pop("smallest"), more.pop("alpha", None)
+    test = {} if alpha is None else {"p": more["p"], "alpha": alpha}
+    found = verdict(more["low"], more["high"], more["expected"], smallest, **test)
     return {"hypothesis": number, "prediction": prediction, "modality": modality, "p": np.nan, **more, "verdict": found}
 
 
@@ -167,17 +174,14 @@ def _temporal(r: xr.DataArray, setup: HypothesisOptions) -> list[dict[str, Any]]
 def _spatial(r: xr.DataArray, targets: pd.DataFrame, setup: HypothesisOptions) -> list[dict[str, Any]]:
     rows = []
     cortex = cortex_areas() if in_hcp_areas(targets) else None
-    confidence = setup.spatial.resampling.confidence
+    alpha = 1.0 - setup.spatial.resampling.confidence
     for signal, sign in (("activation", 1), ("gradient", -1)):
         direction = "deeper layers fit areas farther from V1" if sign > 0 else "deeper layers fit areas nearer to V1"
         attrs = spatial_hierarchy(r.sel(signal=signal), targets, cortex=cortex, options=setup.spatial).attrs
         p = attrs.get("spin_p", attrs["p"])
         numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": p}
         name = f"{signal}s: {direction} (best layer against distance)"
-        row = _row(3, name, "fmri", **numbers, expected=sign, smallest=setup.smallest_order)
-        if row["verdict"] in (SUPPORTED, CONTRADICTED) and "spin_p" in attrs and p > 1.0 - confidence:
-            row["verdict"] = INCONCLUSIVE  # the interval takes areas for independent, the spin test does not
-        rows.append(row)
+        rows.append(_row(3, name, "fmri", **numbers, expected=sign, smallest=setup.smallest_order, alpha=alpha))
     return rows
 
 

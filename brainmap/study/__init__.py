@@ -9,7 +9,7 @@ from brainmap import lazy
 _PUBLIC = {
     "Check": "brainmap.study.doctor",
     "Grid": "brainmap.study.grid",
-    "GridConfig": "brainmap.study.grid",
+    "GridConfig": "brainmap.study.study_file",
     "OwnData": "brainmap.study.config",
     "Plan": "brainmap.study.plan",
     "Study": "brainmap.study.run",
@@ -34,12 +34,13 @@ __all__ = sorted(_PUBLIC)
 if TYPE_CHECKING:
     from brainmap.study.config import OwnData, StudyConfig
     from brainmap.study.doctor import Check, examine
-    from brainmap.study.grid import Grid, GridConfig
+    from brainmap.study.grid import Grid
     from brainmap.study.listing import describe_model, list_datasets, list_models
     from brainmap.study.plan import Plan
     from brainmap.study.presets import load_preset, preset_names, preset_text
     from brainmap.study.reproducing import reproduce, reproduction_grid
     from brainmap.study.run import Study, rewrite_report
     from brainmap.study.series import TrainingSeries, checkpoint_grid, run_series
+    from brainmap.study.study_file import GridConfig
 
 __getattr__, __dir__ = lazy.attach(__name__, _PUBLIC)

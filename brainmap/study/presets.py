@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 
 from brainmap.errors import InputError
-from brainmap.study.grid import GridConfig, parse_yaml
+from brainmap.study.study_file import GridConfig, parse_yaml
 
 FOLDER = "presets"
 

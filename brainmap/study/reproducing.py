@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from brainmap.errors import InputError, MissingFileError
-from brainmap.study.grid import Grid, GridConfig, Part
+from brainmap.study.grid import Grid
 from brainmap.study.levels import read_levels
 from brainmap.study.presets import load_preset, preset_names
+from brainmap.study.study_file import GridConfig, Part
 
 if TYPE_CHECKING:
     from brainmap.report.reproduction.output import Reproduction

@@ -13,7 +13,8 @@ import xarray as xr
 from brainmap.errors import InputError
 from brainmap.hierarchy import half_times
 from brainmap.models import checkpoint_series
-from brainmap.study.grid import Grid, GridConfig
+from brainmap.study.grid import Grid
+from brainmap.study.study_file import GridConfig
 
 if TYPE_CHECKING:
     from brainmap.report.collection import Collection
