@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     from brainmap.report.results import StudyResults
 
 _CELL = 3.2  # inches a column
-_GAP = 0.25
+_TALLEST = 4.4  # inches
+_GAP, _LABEL = 0.25, 0.34
 _DPI = 110
 
 
 @styled
 def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str = "") -> Figure:
-    """Put figures on one sheet, each under its name, in columns of equal width.
+    """Put figures on one sheet in reading order, each under its name.
 
     Parameters
     ----------
     figures : mapping of str to Figure
         Name to figure, in reading order.
     columns : int
-        Number of columns; every figure goes where there is most room, one much wider than a column takes two.
+        Width of the sheet, in figures as wide as a journal's column; wider ones take two, and tall ones shrink.
     title : str
         Title of the sheet.
 
@@ -40,22 +41,23 @@ def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str
     """
     columns = max(1, min(columns, len(figures)))
     pictures = {name: _thumbnail(figure) for name, figure in figures.items()}
-    heights = [0.0] * columns
+    room = columns * (_CELL + _GAP) - _GAP
     places = {}
+    left = offset = tallest = 0.0
     for (name, picture), figure in zip(pictures.items(), figures.values(), strict=True):
-        span = 2 if columns > 1 and figure.get_size_inches()[0] > 1.4 * COLUMN else 1
-        tops = [max(heights[k : k + span]) for k in range(columns - span + 1)]
-        column = int(np.argmin(np.round(tops, 1)))
-        wide = span * _CELL + (span - 1) * _GAP
-        tall = wide * picture.shape[0] / picture.shape[1]
-        places[name] = (column, tops[column], wide, tall)
-        heights[column : column + span] = [tops[column] + tall + 0.34] * span
-    width, height = columns * (_CELL + _GAP) + _GAP, max(heights) + (0.6 if title else 0.2)
+        wide = (2 * _CELL + _GAP) if columns > 1 and figure.get_size_inches()[0] > 1.4 * COLUMN else _CELL
+        ratio = picture.shape[0] / picture.shape[1]
+        wide = min(wide, _TALLEST / ratio)
+        if left + wide > room + 1e-9:
+            left, offset, tallest = 0.0, offset + tallest + _LABEL, 0.0
+        places[name] = (left, offset, wide, wide * ratio)
+        left, tallest = left + wide + _GAP, max(tallest, wide * ratio)
+    width, height = room + 2 * _GAP, offset + tallest + _LABEL + (0.6 if title else 0.2)
     sheet = new_figure(width, height)
     sheet.set_layout_engine("none")
     top = height - (0.5 if title else 0.1)
-    for name, (column, offset, wide, tall) in places.items():
-        left, y = _GAP + column * (_CELL + _GAP), top - offset
+    for name, (column, row, wide, tall) in places.items():
+        left, y = _GAP + column, top - row
         sheet.text(left / width, (y - 0.05) / height, name, va="top", fontsize=8.5, weight="bold", color=INK)
         ax = sheet.add_axes((left / width, (y - 0.24 - tall) / height, wide / width, tall / height))
         ax.imshow(pictures[name], aspect="auto", interpolation="antialiased")
