@@ -47,12 +47,18 @@ def courses(
     *,
     shape: str = "peak",
     shared: float = 0.5,
+    smooth: float = 0.0,
     subjects: int = 3,
     height: float = 0.08,
 ) -> xr.DataArray:
-    """Scores (subject, layer, split, time); noise is autocorrelated by .7 and partly shared by the layers."""
+    """Scores (subject, layer, split, time); noise is autocorrelated by .7 in time and by ``smooth`` over layers.
+
+    Part of it is shared by all layers.
+    """
     curve = height * SHAPES[shape](TIMES - peaks[:, None])
     own = rng.standard_normal((subjects, 12, 5, len(TIMES)))
+    for layer in range(1, 12) if smooth else ():
+        own[:, layer] = smooth * own[:, layer - 1] + np.sqrt(1 - smooth**2) * own[:, layer]
     for step in range(1, len(TIMES)):
         own[..., step] = 0.7 * own[..., step - 1] + np.sqrt(1 - 0.49) * own[..., step]
     values = curve[None, :, None] + noise * (np.sqrt(1 - shared) * own + np.sqrt(shared) * own[:, :1])
@@ -100,6 +106,10 @@ def temporal(runs: int) -> Iterator[Row]:
         yield row(f"{name}, interval over subjects", "8 subjects, noise 0.02 in r (peak .08)", hits, 0.95)
 
 
+# Scores of neighbouring layers correlate by .8 to .99 in the sample, because their features do.
+NEIGHBOURS: dict[str, Any] = {"noise": 0.02, "shape": "bell", "shared": 0.0, "smooth": 0.95}
+
+
 def temporal_null(runs: int) -> Iterator[Row]:
     """False positives of slope and lag: all layers, or both signals, peak together."""
     from brainmap.hierarchy import Resampling, TemporalOptions, peak_lag, temporal_hierarchy
@@ -108,15 +118,18 @@ def temporal_null(runs: int) -> Iterator[Row]:
     for name, setting in {
         "sharp peaks, noise 0.02": {"noise": 0.02},
         "bells, layers independent, noise 0.02": {"noise": 0.02, "shape": "bell", "shared": 0.0},
+        "bells, neighbouring layers' noise correlates by .95": NEIGHBOURS,
     }.items():
-        flat, together = [], []
+        flat, together, ordered = [], [], []
         for seed in range(runs):
             rng = np.random.default_rng([seed, 5])
             attrs = temporal_hierarchy(courses(rng, np.full(12, 0.3), **setting), options=options).attrs
             flat.append(not attrs["slope_low"] <= 0 <= attrs["slope_high"])
+            ordered.append(attrs["low"] > 0 or attrs["high"] < 0)
             lag = peak_lag(courses(rng, FORWARD, **setting), courses(rng, FORWARD, **setting), options=options)
             together.append(not lag.low <= 0 <= lag.high)
         yield row("slope of T_max, false positives", f"all layers peak together, {name}", flat, 0.05)
+        yield row("temporal score, false positives", f"all layers peak together, {name}", ordered, 0.05)
         yield row("lag of gradients, false positives", f"both signals peak together, {name}", together, 0.05)
 
 
@@ -136,8 +149,9 @@ def hypotheses(runs: int) -> Iterator[Row]:
     unordered = FORWARD[_unrelated(np.asarray(reached), DEPTH)]
     dims, coords = ("subject", "layer", "split", "target"), {"depth": ("layer", DEPTH)}
 
-    def sensors(rng: np.random.Generator, peaks: np.ndarray) -> xr.DataArray:
-        return courses(rng, peaks, 0.02).rename(time="target").assign_coords(time=("target", TIMES)).drop_vars("target")
+    def sensors(rng: np.random.Generator, peaks: np.ndarray, **setting: Any) -> xr.DataArray:
+        scores = courses(rng, peaks, **{"noise": 0.02} | setting)
+        return scores.rename(time="target").assign_coords(time=("target", TIMES)).drop_vars("target")
 
     def areas_scores(rng: np.random.Generator, height: float) -> xr.DataArray:
         # Two folds share one of their K − 1 pairs: scores of folds correlate by 1 / (K − 1) under the null hypothesis.
@@ -168,8 +182,13 @@ def hypotheses(runs: int) -> Iterator[Row]:
             }
         )
         together = judged({"meg": [sensors(rng, np.full(12, 0.3)), sensors(rng, np.full(12, 0.3))]})
+        smooth = judged({"meg": [sensors(rng, np.full(12, 0.3), **NEIGHBOURS) for _ in range(2)]})
+        silent = judged({"meg": [sensors(rng, FORWARD, smooth=0.95), sensors(rng, FORWARD, smooth=0.95, height=0.0)]})
+        silent = {key: hit for key, hit in silent.items() if key[2].startswith("gradients")}
         for condition, verdicts, kept in (
             ("no effect", nothing, (1,)),
+            ("gradients predict nothing, noise as smooth", silent, (2, 3)),
+            ("all layers peak together, neighbouring layers' noise correlates by .95", smooth, (2, 3)),
             ("peaks and best layers without order", orderless, (2, 3)),
             ("all layers peak together", together, (3,)),
         ):

@@ -102,6 +102,34 @@ def score_tests(runs: int) -> Iterator[Row]:
         yield row(name, "nothing is predicted, noise shared by crops", hit, _level(name))
 
 
+def controls_interval(runs: int) -> Iterator[Row]:
+    """Coverage of 0 by the interval of a study's control feature spaces, which predict nothing (mean of 20 targets)."""
+    from types import SimpleNamespace
+
+    from brainmap.study.summary import CONTROL_SPACES, compare_with_controls
+
+    conditions = {
+        "1 subject": (1, 0.0),
+        "3 subjects": (3, 0.0),
+        "3 subjects, unmodelled responses shared": (3, 0.6),
+    }
+    for name, (n, unmodelled) in conditions.items():
+        held = []
+        for seed in range(runs):
+            setup = NULL | {"targets_per_unit": 20, "n_subjects": n, "unmodelled": unmodelled, "group_noise": 0.1}
+            study = planted_study(seed, PlantedOptions(**setup))
+            r, _ = encode(study.activations[f"block.{seed % 4}"], study.responses, study.groups)
+            layered = r.expand_dims(layer=["control"])
+            subjects = [
+                SimpleNamespace(spaces={CONTROL_SPACES: SimpleNamespace(r=one)})
+                for one in layered.transpose("subject", ...)
+            ]
+            table = compare_with_controls(subjects, layered.expand_dims(signal=["activation"]).to_dataset(name="r"))
+            control = table.set_index("space").loc["control"]
+            held.append(bool(control["low"] <= 0 <= control["high"]))
+        yield row("controls, interval over folds", f"nothing is predicted, {name}", held, 0.95)
+
+
 def _level(name: str) -> float:
     """The level that a test attains: signed ranks of 8 subjects are discrete, and Yekutieli's correction is a bound."""
     if "Wilcoxon" in name:
@@ -329,6 +357,7 @@ def mesh_clusters(runs: int) -> Iterator[Row]:
 
 PARTS = (
     score_tests,
+    controls_interval,
     score_discoveries,
     score_compare,
     image_intervals,

@@ -46,7 +46,8 @@ def fit(
     cv: Annotated[int, typer.Option(help="Outer folds, grouped by source photograph.")] = 5,
     pca: Annotated[int | None, typer.Option(help="Principal components, fitted on the train split.")] = None,
     test: Annotated[
-        str, typer.Option(help="Yardstick of 'above chance': folds, subjects, or permutation (refits, see --dry-run).")
+        str,
+        typer.Option(help="Yardstick of 'above chance': folds, subjects, wilcoxon, or permutation (see --dry-run)."),
     ] = "folds",
     shuffles: Annotated[int, typer.Option(help="Permutations of photographs, for --test permutation.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of folds, permutations and simulation.")] = 0,

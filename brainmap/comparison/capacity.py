@@ -78,7 +78,8 @@ def manifold_capacity(
     Raises
     ------
     InputError
-        If labels and values disagree, there are fewer than two categories, or a centre coincides with the common one.
+        If labels and values disagree, there are fewer than two categories or draws, or a centre coincides with the
+        common one.
 
     Notes
     -----
@@ -88,6 +89,8 @@ def manifold_capacity(
     values, labels = np.asarray(values, dtype=np.float64), np.asarray(labels)
     if values.ndim != 2 or len(labels) != len(values):
         raise InputError(f"There are {len(labels)} labels for values of shape {values.shape}; give one per image.")
+    if n_draws < 2:
+        raise InputError(f"n_draws is {n_draws}; at least 2 Gaussian vectors are needed, 300 are usual.")
     if not np.isfinite(values).all() or margin < 0:
         raise InputError("Values must be finite and the margin at least 0.")
     names = np.unique(labels)

@@ -11,10 +11,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, stats
 
+from brainmap.encoding.inference import check_level
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
 Alternative = Literal["greater", "less", "two-sided"]
+_TAILS = {"greater": 1, "less": -1, "two-sided": 0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +97,23 @@ def cluster_subjects(
     Raises
     ------
     InputError
-        For fewer than five subjects: sign flips then cannot reach p ≤ .05.
+        For fewer than five subjects (sign flips then cannot reach p ≤ .05), values that are not finite, an adjacency
+        that does not fit, or an unknown alternative.
     """
     from mne.stats import permutation_cluster_1samp_test
 
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 2 or not np.isfinite(x).all():
         raise InputError(f"Cluster tests need a finite (n_subjects, n_tests) array, got {x.shape}.")
+    if alternative not in _TAILS:
+        raise InputError(f"The alternative {alternative!r} is unknown; choose one of {', '.join(_TAILS)}.")
+    check_level(alpha)
+    neighbours = None if adjacency is None else _graph(adjacency, x.shape[1]).tocoo()
     if len(x) < 5:
         raise InputError(
             f"Sign flips of {len(x)} subjects cannot reach p < .05; use cluster_null with permutations of photographs."
         )
-    tail = {"greater": 1, "less": -1, "two-sided": 0}[alternative]
+    tail = _TAILS[alternative]
     if threshold is None:
         threshold = float(stats.t.ppf(1 - (0.025 if tail == 0 else 0.05), len(x) - 1)) * (tail or 1)
     # MNE 1.13 renamed the argument; both names are in use among the versions that brainmap allows.
@@ -117,7 +124,7 @@ def cluster_subjects(
         threshold=threshold,
         n_permutations=n_permutations,
         tail=tail,
-        adjacency=None if adjacency is None else sparse.coo_array(adjacency),
+        adjacency=neighbours,
         **options,
         out_type="indices",
         verbose="error",
@@ -158,20 +165,33 @@ def cluster_null(
     Raises
     ------
     InputError
-        If shapes disagree.
+        If shapes disagree, or a score is not finite.
     """
     x, draws = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
     if x.ndim != 1 or draws.ndim != 2 or draws.shape[1] != len(x) or len(draws) < 19:
         raise InputError(f"Observed {x.shape} and null {draws.shape} must be (n_tests,) and (≥ 19, n_tests).")
     everything = np.vstack([x, draws])
+    check_level(alpha)
+    graph = _line(len(x)) if adjacency is None else _graph(adjacency, len(x))
+    if not np.isfinite(everything).all():
+        row, column = np.argwhere(~np.isfinite(everything))[0]
+        where = "the observed scores are" if row == 0 else f"permutation {row - 1} is"
+        raise InputError(f"Cluster tests need finite scores; {where} not finite at test {column}. Leave this test out.")
     spread = everything.std(axis=0)
     z = (everything - everything.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
-    graph = _line(len(x)) if adjacency is None else sparse.csr_array(adjacency)
     members = _clusters(z[0], threshold, graph)
     largest = np.array([max((row[m].sum() for m in _clusters(row, threshold, graph)), default=0.0) for row in z])
     p = np.array([np.mean(largest >= z[0][m].sum() - 1e-9) for m in members])
     method = f"cluster mass against {len(draws)} permutations, z beyond {threshold:.2f}, one-sided"
     return _result(members, p, z[0], alpha, method)
+
+
+def _graph(adjacency: Any, n: int) -> sparse.csr_array:
+    """Check neighbours, (n, n)."""
+    shape = tuple(np.shape(adjacency))
+    if shape != (n, n):
+        raise InputError(f"The adjacency has shape {shape} for {n} tests; it must be ({n}, {n}).")
+    return sparse.csr_array(adjacency)
 
 
 def _line(n: int) -> sparse.csr_array:

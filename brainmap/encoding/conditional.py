@@ -15,10 +15,11 @@ predict for it from the added features: a quadratic form ``T = Σ_{g≠h} y_g' N
   signal in the span of U and every noise that is independent between groups, whatever its covariance inside a group.
 
 Its null distribution flips the sign of whole groups of residuals, ``T(s) = Σ s_g s_h e_g' N_gh e_h``: refitting costs
-one product of small matrices. The residuals from U are corrected per group for the noise that U absorbed there (CR2 of
-Bell and McCaffrey 2002, with a working covariance whose part common to a group is read from the residuals). The maximum
-over units of the standardised T controls the family-wise error. ``docs/statistics.md`` holds measured calibration and
-power.
+one product of small matrices. Residuals from U are correlated between groups, so the noise that U absorbed is drawn
+anew and added to them (see :class:`~brainmap.encoding.group_noise.GroupNoise`): under the working covariance they are
+independent between groups again, and T, which does not see what lies in the span of U, is one of its own flips: the
+test is exact, as far as that covariance is right. The maximum over units of the standardised T controls the family-wise
+error. ``docs/statistics.md`` holds measured calibration and power.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainmap.encoding.checking import Features, check_responses, standardised, target_blocks
 from brainmap.encoding.decompositions import left_singular
-from brainmap.encoding.group_noise import residual_corrections
+from brainmap.encoding.group_noise import GroupNoise
 from brainmap.encoding.hollow import block_sums, hollow, remove
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
-FLIP_PURPOSE, BLOCK_PURPOSE = 21, 22
+FLIP_PURPOSE, BLOCK_PURPOSE, NOISE_PURPOSE = 21, 22, 23
 SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
 
 
@@ -68,7 +69,7 @@ class ConditionalOptions:
     alpha : float
         Family-wise error rate of ``significant``.
     seed : int
-        Seed of flips, merging and drawing.
+        Seed of flips, merging, drawing of groups, and of the noise that stands for what the baseline absorbed.
     """
 
     n_components: int | None = None
@@ -143,8 +144,7 @@ class _Design:
     removed: FloatArray
     added: FloatArray
     blocks: list[slice]
-    leverage: list[list[FloatArray]]
-    ratio: FloatArray
+    noise: GroupNoise
     order: NDArray[np.intp]
     options: ConditionalOptions
 
@@ -161,15 +161,6 @@ class _Design:
             weight = eigen / eigen.mean() if np.isinf(penalty) else eigen / (eigen + penalty * eigen.mean())
             kernels.append(hollow((left * weight) @ left.T, self.removed, self.blocks))
         return kernels
-
-    def residuals(self, y: FloatArray) -> FloatArray:
-        """Residuals from U, (n_images, n_targets), corrected in each block for what U absorbed of its noise."""
-        residual = remove(self.removed, y)
-        sums = np.add.reduceat(residual, [block.start for block in self.blocks], axis=0)
-        ratio = np.sum(sums**2) / max(float(np.sum(residual**2)), 1e-300)
-        for block, factor in zip(self.blocks, self.leverage[np.argmin(np.abs(self.ratio - ratio))], strict=True):
-            residual[block] = factor @ residual[block]
-        return residual
 
     def _filter(self, x: FloatArray, factor: FloatArray) -> FloatArray:
         """Scale x along the baseline's eigenvectors, leaving the rest of it alone."""
@@ -228,13 +219,12 @@ def conditional_test(
     design = _prepare(used[0], used[1], rows, blocks, settings)
     names, codes = np.unique(labels, return_inverse=True)
     shares = _fit_shares(subjects, codes, design)
-    sums: list[tuple[FloatArray, FloatArray]] = [(np.empty(0), np.empty(0))] * len(names)
+    sums: list[FloatArray] = [np.empty(0)] * len(names)
     for share in np.unique(shares):
         kernels = design.kernels(SHARES[share])
         for unit in np.flatnonzero(shares == share):
             sums[unit] = _pair_sums(subjects, np.flatnonzero(codes == unit), design, kernels)
-    observed, null = (np.stack(parts) for parts in zip(*sums, strict=True))
-    statistic, null = _flip(observed, null, settings)
+    statistic, null = _flip(np.stack(sums), settings)
     p, p_fwer = flip_p(statistic, null)
     table = pd.DataFrame(
         {
@@ -281,7 +271,8 @@ def _prepare(
     layers = standardised(base, "baseline")
     extra = np.concatenate(list(standardised(added, "added").values()), axis=1)
     together = np.concatenate([array / np.sqrt(array.shape[1]) for array in layers.values()], axis=1)
-    order = np.argsort(blocks, kind="stable")
+    # Inside a block in an order of their own: what is drawn must not depend on the order in which images are given.
+    order = np.lexsort((together.sum(axis=1), blocks))
     vectors, singular = left_singular(together[order])
     kept = singular > 1e-10 * singular[0]
     vectors, values = vectors[:, kept], singular[kept] ** 2 * len(order) / np.sum(singular[kept] ** 2)
@@ -291,11 +282,11 @@ def _prepare(
     removed = np.column_stack([np.full(len(order), len(order) ** -0.5), vectors[:, :wanted]])
     starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
     slices = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(order)], strict=True)]
-    leverage, ratio = residual_corrections(removed, slices)
     rest = remove(removed, extra[order])
     if np.linalg.norm(rest) < 1e-6 * np.linalg.norm(extra):
         raise InputError("The added features are linear combinations of the baseline: there is nothing left to test.")
-    return _Design(vectors, values, removed, rest, slices, leverage, ratio, rows[order], options)
+    draws = np.random.default_rng([options.seed, NOISE_PURPOSE]).standard_normal(removed.shape)
+    return _Design(vectors, values, removed, rest, slices, GroupNoise(removed, slices, draws), rows[order], options)
 
 
 def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray]:
@@ -343,20 +334,17 @@ def _targets(values: Any, which: slice | NDArray, order: NDArray[np.intp]) -> Fl
 
 def _pair_sums(
     subjects: list[Any], columns: NDArray[np.intp], design: _Design, kernels: list[FloatArray]
-) -> tuple[FloatArray, FloatArray]:
-    """Observed T per penalty, and sums of residual products over pairs of blocks, (n_penalties, blocks, blocks)."""
-    observed = np.zeros(len(kernels))
+) -> FloatArray:
+    """Residual products weighted by a kernel and summed over pairs of blocks, (n_penalties, blocks, blocks)."""
     outer = np.zeros((len(design.order), len(design.order)))
     for values in subjects:
         for part in target_blocks(int(values.shape[0]), len(columns)):
-            chunk = _targets(values, columns[part], design.order)
-            observed += [float(np.sum(chunk * (kernel @ chunk))) for kernel in kernels]
-            residual = design.residuals(chunk)
-            outer += residual @ residual.T
-    return observed, np.stack([block_sums(kernel * outer, design.blocks) for kernel in kernels])
+            residual, expected = design.noise.complete(_targets(values, columns[part], design.order))
+            outer += residual @ residual.T - expected
+    return np.stack([block_sums(kernel * outer, design.blocks) for kernel in kernels])
 
 
-def _flip(observed: FloatArray, sums: FloatArray, options: ConditionalOptions) -> tuple[FloatArray, FloatArray]:
+def _flip(sums: FloatArray, options: ConditionalOptions) -> tuple[FloatArray, FloatArray]:
     """Return the standardised statistic (n_units,), and the same under the flips (n_flips, n_units)."""
     n_units, n_penalties, n_blocks, _ = sums.shape
     rng = np.random.default_rng([options.seed, FLIP_PURPOSE])
@@ -364,7 +352,7 @@ def _flip(observed: FloatArray, sums: FloatArray, options: ConditionalOptions) -
     # Var(s'Qs) = 2 ΣQ² over the flips, for symmetric Q with zero diagonal.
     spread = np.sqrt(2.0 * (sums**2).sum(axis=(2, 3)))
     spread = np.where(spread > 0, spread, np.inf)
-    statistic = (observed / spread).max(axis=1)
+    statistic = (sums.sum(axis=(2, 3)) / spread).max(axis=1)  # no sign flipped
     null = np.empty((options.n_flips, n_units))
     for unit in range(n_units):
         draws = [((signs @ sums[unit, a]) * signs).sum(axis=1) / spread[unit, a] for a in range(n_penalties)]

@@ -105,8 +105,9 @@ def significance(
     Raises
     ------
     InputError
-        If a dimension is missing, or there are fewer than three folds (``folds``) or subjects.
+        If a dimension is missing, there are fewer than three folds (``folds``) or subjects, or the level is no share.
     """
+    check_level(alpha)
     scores = r["r"] if isinstance(r, xr.Dataset) else r
     if "target" not in scores.dims:
         raise InputError(f"Scores need a dimension 'target'; these have {tuple(scores.dims)}.")
@@ -153,8 +154,9 @@ def compare(
     Raises
     ------
     InputError
-        If the two do not describe the same tests.
+        If the two do not describe the same tests, or the level is no share.
     """
+    check_level(alpha)
     if set(first.dims) != set(second.dims) or any(first.sizes[d] != second.sizes[d] for d in first.dims):
         raise InputError(f"Paired scores must have equal dims; got {dict(first.sizes)} and {dict(second.sizes)}.")
     difference = first - second.transpose(*first.dims).drop_vars(
@@ -167,6 +169,12 @@ def compare(
     adjusted = adjust(p, correction, over=family)
     words = f"{_TESTS[test]} of paired differences, {alternative}; {_CORRECTIONS[correction]}"
     return Significance(statistic, p, adjusted, adjusted <= alpha, alpha, words)
+
+
+def check_level(alpha: float) -> None:
+    """Refuse a level of significance that is not between 0 and 1."""
+    if not 0 < alpha < 1:
+        raise InputError(f"The level alpha must lie between 0 and 1, such as 0.05; it is {alpha:g}.")
 
 
 def folds_t(values: FloatArray, alternative: Alternative = "greater") -> tuple[FloatArray, FloatArray]:

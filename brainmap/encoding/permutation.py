@@ -107,7 +107,8 @@ def permutation_test(
     Raises
     ------
     InputError
-        If shapes disagree, values are not finite, penalties are not positive, or a group lies in two strata.
+        If shapes disagree, values are not finite, penalties are not positive, a group lies in two strata, or each
+        stratum holds one group only.
     """
     one = PermutationInput(X, Y, alpha, groups, strata)
     return group_permutation_test([one], options=options, checkpoint=checkpoint)
@@ -178,13 +179,14 @@ def permutation_null(
     alpha: ArrayLike | None = None,
     units: ArrayLike,
     groups: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
     options: PermutationOptions | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray]:
     """Mean score per unit (time, area) with its permutations, for cluster tests and maximum statistics.
 
     Parameters
     ----------
-    X, Y, alpha, groups, options
+    X, Y, alpha, groups, strata, options
         As in :func:`permutation_test`.
     units : array-like, (n_targets,)
         Unit of each target; scores are averaged over the targets of a unit. The same permutations are used for all.
@@ -198,9 +200,13 @@ def permutation_null(
     names : ndarray, (n_units,)
         Units, sorted. Average results of several subjects to test the group.
 
+    Raises
+    ------
+    InputError
+        As in :func:`permutation_test`.
     """
     setup = options or PermutationOptions()
-    subject = PermutedSubject(PermutationInput(X, Y, alpha, groups), setup)
+    subject = PermutedSubject(PermutationInput(X, Y, alpha, groups, strata), setup)
     names, blocks = _blocks([subject], units, setup.block)
     parts = []
     for columns, unit in blocks:

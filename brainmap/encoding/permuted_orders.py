@@ -57,16 +57,20 @@ def order_chunks(orders: Iterator[NDArray[np.intp]], n_rows: int, size: int) -> 
 
 
 def check_strata(labels: NDArray, strata: NDArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Number groups and strata from 0; a group may not lie in two strata.
+    """Number groups and strata from 0.
 
     Raises
     ------
     InputError
-        If one does.
+        If a group lies in two strata, or every stratum holds a single group: nothing could then be exchanged.
     """
     codes, layers = (np.unique(a, return_inverse=True)[1] for a in (labels, strata))
     pairs = np.unique(np.column_stack([codes, layers]), axis=0)
     if len(pairs) > codes.max() + 1:
         twice = int(pairs[np.flatnonzero(np.diff(pairs[:, 0]) == 0)[0], 0])
         raise InputError(f"Group {np.unique(labels)[twice]!r} lies in two strata; groups can only move within one.")
+    if len(pairs) > 1 and len(pairs) == layers.max() + 1:
+        raise InputError(
+            f"Each of the {len(pairs)} strata holds one group only: nothing can be exchanged. Take wider strata."
+        )
     return codes, layers

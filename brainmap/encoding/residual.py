@@ -31,7 +31,8 @@ from brainmap.encoding.jackknife import (
     tested_changes,
     training_changes,
 )
-from brainmap.encoding.two_bands import TwoBands, fit_bands, held_out
+from brainmap.encoding.penalties import DRAWS, held_out
+from brainmap.encoding.two_bands import TwoBands, fit_bands
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.floating]
@@ -83,13 +84,15 @@ class ResidualScores:
     ----------
     dataset : xarray.Dataset
         ``r_base``, ``r_full`` and ``delta`` with dims (subject, split, target); settings in ``attrs``.
-    test, training : ndarray, (n_groups, n_targets)
-        Change of a target's ``delta`` (mean over subjects and splits) when the group is not tested, or does not teach.
+    test, training, choice : ndarray, (n_groups, n_targets)
+        Change of a target's ``delta`` (mean over subjects and splits) when the group is not tested, does not teach, or
+        has no say in how much of the added features is added (:mod:`brainmap.encoding.penalties`).
     """
 
     dataset: xr.Dataset
     test: NDArray[np.float32]
     training: NDArray[np.float32]
+    choice: NDArray[np.float32]
 
     def by_unit(self, units: ArrayLike, *, confidence: float = 0.95) -> pd.DataFrame:
         """Average over the targets of each unit.
@@ -105,7 +108,8 @@ class ResidualScores:
         -------
         pandas.DataFrame
             ``unit``, ``delta``, ``low``, ``high``, ``r_base``, ``r_full``, ``n_targets``. The interval is
-            over groups of images (:mod:`brainmap.encoding.jackknife`).
+            over groups of images (:mod:`brainmap.encoding.jackknife`), and knows that other images might have led to
+            adding more or less of the features (:mod:`brainmap.encoding.penalties`).
         """
         labels = np.asarray(units)
         if labels.shape != (self.dataset.sizes["target"],):
@@ -116,9 +120,15 @@ class ResidualScores:
         table = pd.DataFrame({"unit": names})
         for name in ("delta", "r_base", "r_full"):
             table[name] = np.bincount(codes, np.nan_to_num(means[name].values)) / count
-        test, training = (
-            np.stack([np.bincount(codes, row) for row in changes]) / count for changes in (self.test, self.training)
+        test, training, choice = (
+            np.stack([np.bincount(codes, row) for row in changes]) / count
+            for changes in (self.test, self.training, self.choice)
         )
+        # Another choice changes delta by a gain that is measured with noise, and what noise brings is in the standard
+        # error already: the squared gain counts less its variance, and joins what the same group does when tested.
+        given = half_width(test, training, 1, 0.5)  # standard error at the choices made: t's quartile with one is 1
+        squared = np.maximum(table["delta"].to_numpy() ** 2, 1e-30)  # zero, with no error, where nothing was added
+        test = test + np.sqrt(np.maximum(1.0 - given**2 / squared, 0.0)) * choice
         half = half_width(test, training, len(test) - self.dataset.sizes["split"], confidence)
         table.insert(2, "low", table["delta"] - half)
         table.insert(3, "high", table["delta"] + half)
@@ -224,8 +234,7 @@ def residual_scores(
     dataset = xr.Dataset({"r_base": (dims, base_r), "r_full": (dims, full_r), "delta": (dims, full_r - base_r)})
     dataset.attrs = {**asdict(setup), "n_images": len(x), "split_hash": plan.hash, "split_scheme": plan.scheme}
     dataset.attrs |= {"inner_scheme": plan.inner_scheme, "scoring": "pearson r, difference of held-out scores"}
-    test, training = changes.mean(axis=0)
-    return ResidualScores(dataset, test, training)
+    return ResidualScores(dataset, *changes.mean(axis=0))
 
 
 def residual(
@@ -278,16 +287,17 @@ def _all_bands(x: FloatArray, g: FloatArray, plan: SplitPlan, setup: ResidualOpt
 def _score_subject(
     y: FloatArray, plan: SplitPlan, bands: list[list[TwoBands]], codes: NDArray[np.intp], setup: ResidualOptions
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Scores (split, target) without and with the added features, and the changes by group (2, group, target)."""
+    """Scores (split, target) without and with the added features, and the changes by group (3, group, target)."""
     n_targets = y.shape[1]
     scores = np.full((2, len(plan.outer), n_targets), np.nan, dtype=np.float32)
-    changes = np.zeros((2, int(codes.max()) + 1, n_targets), dtype=np.float32)
+    changes = np.zeros((3, int(codes.max()) + 1, n_targets), dtype=np.float32)
     alphas = np.sort(np.asarray(setup.alphas, dtype=np.float32))
     added = np.zeros(n_targets)
-    for part in target_blocks(int(y.shape[0]), n_targets):
+    for part in target_blocks(max(len(y), DRAWS) * (len(alphas) + 1), n_targets):
         block = np.asarray(y[:, part], dtype=np.float32)
         for number, (outer, inner) in enumerate(zip(plan.outer, plan.inner, strict=True)):
-            predictions, penalties = held_out(block, outer, inner, bands[number], alphas)
+            fit = held_out(block, (outer, inner), bands[number], alphas, codes)
+            predictions, penalties = fit.predictions, fit.penalties
             truth, test_codes = block[outer[1]], codes[outer[1]]
             base_r, base_changes = tested_changes(truth, predictions[0], test_codes)
             full_r, full_changes = tested_changes(truth, predictions[1], test_codes)
@@ -297,6 +307,7 @@ def _score_subject(
             taught = _taught(bands[number][-1], block[outer[0]], penalties, slopes, codes[outer[0]])
             names, sums = sum_by_group(taught, codes[outer[0]])
             changes[1, names, part] += sums / len(plan.outer)
+            changes[2, :, part] += fit.choice / len(plan.outer)
             added[part] += np.isfinite(penalties[1])
     # A pair of groups enters twice only if both their splits chose to add anything: the share of the other splits did.
     changes[1] *= np.sqrt(np.maximum(added - 1, 0) / (len(plan.outer) - 1))

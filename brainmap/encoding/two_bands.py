@@ -116,67 +116,6 @@ def principal_band(x: Array, split: Split) -> Band:
     return _components(*_standardise(x[train], x[test]), min(len(train), x.shape[1]))
 
 
-def held_out(
-    y: Array, outer: Split, inner: tuple[Split, ...], bands: list[TwoBands], alphas: Array
-) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], tuple[Array, Array]]:
-    """Predict the outer test rows without and with the added features, penalties chosen by inner cross-validation.
-
-    Parameters
-    ----------
-    y : ndarray, (n, n_targets)
-        Responses.
-    outer : tuple of ndarray
-        Outer train and test rows.
-    inner : tuple of (train, validation)
-        Inner splits.
-    bands : list of TwoBands
-        One per inner split, and the outer split's last.
-    alphas : ndarray
-        Penalties in increasing order. For an additive band infinity (nothing added) is tried, too.
-
-    Returns
-    -------
-    predictions : tuple of ndarray, (n_test, n_targets)
-        Of the baseline and of the full model.
-    penalties : tuple of ndarray, (n_targets,)
-        Chosen for the two bands.
-    """
-    additive = bands[-1].additive
-    chosen = _best(y, inner, [b.base for b in bands[:-1]], alphas, None)
-    offsets = None
-    grid = alphas
-    if additive:
-        grid = np.append(alphas, np.float32(np.inf))
-        centred = [y[train] - y[train].mean(axis=0) for train, _ in inner]
-        offsets = [b.base.predict(b.base.weights(c), chosen) for b, c in zip(bands, centred, strict=False)]
-    chosen_added = _best(y, inner, [b.added for b in bands[:-1]], grid, offsets)
-    centred_outer = y[outer[0]] - y[outer[0]].mean(axis=0)
-    base = bands[-1].base.predict(bands[-1].base.weights(centred_outer), chosen)
-    full = bands[-1].added.predict(bands[-1].added.weights(centred_outer), chosen_added)
-    return (base, base + full if additive else full), (chosen, chosen_added)
-
-
-def _best(
-    y: Array, inner: tuple[Split, ...], bands: list[Band], alphas: Array, offsets: list[NDArray[np.float32]] | None
-) -> Array:
-    """Penalty per target with the highest mean validation r; among ties the largest."""
-    total = np.zeros((len(alphas), y.shape[1]))
-    for number, ((train, validation), band) in enumerate(zip(inner, bands, strict=True)):
-        weights = band.weights(y[train] - y[train].mean(axis=0))
-        truth = y[validation] - y[validation].mean(axis=0)
-        truth_norm = np.maximum(np.linalg.norm(truth, axis=0), 1e-20)
-        for index, alpha in enumerate(alphas):
-            prediction = band.predict(weights, alpha)
-            if offsets is not None:
-                prediction = prediction + offsets[number]
-            prediction = prediction - prediction.mean(axis=0)
-            norm = np.linalg.norm(prediction, axis=0)
-            total[index] += (truth * prediction).sum(axis=0) / np.maximum(norm * truth_norm, 1e-20)
-    close = total >= total.max(axis=0) - 1e-6 * len(inner)
-    last = len(alphas) - 1 - np.argmax(close[::-1], axis=0)
-    return alphas[last]
-
-
 def _standardise(train: Array, test: Array) -> tuple[Array, Array]:
     """Scale both by the train rows' mean and spread; columns constant there become zero."""
     centre, spread = train.mean(axis=0), train.std(axis=0)

@@ -232,12 +232,25 @@ def banded_ridge(
         ``r2`` (split, target), about the means of the test set; ``contribution`` (band, split, target), which adds up
         to ``r2`` (product measure: each band's prediction with the response, correlations among bands shared out; may
         be negative); ``weight`` (band, split, target), the bands' shares of the penalty's inverse.
+
+    Raises
+    ------
+    InputError
+        For fewer than two or more than five spaces, or responses that are not finite or do not fit.
     """
     from himalaya.ridge import GroupRidgeCV
     from himalaya.scoring import r2_score_split
 
     arrays = _check_spaces(spaces)
     y = np.asarray(Y, dtype=np.float64)
+    rows = len(next(iter(arrays.values())))
+    if y.ndim != 2 or len(y) != rows:
+        raise InputError(f"Y must be (n, n_targets) with the {rows} rows of the features; it has shape {y.shape}.")
+    if not np.isfinite(y).all():
+        row, column = np.argwhere(~np.isfinite(y))[0]
+        raise InputError(f"Y is not finite at row {row}, column {column}.")
+    if n_iter < 1:
+        raise InputError(f"The random search needs at least one candidate; n_iter is {n_iter}.")
     plan = plan_splits(len(y), cv, groups=groups, inner_cv=4, seed=seed)
     shape = (len(arrays), len(plan.outer), y.shape[1])
     contribution, weight = np.empty(shape), np.empty(shape)

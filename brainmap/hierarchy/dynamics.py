@@ -155,7 +155,11 @@ def half_times(
 
 
 def _log_axis(steps: ArrayLike) -> tuple[FloatArray, float]:
-    values = np.asarray(steps, dtype=np.float64)
+    try:
+        values = np.asarray(steps, dtype=np.float64)
+    except (TypeError, ValueError):
+        first = str(np.ravel(np.asarray(steps, dtype=object))[0])
+        raise InputError(f"Training steps must be numbers, such as 0, 100, 400; the first is {first!r}.") from None
     if values.ndim != 1 or len(values) < 4 or (np.diff(values) <= 0).any() or values[0] < 0:
         raise InputError(f"Half times need at least four training steps in increasing order, got {values.tolist()}.")
     shifted = np.where(values == 0, values[values > 0][0] / 2.0, values)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
-from brainmap.encoding.inference import folds_t
+from brainmap.encoding.inference import folds_t, significance
 from brainmap.errors import InputError
 from brainmap.hierarchy.areas import cortex_areas, in_hcp_areas
 from brainmap.hierarchy.spatial import SpatialOptions, spatial_hierarchy
-from brainmap.hierarchy.temporal import TemporalOptions, peak_lag, temporal_hierarchy
+from brainmap.hierarchy.temporal import TemporalOptions, peak_lag, temporal_hierarchy, time_courses
 
 SUPPORTED, CONTRADICTED, NEGLIGIBLE, INCONCLUSIVE = "supported", "contradicted", "negligible", "inconclusive"
 
@@ -72,6 +73,7 @@ def evaluate_hypotheses(
     scores: dict[str, xr.Dataset | xr.DataArray],
     targets: dict[str, pd.DataFrame] | None = None,
     *,
+    masks: dict[str, NDArray[np.bool_]] | None = None,
     options: HypothesisOptions | None = None,
 ) -> pd.DataFrame:
     """Test Study A's three hypotheses on the scores of activations and gradients.
@@ -86,6 +88,8 @@ def evaluate_hypotheses(
         'gradient', coordinate ``depth`` on ``layer``.
     targets : dict of str to pandas.DataFrame, optional
         fMRI targets (``roi``, ``hemisphere``, ``x``, ``y``, ``z``); by default taken from the coordinates.
+    masks : dict of str to ndarray of bool, (n_targets,), optional
+        By signal, the fMRI targets whose order counts, such as those above chance; all by default.
     options : HypothesisOptions, optional
         Settings.
 
@@ -93,10 +97,13 @@ def evaluate_hypotheses(
     -------
     pandas.DataFrame
         One row per prediction: ``hypothesis`` (1–3), ``prediction``, ``modality``, ``effect``, ``low``, ``high``,
-        ``unit``, ``expected`` (sign), ``p`` (NaN where only an interval is made), ``verdict``. Predictions whose data
-        are absent are left out; ``attrs['absent']`` names them. Verdicts of orders in space rest on p: that of the spin
-        test where the areas are those of HCP-MMP1, for areas are not independent, else of a t test over areas. Those of
-        orders in time rest on the interval: their p, over layers, does not know how noisy peak times are.
+        ``unit``, ``expected`` (sign), ``p`` (NaN where only an interval is made), ``verdict``, ``note``. Predictions
+        whose data are absent are left out; ``attrs['absent']`` names them. A signal that predicts nothing has no peak
+        and no order in time: unless its score, mean over layers and sensors, is above chance at some moment (test over
+        folds, false discovery rate), verdicts about its peaks are inconclusive, and ``note`` says so. Verdicts of
+        orders in space rest on p: that of the spin test where the areas are those of HCP-MMP1, for areas are not
+        independent, else of a t test over areas. Those of orders in time rest on the interval: their p, over layers,
+        does not know how noisy peak times are.
 
     Raises
     ------
@@ -116,7 +123,8 @@ def evaluate_hypotheses(
         rows += _temporal(arrays["meg"], setup)
     if "fmri" in arrays:
         table = (targets or {}).get("fmri")
-        rows += _spatial(arrays["fmri"], _targets(arrays["fmri"]) if table is None else table, setup)
+        table = _targets(arrays["fmri"]) if table is None else table
+        rows += _spatial(arrays["fmri"], table, masks or {}, setup)
     frame = pd.DataFrame(rows).sort_values("hypothesis", kind="stable").reset_index(drop=True)
     frame.attrs["absent"] = [name for name in ("fmri", "meg") if name not in arrays]
     return frame
@@ -125,8 +133,10 @@ def evaluate_hypotheses(
 def _row(number: int, prediction: str, modality: str, **more: Any) -> dict[str, Any]:
     smallest, alpha = more.pop("smallest"), more.pop("alpha", None)
     test = {} if alpha is None else {"p": more["p"], "alpha": alpha}
-    found = verdict(more["low"], more["high"], more["expected"], smallest, **test)
-    return {"hypothesis": number, "prediction": prediction, "modality": modality, "p": np.nan, **more, "verdict": found}
+    note = more.pop("note", "")
+    found = INCONCLUSIVE if note else verdict(more["low"], more["high"], more["expected"], smallest, **test)
+    row = {"hypothesis": number, "prediction": prediction, "modality": modality, "p": np.nan, **more}
+    return {**row, "verdict": found, "note": note}
 
 
 def _maps_onto_brain(modality: str, r: xr.DataArray, setup: HypothesisOptions) -> dict[str, Any]:
@@ -154,10 +164,13 @@ def _maps_onto_brain(modality: str, r: xr.DataArray, setup: HypothesisOptions) -
 
 def _temporal(r: xr.DataArray, setup: HypothesisOptions) -> list[dict[str, Any]]:
     forward, backward = r.sel(signal="activation"), r.sel(signal="gradient")
+    both = {"activations": forward, "gradients": backward}
+    silent = {name: "" if _predicts(x) else f"{name} are not above chance at any time" for name, x in both.items()}
     rows = []
     lag = peak_lag(backward, forward, options=setup.temporal)
-    numbers = {"effect": lag.lag, "low": lag.low, "high": lag.high, "unit": "s"}
+    numbers: dict[str, Any] = {"effect": lag.lag, "low": lag.low, "high": lag.high, "unit": "s"}
     name = "gradients peak later than activations (mean lag of T_max over layers)"
+    numbers["note"] = "; ".join(filter(None, silent.values()))
     rows.append(_row(2, name, "meg", **numbers, expected=1, smallest=setup.smallest_lag))
     for signal, scores, sign in (("activations", forward, 1), ("gradients", backward, -1)):
         direction = "deeper layers peak later" if sign > 0 else "deeper layers peak earlier"
@@ -167,17 +180,31 @@ def _temporal(r: xr.DataArray, setup: HypothesisOptions) -> list[dict[str, Any]]
             attrs = {"r": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
         numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": attrs["p"]}
         name = f"{signal}: {direction} (depth against T_max)"
-        rows.append(_row(3, name, "meg", **numbers, expected=sign, smallest=setup.smallest_order))
+        rows.append(_row(3, name, "meg", **numbers, expected=sign, smallest=setup.smallest_order, note=silent[signal]))
     return rows
 
 
-def _spatial(r: xr.DataArray, targets: pd.DataFrame, setup: HypothesisOptions) -> list[dict[str, Any]]:
+def _predicts(r: xr.DataArray) -> bool:
+    """Whether the mean over layers and sensors is above chance at some moment."""
+    course = time_courses(r).mean("layer", skipna=True).rename(time="target")
+    return bool(significance(course, test="folds").significant.any())
+
+
+def _spatial(
+    r: xr.DataArray, targets: pd.DataFrame, masks: dict[str, NDArray[np.bool_]], setup: HypothesisOptions
+) -> list[dict[str, Any]]:
     rows = []
-    cortex = cortex_areas() if in_hcp_areas(targets) else None
+    cortex = cortex_areas(setup.spatial.reference) if in_hcp_areas(targets) else None
     alpha = 1.0 - setup.spatial.resampling.confidence
     for signal, sign in (("activation", 1), ("gradient", -1)):
         direction = "deeper layers fit areas farther from V1" if sign > 0 else "deeper layers fit areas nearer to V1"
-        attrs = spatial_hierarchy(r.sel(signal=signal), targets, cortex=cortex, options=setup.spatial).attrs
+        mine = r.sel(signal=signal)
+        try:
+            attrs = spatial_hierarchy(mine, targets, mask=masks.get(signal), cortex=cortex, options=setup.spatial).attrs
+        except InputError:
+            if masks.get(signal) is None:
+                raise
+            attrs = {"r": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}  # fewer than four areas are left
         p = attrs.get("spin_p", attrs["p"])
         numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": p}
         name = f"{signal}s: {direction} (best layer against distance)"

@@ -167,7 +167,7 @@ def order_interval(values: FloatArray, reference: FloatArray, noise: Noise) -> t
         :func:`iterated_interval` and exchanged at random between values: the noise of one value, seen around its noisy
         self, is known too poorly. Near ±1 one limit is ±1 itself, and the interval covers more than it says.
     """
-    if len(noise.once) == 0 or np.ptp(values) == 0:
+    if len(noise.once) == 0 or np.ptp(values) <= 1e-9 * np.abs(values).max():
         return np.nan, np.nan
     known = np.asarray(np.isfinite(noise.once + noise.twice).all(axis=1))
     if known.sum() < len(known) / 2:

@@ -71,7 +71,7 @@ def agreement(
     Returns
     -------
     Agreement
-        All NaN when either measure does not vary.
+        All NaN when either measure does not vary (by more than rounding errors).
 
     Raises
     ------
@@ -84,7 +84,7 @@ def agreement(
     n = len(a)
     if n < 4:
         raise InputError(f"a correlation of orders needs at least 4 units with values, got {n}")
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+    if any(np.ptp(x) <= 1e-9 * np.abs(x).max() for x in (a, b)):  # equal but for rounding
         nan = float("nan")
         return Agreement(nan, nan, nan, nan, nan, nan, nan, nan, n)
     r, p = stats.pearsonr(a, b)

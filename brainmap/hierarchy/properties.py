@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from brainmap.hierarchy.order import agreement
 from brainmap.hierarchy.spin import SpinTest, spin_test, spins
 
 FloatArray = NDArray[np.float64]
+GIFTI_LABEL, GIFTI_POINTS = 1002, 1008  # NIFTI_INTENT_LABEL, NIFTI_INTENT_POINTSET
+_LABELS = "it holds labels of areas, not values; give a map of numbers, such as a .dscalar.nii file"
 VERTICES = {32492: "fsLR-32k", 163842: "fsaverage", 40962: "fsaverage6", 10242: "fsaverage5"}
 
 
@@ -34,8 +36,12 @@ class SpinOptions:
     n_spins: int = 1000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.n_spins < 1:
+            raise InputError(f"A spin test needs at least 1 rotation, and 1,000 are usual; n_spins is {self.n_spins}.")
 
-def read_map(path: str | Path, hemisphere: str = "L") -> FloatArray:
+
+def read_map(path: str | Path, hemisphere: str = "L", *, which: int | None = None) -> FloatArray:
     """Read a cortical map the user has: one value per vertex of one hemisphere.
 
     Parameters
@@ -45,6 +51,8 @@ def read_map(path: str | Path, hemisphere: str = "L") -> FloatArray:
         ``lh.thickness``), ``.npy`` or one number a line (``.txt``).
     hemisphere : {'L', 'R'}
         Side to take from a CIFTI file; other files hold one side.
+    which : int, optional
+        Number, from 0, of the map in a CIFTI or GIFTI file that holds several.
 
     Returns
     -------
@@ -56,7 +64,8 @@ def read_map(path: str | Path, hemisphere: str = "L") -> FloatArray:
     MissingFileError
         If there is no such file.
     InputError
-        If it cannot be read as one map, or the side is unknown.
+        If it cannot be read as one map, holds labels of areas (``.dlabel.nii``), a surface, or several maps of which
+        none is chosen, or the side is unknown.
     """
     file = Path(path)
     if not file.is_file():
@@ -64,9 +73,9 @@ def read_map(path: str | Path, hemisphere: str = "L") -> FloatArray:
     if hemisphere not in ("L", "R"):
         raise InputError(f"The hemisphere must be 'L' or 'R', not {hemisphere!r}.")
     try:
-        values = _read(file, hemisphere)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{file.name} cannot be read as a cortical map: {error}") from error
+        values = _read(file, hemisphere, which)
+    except Exception as error:  # parsers of five formats, each with errors of its own for a file that is not one
+        raise InputError(f"{file.name} cannot be read as a cortical map: {' '.join(str(error).split())}") from error
     if values.ndim != 1:
         raise InputError(f"{file.name} holds an array of shape {values.shape}; a map has one value per vertex.")
     return values
@@ -134,11 +143,14 @@ def compare_properties(
     Raises
     ------
     InputError
-        If fewer than four areas have both values, or an area is not in the table of the cortex.
+        If fewer than four areas have both values, or an area is named twice or not in the table of the cortex.
     """
     setup = options or SpinOptions()
     whole = cortex[cortex["hemisphere"] == hemisphere].reset_index(drop=True)
     place = pd.Series(whole.index, index=whole["roi"].astype(str))
+    for what, series in {"values": values, **properties}.items():
+        if twice := series.index[series.index.duplicated()].astype(str).tolist():
+            raise InputError(f"The area {twice[0]!r} occurs twice in {what!r}; give one value for each area.")
     absent = [name for name in values.index.astype(str) if name not in place.index]
     if absent:
         raise InputError(f"The area {absent[0]!r} is not in the table of the cortex ({hemisphere} hemisphere).")
@@ -159,7 +171,12 @@ def compare_properties(
 
 
 def compare_vertices(
-    x: ArrayLike, y: ArrayLike, sphere: ArrayLike, *, options: SpinOptions | None = None, method: str = "pearson"
+    x: ArrayLike,
+    y: ArrayLike,
+    sphere: ArrayLike,
+    *,
+    options: SpinOptions | None = None,
+    method: Literal["pearson", "spearman"] = "pearson",
 ) -> SpinTest:
     """Correlate two maps vertex by vertex, with a spin test.
 
@@ -177,7 +194,14 @@ def compare_vertices(
     Returns
     -------
     SpinTest
+
+    Raises
+    ------
+    InputError
+        If the maps are not of one mesh, or the method is unknown.
     """
+    if method not in ("pearson", "spearman"):
+        raise InputError(f"The method {method!r} is unknown; choose 'pearson' or 'spearman'.")
     setup = options or SpinOptions()
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     places = np.asarray(sphere, dtype=np.float64)
@@ -185,29 +209,65 @@ def compare_vertices(
         raise InputError(f"Maps {a.shape}, {b.shape} and sphere {places.shape} must be of the same mesh.")
     known = np.flatnonzero(np.isfinite(a))
     turned = spins(places[known], places, n_spins=setup.n_spins, seed=setup.seed)
-    return spin_test(a[known], b, turned, at=known, method="spearman" if method == "spearman" else "pearson")
+    return spin_test(a[known], b, turned, at=known, method=method)
 
 
-def _read(file: Path, hemisphere: str) -> FloatArray:
+def _read(file: Path, hemisphere: str, which: int | None) -> FloatArray:
     import nibabel
 
     name = file.name.lower()
     if name.endswith(".npy"):
+        with file.open("rb") as stream:
+            if stream.read(6) != b"\x93NUMPY":
+                raise ValueError("it is no file of numpy.save")
         return np.asarray(np.load(file, allow_pickle=False), dtype=np.float64)
     if name.endswith((".txt", ".csv")):
         return np.loadtxt(file, dtype=np.float64)
     if name.endswith(".gii"):
-        return np.asarray(nibabel.load(file).darrays[0].data, dtype=np.float64)  # type: ignore[attr-defined]
+        return _read_gifti(nibabel.load(file), which)
     if name.endswith((".mgh", ".mgz")):
         return np.asarray(nibabel.load(file).dataobj, dtype=np.float64).squeeze()  # type: ignore[attr-defined]
-    if not name.endswith(".nii"):
+    if not name.endswith((".nii", ".nii.gz")):
         return np.asarray(nibabel.freesurfer.read_morph_data(file), dtype=np.float64)
-    image: Any = nibabel.load(file)
+    return _read_cifti(nibabel.load(file), hemisphere, which)
+
+
+def _read_gifti(image: Any, which: int | None) -> FloatArray:
+    arrays = image.darrays
+    if any(array.intent == GIFTI_LABEL for array in arrays):
+        raise ValueError(_LABELS)
+    if any(array.intent == GIFTI_POINTS for array in arrays):
+        raise ValueError("it holds a surface, not values at its vertices")
+    return np.asarray(arrays[_number(which, [array.meta.get("Name", "") for array in arrays])].data, dtype=np.float64)
+
+
+def _read_cifti(image: Any, hemisphere: str, which: int | None) -> FloatArray:
+    from nibabel.cifti2 import BrainModelAxis, Cifti2Image, LabelAxis, ScalarAxis
+
+    axes = [image.header.get_axis(0), image.header.get_axis(1)] if isinstance(image, Cifti2Image) else [None, None]
+    if isinstance(axes[0], LabelAxis):
+        raise ValueError(_LABELS)
+    if not isinstance(axes[1], BrainModelAxis):
+        raise ValueError("it has no values at vertices; give a .dscalar.nii file")
+    names = list(axes[0].name) if isinstance(axes[0], ScalarAxis) else [""] * image.shape[0]
+    row = _number(which, names)
     structure = f"CIFTI_STRUCTURE_CORTEX_{'LEFT' if hemisphere == 'L' else 'RIGHT'}"
-    data = np.asarray(image.dataobj, dtype=np.float64)
-    for found, rows, model in image.header.get_axis(1).iter_structures():
+    for found, columns, model in axes[1].iter_structures():
         if found == structure:
             values = np.full(model.nvertices[found], np.nan)
-            values[model.vertex] = data[0, rows]
+            values[model.vertex] = np.asarray(image.dataobj[row, columns], dtype=np.float64)
             return values
     raise ValueError(f"it has no {structure}")
+
+
+def _number(which: int | None, names: Sequence[str]) -> int:
+    """Number of the wanted one among the maps of a file; of several, one must be named."""
+    if which is None and len(names) == 1:
+        return 0
+    if which is None or not 0 <= which < len(names):
+        told = ", ".join(f"{number}: {name}" for number, name in enumerate(names[:5]) if name)
+        about = f" ({told}{', ...' if len(names) > 5 else ''})" if told else ""
+        raise ValueError(
+            f"it holds {len(names)} maps{about}; choose one by which=0 to {len(names) - 1}, or save it in its own file"
+        )
+    return which

@@ -128,6 +128,24 @@ def top_areas(scores: xr.DataArray, targets: pd.DataFrame, *, fraction: float = 
     return [str(name) for name in means.sort_values(ascending=False, kind="stable").index[:keep]]
 
 
+def predicted_somewhere(marks: xr.DataArray | None) -> dict[str, NDArray[np.bool_]]:
+    """Targets that some layer predicts above chance, by signal: the ``mask`` of Study A's spatial hierarchy.
+
+    Parameters
+    ----------
+    marks : xr.DataArray of bool, (signal, layer, target), optional
+        Such as :attr:`brainmap.encoding.inference.Significance.significant`.
+
+    Returns
+    -------
+    dict of str to ndarray of bool, (n_targets,)
+        Empty without marks.
+    """
+    if marks is None:
+        return {}
+    return {str(signal): marks.sel(signal=signal).any("layer").values for signal in marks["signal"].values}
+
+
 def spatial_hierarchy(
     scores: xr.DataArray,
     targets: pd.DataFrame,
@@ -155,7 +173,8 @@ def spatial_hierarchy(
         mm by area in place of Euclidean distances, such as geodesic ones.
     cortex : pandas.DataFrame, optional
         All areas of the cortex: ``roi``, ``hemisphere``, ``distance_mm``, ``sphere_x``, ``sphere_y``, ``sphere_z``
-        (see :func:`brainmap.hierarchy.areas.cortex_areas`); adds a spin test, which rotates the map of distances.
+        (see :func:`brainmap.hierarchy.areas.cortex_areas`); adds a spin test, which rotates this map of distances: it
+        must be that of ``distances``, or of ``options.reference``.
     options : SpatialOptions, optional
         Settings.
     seed : int
@@ -279,6 +298,12 @@ def _spin(
     sphere = whole[SPHERE].to_numpy(dtype=float)
     turned = spins(sphere[at], sphere, n_spins=setup.n_spins, seed=seed)
     x, y = table[setup.value].to_numpy(dtype=float), whole["distance_mm"].to_numpy(dtype=float)
+    # Centres of the areas' targets are not quite those of the areas, but another reference is another order.
+    if len(table) > 3 and not np.corrcoef(y[at], table["distance_mm"])[0, 1] > 0.9:
+        raise InputError(
+            "The distances of the areas are not those of the table of the cortex, which the spin test rotates: give "
+            f"cortex_areas({setup.reference!r}), or a table whose column 'distance_mm' holds your distances."
+        )
     pearson = spin_test(x, y, turned, at=at)
     spearman = spin_test(x, y, turned, at=at, method="spearman")
     return {"spin_p": pearson.p, "spin_rho_p": spearman.p, "n_spins": pearson.n_spins}

@@ -17,6 +17,7 @@ from brainmap.hierarchy.order import agreement, correlate
 from brainmap.hierarchy.resampling import Resampling, cells, mean_of
 
 FloatArray = NDArray[np.float64]
+LONGEST = 60.0  # seconds; longer "epochs" are in milliseconds
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,15 @@ def time_courses(scores: xr.DataArray) -> xr.DataArray:
     Raises
     ------
     InputError
-        If the targets have no time.
+        If the targets have no time, or one that cannot be in seconds.
     """
-    if "time" in scores.dims:
-        return scores.transpose(..., "time")
     if "time" not in scores.coords:
         raise InputError("Scores need the coordinate 'time' (s) on 'target' to speak of a temporal hierarchy.")
+    latest = float(np.abs(scores["time"].values).max())
+    if latest > LONGEST:
+        raise InputError(f"Times reach {latest:g}; they must be in seconds, and these look like milliseconds.")
+    if "time" in scores.dims:
+        return scores.transpose(..., "time")
     ordered = scores.transpose(..., "target")
     moments, place = np.unique(ordered["time"].values, return_inverse=True)
     sensors = sparse.csr_matrix((np.ones(len(place)), (np.arange(len(place)), place)))
@@ -163,7 +167,9 @@ def temporal_hierarchy(
         subjects. ``attrs``: ``r`` of depth and T_max with its interval ``low``, ``high`` over the same cells;
         ``p`` over layers, ``rho``, ``rho_p``; ``layers_low``, ``layers_high`` (over layers); ``slope`` (s from depth 0
         to 1) with ``slope_low``, ``slope_high``; ``p_method``. Noise lowers ``r``; its interval says what the noiseless
-        one may be (:func:`brainmap.hierarchy.iterated.order_interval`), and lies mostly above ``r``.
+        one may be (:func:`brainmap.hierarchy.iterated.order_interval`), and lies mostly above ``r``. It holds zero
+        where that of the slope does: noise that neighbouring layers share makes smooth trends, which only the slope's,
+        from layers resampled together, knows. ``p`` does not: it takes layers for independent.
 
     Raises
     ------
@@ -183,10 +189,11 @@ def temporal_hierarchy(
         raise InputError(f"only {found} layers predict anything after onset; 4 are needed for an order")
     once, twice = iterated(rows, lambda means: _latencies(means, times, setup), plan)
     noise = Noise(once, twice, len(rows), plan.confidence)
-    low, high = layers_interval(t_max, noise.take(0))
+    t_low, t_high = layers_interval(t_max, noise.take(0))
     onset_low, onset_high = layers_interval(onset, noise.take(1))
     after = np.where(times > 0, mean, -np.inf)
-    table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max, "low": low, "high": high})
+    table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max})
+    table["low"], table["high"] = t_low, t_high
     table["peak"], table["t_peak"] = after.max(axis=1), times[after.argmax(axis=1)]
     table["onset"], table["onset_low"], table["onset_high"] = onset, onset_low, onset_high
     order = agreement(depth, t_max, seed=plan.seed)
@@ -194,10 +201,15 @@ def temporal_hierarchy(
     known = np.isfinite(t_max)
     # The mean of a window moves by half a sampling step when a sample joins or leaves it.
     noise = replace(noise.take((0, known)), rounding=float(np.median(np.diff(times))) / 2, seed=plan.seed)
-    attrs["low"], attrs["high"] = order_interval(t_max[known], depth[known], noise)
     weights = _slope_weights(depth[known])
     attrs["slope"] = float(t_max[known] @ weights)
     attrs["slope_low"], attrs["slope_high"] = iterated_interval(attrs["slope"], noise.project(weights))
+    low, high = order_interval(t_max[known], depth[known], noise)
+    if (
+        attrs["slope_low"] <= 0 <= attrs["slope_high"]
+    ):  # slope and r have one sign: if one may be zero, so may the other
+        low, high = min(low, 0.0), max(high, 0.0)
+    attrs["low"], attrs["high"] = low, high
     attrs["p_method"] = "two-sided t test of Pearson r over layers"
     table.attrs = attrs
     return table

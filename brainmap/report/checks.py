@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from brainmap.errors import InputError
 from brainmap.report import summary
@@ -77,9 +78,17 @@ def hypotheses(results: StudyResults) -> pd.DataFrame | None:
     options = HypothesisOptions(spatial=SpatialOptions(resampling=plan), temporal=TemporalOptions(resampling=plan))
     scores: dict[str, xr.Dataset | xr.DataArray] = {name: results.scores[name] for name in results.modalities}
     try:
-        return evaluate_hypotheses(scores, options=options)
+        return evaluate_hypotheses(scores, masks=order_masks(results), options=options)
     except (InputError, KeyError):  # areas without coordinates, too few layers: there is no order to speak of
         return None
+
+
+def order_masks(results: StudyResults) -> dict[str, NDArray[np.bool_]]:
+    """By signal, the fMRI targets whose order counts; empty where all do (``order_over`` of the study)."""
+    from brainmap.hierarchy.spatial import predicted_somewhere
+
+    chosen = results.provenance.get("config", {}).get("order_over") == "significant"
+    return predicted_somewhere(results.significance.get("fmri")) if chosen else {}
 
 
 def _order(results: StudyResults, kind: str) -> Check | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from brainmap.report.results import StudyResults
 
 _HOW = ("device", "memory", "batch_size", "seed", "permutations")
 RESIDUAL = "residual"
+MODEL_FREE = ("pixels", "gabor", "gabor energy", "category")  # controls that know the photographs only
 SUBJECT_GAIN = "delta "  # begins the name of a residual table's column with one subject's gain
 
 
@@ -139,8 +140,8 @@ def score_table(
     -------
     pandas.DataFrame
         ``signal`` (``activation``, ``gradient``, ``residual``), ``layer``, ``r``, ``low``, ``high`` (± SEM over
-        subjects; for the residual as ``spread`` says, see :func:`residual_row`), ``p`` (best p of the signal's tests
-        where known), ``n``.
+        subjects; for the residual as ``spread`` says, see :func:`residual_row`), ``significant`` (see
+        :func:`significant_somewhere`), ``n``.
     """
     rows: list[dict[str, Any]] = []
     for signal in (str(name) for name in results.scores[modality]["signal"].values):
@@ -148,7 +149,7 @@ def score_table(
         sem = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
         mean = float(np.nanmean(values))
         row = {"signal": signal, "layer": name, "r": mean, "low": mean - sem, "high": mean + sem, "spread": "sem"}
-        rows.append(row | {"p": _t_p(values), "n": len(values)})
+        rows.append(row | {"significant": significant_somewhere(results, modality, signal, name), "n": len(values)})
     residual = residual_row(results, modality)
     return pd.DataFrame(rows + ([residual] if residual is not None else []))
 
@@ -168,9 +169,61 @@ def residual_row(results: StudyResults, modality: str) -> dict[str, Any] | None:
     if len(each) > 1:
         sem = float(each.std(ddof=1) / np.sqrt(len(each)))
         low, high = mean - sem, mean + sem
-    row = {"signal": RESIDUAL, "layer": "all", "r": mean, "low": low, "high": high}
+    row = {"signal": RESIDUAL, "layer": residual_layers(results), "r": mean, "low": low, "high": high}
     row["spread"] = "sem" if len(each) > 1 else "interval"
-    return row | {"p": float(table["p_fwer"].min()), "n": results.scores[modality].sizes["subject"]}
+    significant = significant_somewhere(results, modality, RESIDUAL)
+    return row | {"significant": significant, "n": results.scores[modality].sizes["subject"]}
+
+
+def significant_somewhere(results: StudyResults, modality: str, signal: str, layer: str | None = None) -> bool | None:
+    """Say whether a signal is above chance at any vertex (fMRI) or time after onset (MEG), by the study's own test.
+
+    A score that is read off the best time, or averaged over significant vertices, cannot be tested itself: it is high
+    by selection. The study's test corrects over the whole map or time course instead, so that a layer without any
+    effect has a mark in one study of twenty at most.
+
+    Parameters
+    ----------
+    results : StudyResults
+        A study.
+    modality : {'fmri', 'meg'}
+        Which responses.
+    signal : str
+        ``activation``, ``gradient``, or ``residual``: then any area (fMRI) or time (MEG) of the family-wise test.
+    layer : str, optional
+        Layer whose map or time course counts, the deepest by default; of no meaning for the residual.
+
+    Returns
+    -------
+    bool or None
+        None where the study tested nothing.
+    """
+    if signal == RESIDUAL:
+        table = results.residual.get(modality)
+        if table is None:
+            return None
+        kept = table if modality == "fmri" else table[table["unit"].astype(float) > 0]
+        return bool(kept["significant"].astype(bool).any())
+    marks = summary.significance_of(results, modality, signal)
+    if marks is None:
+        return None
+    if "layer" in marks.dims:
+        marks = marks.isel(layer=-1) if layer is None else marks.sel(layer=layer)
+    if "time" in marks.dims:
+        marks = marks.isel(time=np.flatnonzero(marks["time"].values > 0))
+    return bool(marks.any())
+
+
+def residual_layers(results: StudyResults) -> str:
+    """Return of which layers the activations and gradients behind the residual are: ``all`` or ``last``."""
+    return str((results.provenance.get("config") or {}).get("residual_layers", "all"))
+
+
+def residual_over(members: Sequence[Member]) -> str:
+    """Say over which activations gradients gain: those of all layers, or of the last one."""
+    kinds = {residual_layers(member.results) for member in members}
+    words = {"all": "the activations of all layers", "last": "the activations of the last layer"}
+    return " or ".join(text for name, text in words.items() if name in kinds)
 
 
 def gain_by_subject(rows: pd.DataFrame) -> np.ndarray:
@@ -184,6 +237,38 @@ def residual_spread(table: pd.DataFrame) -> str:
     kinds = set(table.loc[table["signal"] == RESIDUAL, "spread"])
     words = {"sem": "± SEM over subjects", "interval": "its 95 % interval over photographs"}
     return " or, where a study kept no gains of subjects, ".join(words[kind] for kind in words if kind in kinds)
+
+
+def controls_table(collection: Collection, modality: str) -> pd.DataFrame | None:
+    """Return mean scores over all targets of every study's best layers and of its control feature spaces.
+
+    Controls that are made of a study's own gradients stay with it. Those that know no model (pixels, Gabor energy,
+    category labels) are given once for all studies with the most common score; studies that differ in their data,
+    splits or reduction of dimensions keep their own.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        ``study`` (empty for a control that studies share), ``space``, ``r``, ``low``, ``high``; None where no study has
+        any.
+    """
+    parts = []
+    for member, name in zip(collection, collection.names(), strict=True):
+        table = member.results.controls.get(modality)
+        if table is not None and len(table):
+            parts.append(table.assign(study=name)[["study", "space", "r", "low", "high"]])
+    if not parts:
+        return None
+    joined = pd.concat(parts, ignore_index=True)
+    shared = []
+    for space in dict.fromkeys(joined["space"]):
+        rows = joined[joined["space"] == space]
+        scores = rows["r"].round(6)
+        common = rows[scores == scores.value_counts().index[0]]
+        if space.lower() in MODEL_FREE and (len(common) > 1 or len(rows) == 1):
+            shared.append(common.head(1).assign(study=""))
+            joined = joined.drop(index=common.index)
+    return pd.concat([joined, *shared], ignore_index=True)
 
 
 def significant_targets(results: StudyResults, modality: str) -> np.ndarray:
@@ -211,12 +296,3 @@ def subject_scores(
     which = -1 if layer == "last" else int(np.nanargmax(top))
     moment = int(np.nanargmax(courses.mean("subject").values[which]))
     return courses.values[:, which, moment].astype(float), str(courses["layer"].values[which])
-
-
-def _t_p(values: np.ndarray) -> float:
-    """One-tailed p of the mean over subjects; NaN for fewer than three."""
-    from scipy import stats
-
-    if len(values) < 3 or not np.isfinite(values).all() or np.ptp(values) == 0:
-        return float("nan")
-    return float(stats.ttest_1samp(values, 0.0, alternative="greater").pvalue)

@@ -17,6 +17,7 @@ from brainmap.report.results import MODALITY_NAMES, StudyResults
 from brainmap.report.style import signal_name
 
 _DIGITS = 5
+NOWHERE = "not significant"
 # Paul Tol's "muted" scheme without its palest colour, distinct for every colour vision; it begins anew after ten.
 _COLORS = (
     *("#332288", "#cc6677", "#117733", "#44aa99", "#882255"),
@@ -37,9 +38,10 @@ def comparison_table(collection: Collection) -> pd.DataFrame:
     pandas.DataFrame
         ``study``, the settings that vary, ``responses``, ``signal``, ``layer`` (the best one), ``depth``, ``r`` (mean
         over subjects; fMRI: over targets that are significant in any study with the same targets, MEG: at the best
-        time), ``low``, ``high`` (± SEM; for the residual see :func:`~brainmap.report.collection.residual_row`),
-        ``last_layer_r``, ``where`` (best area or time), ``order_r`` (spatial or temporal score), ``significant`` (share
-        of targets or times in the best layer), ``n_subjects``.
+        time), ``low``, ``high`` (± SEM; for the residual see :func:`~brainmap.report.collection.residual_row`, NaN
+        where it is not significant: an interval at a chosen maximum says nothing), ``last_layer_r``, ``where`` (best
+        area or time, only of a layer that is significant somewhere), ``order_r`` (spatial or temporal score, only of a
+        signal with such a layer), ``significant`` (share of targets or times in the best layer), ``n_subjects``.
     """
     rows = []
     masks = _common_targets(collection)
@@ -76,7 +78,8 @@ def _rows(results: StudyResults, modality: str, mask: np.ndarray | None) -> list
         if signal == RESIDUAL:
             rows.append(_residual_row(results, modality))
             continue
-        order = summary.hierarchy_table(results, kind, signal)
+        order = summary.hierarchy_table(results, kind, signal) if _predicts(results, modality, signal) else None
+        share = _share(results, modality, signal, str(row["layer"]))
         rows.append(
             {
                 "signal": signal_name(signal),
@@ -84,9 +87,9 @@ def _rows(results: StudyResults, modality: str, mask: np.ndarray | None) -> list
                 "depth": float(depth[str(row["layer"])]),
                 **{name: float(row[name]) for name in ("r", "low", "high")},
                 "last_layer_r": float(last[signal]),
-                "where": _where(results, modality, signal),
+                "where": NOWHERE if share == 0 else _where(results, modality, signal),
                 "order_r": float(order.attrs["r"]) if order is not None and "r" in order.attrs else np.nan,
-                "significant": _share(results, modality, signal, str(row["layer"])),
+                "significant": share,
                 "n_subjects": int(row["n"]),
             }
         )
@@ -101,10 +104,10 @@ def _residual_row(results: StudyResults, modality: str) -> dict[str, Any]:
         where = summary.area_list(hits.sort_values("delta", ascending=False)["unit"].tolist(), most=4)
     else:
         where = summary.format_windows(summary.residual_windows(results)) if len(hits) else ""
-    numbers = {name: float(row[name]) for name in ("r", "low", "high")}
-    rest = {"last_layer_r": np.nan, "where": where or "nowhere", "order_r": np.nan}
+    numbers = {name: float(row[name]) if name == "r" or len(hits) else np.nan for name in ("r", "low", "high")}
+    rest = {"last_layer_r": np.nan, "where": where or NOWHERE, "order_r": np.nan}
     return {
-        "signal": signal_name(RESIDUAL), "layer": "all", "depth": np.nan, **numbers, **rest,
+        "signal": signal_name(RESIDUAL), "layer": row["layer"], "depth": np.nan, **numbers, **rest,
         "significant": float(table["significant"].astype(bool).mean()), "n_subjects": int(row["n"]),
     }  # fmt: skip
 
@@ -113,6 +116,12 @@ def _where(results: StudyResults, modality: str, signal: str) -> str:
     if modality == "fmri":
         return summary.best_area(results, signal)[0]
     return f"{1000 * summary.best_moment(results, signal)[0]:.0f} ms"
+
+
+def _predicts(results: StudyResults, modality: str, signal: str) -> bool:
+    """Whether any layer of a signal is significant anywhere; True where nothing was tested."""
+    marks = summary.significance_of(results, modality, signal)
+    return marks is None or bool(marks.any())
 
 
 def _share(results: StudyResults, modality: str, signal: str, layer: str) -> float:

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from brainmap.progress import track
 from brainmap.report import interactive, methods
 from brainmap.report.citations import citations
-from brainmap.report.collection import Collection, Member
+from brainmap.report.collection import Collection, Member, controls_table
 from brainmap.report.compare_data import comparison_data, comparison_table
 from brainmap.report.figures import controls_dots, grid_heatmap, model_bars, scores_vs_step
 from brainmap.report.html import csv_link, picture
 from brainmap.report.reproduction import data
+from brainmap.report.reproduction.base import STARS
 from brainmap.report.results import MODALITY_NAMES
 from brainmap.report.style import signal_color
 
@@ -149,8 +150,8 @@ def _figures(collection: Collection) -> list[dict[str, Any]]:
         if 2 <= len(members) <= MOST_BARS:
             table = _bars_table(Collection(tuple(members), absent=collection.absent), modality)
             found.append((f"studies-{modality}", f"Last layer: {word}", _bars(table, word), table))
-        spaces = controls_of(collection, modality)
-        if spaces is not None and len(members) <= MOST_BARS:
+        spaces = controls_table(collection, modality)
+        if spaces is not None:
             found.append((f"controls-{modality}", f"Simple feature spaces: {word}", _controls(spaces, word), spaces))
     return [_figure(number, *item) for number, item in enumerate(track(found, "drawing", unit="figures"), 1)]
 
@@ -164,27 +165,6 @@ def _one_training(members: Sequence[Member]) -> list[Member]:
             series.setdefault(repr(rest), {})[member.step] = member
     longest = max(series.values(), key=len, default={})
     return [longest[step] for step in sorted(longest)]
-
-
-def controls_of(collection: Collection, modality: str) -> pd.DataFrame | None:
-    """Mean score over all targets of every study's best layers, and of the control feature spaces.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        ``space``, ``r``, ``low``, ``high``; controls are those of the last study that has them.
-    """
-    parts, last = [], None
-    for member, name in zip(collection, collection.names(), strict=True):
-        table = member.results.controls.get(modality)
-        if table is None or not len(table):
-            continue
-        ours = table["space"].isin(["activation", "gradient"])
-        parts.append(table[ours].assign(space=[f"{space} · {name}" for space in table.loc[ours, "space"]]))
-        last = table[~ours]
-    if last is None:
-        return None
-    return pd.concat([*parts, last], ignore_index=True)[["space", "r", "low", "high"]]
 
 
 def _controls(table: pd.DataFrame, word: str) -> Callable[[], Figure]:
@@ -211,6 +191,23 @@ def _heat(grid: Any, word: str) -> Callable[[], Figure]:
     return lambda: grid_heatmap(grid, labels=labels, title=f"Gradients: {word}", signal="gradient")
 
 
+_LAST_LAYER = (
+    "Mean over subjects ± SEM (one subject: none); residual: gain of gradients over activations, ± SEM or, in runs "
+    "that kept no gains of subjects, its 95 % interval. fMRI: mean over the vertices that are significant with any "
+    "of the studies (over training: with the last checkpoint); MEG: at the time with the highest score, which is above "
+    "0 by this choice alone."
+)
+_CAPTIONS = {
+    "controls": "Mean over all targets of each study's best layers, of spaces made of its own gradients (norm, loss, "
+    "gradients of other photographs), and of spaces that know no model, with 95 % intervals. The last stand below for "
+    "all studies that share them; studies with other data or another reduction of dimensions keep their own.",
+    "grid": "Gradients, last layer: score over the dimensions of random projection and PCA; outlined: the highest. "
+    "fMRI: mean over the significant vertices of each study; MEG: at the best time.",
+    "training": _LAST_LAYER,
+    "studies": f"{_LAST_LAYER} {STARS}",
+}
+
+
 def _figure(number: int, key: str, title: str, draw: Callable[[], Figure], table: pd.DataFrame) -> dict[str, Any]:
     figure = draw()
     width, height = figure.get_size_inches()
@@ -218,13 +215,7 @@ def _figure(number: int, key: str, title: str, draw: Callable[[], Figure], table
     return {
         "key": key, "title": title, "number": number, "image": picture(figure, raster=False), "csv": csv,
         "packed": packed, "width": round(96 * width), "height": round(96 * height),
-        "caption": "Mean over all targets of each study's best layer and of spaces that know little about the model, "
-        "with 95 % intervals."
-        if key.startswith("controls")
-        else "Mean over subjects ± SEM; residual: gain of gradients over activations, ± SEM or, in runs "
-        "that kept no gains of subjects, its 95 % interval. "
-        "fMRI: mean over the vertices that are significant with any of the studies; MEG: at the best time. "
-        "Stars: p < .05, .01, .001 (t test over subjects; residual: sign flips).",
+        "caption": _CAPTIONS[key.split("-")[0]],
         "alt": f"{title}: scores between {table['r'].min():.3f} and {table['r'].max():.3f}; the table holds them.",
     }  # fmt: skip
 

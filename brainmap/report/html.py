@@ -195,7 +195,7 @@ def _hypotheses(results: StudyResults) -> dict[str, Any] | None:
         rows.append(
             {
                 "number": row["hypothesis"], "prediction": row["prediction"], "modality": name,
-                "effect": f"{effect} [{low}, {high}] {row['unit']}", "verdict": row["verdict"],
+                "effect": f"{effect} [{low}, {high}] {row['unit']}", "verdict": row["verdict"], "note": row["note"],
             }
         )  # fmt: skip
     return {"rows": rows, "csv": csv_link(table)[0]}

@@ -135,7 +135,8 @@ def methods_paragraph(results: StudyResults) -> str:
     p = results.provenance
     sentences = [_features_sentence(results), _encoding_sentence(p), _score_sentence(results)]
     if results.residual:
-        sentences.append(_RESIDUALS.get(str(_setting(p, "residual")), ""))
+        which = "of the last layer" if _setting(p, "residual_layers") == "last" else "of all layers"
+        sentences.append(_RESIDUALS.get(str(_setting(p, "residual")), "").format(layers=which))
     made = p.get("p_values")
     if isinstance(made, Mapping):
         named = {MODALITY_NAMES.get(str(key), str(key).capitalize()): str(text) for key, text in made.items()}
@@ -181,10 +182,9 @@ def _setting(p: Mapping[str, Any], name: str) -> Any:
 
 _RESIDUALS = {
     "nested": "The gain of gradients over activations is the difference in held-out r between ridge regressions on the "
-    "activations of all layers without and with the gradients of all layers, residualised on them in the train "
-    "split.",
+    "activations {layers} without and with the gradients {layers}, residualised on them in the train split.",
     "matched": "The gain of gradients over activations is the difference in held-out r between 150 principal "
-    "components of activations joined with 150 of gradients, and 300 components of activations.",
+    "components of activations joined with 150 of gradients, and 300 components of activations, both {layers}.",
 }
 
 

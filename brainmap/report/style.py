@@ -189,11 +189,6 @@ def depth_colors(depths: np.ndarray) -> np.ndarray:
     return np.atleast_2d(depth_cmap()(np.asarray(depths, dtype=float)))
 
 
-def stars(p: float) -> str:
-    """Return the usual marks for a p value: ``*`` < .05, ``**`` < .01, ``***`` < .001."""
-    return "***" if p < 0.001 else "**" if p < 0.01 else "*" if p < 0.05 else ""
-
-
 def format_p(p: float) -> str:
     """Return a p value as it is written in a sentence, such as ``p < .001`` or ``p = .03``."""
     if not np.isfinite(p):

@@ -283,11 +283,13 @@ def _order_headline(question: str, statistics: Mapping[Any, Any], note: str) -> 
         interval = (
             f"95 % interval {format_score(float(statistics['low']))} to {format_score(float(statistics['high']))}"
         )
-    p = format_p(float(statistics["p"])) if "p" in statistics else ""
+    spins = "spin_p" in statistics  # neighbouring areas are alike, which the other p ignores
+    p = statistics.get("spin_p", statistics.get("p"))
+    words = "" if p is None else f"{'spin ' if spins else ''}{format_p(float(p))}"
     return Headline(
         question,
         f"r = {format_score(float(statistics['r']))}",
-        ", ".join(part for part in (interval, p) if part),
+        ", ".join(part for part in (interval, words) if part),
         note,
         "activation",
     )

@@ -7,15 +7,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from brainmap.encoding.memory import parse_memory
 from brainmap.errors import InputError, MissingFileError
+from brainmap.study.yaml_text import parse_yaml
 
 Modality = Literal["fmri", "meg"]
 Signal = Literal["activation", "gradient"]
-Yardstick = Literal["folds", "subjects", "permutation"]
+Yardstick = Literal["folds", "subjects", "wilcoxon", "permutation"]
+LEVEL = 0.05
 Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
 
 
@@ -100,13 +101,21 @@ class StudyConfig(BaseModel):
         error (the criterion of scikit-learn's ``RidgeCV``).
     residual : {"nested", "matched"}
         How the gain of gradients over activations is measured, see :mod:`brainmap.encoding.residual`.
-    fmri_test, meg_test : {"folds", "subjects", "permutation"}
+    residual_layers : {"all", "last"}
+        Activations and gradients of all layers, or of the last one only: what it alone does not hold of the activations
+        of earlier layers, its gradients may then add.
+    fmri_test, meg_test : {"folds", "subjects", "wilcoxon", "permutation"}
         Yardstick of "above chance", see :mod:`brainmap.encoding.inference`; "permutation" refits on permuted
         photographs, see :mod:`brainmap.encoding.permutation`, and ``--dry-run`` says what that takes.
+    fmri_level : float
+        Level of that test for fMRI, after correction for multiple testing; .05 for MEG, and wherever else p is judged.
     shuffles : int
         Permutations of photographs.
     top_areas : float, optional
         Share of the areas, best predicted by activations first, that enter the spatial hierarchy; all by default.
+    order_over : {"all", "significant"}
+        Targets that enter the spatial hierarchy: all, or those that some layer predicts above chance. The best layer of
+        the others is chance, which pulls an area's mean to the middle.
     permutations : int
         Sign flips of the test of the residual.
     thin : int
@@ -136,10 +145,13 @@ class StudyConfig(BaseModel):
     projection: Annotated[int, Field(ge=4)] | None = None
     method: Literal["ridge", "ridge-gcv"] = "ridge"
     residual: Literal["nested", "matched"] = "nested"
+    residual_layers: Literal["all", "last"] = "all"
     fmri_test: Yardstick = "folds"
     meg_test: Yardstick = "folds"
+    fmri_level: Annotated[float, Field(gt=0, lt=1)] = LEVEL
     shuffles: Annotated[int, Field(ge=19)] = 1000
     top_areas: Annotated[float, Field(gt=0, le=1)] | None = None
+    order_over: Literal["all", "significant"] = "all"
     seed: Annotated[int, Field(ge=0)] = 0
     permutations: Annotated[int, Field(ge=100)] = 5000
     thin: Annotated[int, Field(ge=1, le=40)] = 1
@@ -198,17 +210,15 @@ class StudyConfig(BaseModel):
         """
         if not path.is_file():
             raise MissingFileError(f"study file {path} does not exist")
-        try:
-            values = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(values, dict):
-            raise InputError(f"{path} must hold 'key: value' lines, found {type(values).__name__}")
-        return cls.from_dict(values)
+        return cls.from_dict(parse_yaml(path.read_text(), str(path)))
 
     def yardstick(self, modality: str) -> Yardstick:
         """Return the test of "above chance" for a modality."""
         return self.fmri_test if modality == "fmri" else self.meg_test
+
+    def level(self, modality: str) -> float:
+        """Return the level of that test."""
+        return self.fmri_level if modality == "fmri" else LEVEL
 
     def describe(self) -> dict[str, Any]:
         """Return the settings as plain JSON-able values."""

@@ -82,6 +82,20 @@ class RunFolder:
         os.replace(partial, path)
 
 
+def check_out(path: Path) -> Path:
+    """Return the path if it can be a folder.
+
+    Raises
+    ------
+    InputError
+        If it, or what it lies in, is a file.
+    """
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{place} is a file; choose a folder with --out")
+    return path
+
+
 def open_run(path: Path) -> RunFolder:
     """Open the folder of a finished run.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
+from brainmap.study.folder import check_out
 from brainmap.study.inputs import Simulated
 from brainmap.study.run import Study
 from brainmap.study.study_file import Cell, GridConfig
@@ -32,7 +33,7 @@ class Grid:
         self.config = config
         self.cells = config.cells()
         digest = hashlib.sha256("".join(cell.config.digest() for cell in self.cells).encode()).hexdigest()[:10]
-        self.out = Path(out) if out is not None else Path("brainmap_runs") / f"grid-{digest}"
+        self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / f"grid-{digest}")
         self._simulated: dict[tuple[int, int], Simulated] = {}
 
     def study(self, cell: Cell) -> Study:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from brainmap.data import Responses
 from brainmap.errors import InputError
@@ -14,24 +16,29 @@ from brainmap.study.config import StudyConfig
 Tables = dict[str, dict[str, pd.DataFrame]]
 
 
-def order_of_layers(scores: xr.Dataset, responses: Responses, config: StudyConfig) -> tuple[Tables, dict[str, str]]:
+def order_of_layers(
+    scores: xr.Dataset, responses: Responses, config: StudyConfig, marks: xr.DataArray | None = None
+) -> tuple[Tables, dict[str, str]]:
     """Spatial (fMRI) or temporal (MEG) hierarchy of each signal, and how its p was made.
 
-    Left out where there is no order to speak of: too few layers, areas without coordinates, nothing predicted. Areas of
-    HCP-MMP1 get a spin test and, beside Euclidean distances from V1, those along the mesh.
+    With ``order_over: significant`` only fMRI targets count that some layer predicts above chance (``marks``). Left out
+    where there is no order to speak of: too few layers, areas without coordinates, nothing predicted. Areas of HCP-MMP1
+    get a spin test and, beside Euclidean distances from V1, those along the mesh.
     """
     from brainmap.hierarchy import temporal_hierarchy, top_areas
+    from brainmap.hierarchy.spatial import predicted_somewhere
 
     kind = "spatial" if responses.modality == "fmri" else "temporal"
     tables: dict[str, pd.DataFrame] = {}
     areas = None
+    masks = predicted_somewhere(marks) if kind == "spatial" and config.order_over == "significant" else {}
     if kind == "spatial" and config.top_areas is not None and "activation" in config.signals:
         areas = top_areas(scores["r"].sel(signal="activation"), responses.targets, fraction=config.top_areas)
     for signal in config.signals:
         r = scores["r"].sel(signal=signal)
         try:
             if kind == "spatial":
-                tables[signal] = _spatial(r, responses.targets, areas, config.seed)
+                tables[signal] = _spatial(r, responses.targets, areas, config.seed, mask=masks.get(signal))
             else:
                 tables[signal] = temporal_hierarchy(r, seed=config.seed)
         except InputError:
@@ -40,23 +47,31 @@ def order_of_layers(scores: xr.Dataset, responses: Responses, config: StudyConfi
         return {}, {}
     attrs = next(iter(tables.values())).attrs
     beside = f"; beside it spin tests ({attrs['n_spins']} rotations of the cortex)" if "spin_p" in attrs else ""
-    return {kind: tables}, {kind: attrs["p_method"] + beside}
+    counted = "; only targets predicted above chance in some layer" if masks else ""
+    return {kind: tables}, {kind: attrs["p_method"] + counted + beside}
 
 
-def _spatial(r: xr.DataArray, targets: pd.DataFrame, areas: list[str] | None, seed: int) -> pd.DataFrame:
+def _spatial(
+    r: xr.DataArray,
+    targets: pd.DataFrame,
+    areas: list[str] | None,
+    seed: int,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+) -> pd.DataFrame:
     """Spatial hierarchy; ``attrs`` also hold ``spin_p`` and, along the mesh, ``geodesic_r`` and ``geodesic_spin_p``."""
     from brainmap.hierarchy import Resampling, SpatialOptions, spatial_hierarchy
     from brainmap.hierarchy.areas import in_hcp_areas
 
     cortex = _hcp_areas() if in_hcp_areas(targets) else None
-    table = spatial_hierarchy(r, targets, areas=areas, cortex=cortex, seed=seed)
+    table = spatial_hierarchy(r, targets, mask=mask, areas=areas, cortex=cortex, seed=seed)
     if cortex is None:
         return table
     along = cortex.assign(distance_mm=cortex["geodesic_mm"])
     distances = along.groupby("roi")["distance_mm"].mean()
     quick = SpatialOptions(resampling=Resampling(n=0))
     other = spatial_hierarchy(
-        r, targets, areas=areas, distances=distances, cortex=along, options=quick, seed=seed
+        r, targets, mask=mask, areas=areas, distances=distances, cortex=along, options=quick, seed=seed
     ).attrs
     table["geodesic_mm"] = distances.reindex(table["roi"]).to_numpy()
     kept = {"r": "geodesic_r", "low": "geodesic_low", "high": "geodesic_high", "spin_p": "geodesic_spin_p"}

@@ -74,6 +74,9 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
     for modality, (subjects, trials, n_targets) in wanted.items():
         listed = config.dataset in ("sample", "own")
         chosen = [name for name in subjects if not listed or not config.subjects or name in config.subjects]
+        unknown = [name for name in config.subjects or () if listed and name not in subjects]
+        if unknown:
+            missing.append(f"there is no subject '{unknown[0]}'; the subjects are {', '.join(subjects)}")
         what = f"{len(chosen)} subjects × {trials:,} trials × {n_targets:,} targets"
         rows.append((f"{modality} responses", what, "simulated" if config.dataset == "sample" else ""))
         spaces = [*config.signals, "controls"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import resources
 
 from brainmap.errors import InputError
-from brainmap.study.study_file import GridConfig, parse_yaml
+from brainmap.study.study_file import GridConfig
+from brainmap.study.yaml_text import parse_yaml
 
 FOLDER = "presets"
 

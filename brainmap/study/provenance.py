@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 import brainmap
-from brainmap.study.config import StudyConfig
+from brainmap.study.config import LEVEL, StudyConfig
 from brainmap.study.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def describe(
         "scoring": "Pearson r",
         "ceiling_normalised": False,
         "p_values": _by_statistic(p_values),
-        "alpha_level": 0.05,
+        "alpha_level": LEVEL,
         "notes": [
             *sorted({note for dataset in scores.values() for note in _flat(dataset.attrs.get("warnings", []))}),
             *_found_in_files(everyone),

@@ -1,4 +1,4 @@
-"""What gradients add to the activations of all layers, area by area or moment by moment."""
+"""What gradients add to activations, area by area or moment by moment."""
 
 from __future__ import annotations
 
@@ -47,16 +47,18 @@ def residual_of_gradients(
     method : str
         How p was made, or why there is no table.
     """
+    layers = residual_layers(features, config)
     needed = (
         3
         * 8
         * len(subjects[0].rows)
-        * sum(features[signal, layer].shape[1] for signal in ("activation", "gradient") for layer in features.layers)
+        * sum(features[signal, layer].shape[1] for signal in ("activation", "gradient") for layer in layers)
     )
     if needed > parse_memory(config.memory):
+        which = "all layers" if config.residual_layers == "all" else "the last layer"
         return None, (
-            f"not computed: all layers of both signals together need about {needed / 1e9:.0f} GB; raise --memory, "
-            "choose fewer layers, or project the features"
+            f"not computed: {which} of both signals together need about {needed / 1e9:.0f} GB; raise --memory, "
+            "choose fewer layers (or residual_layers: last), or project the features"
         )
     try:
         if all(np.array_equal(one.rows, subjects[0].rows) for one in subjects):
@@ -68,6 +70,11 @@ def residual_of_gradients(
     except InputError as error:
         return None, f"not computed: {error}"
     return _with_subjects(pooled.to_frame(), each, subjects), pooled.method
+
+
+def residual_layers(features: Features, config: StudyConfig) -> list[str]:
+    """Layers whose activations and gradients are compared: all of the study, or its last one."""
+    return list(features.layers) if config.residual_layers == "all" else [features.layers[-1]]
 
 
 def _with_subjects(table: pd.DataFrame, results: Sequence[ResidualResult], subjects: Sequence[Encoded]) -> pd.DataFrame:
@@ -83,7 +90,7 @@ def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConf
     """Residual of subjects who saw the same photographs."""
     first = subjects[0]
     activations, gradients = (
-        {layer: np.asarray(array)[first.rows] for layer, array in features.by_layer(signal).items()}
+        {layer: np.asarray(features[signal, layer])[first.rows] for layer in residual_layers(features, config)}
         for signal in ("activation", "gradient")
     )
     return residual(

@@ -18,7 +18,7 @@ from brainmap.encoding.memory import parse_memory
 from brainmap.errors import InputError
 from brainmap.progress import track
 from brainmap.study.config import StudyConfig
-from brainmap.study.folder import RunFolder, file_digest, open_run
+from brainmap.study.folder import RunFolder, check_out, file_digest, open_run
 from brainmap.study.inputs import Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
 from brainmap.study.plan import Plan, make_plan
 from brainmap.study.summary import CONTROL_SPACES, Encoded, summarise
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from brainmap.stimuli import StimulusSet
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 3
+STUDY_VERSION = 4
 SHUFFLED = "shuffled gradients"
 OWN_FILES = ("responses", "targets", "events")
 
@@ -55,7 +55,7 @@ class Study:
     def __init__(self, config: StudyConfig, out: str | Path | None = None) -> None:
         self.config = config
         name = f"{config.model}-{config.dataset}-{config.digest()}"
-        self.out = Path(out) if out is not None else Path("brainmap_runs") / name
+        self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / name)
         self.folder = RunFolder(self.out)
         self.simulated: dict[tuple[int, int], Simulated] = {}  # a grid lends its studies one for all
 

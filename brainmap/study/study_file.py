@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainmap.errors import InputError, MissingFileError
 from brainmap.study.config import StudyConfig
 from brainmap.study.levels import LEVEL, Level, level_settings
+from brainmap.study.yaml_text import parse_yaml
 
 MAX_CELLS = 2000
 DEFAULT_PART = "study"
@@ -232,23 +232,6 @@ class Cell:
     def name(self) -> str:
         """Name of the cell's folder: what sets it apart, and the digest of all its settings."""
         return f"{self.label}-{self.config.digest()[:8]}"
-
-
-def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Read YAML text that must hold keys.
-
-    Raises
-    ------
-    InputError
-        If it is not YAML or does not hold keys.
-    """
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{where} must hold 'key: value' lines, found {type(values).__name__}")
-    return values
 
 
 def read_preset(name: str) -> GridConfig:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from brainmap.data import Responses
 from brainmap.encoding import EncodingResult, concat
+from brainmap.encoding.inference import folds_interval
 from brainmap.progress import track
 from brainmap.study.chance import above_chance
 from brainmap.study.config import StudyConfig
@@ -125,9 +126,10 @@ def _summarise_modality(
     config: StudyConfig, inputs: Inputs, features: Features, subjects: Sequence[Encoded], scratch: Path | None
 ) -> _Part:
     scores = stack(subjects, config.signals, features.depths)
-    hierarchy, methods = order_of_layers(scores, subjects[0].responses, config)
     modality = subjects[0].responses.modality
-    marks, methods[modality] = above_chance(scores["r"], subjects, inputs.stimuli, features, config, scratch=scratch)
+    marks, tested = above_chance(scores["r"], subjects, inputs.stimuli, features, config, scratch=scratch)
+    hierarchy, methods = order_of_layers(scores, subjects[0].responses, config, marks)
+    methods[modality] = tested
     residual = None
     if set(config.signals) == {"activation", "gradient"}:
         residual, made = residual_of_gradients(subjects, features, config)
@@ -137,33 +139,36 @@ def _summarise_modality(
         residual=residual,
         hierarchy=hierarchy,
         significance=marks,
-        controls=compare_with_controls(subjects, scores, config.seed),
+        controls=compare_with_controls(subjects, scores),
         ceilings=noise_ceilings(subjects),
         methods=methods,
     )
 
 
-def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset, seed: int) -> pd.DataFrame:
-    """Mean score of each signal's best layer and of each control, with a bootstrap interval over subjects and splits.
+def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset) -> pd.DataFrame:
+    """Mean score of each signal's best layer and of each control, with its 95 % interval over folds.
+
+    Scores are averaged over subjects first: responses to the photographs that all subjects share make subjects agree
+    by chance, and are no further evidence. The variance is that of :func:`~brainmap.encoding.inference.folds_interval`.
 
     Returns
     -------
     pandas.DataFrame
-        ``space``, ``r`` (mean over targets), ``low``, ``high``.
+        ``space``, ``r`` (mean over targets), ``low``, ``high``; NaN with fewer than three folds.
     """
     spaces = {}
     for signal in scores["signal"].values:
         mean = scores["r"].sel(signal=signal).mean("target", skipna=True)
         best = mean.mean(("subject", "split")).argmax("layer")
-        spaces[str(signal)] = mean.isel(layer=best).values.ravel()
+        spaces[str(signal)] = mean.isel(layer=best).transpose("subject", "split").values
     controls = [one.spaces[CONTROL_SPACES].r.mean("target", skipna=True) for one in subjects]
     for name in controls[0]["layer"].values:
-        spaces[str(name)] = np.concatenate([one.sel(layer=name).values for one in controls])
+        spaces[str(name)] = np.stack([one.sel(layer=name).values for one in controls])
     rows = []
     for name, values in spaces.items():
-        index = np.random.default_rng([seed, 31]).integers(0, len(values), (2000, len(values)))
-        low, high = np.percentile(values[index].mean(1), [2.5, 97.5])
-        rows.append({"space": name, "r": values.mean(), "low": low, "high": high})
+        folds = values.mean(axis=0, dtype=np.float64)
+        low, high = folds_interval(folds) if len(folds) > 2 else (np.nan, np.nan)
+        rows.append({"space": name, "r": folds.mean(), "low": low, "high": high})
     return pd.DataFrame(rows)
 
 

@@ -141,7 +141,7 @@ def _bar_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
         for model in MODELS
         for name, top in zip(SIGNALS, (0.08, 0.05, 0.02), strict=True)
     ]
-    models = _with_interval(pd.DataFrame(rows, columns=["model", "signal", "r"]), 0.006).assign(p=0.004)
+    models = _with_interval(pd.DataFrame(rows, columns=["model", "signal", "r"]), 0.006).assign(significant=True)
     layers = {
         name: _with_interval(pd.DataFrame({"depth": DEPTH, "r": np.exp(-(((DEPTH - best) / 0.5) ** 2))}), 0.04)
         for name, best in (("V1", 0.1), ("FFC", 0.5), ("44", 0.9))

@@ -133,3 +133,21 @@ def test_bad_input_is_named() -> None:
         manifold_capacity(values, labels, margin=-1.0)
     with pytest.raises(InputError, match="is the centre of all"):
         manifold_capacity(np.array([[1.0, 0], [-1, 0], [1, 0], [-1, 0]]), ["a", "a", "b", "b"])
+
+
+def test_a_single_draw_is_refused() -> None:
+    values = np.random.default_rng(0).standard_normal((40, 5))
+    with pytest.raises(InputError, match="n_draws is 0; at least 2 Gaussian vectors are needed, 300 are usual"):
+        manifold_capacity(values, np.repeat([0, 1], 20), n_draws=0)
+
+
+def test_what_the_package_offers() -> None:
+    import brainmap.comparison as comparison
+
+    for name in comparison.__all__:
+        assert callable(getattr(comparison, name)), name
+    values = np.random.default_rng(1).standard_normal((60, 8))
+    assert comparison.cka(values, 2 * values) == pytest.approx(1.0)
+    assert 5 < comparison.rankme(values) < 8.01
+    assert comparison.geometry(values)["rankme"].iloc[0] == pytest.approx(comparison.rankme(values))
+    assert len(comparison.manifold_alignment(values, values, np.repeat([0, 1, 2], 20))) == 3

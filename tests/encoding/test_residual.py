@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from brainmap.encoding.conditional import ConditionalOptions, conditional_test, flip_p
 from brainmap.encoding.decompositions import left_singular
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.group_noise import COMMON, residual_corrections
+from brainmap.encoding.group_noise import COMMON, GroupNoise
 from brainmap.encoding.hollow import block_sums, hollow, remove
 from brainmap.encoding.jackknife import half_width
 from brainmap.encoding.planted import PlantedOptions, PlantedStudy, planted_study
@@ -105,22 +105,48 @@ def test_hollow_matrices_have_no_diagonal_blocks_and_ignore_the_baseline() -> No
     assert abs(values.mean()) < 4 * values.std() / np.sqrt(40_000)
 
 
-def test_corrected_residuals_have_the_covariance_of_the_noise() -> None:
+def test_completed_residuals_have_the_covariance_of_the_noise() -> None:
     rng = np.random.default_rng(0)
-    basis = np.linalg.qr(rng.standard_normal((30, 3)))[0]
+    basis = np.linalg.qr(rng.standard_normal((30, 6)))[0]
     blocks = [slice(0, 4), slice(4, 9), slice(9, 12), slice(12, 20), slice(20, 30)]
     maker = np.eye(30) - basis @ basis.T
-    factors, ratio = residual_corrections(basis, blocks)
-    for strength, level, expected in zip(COMMON, factors, ratio, strict=True):
-        noise = np.eye(30)
-        for block in blocks:
-            noise[block, block] += strength
-        left = maker @ noise @ maker
-        for block, factor in zip(blocks, level, strict=True):
-            np.testing.assert_allclose(factor @ left[block, block] @ factor.T, noise[block, block], atol=1e-8)
-        common = sum(left[block, block].sum() for block in blocks)
-        assert expected == pytest.approx(common / np.trace(left))
-    assert (np.diff(ratio) > 0).all()
+    expected = GroupNoise(basis, blocks, np.zeros((30, 6))).expected_shares
+    for strength, share in zip(COMMON, expected, strict=True):
+        left = maker @ _common(strength, blocks) @ maker
+        assert share == pytest.approx(sum(left[b, b].sum() for b in blocks) / np.trace(left))
+    assert (np.diff(expected) > 0).all()
+    # Independent between groups, although residuals are not: over draws. For given draws, what they lead to expect.
+    noise = _common(COMMON[5], blocks)
+    root, plain, total, expected, given = np.linalg.cholesky(noise), *np.zeros((4, 30, 30))
+    fixed = rng.standard_normal((30, 6))
+    for _ in range(2000):
+        y = root @ rng.standard_normal((30, 200)) + basis @ rng.standard_normal((6, 1)) * 5.0
+        for kept, draws in ((total, rng.standard_normal((30, 6))), (given, fixed)):
+            whole, products = GroupNoise(basis, blocks, draws).complete(y)
+            kept += whole @ whole.T / 400_000
+        expected += products / 400_000
+        plain += maker @ y @ y.T @ maker / 400_000
+    assert np.abs(total - noise).max() < 0.05 < 0.2 < np.abs(plain - noise).max()
+    assert np.abs(given - expected).max() < 0.05 < 0.2 < np.abs(given - noise).max()
+
+
+def _common(strength: float, blocks: list[slice]) -> np.ndarray:
+    covariance = np.eye(blocks[-1].stop)
+    for block in blocks:
+        covariance[block, block] += strength
+    return covariance
+
+
+def test_what_completes_the_residuals_does_not_move_the_statistic() -> None:
+    rng = np.random.default_rng(1)
+    basis = np.linalg.qr(rng.standard_normal((30, 6)))[0]
+    blocks = [slice(start, start + 5) for start in range(0, 30, 5)]
+    x, y = remove(basis, rng.standard_normal((30, 9))), rng.standard_normal((30, 4))
+    matrix = hollow(x @ x.T, basis, blocks, tolerance=1e-12)
+    completed = [GroupNoise(basis, blocks, rng.standard_normal((30, 6))).complete(y) for _ in range(2)]
+    assert np.abs(completed[0][0] - completed[1][0]).max() > 0.5
+    for whole, products in completed:
+        assert np.sum(matrix * (whole @ whole.T - products)) == pytest.approx(np.sum(y * (matrix @ y)), rel=1e-6)
 
 
 def test_result_is_deterministic_and_does_not_depend_on_row_order() -> None:
@@ -294,10 +320,16 @@ def test_residual_scores_know_what_each_group_does_to_them() -> None:
     study = small_study(1, planted=(2,), n_subjects=1)
     data = (study.activations, study.gradients, study.responses)
     scores = residual_scores(*data, groups=study.groups, options=ResidualOptions(alphas=(100.0,), inner_cv=2))
-    assert scores.test.shape == scores.training.shape == (36, 32)
+    assert scores.test.shape == scores.training.shape == scores.choice.shape == (36, 32)
     table = scores.by_unit(study.units)
-    unit = [changes.reshape(36, 8, 4).mean(axis=2) for changes in (scores.test, scores.training)]
-    np.testing.assert_allclose((table["high"] - table["low"]) / 2, half_width(*unit, 31, 0.95), rtol=1e-5)
+    parts = (scores.test, scores.training, scores.choice)
+    test, training, choice = (changes.reshape(36, 8, 4).mean(axis=2) for changes in parts)
+    noise, delta = np.sum(test**2, axis=0) + np.sum(training**2, axis=0), table["delta"].to_numpy()
+    shrunk = np.sqrt(np.maximum(1 - noise / np.where(delta == 0, 1, delta) ** 2, 0.0))
+    assert sorted(np.round(shrunk, 1)) == [0, 0, 0, 0.8, 0.9, 0.9, 1, 1]  # a gain of noise, a gain, nothing added
+    expected = half_width(test + shrunk * choice, training, 31, 0.95)
+    assert (expected > 0).all()  # even where no split added anything
+    np.testing.assert_allclose((table["high"] - table["low"]) / 2, expected, rtol=1e-5)
 
 
 def test_noise_common_to_a_group_does_not_make_features_common_to_it_significant() -> None:

@@ -145,3 +145,61 @@ def test_permutation_null_averages_targets_of_a_unit() -> None:
     assert names.tolist() == ["a", "b"] and null.shape == (30, 2)
     np.testing.assert_allclose(observed, [single[3:].mean(), single[:3].mean()])
     assert observed[1] > null[:, 1].max()
+
+
+def test_strata_hold_in_the_null_of_units_too() -> None:
+    rng = np.random.default_rng(4)
+    X, Y = rng.standard_normal((60, 4)), rng.standard_normal((60, 3))
+    session = np.repeat([0, 1], 30)
+    X[session == 1] += 2.0  # what differs between sessions is predicted, but no photograph
+    Y[session == 1] += 2.0
+    setup = PermutationOptions(n_permutations=99)
+    units = np.arange(3)
+    observed, null, _ = permutation_null(X, Y, alpha=10.0, units=units, strata=session, options=setup)
+    test = permutation_test(X, Y, alpha=10.0, strata=session, options=setup)
+    np.testing.assert_allclose(observed, test.table["r"], atol=1e-6)
+    np.testing.assert_allclose((1 + (null >= observed).sum(axis=0)) / 100, test.table["p"], atol=0.011)
+    assert test.table["p"].min() > 0.05 and null.mean() > 0.3  # sessions keep their difference in the null ...
+    assert permutation_test(X, Y, alpha=10.0, options=setup).table["p"].max() < 0.02  # ... and lose it without strata
+
+
+def test_strata_that_leave_nothing_to_exchange_are_refused() -> None:
+    X, Y = np.random.default_rng(0).standard_normal((2, 12, 3))
+    groups = np.repeat(np.arange(6), 2)
+    sentence = "Each of the 6 strata holds one group only: nothing can be exchanged. Take wider strata."
+    with pytest.raises(InputError, match=sentence):
+        permutation_test(X, Y, alpha=1.0, groups=groups, strata=groups)
+    with pytest.raises(InputError, match=sentence):
+        permutation_null(X, Y, alpha=1.0, units=np.arange(3), groups=groups, strata=groups)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"alternative": "more"}, "The alternative 'more' is unknown; choose one of greater, less, two-sided."),
+        ({"adjacency": np.eye(20)}, r"The adjacency has shape \(20, 20\) for 50 tests; it must be \(50, 50\)."),
+        ({"alpha": 5}, "The level alpha must lie between 0 and 1, such as 0.05; it is 5."),
+    ],
+)
+def test_wrong_cluster_tests_are_one_sentence(change: dict, sentence: str) -> None:
+    values = np.random.default_rng(0).standard_normal((30, 50))
+    with pytest.raises(InputError, match=sentence):
+        cluster_subjects(values, **change)
+    if "alternative" not in change:
+        with pytest.raises(InputError, match=sentence):
+            cluster_null(values[0], values[1:], **change)
+    values[8, 3] = np.nan
+    with pytest.raises(InputError, match="permutation 7 is not finite at test 3"):
+        cluster_null(values[0], values[1:])
+
+
+def test_wrong_responses_of_banded_ridge_are_one_sentence() -> None:
+    spaces = {"a": np.random.default_rng(0).standard_normal((30, 2)), "b": np.random.default_rng(1).random((30, 2))}
+    y = np.random.default_rng(2).standard_normal((30, 4))
+    with pytest.raises(InputError, match=r"with the 30 rows of the features; it has shape \(30,\)"):
+        banded_ridge(spaces, y[:, 0])
+    with pytest.raises(InputError, match=r"with the 30 rows of the features; it has shape \(20, 4\)"):
+        banded_ridge(spaces, y[:20])
+    y[7, 2] = np.nan
+    with pytest.raises(InputError, match="Y is not finite at row 7, column 2"):
+        banded_ridge(spaces, y)

@@ -197,3 +197,68 @@ def test_order_of_layers_generalises_over_the_times_it_lasts() -> None:
     np.testing.assert_allclose(matrix, matrix.T)
     pure = order_generalisation(scores.copy(data=np.random.default_rng(1).standard_normal(scores.shape)))
     assert abs(np.diag(pure).mean()) < 0.3  # halves share no noise, so the diagonal is not 1
+
+
+def test_steps_that_are_words_are_one_sentence() -> None:
+    with pytest.raises(InputError, match="Training steps must be numbers, such as 0, 100, 400; the first is 'early'"):
+        half_time(["early", "b", "c", "d"], np.ones(4))
+
+
+def test_wrong_comparisons_of_properties_are_one_sentence() -> None:
+    cortex = cortex_areas()
+    values = pd.Series(np.arange(20.0), index=["V1", *cortex.query("hemisphere == 'L' and roi != 'V1'")["roi"][:19]])
+    twice = pd.concat([values, values.iloc[:1]])
+    with pytest.raises(InputError, match="The area 'V1' occurs twice in 'values'; give one value for each area"):
+        compare_properties(twice, {"x": values}, cortex, options=SpinOptions(20))
+    with pytest.raises(InputError, match="The area 'V1' occurs twice in 'x'"):
+        compare_properties(values, {"x": twice}, cortex, options=SpinOptions(20))
+    with pytest.raises(InputError, match="at least 1 rotation, and 1,000 are usual; n_spins is 0"):
+        SpinOptions(0)
+    maps = np.random.default_rng(0).standard_normal((2, 10))
+    sphere = np.random.default_rng(1).standard_normal((10, 3))
+    with pytest.raises(InputError, match="The method 'kendall' is unknown; choose 'pearson' or 'spearman'"):
+        compare_vertices(*maps, sphere, options=SpinOptions(20), method="kendall")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["x.gii", "x.mgh", "x.npy", "lh.thickness", "x.dscalar.nii", "x.nii.gz", "x.txt"])
+def test_junk_is_no_map(tmp_path, name: str) -> None:
+    (tmp_path / name).write_text("hello")
+    with pytest.raises(InputError, match=f"{name} cannot be read as a cortical map: .+") as caught:
+        read_map(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_and_several_maps_are_not_taken_for_one_map(tmp_path) -> None:
+    from nibabel.cifti2 import BrainModelAxis, Cifti2Image, LabelAxis, ScalarAxis
+
+    model = BrainModelAxis.from_surface(np.arange(4), 6, "CortexLeft")
+    values = np.arange(8.0, dtype="float32").reshape(2, 4)
+    Cifti2Image(values, (ScalarAxis(["thin", "thick"]), model)).to_filename(tmp_path / "two.dscalar.nii")
+    labels = LabelAxis(["areas"], {0: ("none", (0, 0, 0, 0)), 1: ("V1", (1, 0, 0, 1))})
+    Cifti2Image(values[:1], (labels, model)).to_filename(tmp_path / "a.dlabel.nii")
+    sentence = r"it holds 2 maps \(0: thin, 1: thick\); choose one by which=0 to 1, or save it in its own file"
+    with pytest.raises(InputError, match=sentence):
+        read_map(tmp_path / "two.dscalar.nii")
+    with pytest.raises(InputError, match=sentence):
+        read_map(tmp_path / "two.dscalar.nii", which=2)
+    np.testing.assert_array_equal(read_map(tmp_path / "two.dscalar.nii", which=1), [4, 5, 6, 7, np.nan, np.nan])
+    with pytest.raises(InputError, match="it has no CIFTI_STRUCTURE_CORTEX_RIGHT"):
+        read_map(tmp_path / "two.dscalar.nii", "R", which=0)
+    with pytest.raises(InputError, match=r"a\.dlabel\.nii cannot be read as a cortical map: it holds labels of areas"):
+        read_map(tmp_path / "a.dlabel.nii")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3)), np.eye(4)), tmp_path / "volume.nii")
+    with pytest.raises(InputError, match=r"it has no values at vertices; give a \.dscalar\.nii file"):
+        read_map(tmp_path / "volume.nii")
+    arrays = [nibabel.gifti.GiftiDataArray(row, intent="NIFTI_INTENT_SHAPE") for row in values]
+    nibabel.save(nibabel.gifti.GiftiImage(darrays=arrays), tmp_path / "two.gii")
+    with pytest.raises(InputError, match="it holds 2 maps; choose one by which=0 to 1"):
+        read_map(tmp_path / "two.gii")
+    np.testing.assert_array_equal(read_map(tmp_path / "two.gii", which=1), [4, 5, 6, 7])
+    areas = nibabel.gifti.GiftiDataArray(np.ones(4, "int32"), intent="NIFTI_INTENT_LABEL")
+    nibabel.save(nibabel.gifti.GiftiImage(darrays=[areas]), tmp_path / "a.label.gii")
+    with pytest.raises(InputError, match="it holds labels of areas"):
+        read_map(tmp_path / "a.label.gii")
+    points = nibabel.gifti.GiftiDataArray(np.ones((4, 3), "float32"), intent="NIFTI_INTENT_POINTSET")
+    nibabel.save(nibabel.gifti.GiftiImage(darrays=[points]), tmp_path / "a.surf.gii")
+    with pytest.raises(InputError, match="it holds a surface, not values at its vertices"):
+        read_map(tmp_path / "a.surf.gii")

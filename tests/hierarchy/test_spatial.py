@@ -26,6 +26,7 @@ from brainmap.hierarchy import (
     spins,
     top_areas,
 )
+from brainmap.hierarchy.spatial import predicted_somewhere
 
 DEPTH = np.linspace(0, 1, 9)
 QUICK = SpatialOptions(n_spins=200, resampling=Resampling(n=60))
@@ -206,6 +207,20 @@ def test_spin_test_of_the_hierarchy_on_the_real_sphere() -> None:
     attrs = spatial_hierarchy(r, targets, cortex=cortex, options=QUICK).attrs
     assert attrs["r"] > 0.95 and attrs["spin_p"] < 0.05 and attrs["n_spins"] == 200
     assert attrs["spin_p"] > 100 * attrs["p"]  # smooth maps agree by chance far more often than independent areas
+    other = pd.Series(np.random.default_rng(0).permutation(truth), index=targets["roi"])
+    with pytest.raises(InputError, match="spin test rotates"):
+        spatial_hierarchy(r, targets, distances=other, cortex=cortex, options=QUICK)
+
+
+def test_targets_that_some_layer_predicts() -> None:
+    marks = xr.DataArray(
+        [[[True, False, False], [False, True, False]], [[False] * 3] * 2],
+        dims=("signal", "layer", "target"),
+        coords={"signal": ["activation", "gradient"]},
+    )
+    masks = predicted_somewhere(marks)
+    assert masks["activation"].tolist() == [True, True, False] and not masks["gradient"].any()
+    assert predicted_somewhere(None) == {}
 
 
 def test_bad_input_is_refused_in_one_sentence() -> None:

@@ -23,6 +23,7 @@ from brainmap.hierarchy import (
 )
 from brainmap.hierarchy.hypotheses import verdict
 from brainmap.hierarchy.iterated import Noise, iterated, iterated_interval, order_interval
+from brainmap.hierarchy.order import agreement
 from brainmap.hierarchy.resampling import cells, interval, mean_of, resampled
 
 TIMES = np.round(np.arange(-0.2, 1.2, 0.02), 3)
@@ -185,6 +186,12 @@ def test_interval_of_a_blurred_order_reaches_the_order_that_was_blurred() -> Non
     assert np.isnan(order_interval(np.ones(5), np.arange(5.0), Noise(np.ones((9, 5)), np.ones((9, 5)), 15))).all()
 
 
+def test_milliseconds_are_noticed() -> None:
+    r = planted(np.full(10, 0.3))
+    with pytest.raises(InputError, match="milliseconds"):
+        temporal_hierarchy(r.assign_coords(time=("target", 1000 * r["time"].values)), options=QUICK)
+
+
 def test_verdicts() -> None:
     assert verdict(0.1, 0.2, 1, 0.05) == "supported"
     assert verdict(0.1, 0.2, -1, 0.05) == "contradicted"
@@ -192,6 +199,54 @@ def test_verdicts() -> None:
     assert verdict(-0.01, 0.02, 1, 0.05) == "negligible"
     assert verdict(-0.1, 0.2, 1, 0.05) == "inconclusive"
     assert verdict(np.nan, 0.2, 1, 0.05) == "inconclusive"
+    assert verdict(-0.01, 0.3, 1, 0.05, p=0.04) == "supported"
+    assert verdict(0.01, 0.3, 1, 0.05, p=0.06) == "inconclusive"
+    assert verdict(0.01, 0.3, 1, 0.05, p=np.nan) == "inconclusive"
+
+
+def smooth_noise(rng: np.random.Generator, over_layers: float) -> np.ndarray:
+    """Noise (subject, layer, split, time) of which neighbouring layers share a part, as scores of real layers do."""
+    noise = rng.standard_normal((3, len(DEPTH), 5, len(TIMES)))
+    for layer in range(1, len(DEPTH)):
+        noise[:, layer] = over_layers * noise[:, layer - 1] + np.sqrt(1 - over_layers**2) * noise[:, layer]
+    return noise
+
+
+def test_smooth_noise_over_layers_makes_no_order() -> None:
+    """Where all layers peak together, noise that neighbours share makes trends; they must not pass for an order."""
+    bell = 0.08 * np.exp(-(((TIMES - 0.5) / 0.2) ** 2))[:, None] * np.ones(len(DEPTH))
+    coords = {"depth": ("layer", DEPTH), "time": TIMES}
+    called, strong = 0, 0
+    for seed in range(40):
+        values = bell.T[None, :, None] + 0.03 * smooth_noise(np.random.default_rng([seed, 3]), 0.95)
+        r = xr.DataArray(values, dims=("subject", "layer", "split", "time"), coords=coords)
+        attrs = temporal_hierarchy(r, options=QUICK).attrs
+        called += attrs["low"] > 0 or attrs["high"] < 0
+        strong += abs(attrs["r"]) > 0.6
+    assert called <= 6  # 5 % of 40, and chance (p = .01)
+    assert strong > 5  # the correlation itself is no evidence
+
+
+def test_a_signal_that_predicts_nothing_has_no_peak() -> None:
+    curve = 0.1 * np.exp(-(((TIMES[:, None] - 0.12 - 0.28 * DEPTH) / 0.1) ** 2)).T[None, :, None]
+    coords = {"depth": ("layer", DEPTH), "time": ("target", TIMES), "signal": ["activation", "gradient"]}
+    supported = []
+    for seed in range(20):
+        rng = np.random.default_rng([seed, 4])
+        both = np.stack([curve + 0.03 * smooth_noise(rng, 0.0), 0.03 * smooth_noise(rng, 0.0)])
+        r = xr.DataArray(both, dims=("signal", "subject", "layer", "split", "target"), coords=coords)
+        table = evaluate_hypotheses({"meg": r}, options=HypothesisOptions(temporal=QUICK)).set_index("prediction")
+        later = table.filter(like="peak later than", axis=0).iloc[0]
+        supported.append(later["verdict"] == "supported")
+        if not supported[-1]:
+            assert later["verdict"] == "inconclusive" and later["note"] == "gradients are not above chance at any time"
+            assert table.filter(like="activations: deeper", axis=0)["verdict"].item() == "supported"
+    assert sum(supported) <= 4
+
+
+def test_peaks_that_differ_by_rounding_have_no_order() -> None:
+    order = agreement(DEPTH, 0.4 + np.spacing(0.4) * (np.arange(len(DEPTH)) % 2))
+    assert np.isnan([order.r, order.low, order.high]).all()
 
 
 def test_hypotheses_of_study_a_on_its_own_findings() -> None:

@@ -27,9 +27,9 @@ from brainmap.report.reproduction import (
 )
 from brainmap.report.results import StudyResults
 
-PAPER_A = ["2A", "2B", "2C", "2D", "2E", "2F", "3", "4", "5", "6", "7", "S1", "S2"]
+PAPER_A = ["2A", "2B", "2C", "2D", "2E", "2F", "3", "4", "5", "6", "7", "S1", "S2", "Controls"]
 PAPER_B = [*("2A", "2B", "3A", "3B", "3C", "3D", "3E", "3F", "4A", "4B", "4C", "4D", "4E")]
-PAPER_B += [*("5A", "5B", "5C", "5D", "5E", "5F", "6A", "6B", "6C", "6D", "7A", "7B", "7C", "7D", "8")]
+PAPER_B += [*("5A", "5B", "5C", "5D", "5E", "5F", "6A", "6B", "6C", "6D", "7A", "7B", "7C", "7D", "8", "Controls")]
 STEPS = (0, 100, 400, 1600, 6400)
 
 
@@ -57,6 +57,7 @@ def test_no_panel_is_left_out_with_or_without_data(training):
     nothing = Collection(())
     assert numbers_of(misalignment_panels(nothing)) == set(PAPER_A)
     assert all(panel.missing.startswith("Needs") for panel in misalignment_panels(nothing))
+    assert numbers_of(convergence_panels(nothing)) == set(PAPER_B)
     assert all(panel.missing for panel in convergence_panels(nothing))
 
 
@@ -96,7 +97,7 @@ def test_residual_row_is_read_off_the_table(small_results):
     table = small_results.residual["meg"]
     best = table.loc[table["delta"].idxmax()]
     row = residual_row(small_results, "meg")
-    assert (row["r"], row["low"], row["p"]) == (best["delta"], best["low"], table["p_fwer"].min())
+    assert (row["r"], row["low"], row["significant"]) == (best["delta"], best["low"], True)
     assert residual_row(small_results, "fmri")["r"] == pytest.approx(small_results.residual["fmri"]["delta"].mean())
     assert row["spread"] == "interval"
 
@@ -119,7 +120,7 @@ def test_the_residual_has_a_spread_over_subjects(small_results, tmp_path, modali
 
 def test_bars_of_the_residual_say_what_their_spread_is(training, small_results):
     captions = [panel.caption for panel in misalignment_panels(training) if panel.number in {"3", "5"}]
-    assert len(captions) == 4 and all("activations, its 95 % interval over photographs" in text for text in captions)
+    assert len(captions) == 4 and all("activations of all layers, its 95 % interval" in text for text in captions)
     (member,) = [member for member in training if member.step == 6400]
     results = copy.copy(member.results)
     results.residual = {
@@ -129,7 +130,7 @@ def test_bars_of_the_residual_say_what_their_spread_is(training, small_results):
     one = Collection((dataclasses.replace(member, results=results),))
     figures = {panel.title: panel for panel in misalignment_panels(one) if panel.number == "3"}
     shown = figures["Models, last layer: fMRI"]
-    assert "activations, ± SEM over subjects." in shown.caption
+    assert "gain of gradients over the activations of all layers, ± SEM over subjects." in shown.caption
     ax = shown.draw().axes[0]
     segment = ax.collections[2].get_segments()[0]
     assert np.ptp(segment[:, 1]) == pytest.approx(2 * 0.001)  # two subjects, 0.001 either side of their mean
@@ -143,6 +144,24 @@ def test_half_times_recover_the_planted_step(training):
     assert curve[-1] > 0.99
     shares = data.normalised(cells)
     assert shares.loc[shares["step"] == 6400, "value"].tolist() == [1.0] * 3
+    np.testing.assert_allclose(table["percent"], 100 * table["half_time"] / 6400)
+    assert (table["percent_low"] <= table["percent"]).all() and (table["percent"] <= table["percent_high"]).all()
+
+
+def test_half_times_of_noise_do_not_count():
+    rng = np.random.default_rng(3)
+    curve = 0.1 / (1.0 + np.exp(-2.0 * (np.log([50, 100, 400, 1600, 6400]) - np.log(400.0))))
+    planted = np.concatenate([np.outer([1.0, 0.8, 0.05], curve), np.full((3, 5), 0.03)])
+    values = planted[:, None, None] + 0.01 * rng.standard_normal((6, 3, 5, 5))
+    coords = {"unit": ["V1", "V2", "low", "n1", "n2", "n3"], "step": list(STEPS)}
+    cells = xr.DataArray(values, dims=("unit", "subject", "split", "step"), coords=coords)
+    table = data.training_half_times(cells).set_index("unit")
+    assert table.index[table["percent"].notna()].tolist() == ["V1", "V2"]
+    np.testing.assert_allclose(table["half_time"].iloc[:2], 400.0, rtol=0.3)
+    low, high = table.loc["V1", ["percent_low", "percent_high"]]
+    assert low < 6.25 < high < 12
+    assert table.loc["low", "failure"] == "the final score is below a tenth of the highest"
+    assert (table["failure"].iloc[3:] != "").all() and table["percent_low"].iloc[2:].isna().all()
 
 
 def test_numbers_are_those_of_the_results(training, small_results):

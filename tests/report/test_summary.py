@@ -154,9 +154,9 @@ def test_spin_tests_are_told_in_words() -> None:
 
     table = pd.DataFrame({"roi": ["V1"]})
     assert spin_words(table) == ""
-    table.attrs = {"spin_p": 0.0123, "n_spins": 1000, "geodesic_r": 0.5, "geodesic_spin_p": 0.04}
+    table.attrs = {"p": 0.002, "spin_p": 0.0123, "n_spins": 1000, "geodesic_r": 0.5, "geodesic_spin_p": 0.04}
     words = spin_words(table)
     assert (
-        "(1,000 spins): p = .01" in words
+        "(1,000 spins), as neighbours are alike; with areas taken for independent p = .002." in words
         and "along the mesh, from the edge of V1, instead: r = .50, spins: p = .04" in words
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 from PIL import Image
+from scipy import stats
 from study.own_files import OwnFiles, run_brainmap, write_own
 
 from brainmap.encoding.inference import adjust
@@ -99,3 +101,77 @@ def test_moments_of_meg_are_tested_with_few_targets(own: OwnFiles, tmp_path: Pat
     assert marks.dims == ("signal", "layer", "time")
     assert marks.sizes["time"] == len(np.unique(results.scores["meg"]["time"]))
     assert marks.values.any() and "its own best penalty" in results.provenance["p_values"]["meg"]
+
+
+def shown(sessions: list[str], groups: list[str] | None = None, rows: np.ndarray | None = None) -> SimpleNamespace:
+    """A subject who saw photographs p0, p1, …, each in the sessions that a word names by its letters."""
+    trials = [(f"p{i}", letter) for i, word in enumerate(sessions) for letter in word]
+    table = pd.DataFrame(trials, columns=["stimulus", "session"])
+    averaged = SimpleNamespace(trials=pd.DataFrame({"stimulus": [f"p{i}" for i in range(len(sessions))]}))
+    names = np.array(groups or [f"g{i}" for i in range(len(sessions))])
+    where = np.arange(len(sessions)) if rows is None else rows
+    return SimpleNamespace(responses=SimpleNamespace(trials=table), averaged=averaged, rows=where, groups=names)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "groups", "strata", "words"),
+    [
+        (["a", "a", "b", "b", "b"], None, [0, 0, 1, 1, 1], " within sessions"),
+        (["a", "ab", "b", "ba", "a", "b"], None, [0, 1, 2, 1, 0, 2], " within sessions"),  # repeated ones apart
+        (["ab", "ab", "ba", "ab"], None, None, ""),  # every session shows everything
+        (["aa", "a", "a", "a"], None, None, ""),  # one session
+        (["ab", "ac", "bc", "b"], None, None, ", exchanged across sessions (too few were shown in the same ones)"),
+        (["a", "b"] * 3 + ["b", "b"] * 2, [*"uuvvwwxxyy"], [0] * 6 + [1] * 4, " within sessions"),  # crops of u: a, b
+    ],
+)
+def test_photographs_are_exchanged_within_sessions(
+    sessions: list[str], groups: list[str] | None, strata: list[int] | None, words: str
+) -> None:
+    (found,), said = chance.session_strata([shown(sessions, groups)])
+    assert said == words
+    if strata is None:
+        assert found is None
+    else:
+        assert (pd.Series(found).groupby(strata).nunique() == 1).all() and len(set(found)) == len(set(strata))
+
+
+def test_subjects_who_are_permuted_alike_have_common_strata() -> None:
+    first, second = shown(["a"] * 4 + ["b"] * 4), shown(["a", "a", "b", "b"] * 2)
+    strata, _ = chance.session_strata([first, second])
+    assert strata[0].tolist() == strata[1].tolist() and len(set(strata[0])) == 4
+    other = shown(["a", "a", "b", "b"] * 2, rows=np.arange(8) + 1)  # other photographs: strata of its own
+    strata, _ = chance.session_strata([first, other])
+    assert [len(set(labels)) for labels in strata] == [2, 2]
+    none, _ = chance.session_strata([first, shown(["a", "b"] * 3 + ["a", "c"])])
+    assert none == [None, None]
+
+
+def test_strata_reach_the_test() -> None:
+    one = shown(["a"] * 6 + ["b"] * 6)
+    one.averaged.values = np.zeros((12, 3))
+    config = StudyConfig(fmri_test="permutation")
+    labels = np.repeat([0, 1], 6)
+    features = {("activation", "block.0"): np.zeros((12, 2))}
+    space = ("activation", "block.0", [labels])
+    (found,) = chance._inputs([one], None, features, config, space, fixed=False)  # type: ignore[arg-type, list-item]
+    assert found.strata is labels and found.groups is one.groups
+
+
+def test_level_and_signed_ranks_can_be_set() -> None:
+    rng = np.random.default_rng(0)
+    r = xr.DataArray(
+        rng.normal(np.linspace(0, 0.012, 40), 0.01, (9, 1, 1, 4, 40)),
+        dims=("subject", "signal", "layer", "split", "target"),
+    )
+    subjects = [SimpleNamespace(responses=SimpleNamespace(modality="fmri"))]
+    p = stats.wilcoxon(r.mean("split").values[:, 0, 0], alternative="greater", axis=0).pvalue
+    adjusted = stats.false_discovery_control(p)
+    counts = []
+    for level in (0.05, 0.01):
+        config = StudyConfig(fmri_test="wilcoxon", fmri_level=level)
+        marks, method = chance.above_chance(r, subjects, None, None, config)  # type: ignore[arg-type]
+        assert "Wilcoxon signed-rank test over subjects" in method
+        assert method.endswith("of each map" if level == 0.05 else "of each map, p ≤ .01")
+        np.testing.assert_array_equal(marks.values[0, 0], adjusted <= level)
+        counts.append(int(marks.sum()))
+    assert counts[0] > counts[1] > 0

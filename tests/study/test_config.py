@@ -22,6 +22,8 @@ def test_defaults_are_the_sample() -> None:
         ({"signals": ("backprop",)}, "setting 'signals' = 'backprop': Input should be 'activation' or 'gradient'"),
         ({"dataset": "own"}, "dataset 'own' and the files of 'own'"),
         ({"pooling": "mean"}, "setting 'pooling' = 'mean'"),
+        ({"fmri_level": 5}, "setting 'fmri_level' = 5: Input should be less than 1"),
+        ({"residual_layers": "first"}, "setting 'residual_layers' = 'first': Input should be 'all' or 'last'"),
     ],
 )
 def test_wrong_settings_are_one_sentence(values: dict, sentence: str) -> None:
@@ -35,7 +37,8 @@ def test_digest_follows_what_is_computed_not_how() -> None:
     base = StudyConfig()
     assert StudyConfig(memory="8GB", device="cuda").digest() == base.digest()
     digests = {StudyConfig(seed=1).digest(), StudyConfig(pooling="cls").digest(), StudyConfig(cv=6).digest()}
-    assert len(digests | {base.digest()}) == 4
+    digests |= {StudyConfig(residual_layers="last").digest(), StudyConfig(fmri_level=0.01).digest()}
+    assert len(digests | {base.digest()}) == 6
 
 
 def test_yaml_study_file(tmp_path: Path) -> None:

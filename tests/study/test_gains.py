@@ -62,3 +62,40 @@ def test_each_subject_has_a_column(features: Any, same: bool) -> None:
     if same:  # the same folds, so the same numbers
         np.testing.assert_allclose(alone["delta"], table["delta c"], atol=1e-6)
         assert len(gain_by_subject(alone)) == 1
+
+
+def test_only_the_last_layer_where_asked() -> None:
+    from brainmap.encoding.conditional import ConditionalOptions
+    from brainmap.encoding.residual import ResidualOptions, residual
+
+    rng = np.random.default_rng(1)
+    two = _Features(
+        {(s, n): rng.standard_normal((N, 6)) for s in ("activation", "gradient") for n in ("early", "late")}
+    )
+    two.layers = ("early", "late")
+    rows = np.arange(N)
+    values = two["activation", "early"] @ rng.standard_normal((6, len(UNITS))) + 3 * two["gradient", "late"] @ (
+        rng.standard_normal((6, len(UNITS)))
+    )
+    responses = SimpleNamespace(modality="fmri", subject="a", targets=pd.DataFrame({"roi": UNITS}))
+    one = SimpleNamespace(
+        responses=responses,
+        averaged=SimpleNamespace(values=values.astype(np.float32)),
+        rows=rows,
+        groups=rows.astype(str),
+    )
+    found = {}
+    for layers in ("all", "last"):
+        config = StudyConfig(cv=4, permutations=100, residual_layers=layers)
+        found[layers], _ = residual_of_gradients([one], two, config)
+    direct = residual(
+        {"late": two["activation", "late"]},
+        {"late": two["gradient", "late"]},
+        [one.averaged.values],
+        units=UNITS,
+        groups=one.groups,
+        options=(ResidualOptions(cv=4), ConditionalOptions(n_flips=100)),
+    ).table
+    np.testing.assert_allclose(found["last"]["delta"], direct["delta"])
+    # Beside the early activations, which explain a part, gradients have less noise to stand out from.
+    assert (found["all"]["r_base"] > found["last"]["r_base"] + 0.1).all()

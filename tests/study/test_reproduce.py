@@ -21,6 +21,7 @@ from brainmap.report.reproduction import convergence_panels
 from brainmap.study import (
     Grid,
     GridConfig,
+    Study,
     StudyConfig,
     load_preset,
     preset_names,
@@ -30,6 +31,7 @@ from brainmap.study import (
 )
 from brainmap.study.reproducing import read_properties
 from brainmap.study.run import feature_spaces
+from brainmap.study.yaml_text import parse_yaml
 
 
 def test_a_grid_is_the_product_of_its_axes() -> None:
@@ -85,10 +87,60 @@ def test_a_file_that_is_no_study_file(tmp_path: Path) -> None:
         GridConfig.from_yaml(tmp_path / "code.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "is empty; it must hold 'key: value' lines"),
+        ("# study\n", "is empty; it must hold 'key: value' lines"),
+        ("- a\n", "must hold 'key: value' lines, found a list"),
+        ("cv\n", "must hold 'key: value' lines, found text"),
+        ("cv: 3\ncv: 4\n", "is not valid YAML: the key 'cv' occurs twice, the second time in line 2"),
+        (
+            "parts:\n  a: {grid: {cv: [3]}}\n  a: {grid: {cv: [4]}}\n",
+            "the key 'a' occurs twice, the second time in line 3",
+        ),
+    ],
+)
+def test_nothing_in_a_study_file_is_lost_in_silence(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    for reader in (GridConfig, StudyConfig):
+        with pytest.raises(InputError) as caught:
+            reader.from_yaml(file)
+        assert sentence in str(caught.value) and "\n" not in str(caught.value)
+    file.write_text("base: &base {cv: 3}\nstudy: {<<: *base, cv: 4}\n")  # to win over what is merged is no repetition
+    assert parse_yaml(file.read_text(), "a file")["study"] == {"cv": 4}
+
+
+def test_the_results_need_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "study.yaml").write_text("study: {subjects: [S9], thin: 40}\n")
+    for place in ("notes.txt", "notes.txt/run"):
+        sentence = f"{tmp_path / 'notes.txt'} is a file; choose a folder with --out"
+        for make in (
+            lambda out: Grid(GridConfig.from_dict({"study": {"thin": 40}}), out),
+            lambda out: Study(StudyConfig(), out),
+            lambda out: reproduction_grid("misalignment", out),
+        ):
+            with pytest.raises(InputError) as caught:
+                make(tmp_path / place)
+            assert str(caught.value) == sentence
+    ended = run_brainmap("run", "study.yaml", "--out", "notes.txt", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (2, "brainmap: notes.txt is a file; choose a folder with --out\n")
+    plan = run_brainmap("run", "study.yaml", "--out", "grid", "--dry-run", cwd=tmp_path)
+    assert "missing: there is no subject 'S9'; the subjects are S1, S2, S3" in plan.stdout
+
+
+def test_maps_that_are_none_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "thickness.gii").write_text("hello")
+    with pytest.raises(InputError, match=r"thickness\.gii cannot be read as a cortical map: syntax error"):
+        read_properties(tmp_path)
+
+
 def test_misalignment_says_what_the_paper_states() -> None:
     preset = load_preset("misalignment")
     stated = {"site": "mlp", "projection": 800, "pca": 300, "cv": 5, "residual": "matched", "meg_test": "subjects"}
-    stated |= {"method": "ridge-gcv", "fmri_test": "permutation", "shuffles": 1000}
+    stated |= {"method": "ridge-gcv", "fmri_test": "permutation", "shuffles": 1000, "residual_layers": "last"}
     assert {name: preset.study[name] for name in stated} == stated
     assert preset.study["top_areas"] == pytest.approx(1 / 3, abs=1e-3)
     real = GridConfig.from_dict({**preset.model_dump(), "study": {**preset.study, "dataset": "own", "own": _nowhere()}})
@@ -96,6 +148,13 @@ def test_misalignment_says_what_the_paper_states() -> None:
     sample = [cell.config for cell in preset.cells() if "training" in cell.parts]
     assert {(config.site, config.residual, config.thin) for config in sample} == {("block", "nested", 6)}
     assert {(config.method, config.fmri_test) for config in sample} == {("ridge", "folds")}
+    assert {config.residual_layers for config in sample} == {"last"}
+
+
+def test_convergence_says_what_the_paper_states() -> None:
+    preset = load_preset("convergence")
+    assert (preset.study["fmri_test"], preset.study["fmri_level"]) == ("subjects", 0.01)
+    assert {(cell.config.fmri_test, cell.config.fmri_level) for cell in preset.cells()} == {("folds", 0.05)}
 
 
 def _nowhere() -> dict[str, str]:

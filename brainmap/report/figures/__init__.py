@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from brainmap.report.figures.bars import (
-    controls_dots,
     factor_bars,
     factor_scores,
     layer_bars,
     model_bars,
     residual_bars,
 )
+from brainmap.report.figures.controls import controls_dots
 from brainmap.report.figures.curves import layer_curves, residual_curve, signal_curves, window_curves
 from brainmap.report.figures.heatmaps import grid_heatmap, layer_time_heatmap
 from brainmap.report.figures.maps import (

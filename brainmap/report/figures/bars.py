@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 
 from brainmap.report.style import (
     COLUMN,
-    CONTROL_COLOR,
     INK,
     MUTED,
     depth_colors,
@@ -24,23 +23,9 @@ from brainmap.report.style import (
     round_ticks,
     signal_color,
     signal_name,
-    stars,
     styled,
 )
 
-CONTROL_NAMES = {
-    "pixels": "Pixels",
-    "gabor": "Gabor energy",
-    "gabor energy": "Gabor energy",
-    "category": "Category labels",
-    "gradient norm": "Gradient norm only",
-    "gradient_norm": "Gradient norm only",
-    "loss": "Loss value only",
-    "shuffled gradients": "Gradients of other photographs",
-    "activation": "Activations",
-    "gradient": "Gradients",
-}
-SIGNALS = ("activation", "gradient")
 _LEVELS = ("#cc79a7", "#56b4e9", "#e69f00", "#5b6878", "#f0e442")  # the rest of the Okabe–Ito palette
 
 
@@ -102,62 +87,20 @@ def residual_bars(
 
 
 @styled
-def controls_dots(table: pd.DataFrame, *, title: str = "Compared with simple feature spaces") -> Figure:
-    """Draw the mean score of each feature space with its interval: activations and gradients above the controls.
-
-    Parameters
-    ----------
-    table : pd.DataFrame
-        Columns ``space``, ``r``, ``low``, ``high``. A space may be ``activation``, ``gradient``, either followed by
-        `` · `` and the name of a study, or a control.
-    title : str
-        Title.
-
-    Returns
-    -------
-    Figure
-        One column wide.
-    """
-    figure = new_figure(COLUMN, 0.95 + 0.24 * len(table))
-    ax = figure.add_subplot()
-    y = np.arange(len(table))
-    spaces = table["space"].astype(str).tolist()
-    kinds = [space.split(" ")[0] for space in spaces]  # "gradient · model" is a gradient, "gradient norm" is not
-    ours = [
-        kind in SIGNALS and (space == kind or space.startswith(f"{kind} ·"))
-        for kind, space in zip(kinds, spaces, strict=True)
-    ]
-    colors = [signal_color(kind) if own else CONTROL_COLOR for kind, own in zip(kinds, ours, strict=True)]
-    ax.axvline(0, color=MUTED, lw=0.7)
-    ax.hlines(y, 0, table["r"], color=colors, lw=1.0, alpha=0.45)
-    ax.hlines(y, table["low"], table["high"], color=colors, lw=2.2)
-    ax.scatter(table["r"], y, c=colors, s=34, zorder=3, edgecolor="white", lw=0.8)
-    names = [
-        signal_name(kind) + space[len(kind) :] if own else CONTROL_NAMES.get(space.lower(), space)
-        for space, kind, own in zip(spaces, kinds, ours, strict=True)
-    ]
-    ax.set_yticks(y, names)
-    ax.set(xlabel="Mean encoding score r", title=title, ylim=(len(table) - 0.4, -0.6))
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    return figure
-
-
-@styled
 def model_bars(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding score r") -> Figure:
     """Draw scores of several models, one bar per signal. Study A 3.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Columns ``model``, ``signal``, ``r``, ``low``, ``high`` and optionally ``p`` (stars) and ``family``.
+        Columns ``model``, ``signal``, ``r``, ``low``, ``high`` and optionally ``significant`` (True gets a star).
     title, ylabel : str
         Text.
 
     Returns
     -------
     Figure
-        Two columns wide above four models; stars: * p < .05, ** p < .01, *** p < .001.
+        Two columns wide above four models.
     """
     models = list(dict.fromkeys(table["model"].astype(str)))
     signals = list(dict.fromkeys(table["signal"].astype(str)))
@@ -173,18 +116,12 @@ def model_bars(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding 
         x = np.arange(len(models)) + (offset - (len(signals) - 1) / 2) * width
         ax.bar(x, rows["r"], width * 0.9, color=signal_color(signal), label=signal_name(signal))
         ax.vlines(x, rows["low"], rows["high"], color=INK, lw=0.9)
-        if "p" in rows:
-            for place, high, p in zip(x, rows["high"], rows["p"], strict=True):
-                if np.isfinite(high) and stars(p):
-                    ax.annotate(
-                        stars(p),
-                        (place, high),
-                        xytext=(0, 0),
-                        textcoords="offset points",
-                        ha="center",
-                        fontsize=7,
-                        va="bottom",
-                    )
+        if "significant" in rows:
+            starred = rows["significant"].eq(True).to_numpy() & np.isfinite(rows["high"].to_numpy(float))
+            for place, high in zip(x[starred], rows["high"][starred], strict=True):
+                ax.annotate(
+                    "*", (place, high), xytext=(0, -1), textcoords="offset points", ha="center", fontsize=9, va="bottom"
+                )
     ax.axhline(0, color=MUTED, lw=0.7)
     ax.set_xticks(
         range(len(models)),

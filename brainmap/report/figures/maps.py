@@ -81,6 +81,16 @@ def score_scale(values: np.ndarray, signal: str, label: str = "Encoding score r"
     return MapScale(signal_cmap(signal), 0.0, high, label, extend="both" if np.any(finite < 0) else "max")
 
 
+def gain_scale(values: np.ndarray, label: str = "Gain in r") -> MapScale:
+    """Return the scale of areas with a significant gain: over their range, since areas near zero are not among them."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < 2 or np.ptp(finite) <= 0:
+        return score_scale(np.clip(finite, 0, None) if len(finite) else np.array([0.01]), "residual", label)
+    step = 10.0 ** np.floor(np.log10(np.ptp(finite))) / 2
+    low, high = np.floor(finite.min() / step + 1e-9) * step, np.ceil(finite.max() / step - 1e-9) * step
+    return MapScale(signal_cmap("residual"), float(low), float(high), label)
+
+
 def depth_scale(label: str = "Best layer (depth)") -> MapScale:
     """Return the scale of layer depth, 0 (input) to 1 (output)."""
     return MapScale(depth_cmap(), 0.0, 1.0, label, ends=("shallow", "deep"))

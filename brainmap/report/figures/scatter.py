@@ -37,6 +37,7 @@ def scatter_with_fit(
     names: Sequence[str] | None = None,
     statistics: Mapping[str, Any] | None = None,
     title: str = "",
+    interval: np.ndarray | None = None,
 ) -> Figure:
     """Draw points, a least-squares line with its 95 % bootstrap band, and the statistics that were computed.
 
@@ -51,9 +52,12 @@ def scatter_with_fit(
     names : sequence of str, optional
         Name of each point; landmarks among them are written beside their point.
     statistics : mapping, optional
-        ``r``, ``p``, ``low``, ``high``, ``rho``, ``rho_p``, as far as known. Only shown, never computed here.
+        ``r``, ``p``, ``low``, ``high``, ``rho``, ``rho_p``, as far as known; ``spin_p`` and ``spin_rho_p`` are shown in
+        place of the others. Only shown, never computed here.
     title : str
         Title.
+    interval : np.ndarray of shape (2, n), optional
+        Lower and upper end of each y, drawn as bars; the axes are those of the points, longer bars are cut.
 
     Returns
     -------
@@ -62,9 +66,15 @@ def scatter_with_fit(
     """
     figure = new_figure(COLUMN, 2.95)
     ax = figure.add_subplot()
-    _points(ax, np.asarray(x, float), np.asarray(y, float), color=color, names=names)
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    _points(ax, x, y, color=color)
     ax.set(xlabel=labels[0], ylabel=labels[1], title=title)
+    if interval is not None:
+        limits = ax.get_ylim()
+        ax.vlines(x, *interval, color=color, alpha=0.3, lw=1.0, zorder=2)
+        ax.set_ylim(limits)
     _statistics(figure, ax, statistics, len(x))
+    _name_landmarks(ax, x, y, names)
     return figure
 
 
@@ -89,11 +99,12 @@ def distance_vs_best_layer(table: pd.DataFrame, signal: str, *, title: str = "")
     figure = new_figure(COLUMN, 2.95)
     ax = figure.add_subplot()
     x, y = table["distance_mm"].to_numpy(float), table["best_layer"].to_numpy(float)
-    _points(ax, x, y, color=signal_color(signal), names=[str(name) for name in table["roi"]])
+    line = _points(ax, x, y, color=signal_color(signal))
     ax.set(xlabel="Distance from V1 (mm)", ylabel="Best layer (depth)", title=title or signal_name(signal))
-    ax.set_ylim(-0.06, 1.06)
+    ax.set_ylim(min(-0.06, *(line - 0.03)), max(1.06, *(line + 0.03)))
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 shallow", ".25", ".5", ".75", "1 deep"])
     _statistics(figure, ax, attributes(table), int(np.isfinite(x + y).sum()), unit="areas")
+    _name_landmarks(ax, x, y, [str(name) for name in table["roi"]])
     return figure
 
 
@@ -139,9 +150,15 @@ def attributes(table: pd.DataFrame) -> dict[str, Any]:
     return {str(key): value for key, value in table.attrs.items()}
 
 
-def _points(ax: Axes, x: np.ndarray, y: np.ndarray, *, color: str, names: Sequence[str] | None) -> None:
-    _fit(ax, x, y, color)
+def _points(ax: Axes, x: np.ndarray, y: np.ndarray, *, color: str) -> np.ndarray:
+    """Draw points and line; return the heights of the line's ends."""
+    line = _fit(ax, x, y, color)
     ax.scatter(x, y, color=color, s=20, alpha=0.75, edgecolor="white", lw=0.6, zorder=3)
+    return line
+
+
+def _name_landmarks(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str] | None) -> None:
+    """Name all points, or the landmarks among many; last, when limits and size of the axes are final."""
     if names is None:
         return
     shown = [i for i, name in enumerate(names) if (len(names) <= 16 or name in LANDMARKS) and np.isfinite(x[i] + y[i])]
@@ -149,55 +166,64 @@ def _points(ax: Axes, x: np.ndarray, y: np.ndarray, *, color: str, names: Sequen
 
 
 def place_labels(ax: Axes, x: np.ndarray, y: np.ndarray, names: Mapping[int, str]) -> None:
-    """Write names beside their points where they touch neither points nor each other; names without room are left out.
+    """Write names beside their points where they touch no point, no line and no other name, and stay inside the axes.
+
+    Names without room are left out.
 
     Parameters
     ----------
     ax : Axes
-        Axes with final limits or autoscaled ones.
+        Axes with final limits, in a figure with nothing more to come: its layout is computed here.
     x, y : np.ndarray of shape (n,)
         All points, labelled or not.
     names : mapping of int to str
         Point number to name.
     """
+    figure = ax.get_figure(root=True)
+    assert figure is not None
     ax.autoscale_view()
-    span = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
-    inches = np.array([COLUMN * 0.8, 2.3])  # axes of a one-column figure; only ratios matter
-    points = np.column_stack([x, y]) / span * inches * 72
-    origin = np.array([ax.get_xlim()[0], ax.get_ylim()[0]]) / span * inches * 72
-    boxes: list[tuple[float, float, float, float]] = []
+    figure.draw_without_rendering()  # axes have their size only now
+    scale = 72.0 / figure.dpi
+    frame = np.asarray(ax.get_window_extent().extents) * scale
+
+    def in_points(places: np.ndarray) -> np.ndarray:
+        return np.asarray(ax.transData.transform(places)) * scale
+
+    points = in_points(np.column_stack([x, y]))
+    lines = [in_points(np.asarray(line.get_xydata())) for line in ax.lines if len(np.asarray(line.get_xydata())) > 2]
+    boxes: list[np.ndarray] = []
     for i, name in names.items():
-        width, height = 4.2 * len(name) + 1, 7.5
-        options = [(4, 2.5), (4, -9), (-4 - width, 2.5), (-4 - width, -9), (-width / 2, 5), (-width / 2, -12)]
-        for dx, dy in options:
-            left, bottom = points[i] + (dx, dy)
-            box = (left, bottom, left + width, bottom + height)
-            others = np.delete(points, i, axis=0)
-            hit = (
-                (others[:, 0] > box[0] - 3)
-                & (others[:, 0] < box[2] + 3)
-                & (others[:, 1] > box[1] - 3)
-                & (others[:, 1] < box[3] + 3)
-            )
-            outside = box[0] < origin[0] + 1 or box[1] < origin[1] + 1
-            if (
-                outside
-                or hit.any()
-                or any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in boxes)
-            ):
-                continue
+        obstacles = np.vstack([np.delete(points, i, axis=0), *lines])
+        box = _free_place(points[i], (4.4 * len(name) + 1, 7.0), obstacles, boxes, frame)
+        if box is not None:
             boxes.append(box)
-            ax.annotate(
-                name, (x[i], y[i]), xytext=(dx, dy), textcoords="offset points", fontsize=7, color=INK, zorder=5
-            )
-            break
+            shift = tuple(box[:2] - points[i])
+            ax.annotate(name, (x[i], y[i]), xytext=shift, textcoords="offset points", fontsize=7, color=INK, zorder=5)
 
 
-def _fit(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, *, resamples: int = 400) -> None:
+def _free_place(
+    point: np.ndarray, size: tuple[float, float], obstacles: np.ndarray, boxes: list[np.ndarray], frame: np.ndarray
+) -> np.ndarray | None:
+    """First box (left, bottom, right, top) beside a point, in typographic points, that touches nothing; else None."""
+    width = size[0]
+    places = [(4, 2.5), (4, -9), (-4 - width, 2.5), (-4 - width, -9), (-width / 2, 5), (-width / 2, -12)]
+    for shift in places:
+        corner = point + shift
+        box = np.concatenate([corner, corner + size])
+        inside = (box[:2] >= frame[:2] + 1).all() and (box[2:] <= frame[2:] + 1).all()
+        hit = ((obstacles > box[:2] - 3) & (obstacles < box[2:] + 3)).all(axis=1).any()
+        overlaps = any((box[:2] < other[2:]).all() and (other[:2] < box[2:]).all() for other in boxes)
+        if inside and not hit and not overlaps:
+            return box
+    return None
+
+
+def _fit(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, *, resamples: int = 400) -> np.ndarray:
+    """Draw the line of least squares and its band; return the heights of its ends, none where there is no line."""
     kept = np.isfinite(x) & np.isfinite(y)
     x, y = x[kept], y[kept]
     if len(x) < 3 or np.ptp(x) == 0:
-        return
+        return np.empty(0)
     grid = np.linspace(x.min(), x.max(), 60)
     rng = np.random.default_rng(0)
     lines = []
@@ -206,7 +232,16 @@ def _fit(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, *, resamples: int =
             lines.append(np.polyval(np.polyfit(x[rows], y[rows], 1), grid))
     low, high = np.percentile(lines, [2.5, 97.5], axis=0)
     ax.fill_between(grid, low, high, color=color, alpha=0.13, lw=0, zorder=1)
-    ax.plot(grid, np.polyval(np.polyfit(x, y, 1), grid), color=color, lw=1.5, zorder=2)
+    best = np.polyval(np.polyfit(x, y, 1), grid)
+    ax.plot(grid, best, color=color, lw=1.5, zorder=2)
+    return np.asarray(best[[0, -1]])
+
+
+def _p_words(statistics: Mapping[str, Any], plain: str, spin: str) -> str:
+    """P of the spin test where there is one, under its own name; a statistic with spins never shows the other."""
+    if "spin_p" in statistics:
+        return f", spin {format_p(float(statistics[spin]))}" if spin in statistics else ""
+    return f", {format_p(float(statistics[plain]))}" if plain in statistics else ""
 
 
 def _statistics(
@@ -218,12 +253,9 @@ def _statistics(
     text, rank = f"r = {format_score(float(statistics['r']))}", ""
     if "low" in statistics and "high" in statistics:
         text += f" [{format_score(float(statistics['low']))}, {format_score(float(statistics['high']))}]"
-    if "p" in statistics:
-        text += f", {format_p(float(statistics['p']))}"
+    text += _p_words(statistics, "p", "spin_p")
     if "rho" in statistics:
-        rank = f"ρ = {format_score(float(statistics['rho']))}"
-        if "rho_p" in statistics:
-            rank += f", {format_p(float(statistics['rho_p']))}"
+        rank = f"ρ = {format_score(float(statistics['rho']))}" + _p_words(statistics, "rho_p", "spin_rho_p")
     parts = [part for part in (text, rank, f"n = {n} {unit}") if part]
     text = " · ".join(parts)
     if two_lines := len(text) > LONGEST_LINE:

@@ -137,7 +137,12 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
         ax.plot([], [], color=color, lw=1.5, label=label)
     ax.axhline(0.5, color=MUTED, lw=0.8, ls=(0, (4, 3)))
     ax.set(xlabel=STEP_LABEL, ylabel="Share of final score", title=title)
-    figure.legend(loc="outside lower center", ncols=len(names), handlelength=1.4, columnspacing=1.2)
+    figure.legend(
+        loc="outside lower center",
+        ncols=len(names) if len(fits) == len(names) else 2,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
     return figure
 
 

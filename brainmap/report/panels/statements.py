@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brainmap.report import summary
-from brainmap.report.figures import bars, curves, scatter
+from brainmap.report.collection import residual_layers
+from brainmap.report.figures import bars, controls, curves, scatter
 from brainmap.report.panels.base import SIGNALS, Panel, how_significant, in_brackets, stimulus_span, suffix_of
 from brainmap.report.results import MODALITY_NAMES, StudyResults
 from brainmap.report.style import format_p, format_score, signal_name
@@ -44,18 +45,33 @@ def _scatter_panel(
             f"One point per layer ({len(table)}), bars: interval of Tmax.",
         ),
     }[kind]
-    r, p = table.attrs.get("r", np.nan), table.attrs.get("p", np.nan)
+    r = table.attrs.get("r", np.nan)
+    p = table.attrs.get("spin_p", table.attrs.get("p", np.nan))
     made = str(table.attrs.get("p_method") or how_significant(results, kind))
-    line = "Line: least squares with its 95 % bootstrap band."
     return Panel(
         f"order-{kind}-{signal}",
         "order",
         words[0],
-        f"{words[1]} {line} In brackets: 95 % interval of r." + (f" p: {made}." if made else "") + spin_words(table),
+        f"{words[1]} {order_words(table, made)}",
         f"Scatter plot; r = {format_score(float(r))}, {format_p(float(p))}.",
         lambda: draw(table, signal, title=name + suffix_of(results, modality)),
         table,
     )
+
+
+def order_words(table: pd.DataFrame, made: str = "") -> str:
+    """Say what the line, the brackets and p of a hierarchy's scatter are.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Hierarchy, statistics in ``attrs``; the p shown is that of the spin test where there is one.
+    made : str
+        How p was made where there are no spins; ``attrs["p_method"]`` by default.
+    """
+    text = "Line: least squares with its 95 % bootstrap band. In brackets: 95 % interval of r."
+    made = made or str(table.attrs.get("p_method", ""))
+    return text + (spin_words(table) or (f" p: {made}." if made else ""))
 
 
 def spin_words(table: pd.DataFrame) -> str:
@@ -63,10 +79,8 @@ def spin_words(table: pd.DataFrame) -> str:
     attrs = table.attrs
     if "spin_p" not in attrs:
         return ""
-    text = (
-        " Neighbouring areas are alike, which that p ignores; rotating the map of distances over the cortex "
-        f"({attrs['n_spins']:,} spins): {format_p(float(attrs['spin_p']))}."
-    )
+    text = f" Spin p: the map of distances turned over the cortex ({attrs['n_spins']:,} spins), as neighbours are alike"
+    text += f"; with areas taken for independent {format_p(float(attrs['p']))}." if "p" in attrs else "."
     if "geodesic_r" not in attrs:
         return text
     along = f"r = {format_score(float(attrs['geodesic_r']))}, spins: {format_p(float(attrs['geodesic_spin_p']))}"
@@ -77,6 +91,7 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
     """Yield what gradients add to activations, by area and over time."""
     truth: dict[str, Any] = results.truth or {}
     made = how_significant(results, "residual")
+    over = "activations of the last layer" if residual_layers(results) == "last" else "activations of all layers"
     planted_areas = [str(area) for area in truth.get("residual_areas", [])]
     window = truth.get("residual_window")
     if "fmri" in results.residual:
@@ -87,7 +102,7 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
             "residual-areas",
             "beyond",
             "What gradients add, area by area",
-            f"Gain in held-out r, with its interval. Green: significant{in_brackets(made)}.{diamonds}",
+            f"Gain in held-out r over {over}, with its interval. Green: significant{in_brackets(made)}.{diamonds}",
             f"Bars of the gain per area; significant in {summary.area_list(units) or 'no area'}.",
             lambda: bars.residual_bars(
                 table, planted=planted_areas, title=signal_name("residual") + suffix_of(results, "fmri")
@@ -102,7 +117,7 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
             "residual-times",
             "beyond",
             "What gradients add, over time",
-            "Gain in held-out r (mean over sensors), with its interval. "
+            f"Gain in held-out r over {over} (mean over sensors), with its interval. "
             f"Bar below: significant times{in_brackets(made)}.{bracket}",
             f"Curve of the gain over time; significant at {summary.format_windows(summary.residual_windows(results))}.",
             lambda: curves.residual_curve(
@@ -134,4 +149,4 @@ def control_panels(results: StudyResults) -> Iterator[Panel]:
 
 
 def _controls_figure(table: pd.DataFrame, title: str) -> Callable[[], Figure]:
-    return lambda: bars.controls_dots(table, title=title)
+    return lambda: controls.controls_dots(table, title=title)

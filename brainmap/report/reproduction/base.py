@@ -10,9 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from brainmap.report.collection import Member
+from brainmap.report.results import MODALITY_NAMES
 from brainmap.report.style import COLUMN, MUTED, TITLE, TITLE_SIZE, figure_title, new_figure, styled
 
 SIMULATED, REAL = "simulated", "real"
+STARS = (
+    "Star: significant somewhere in the map (fMRI) or after onset (MEG) by the study's own test, corrected over "
+    "vertices or times (residual: family-wise over areas or times); a layer without any effect gets one in at most one "
+    "study of twenty."
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,63 @@ def data_word(members: Sequence[Member]) -> str:
     """Return ``simulated`` or ``real``, as the responses of the studies are."""
     kinds = {SIMULATED if member.results.simulated else REAL for member in members}
     return " and ".join(sorted(kinds))
+
+
+def with_simulated(text: str, members: Sequence[Member]) -> str:
+    """Return a title that says where data are simulated."""
+    return f"{text} (simulated)" if any(member.results.simulated for member in members) else text
+
+
+def has(members: Sequence[Member], modality: str, *signals: str) -> bool:
+    """Return whether all studies have scores of a modality with these signals."""
+    return bool(members) and all(
+        modality in m.results.scores and set(signals) <= set(map(str, m.results.scores[modality]["signal"].values))
+        for m in members
+    )
+
+
+def no_scores(*modalities: str, signals: Sequence[str] = ()) -> str:
+    """Return the sentence for modalities without scores."""
+    names = " and ".join(MODALITY_NAMES[modality] for modality in modalities)
+    both = ", with activations and gradients" if len(signals) > 1 else ""
+    return f"Needs {names} responses in every study shown{both}; this run lacks them."
+
+
+def no_training(training: Sequence[Member], least: int, *modalities: str, signals: Sequence[str] = ()) -> str:
+    """Return the sentence that says what a panel over training lacks; empty where it lacks nothing.
+
+    Parameters
+    ----------
+    training : sequence of Member
+        Checkpoints of one model.
+    least : int
+        How many of them the panel needs.
+    *modalities : str
+        Responses that the panel shows.
+    signals : sequence of str
+        Signals that it shows.
+    """
+    if len(training) < least:
+        number = {2: "two", 3: "three", 4: "four"}[least]
+        here = f"only {len(training)}" if training else "none"
+        return f"Needs the scores of at least {number} training checkpoints of one model; this run has {here}."
+    missing = [modality for modality in modalities if not has(training, modality, *signals)]
+    return no_scores(*missing, signals=signals) if missing else ""
+
+
+def count_of(n: int, noun: str = "subject") -> str:
+    """Return a number with its noun, such as ``1 subject`` or ``3 subjects``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def sem_over(n: int, noun: str = "subject") -> str:
+    """Say what bars or bands show: ``± SEM over 3 subjects``, or that one has no spread."""
+    return f"± SEM over {count_of(n, noun)}" if n > 1 else f"none, there is one {noun}"
+
+
+def n_subjects(members: Sequence[Member], modality: str) -> int:
+    """Return the number of subjects of the study that has most of them."""
+    return max(int(member.results.scores[modality].sizes["subject"]) for member in members)
 
 
 def absent_panel(number: str, title: str, sentence: str) -> PaperPanel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainmap.hierarchy import DynamicsOptions, Resampling, half_times, temporal_hierarchy, time_courses
+from brainmap.hierarchy import DynamicsOptions, HalfTime, Resampling, half_time, temporal_hierarchy, time_courses
 from brainmap.report import summary
 from brainmap.report.collection import RESIDUAL, Collection, Member, score_table, significant_targets
 from brainmap.report.results import StudyResults
 
+SPINS = 1000
 WINDOWS = {"0.08–0.13 s": (0.08, 0.13), "0.13–0.18 s": (0.13, 0.18), "0.50–0.55 s": (0.5, 0.55)}
 AREAS_B = ("V1", "FFC", "44")
 ROIS_B = (
@@ -63,23 +65,23 @@ def mean_courses(members: Sequence[Member]) -> dict[str, pd.DataFrame]:
     return found
 
 
-def last_layer_map(results: StudyResults, signal: str) -> np.ndarray:
-    """Score of the last layer at every fMRI target, mean over subjects and splits, NaN where not significant."""
+def last_layer_map(results: StudyResults, signal: str) -> tuple[np.ndarray, np.ndarray]:
+    """Score of the last layer at every fMRI target, mean over subjects and splits, and where it is significant."""
     r = results.mean_r("fmri").sel(signal=signal).mean("subject", skipna=True).isel(layer=-1).values.astype(float)
     marks = summary.significance_of(results, "fmri", signal)
     if marks is None or "target" not in marks.dims:
-        return r
+        return r, np.ones(len(r), dtype=bool)
     shown = marks.isel(layer=-1).values if "layer" in marks.dims else marks.values
-    return np.where(shown.astype(bool), r, np.nan)
+    return r, shown.astype(bool)
 
 
-def residual_by_area(results: StudyResults, *, significant: bool = False) -> dict[str, float]:
-    """What gradients add in each area."""
-    table = results.residual.get("fmri")
-    if table is None:
-        return {}
-    kept = table[table["significant"].astype(bool)] if significant else table
-    return dict(zip(kept["unit"].astype(str), kept["delta"].astype(float), strict=True))
+def mean_where_any(maps: Sequence[np.ndarray], shown: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over models of every target that is significant in one of them, NaN elsewhere; each (n_targets,).
+
+    Masking each model's map before averaging would leave, vertex by vertex, the mean of those that happen to pass.
+    """
+    mean: np.ndarray = np.where(np.any(shown, axis=0), np.mean(maps, axis=0), np.nan)
+    return mean
 
 
 def ordered_by_step(collection: Collection) -> list[Member]:
@@ -146,10 +148,44 @@ def normalised(cells: xr.DataArray) -> pd.DataFrame:
 
 
 def training_half_times(cells: xr.DataArray) -> pd.DataFrame:
-    """Half time of every unit in % of training, without intervals; ``failure`` says why there is none."""
-    options = DynamicsOptions(resampling=Resampling(n=0))
-    table = half_times(cells, unit="unit", step="step", options=options)
-    return table.assign(percent=100.0 * table["fraction"])
+    """Half time of every unit (area or window) in % of training, with its interval over subjects and folds.
+
+    A handful of checkpoints says little about four parameters: noise has a half time in one of three cases, but hardly
+    ever one whose resamples agree. A half time therefore counts only with an interval, and only where the score of the
+    last checkpoint reaches a tenth of the highest: a share of nothing says nothing.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`brainmap.hierarchy.half_times`, and ``percent``, ``percent_low``, ``percent_high``; these three are
+        NaN where there is no half time that counts, and ``failure`` then says why.
+    """
+    ordered = cells.transpose("unit", "subject", "split", "step")
+    values = np.ascontiguousarray(ordered.values.reshape(ordered.sizes["unit"], -1, ordered.sizes["step"]), float)
+    steps = tuple(float(step) for step in ordered["step"].values)
+    final = np.nanmean(values[:, :, -1], axis=1)
+    reaches = final >= 0.1 * np.nanmax(final)
+    found = [
+        _half_time(steps, unit.tobytes()) if high else _TOO_LOW for unit, high in zip(values, reaches, strict=True)
+    ]
+    table = pd.DataFrame([vars(one) for one in found]).drop(columns="curve").rename(columns={"step": "half_time"})
+    table.insert(0, "unit", ordered["unit"].values)
+    table.loc[(table["failure"] == "") & table["low"].isna(), "failure"] = "the half time has no interval"
+    share = {"percent": "half_time", "percent_low": "low", "percent_high": "high"}
+    counts = table["failure"] == ""
+    return table.assign(**{name: (100.0 / steps[-1] * table[of]).where(counts) for name, of in share.items()})
+
+
+_TOO_LOW = HalfTime(
+    np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, "the final score is below a tenth of the highest"
+)
+
+
+@functools.lru_cache(maxsize=2048)  # several panels and numbers ask for the same areas
+def _half_time(steps: tuple[float, ...], values: bytes) -> HalfTime:
+    """Half time of one unit from the bytes of its scores, (n_cells, n_steps) float64."""
+    cells = np.frombuffer(values).reshape(-1, len(steps))
+    return half_time(steps, cells, options=DynamicsOptions(resampling=Resampling(n=100)))
 
 
 def three_scores(members: Sequence[Member]) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
@@ -162,8 +198,6 @@ def three_scores(members: Sequence[Member]) -> tuple[pd.DataFrame, dict[str, dic
     fits : dict
         Score → its curve as :func:`~brainmap.report.figures.score_sigmoids` takes it; scores without a fit are absent.
     """
-    from brainmap.hierarchy import half_time
-
     targets = significant_targets(members[-1].results, "fmri")
     raw: dict[str, list[float]] = {"encoding": [], "spatial": [], "temporal": []}
     for member in members:
@@ -230,28 +264,58 @@ def models_table(members: Sequence[Member], modality: str) -> pd.DataFrame:
 
 
 def mean_depth_map(members: Sequence[Member], signal: str) -> np.ndarray:
-    """Depth of the best layer at every target, mean over models."""
-    depths = np.stack([summary.best_layers(member.results, signal)[1] for member in members])
-    known = np.isfinite(depths)
-    count = known.sum(axis=0)
-    total = np.where(known, depths, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    """Depth of the best layer at every target, mean over all models; NaN where it is significant in none."""
+    maps, shown = [], []
+    for member in members:
+        best, depth, _ = summary.best_layers(member.results, signal)
+        maps.append(np.where(best >= 0, member.results.depths("fmri")[best], np.nan))
+        shown.append(np.isfinite(depth))
+    return mean_where_any(maps, shown)
 
 
 def mean_spatial(members: Sequence[Member], signal: str) -> pd.DataFrame | None:
-    """Best layer of every area, mean over models, against its distance from V1."""
+    """Mean of :func:`mean_depth_map` in every area of the models' spatial hierarchies, against distance from V1."""
     from brainmap.hierarchy import agreement
 
     tables = [summary.hierarchy_table(member.results, "spatial", signal) for member in members]
-    known = [table.set_index("roi")[["distance_mm", "best_layer"]] for table in tables if table is not None]
+    known = [table.set_index("roi")["distance_mm"] for table in tables if table is not None]
     if not known:
         return None
-    mean = pd.concat(known).groupby(level=0).mean().reset_index()
+    roi = members[0].results.targets("fmri")["roi"].astype(str).to_numpy()
+    depth = pd.Series(mean_depth_map(members, signal)).groupby(roi).mean().rename("best_layer")
+    distance = pd.concat(known).groupby(level=0).mean().rename("distance_mm")
+    mean = pd.concat([distance, depth], axis=1, join="inner").dropna().rename_axis("roi").reset_index()
     if len(mean) < 4:
         return None
-    order = agreement(mean["distance_mm"], mean["best_layer"])
-    mean.attrs = order.as_attrs()
+    mean.attrs = agreement(mean["distance_mm"], mean["best_layer"]).as_attrs()
+    mean.attrs |= spins_of(mean)
     return mean
+
+
+def spins_of(table: pd.DataFrame) -> dict[str, Any]:
+    """Spin test of areas' best layers against their distance from V1; empty for areas that HCP-MMP1 does not have."""
+    from brainmap.hierarchy import cortex_areas
+
+    away = cortex_areas().groupby("roi")["distance_mm"].mean()
+    if not set(table["roi"]) <= set(away.index):
+        return {}
+    found = against_property(table.set_index("roi")["best_layer"], away)
+    return {name: found[name] for name in ("spin_p", "spin_rho_p")} | {"n_spins": SPINS}
+
+
+def against_property(values: pd.Series, measured: pd.Series) -> dict[str, float]:
+    """Values of areas against a property of the cortex: r, its interval, ρ, and the p of both with and without spins.
+
+    Raises
+    ------
+    InputError
+        If fewer than four areas have both.
+    """
+    from brainmap.hierarchy import SpinOptions, compare_properties, cortex_areas
+
+    both = values[measured.reindex(values.index).notna()].dropna()
+    row = compare_properties(both, {"property": measured}, cortex_areas(), options=SpinOptions(SPINS)).iloc[0]
+    return {str(name): float(row[name]) for name in row.index if name != "property"}
 
 
 def depth_courses(members: Sequence[Member], signal: str, n: int = 10) -> tuple[xr.DataArray, np.ndarray]:

@@ -15,9 +15,8 @@ from brainmap.report import figures
 from brainmap.report.collection import Collection, Member
 from brainmap.report.cortex import HEMISPHERES, cortex_of, load_cortex
 from brainmap.report.reproduction import data, levels
-from brainmap.report.reproduction.base import PaperPanel, absent_panel
+from brainmap.report.reproduction.base import PaperPanel, absent_panel, count_of, has, sem_over, with_simulated
 from brainmap.report.reproduction.levels import ACTIVATION, SCORES, LevelTest
-from brainmap.report.reproduction.misalignment import has, with_simulated
 from brainmap.report.style import format_p
 
 
@@ -112,8 +111,8 @@ def _curves(factor: Factor, scores: pd.DataFrame, found: Mapping[str, Sequence[M
     drawn = _named(levels.over_subjects(table, ["score", "level", "step"]))
     return PaperPanel(
         number, title,
-        f"Mean ± SEM over {_count(table)} subjects. {SCORE_WORDS} Curves: sigmoids in log step, where one fits; else "
-        f"dotted. {_half_time_words(halves)}",
+        f"Mean over {count_of(_count(table))}; lines: {sem_over(_count(table))}. {SCORE_WORDS} Curves: sigmoids in log "
+        f"step, where one fits; else dotted. {_half_time_words(halves)}",
         lambda: figures.factor_curves(
             drawn, fits, ordered=factor.ordered, title=with_simulated(title, _members(found))
         ),
@@ -162,8 +161,8 @@ def _final_scores(factor: Factor, scores: pd.DataFrame, finals: Mapping[str, Mem
     drawn = _named(levels.over_subjects(table, ["score", "level"]))
     return PaperPanel(
         number, title,
-        f"Last checkpoint of each {factor.noun}, mean ± SEM over {_count(table)} subjects. {SCORE_WORDS} "
-        f"{_test_words(tests, factor)}",
+        f"Last checkpoint of each {factor.noun}, mean over {count_of(_count(table))}; lines: "
+        f"{sem_over(_count(table))}. {SCORE_WORDS} {_test_words(tests, factor)}",
         lambda: figures.factor_scores(
             drawn, notes, ordered=factor.ordered, title=with_simulated(title, list(finals.values()))
         ),
@@ -265,7 +264,7 @@ def _area_bars(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
         tested += f" {factor.noun.capitalize()} × area: {interaction.words} (repeated measures, Huynh–Feldt)."
     return PaperPanel(
         number, title,
-        f"Best layer of each area at the last checkpoint, mean ± SEM over {scores.sizes['subject']} subjects.{tested}",
+        f"Best layer of each area at the last checkpoint; lines: {sem_over(scores.sizes['subject'])}.{tested}",
         _bars(drawn, factor, with_simulated(title, members)),
     )  # fmt: skip
 

@@ -10,18 +10,33 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from brainmap.report import figures, summary
-from brainmap.report.collection import RESIDUAL, Collection, Member, residual_spread
+from brainmap.report.collection import RESIDUAL, Collection, Member, residual_over, residual_spread
 from brainmap.report.cortex import cortex_of, load_cortex, on_areas, on_vertices
-from brainmap.report.figures.maps import score_scale
+from brainmap.report.figures.maps import gain_scale, score_scale
 from brainmap.report.panels.base import stimulus_span
+from brainmap.report.panels.statements import order_words
 from brainmap.report.reproduction import data
-from brainmap.report.reproduction.base import PaperPanel, absent_panel
+from brainmap.report.reproduction.base import (
+    STARS,
+    PaperPanel,
+    absent_panel,
+    has,
+    n_subjects,
+    no_scores,
+    no_training,
+    sem_over,
+    with_simulated,
+)
+from brainmap.report.reproduction.controls import control_panels
 from brainmap.report.style import signal_name
 
 SIGNALS = ("activation", "gradient")
 PAPER_MODELS = ("DINOv3-S", "ViT-MAE", "ViT-L/16", "ConvNeXt-L", "ResNet-50", "OWL-ViT", "CLIP", "SigLIP 2")
-NO_TRAINING = "Needs the scores of at least two training checkpoints of one model; this run has fewer."
 NO_MODEL = "Needs one study with trained weights, activations and gradients; this run has none."
+MEANS = {
+    "fmri": "Mean over subjects and over the vertices that are significant {where} (residual: over all areas).",
+    "meg": "Mean over subjects at the time with the highest score, which is above 0 by this choice alone.",
+}
 SHORT = {"activation": "Forward", "gradient": "Backward", "residual": "Residual"}
 
 
@@ -48,26 +63,8 @@ def misalignment_panels(collection: Collection) -> list[PaperPanel]:
     panels += _figures_6_and_7(training)
     panels += _figure_s1(models)
     panels += _figure_s2(collection.part("robustness"))
+    panels += control_panels(models or main)
     return panels
-
-
-def with_simulated(text: str, members: Sequence[Member]) -> str:
-    """Return a title that says where data are simulated."""
-    return f"{text} (simulated)" if any(member.results.simulated for member in members) else text
-
-
-def has(members: Sequence[Member], modality: str, *signals: str) -> bool:
-    """Return whether all studies have scores of a modality with these signals."""
-    return bool(members) and all(
-        modality in m.results.scores and set(signals) <= set(map(str, m.results.scores[modality]["signal"].values))
-        for m in members
-    )
-
-
-def no_scores(modality: str) -> str:
-    """Return the sentence for a modality without scores."""
-    name = {"fmri": "fMRI", "meg": "MEG"}[modality]
-    return f"Needs {name} responses; the studies of this run have none with both activations and gradients."
 
 
 def best_layer_panel(number: str, member: Member, signal: str) -> PaperPanel:
@@ -94,8 +91,7 @@ def distance_panel(number: str, member: Member, signal: str) -> PaperPanel:
     return PaperPanel(
         number,
         title,
-        f"One point per area ({len(table)}); line: least squares with its 95 % bootstrap band; in brackets: 95 % "
-        f"interval of r over areas; p: {table.attrs.get('p_method', 't test over areas')}.",
+        f"One point per area ({len(table)}). {order_words(table)}",
         lambda: figures.distance_vs_best_layer(table, signal, title=with_simulated(title, [member])),
     )
 
@@ -108,7 +104,7 @@ def curves_panel(number: str, member: Member, signal: str) -> PaperPanel:
     return PaperPanel(
         number,
         title,
-        f"One curve per layer, mean over sensors; bands: ± SEM over {scores.sizes['subject']} subjects; rows below: "
+        f"One curve per layer, mean over sensors; bands: {sem_over(scores.sizes['subject'])}; rows below: "
         "times at which a layer is above chance (p < .05, false discovery rate over time). Grey: photograph shown.",
         lambda: figures.layer_curves(
             scores, results.depths("meg"), significance=summary.time_marks(results, signal),
@@ -127,7 +123,7 @@ def _figure_2(member: Member) -> Iterator[PaperPanel]:
             if has([member], modality, signal):
                 yield makers(number, member, signal)
             else:
-                yield absent_panel(number, f"{SHORT[signal]}", no_scores(modality))
+                yield absent_panel(number, f"{SHORT[signal]}", no_scores(modality, signals=SIGNALS))
 
 
 def _absent_2() -> Iterator[PaperPanel]:
@@ -141,15 +137,15 @@ def _figure_3(models: Sequence[Member]) -> Iterator[PaperPanel]:
     for modality, word in (("meg", "MEG"), ("fmri", "fMRI")):
         title = f"Models, last layer: {word}"
         if not has(models, modality, *SIGNALS):
-            yield absent_panel("3", title, no_scores(modality) if models else NO_MODEL)
+            yield absent_panel("3", title, no_scores(modality, signals=SIGNALS) if models else NO_MODEL)
             continue
         table = data.models_table(models, modality)
         yield PaperPanel(
             "3",
             title,
-            ("Highest score over time. " if modality == "meg" else "Mean over significant vertices (residual: areas). ")
-            + "Bars: mean over subjects ± SEM; residual: gain of gradients over activations"
-            f"{_spread(table)}. Stars: p < .05, .01, .001 (t test over subjects; residual: sign flips). {absent}",
+            f"{MEANS[modality].format(where='with any of the models')} Lines: "
+            f"{sem_over(n_subjects(models, modality))}; residual: gain of gradients over {residual_over(models)}"
+            f"{_spread(table)}. {STARS} {absent}",
             _bars(table, with_simulated(title, models)),
         )
 
@@ -165,32 +161,33 @@ def _bars(table: pd.DataFrame, title: str) -> Callable[[], Figure]:
 
 def _figure_4(models: Sequence[Member]) -> Iterator[PaperPanel]:
     which = f"{len(models)} models" if len(models) > 1 else "one model"
+    over = ", mean over subjects" + (" and models" if len(models) > 1 else "")
     title = f"Last layer, {which}: where"
     if has(models, "fmri", *SIGNALS):
         yield PaperPanel(
             "4",
             title,
-            "Score of the last layer (mean over subjects; grey: not significant in any model) and gain of gradients by "
-            "area (only areas with p < .05, family-wise).",
+            f"Score of the last layer, and gain of gradients over {residual_over(models)} by area{over}, also of "
+            "models in which a place is not significant; grey: significant in no model (areas: p < .05, family-wise).",
             lambda: _maps({"": models}, with_simulated(title, models)),
         )
     else:
-        yield absent_panel("4", title, no_scores("fmri"))
+        yield absent_panel("4", title, no_scores("fmri", signals=SIGNALS) if models else NO_MODEL)
     title_when = f"Last layer, {which}: when"
     if has(models, "meg", *SIGNALS):
-        band = "models" if len(models) > 1 else "subjects"
+        band = sem_over(len(models), "model") if len(models) > 1 else sem_over(n_subjects(models, "meg"))
         yield PaperPanel(
             "4",
             title_when,
-            f"Bands: ± SEM over {band} (residual of one model: its 95 % interval). Bars below: p < .05, corrected over "
-            "time, in every model.",
+            f"Residual: gain of gradients over {residual_over(models)}. Bands: {band} (residual of one model: its 95 % "
+            "interval). Bars below: p < .05, corrected over time, in every model.",
             lambda: figures.stage_curves(
                 {"": data.mean_courses(models)}, stimulus=stimulus_span(models[0].results),
                 title=with_simulated(title_when, models),
             ),
         )  # fmt: skip
     else:
-        yield absent_panel("4", title_when, no_scores("meg"))
+        yield absent_panel("4", title_when, no_scores("meg", signals=SIGNALS) if models else NO_MODEL)
 
 
 def _maps(stages: dict[str, Sequence[Member]], title: str) -> Figure:
@@ -206,37 +203,41 @@ def _maps(stages: dict[str, Sequence[Member]], title: str) -> Figure:
         cells = {name: on_vertices(value, targets, cortex) for name, value in values.items()}
         rows[SHORT[signal]] = (scale, cells)
     gains = {name: _mean_gain(members) for name, members in stages.items()}
-    flat = np.array([value for gain in gains.values() for value in gain.values()])
-    scale = score_scale(np.clip(flat, 0, None) if len(flat) else np.array([0.01]), RESIDUAL, "Gain in r")
+    scale = gain_scale(np.array([value for gain in gains.values() for value in gain.values()]))
     rows[SHORT[RESIDUAL]] = (scale, {name: on_areas(gain, cortex, sides) for name, gain in gains.items()})
     return figures.map_grid(rows, title=title, cortex=cortex)
 
 
 def _mean_map(members: Sequence[Member], signal: str) -> np.ndarray:
-    maps = np.stack([data.last_layer_map(member.results, signal) for member in members])
-    known = np.isfinite(maps)
-    count = known.sum(axis=0)
-    return np.divide(np.where(known, maps, 0).sum(axis=0), count, out=np.full(count.shape, np.nan), where=count > 0)
+    """Mean over all models of the last layer's map; NaN where it is significant in none of them."""
+    found = [data.last_layer_map(member.results, signal) for member in members]
+    return data.mean_where_any([r for r, _ in found], [shown for _, shown in found])
 
 
 def _mean_gain(members: Sequence[Member]) -> dict[str, float]:
-    tables = [pd.Series(data.residual_by_area(member.results, significant=True), dtype=float) for member in members]
-    joined = pd.concat(tables)
-    return {str(area): float(value) for area, value in joined.groupby(level=0).mean().items()}
+    """Mean over all models of the gain of each area that is significant in one of them."""
+    tables = [member.results.residual.get("fmri") for member in members]
+    known = [table.assign(unit=table["unit"].astype(str)).set_index("unit") for table in tables if table is not None]
+    if not known or len(known) < len(tables):
+        return {}
+    mean = pd.concat([table["delta"] for table in known], axis=1).mean(axis=1, skipna=False)
+    shown = pd.concat([table["significant"] for table in known]).astype(bool).groupby(level=0).any()
+    return {str(area): float(value) for area, value in mean[shown.reindex(mean.index)].dropna().items()}
 
 
 def _figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
     for modality, word in (("meg", "MEG"), ("fmri", "fMRI")):
         title = f"Training: last layer, {word}"
-        if len(training) < 2 or not has(training, modality, *SIGNALS):
-            yield absent_panel("5", title, NO_TRAINING)
+        if lacking := no_training(training, 2, modality, signals=SIGNALS):
+            yield absent_panel("5", title, lacking)
             continue
         table = data.scores_over_training(training, modality)
         yield PaperPanel(
             "5",
             title,
-            f"Bands: ± SEM over subjects; residual: gain of gradients over activations{_spread(table)}. "
-            + ("At the best time." if modality == "meg" else "Mean over significant vertices (residual: all areas)."),
+            f"{MEANS[modality].format(where='at the last checkpoint')} Bands: "
+            f"{sem_over(n_subjects(training, modality))}; residual: gain of gradients over "
+            f"{residual_over(training)}{_spread(table)}.",
             _steps(table, with_simulated(title, training)),
         )  # fmt: skip
 
@@ -257,49 +258,53 @@ def _figures_6_and_7(training: Sequence[Member]) -> Iterator[PaperPanel]:
     stages = stages_of(training)
     members = list(stages.values())
     where, when = "Three stages of training: where", "Three stages of training: when"
-    if stages and has(members, "fmri", *SIGNALS):
+    if not (lacking := no_training(training, 3, "fmri", signals=SIGNALS)):
         yield PaperPanel(
             "6",
             where,
-            "Score of the last layer (grey: not significant) and gain of gradients by area (only areas with p < .05, "
-            "family-wise); one scale per row.",
+            f"Score of the last layer (grey: not significant) and gain of gradients over {residual_over(members)} by "
+            "area (only areas with p < .05, family-wise); one scale per row.",
             lambda: _maps({name: [member] for name, member in stages.items()}, with_simulated(where, members)),
         )
     else:
-        yield absent_panel("6", where, NO_TRAINING)
-    if stages and has(members, "meg", *SIGNALS):
+        yield absent_panel("6", where, lacking)
+    if not (lacking := no_training(training, 3, "meg", signals=SIGNALS)):
         yield PaperPanel(
             "7",
             when,
-            "Last layer, mean over sensors ± SEM over subjects (residual: 95 % interval). Bars below: p < .05, "
-            "corrected over time.",
+            f"Last layer, mean over sensors; residual: gain of gradients over {residual_over(members)}; bands: "
+            f"{sem_over(n_subjects(members, 'meg'))} (residual: 95 % interval). Bars below: p < .05, corrected over "
+            "time.",
             lambda: figures.stage_curves(
                 {name: data.signal_courses(member.results) for name, member in stages.items()},
                 stimulus=stimulus_span(members[0].results), title=with_simulated(when, members),
             ),
         )  # fmt: skip
     else:
-        yield absent_panel("7", when, NO_TRAINING)
+        yield absent_panel("7", when, lacking)
 
 
 def _figure_s1(models: Sequence[Member]) -> Iterator[PaperPanel]:
-    title = "Figure 2, mean over models"
-    if len(models) < 2 or not has(models, "fmri", *SIGNALS) or not has(models, "meg", *SIGNALS):
-        sentence = f"Needs fMRI and MEG scores of two models or more (the paper: {', '.join(PAPER_MODELS)}); here: "
-        yield absent_panel(
-            "S1", title, sentence + (", ".join(str(m.settings["model"]) for m in models) or "none") + "."
-        )
-        return
-    for signal in SIGNALS:
-        yield from _figure_s1_signal(models, signal)
+    for modality, word, draw in (("fmri", "best layer", _figure_s1_space), ("meg", "MEG by depth", _figure_s1_time)):
+        title = f"Figure 2, mean over models: {word}"
+        if len(models) < 2:
+            here = ", ".join(str(m.settings["model"]) for m in models) or "none"
+            sentence = f"Needs two models or more (the paper: {', '.join(PAPER_MODELS)}); here: {here}."
+            yield absent_panel("S1", title, sentence)
+        elif not has(models, modality, *SIGNALS):
+            yield absent_panel("S1", title, no_scores(modality, signals=SIGNALS))
+        else:
+            for signal in SIGNALS:
+                yield from draw(models, signal)
 
 
-def _figure_s1_signal(models: Sequence[Member], signal: str) -> Iterator[PaperPanel]:
+def _figure_s1_space(models: Sequence[Member], signal: str) -> Iterator[PaperPanel]:
     name, n = SHORT[signal], len(models)
     targets = models[0].results.targets("fmri")
     first = f"{name}: best layer, {n} models"
     yield PaperPanel(
-        "S1", first, "Depth of the best layer, averaged over models, smoothed as in figure 2.",
+        "S1", first, "Depth of the best layer, mean over all models, smoothed as in figure 2; grey: significant in no "
+        "model. Where only some models predict a vertex, best layers of the others are noise, and pull to the middle.",
         lambda: figures.best_layer_map(
             data.mean_depth_map(models, signal), targets, title=with_simulated(first, models)
         ),
@@ -310,11 +315,15 @@ def _figure_s1_signal(models: Sequence[Member], signal: str) -> Iterator[PaperPa
         yield absent_panel("S1", second, "Needs at least four areas with significant scores in one of the models.")
     else:
         yield PaperPanel(
-            "S1", second, "One point per area, best layer averaged over models.",
+            "S1", second, f"One point per area ({len(table)}): mean of the map beside it. {order_words(table)}",
             lambda: figures.distance_vs_best_layer(table, signal, title=with_simulated(second, models)),
         )  # fmt: skip
+
+
+def _figure_s1_time(models: Sequence[Member], signal: str) -> Iterator[PaperPanel]:
+    n = len(models)
     scores, depths = data.depth_courses(models, signal)
-    third = f"{name}: MEG by depth, {n} models"
+    third = f"{SHORT[signal]}: MEG by depth, {n} models"
     yield PaperPanel(
         "S1", third, f"Ten depths, interpolated between the layers of each model; bands: ± SEM over {n} models.",
         lambda: figures.layer_curves(

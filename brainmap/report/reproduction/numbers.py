@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,18 +11,15 @@ import pandas as pd
 from brainmap.errors import InputError
 from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
 from brainmap.report import summary
-from brainmap.report.collection import RESIDUAL, Collection, Member
+from brainmap.report.checks import order_masks
+from brainmap.report.collection import RESIDUAL, Collection, Member, significant_somewhere
 from brainmap.report.reproduction import data
-from brainmap.report.reproduction.base import data_word
-from brainmap.report.reproduction.convergence import (
-    ACTIVATION,
-    NO_TRAINING,
-    PROPERTIES,
-    early_and_late,
-)
+from brainmap.report.reproduction.base import count_of, data_word, has, no_scores, no_training
+from brainmap.report.reproduction.convergence import ACTIVATION, NO_PAIR, early_and_late
 from brainmap.report.reproduction.factors import SIZES, TYPES, Factor, unusable
+from brainmap.report.reproduction.half_times import PROPERTIES
 from brainmap.report.reproduction.levels import compare_levels, level_scores, levels_of
-from brainmap.report.reproduction.misalignment import NO_MODEL, PAPER_MODELS, has
+from brainmap.report.reproduction.misalignment import NO_MODEL, PAPER_MODELS
 from brainmap.report.results import MODALITY_NAMES
 from brainmap.report.style import format_p, format_score
 
@@ -68,7 +66,7 @@ def _absent(panel: str, quantity: str, paper: str, sentence: str) -> Row:
 
 
 def _subjects(member: Member, modality: str) -> str:
-    return f"{member.results.scores[modality].sizes['subject']} subjects"
+    return count_of(int(member.results.scores[modality].sizes["subject"]))
 
 
 # -- Study A ----------------------------------------------------------------------------------------------------------
@@ -99,13 +97,20 @@ def _spatial_rows(main: Member) -> Iterator[Row]:
         if table is None:
             yield _absent(panel, quantity, paper, "fMRI scores of four areas or more")
         else:
-            yield _row(panel, quantity, paper, _order_text(table), f"{len(table)} areas", [main])
+            yield _row(panel, quantity, paper, _order_text(table.attrs), f"{len(table)} areas", [main])
 
 
-def _order_text(table: pd.DataFrame) -> str:
-    a = {str(name): value for name, value in table.attrs.items()}
-    text = f"r = {format_score(a['r'])} ({format_p(a['p'])})"
-    return text + (f", ρ = {format_score(a['rho'])} ({format_p(a['rho_p'])})" if "rho" in a else "")
+def _order_text(a: Mapping[Any, Any]) -> str:
+    """A correlation over areas or layers, with its interval and all that is known of its p."""
+    text = f"r = {format_score(a['r'])}"
+    if "low" in a and "high" in a:
+        text += f" [{format_score(a['low'])}, {format_score(a['high'])}]"
+    spins = f"; spin {format_p(a['spin_p'])}" if "spin_p" in a else ""
+    text += f" ({format_p(a['p'])}{spins})"
+    if "rho" not in a:
+        return text
+    spins = f"; spin {format_p(a['spin_rho_p'])}" if "spin_rho_p" in a else ""
+    return text + f", ρ = {format_score(a['rho'])} ({format_p(a['rho_p'])}{spins})"
 
 
 def _meg_rows(main: Member) -> Iterator[Row]:
@@ -178,17 +183,16 @@ def _training_rows(training: Sequence[Member]) -> Iterator[Row]:
 
 def _models_row(models: Sequence[Member]) -> Row:
     paper = f"forward, backward and residual significant in each of {len(PAPER_MODELS)}"
-    if not models or not has(models, "meg", "activation", "gradient"):
+    have = [modality for modality in ("meg", "fmri") if has(models, modality, "activation", "gradient")]
+    if not have:
         return _absent("3", "Models", paper, "models with trained weights, activations and gradients")
-    tables = [
-        data.models_table(models, modality) for modality in ("meg", "fmri") if has(models, modality, "activation")
-    ]
     parts = []
     for signal, word in (("activation", "forward"), ("gradient", "backward"), (RESIDUAL, "residual")):
-        ok = np.all([t[t["signal"] == signal]["p"].to_numpy(float) < 0.05 for t in tables], axis=0)
-        parts.append(f"{word} in {int(ok.sum())}")
+        found = [all(significant_somewhere(m.results, modality, signal) for modality in have) for m in models]
+        parts.append(f"{word} in {sum(found)}")
     names = ", ".join(str(m.settings["model"]) for m in models)
-    here = f"p < .05 for MEG and fMRI: {', '.join(parts)} of {len(models)} ({names})"
+    where = " and ".join(MODALITY_NAMES[modality] for modality in have)
+    here = f"significant somewhere in {where} (corrected): {', '.join(parts)} of {len(models)} ({names})"
     return _row("3", "Models in which each signal is significant", paper, here, f"{len(models)} models", models)
 
 
@@ -204,14 +208,14 @@ def _hypothesis_rows(main: Member) -> Iterator[Row]:
         spatial=SpatialOptions(resampling=quick), temporal=TemporalOptions(resampling=quick)
     )  # the table needs verdicts, not the last digit of an interval
     try:
-        table = evaluate_hypotheses(dict(scores), options=options)
+        table = evaluate_hypotheses(dict(scores), masks=order_masks(main.results), options=options)
     except InputError as error:
         yield _absent("text", "Hypotheses", "; ".join(published.values()), str(error))
         return
     for row in table.to_dict("records"):
         digits = 3 if row["unit"] == "s" else 2
         effect, low, high = (format_score(float(row[name]), digits) for name in ("effect", "low", "high"))
-        here = f"{row['verdict']}: {effect} [{low}, {high}] {row['unit']}"
+        here = f"{row['verdict']}: {effect} [{low}, {high}] {row['unit']}" + (f"; {row['note']}" if row["note"] else "")
         modality = str(row["modality"])
         quantity = f"{MODALITY_NAMES[modality]}: {row['prediction']}"
         yield _row("text", quantity, published[int(row["hypothesis"])], here, _subjects(main, modality), [main])
@@ -236,7 +240,9 @@ def _convergence(
             yield _absent(panel, f"{kind.capitalize()} score", paper, "scores of four areas or layers")
         else:
             unit = "areas" if kind == "spatial" else "layers"
-            yield _row(panel, f"{kind.capitalize()} score", paper, _order_text(table), f"{len(table)} {unit}", [main])
+            yield _row(
+                panel, f"{kind.capitalize()} score", paper, _order_text(table.attrs), f"{len(table)} {unit}", [main]
+            )
     yield from _trained_rows(training)
     yield from _half_time_rows(training)
     yield from _factor_rows(collection)
@@ -265,7 +271,7 @@ def _factor_rows(collection: Collection) -> Iterator[Row]:
         here = ", ".join(f"{level} {format_score(r, 3)} ± {format_score(sem, 3)}" for (level, r), sem in means)
         test = compare_levels(table, ordered=factor.ordered)
         here += f" ({MODALITY_NAMES[modality]}" + (f"; {test.words})" if test is not None else ")")
-        n = f"{table['subject'].nunique()} subjects"
+        n = count_of(int(table["subject"].nunique()))
         yield _row(factor.number, quantity, paper, here, n, [members[-1] for members in found.values()])
 
 
@@ -314,7 +320,7 @@ def _when_rows(main: Member) -> Iterator[Row]:
 def _trained_rows(training: Sequence[Member]) -> Iterator[Row]:
     pair = list(early_and_late(training).values())
     if len(pair) < 2 or not has(pair, "fmri"):
-        yield _absent("4", "Untrained and trained", ".03 → .09", NO_TRAINING)
+        yield _absent("4", "Untrained and trained", ".03 → .09", NO_PAIR if len(pair) < 2 else no_scores("fmri"))
         return
     table, _ = data.three_scores([pair[0], training[-1]]) if len(training) > 1 else (pd.DataFrame(), {})
     means = [float(m.results.mean_r("fmri").isel(signal=0).max("layer").mean()) for m in (pair[0], training[-1])]
@@ -329,33 +335,36 @@ def _trained_rows(training: Sequence[Member]) -> Iterator[Row]:
 
 def _half_time_rows(training: Sequence[Member]) -> Iterator[Row]:
     published = {"temporal": ".7 %", "encoding": "2 %", "spatial": "4 %"}
-    if len(training) < 4 or not has(training, "fmri") or not has(training, "meg"):
-        for kind, paper in published.items():
-            yield _absent("4E", f"Half time, {kind} score", paper, NO_TRAINING)
-        yield _absent("5E", "Half time and distance to V1", "r = .91", NO_TRAINING)
-        yield _absent("5F", "Half time and MEG window", "r = .84", NO_TRAINING)
-        return
+    lacking = no_training(training, 4, "fmri", "meg")
     last = float(training[-1].step or 1)
-    _, fits = data.three_scores(training)
-    n = f"{len(training)} checkpoints"
+    fits = {} if lacking else data.three_scores(training)[1]
     for kind, paper in published.items():
+        if lacking:
+            yield _absent("4E", f"Half time, {kind} score", paper, lacking)
+            continue
         here = f"{100 * fits[kind]['half_time'] / last:.1f} %" if kind in fits else "none (no sigmoid fits)"
-        yield _row("4E", f"Half time, {kind} score", paper, here, n, training)
+        yield _row("4E", f"Half time, {kind} score", paper, here, f"{len(training)} checkpoints", training)
     yield from _half_time_orders(training)
 
 
 def _half_time_orders(training: Sequence[Member]) -> Iterator[Row]:
     from brainmap.hierarchy import agreement, distance_to
 
-    targets = training[-1].results.targets("fmri")
-    names = [name for name in data.ROIS_B if name in set(targets["roi"])]
-    tables = {
-        ("5E", "Half time and distance to V1", "r = .91"): data.cells_over_training(training, "fmri", "roi", names),
-        ("5F", "Half time and MEG window", "r = .84"): data.windows_over_training(training),
-    }
-    for (panel, quantity, paper), cells in tables.items():
-        table = data.training_half_times(cells)
-        x = distance_to(targets).reindex(table["unit"]).to_numpy() if panel == "5E" else table["unit"].to_numpy(float)
+    for panel, modality, quantity, paper in (
+        ("5E", "fmri", "Half time and distance to V1", "r = .91"),
+        ("5F", "meg", "Half time and MEG window", "r = .84"),
+    ):
+        if lacking := no_training(training, 4, modality):
+            yield _absent(panel, quantity, paper, lacking)
+            continue
+        if modality == "fmri":
+            targets = training[-1].results.targets("fmri")
+            names = [name for name in data.ROIS_B if name in set(targets["roi"])]
+            table = data.training_half_times(data.cells_over_training(training, "fmri", "roi", names))
+            x = distance_to(targets).reindex(table["unit"]).to_numpy()
+        else:
+            table = data.training_half_times(data.windows_over_training(training))
+            x = table["unit"].to_numpy(float)
         known = np.isfinite(x) & table["percent"].notna().to_numpy()
         if known.sum() < 4:
             yield _absent(panel, quantity, paper, f"four half times; only {int(known.sum())} of {len(table)} have one")
@@ -366,27 +375,22 @@ def _half_time_orders(training: Sequence[Member]) -> Iterator[Row]:
 
 
 def _property_rows(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[Row]:
-    from brainmap.hierarchy import agreement
-
     published = {"expansion": ".88", "thickness": ".77", "timescale": ".71", "myelin": "−.85"}
-    enough = len(training) >= 4 and has(training, "fmri")
+    lacking = no_training(training, 4, "fmri")
     table = None
-    if enough and properties:
+    if not lacking and properties:
         names = sorted(set(training[-1].results.targets("fmri")["roi"].astype(str)) - {""})
         table = data.training_half_times(data.cells_over_training(training, "fmri", "roi", names)).set_index("unit")
     for key, r in published.items():
         quantity, paper = f"Half time and {key}", f"r = {r} (p fits n = 10 areas)"
         if table is None or key not in properties:
-            sentence = f"a map of {PROPERTIES[key].lower()}; give its folder by --maps" if enough else NO_TRAINING
+            sentence = lacking or f"a map of {PROPERTIES[key].lower()}; give its folder by --maps"
             yield _absent("8", quantity, paper, sentence)
             continue
-        y = properties[key].reindex(table.index)
-        known = table["percent"].notna() & y.notna()
-        if known.sum() < 4:
-            yield _absent("8", quantity, paper, f"four areas with a half time; here are {int(known.sum())}")
+        try:
+            found = data.against_property(table["percent"], properties[key])
+        except InputError as error:
+            yield _absent("8", quantity, paper, f"four areas with a half time: {error}")
             continue
-        found = agreement(y[known], table["percent"][known])
-        row = _row(
-            "8", quantity, paper, f"r = {format_score(found.r)} ({format_p(found.p)})", f"{found.n} areas", training
-        )
+        row = _row("8", quantity, paper, _order_text(found), f"{found['n']:.0f} areas", training)
         yield row | {"data": f"half times {row['data']}, property real"}

@@ -18,11 +18,13 @@ from PIL import Image
 from brainmap.errors import InputError
 from brainmap.progress import track
 from brainmap.report.collection import Collection
+from brainmap.report.compare_page import write_comparison
 from brainmap.report.figures.sheet import contact_sheet
 from brainmap.report.reproduction.base import PaperPanel, absent_panel
 from brainmap.report.style import save_figure
 
 PANELS, SHEET, PAGE, TABLE = "panels", "contact_sheet.png", "index.html", "numbers"
+COMPARISON = "comparison.html"
 PNG_DPI, SHEET_DPI, SHEET_BYTES = 200, 150, 2_000_000
 
 
@@ -57,7 +59,10 @@ def write_reproduction(
     deviations: Sequence[Mapping[str, str]] = (),
     citation: str = "",
 ) -> Reproduction:
-    """Write every panel as PDF and PNG, the numbers as CSV, Markdown and HTML, a page and a contact sheet.
+    """Write every panel as PDF and PNG, the numbers as CSV, Markdown and HTML, two pages and a contact sheet.
+
+    ``index.html`` shows panels and numbers; ``comparison.html``, to which it links, holds every study's scores, methods
+    and data of figures.
 
     Parameters
     ----------
@@ -98,7 +103,9 @@ def write_reproduction(
     simulated = " (simulated responses)" if collection.simulated else ""
     save_sheet(figures, sheet, title=f"{collection.title}{simulated}")
     page = folder / PAGE
-    context = {"citation": citation, "deviations": list(deviations), "absent": collection.absent}
+    notes = {"citation": citation, "deviations": list(deviations)}
+    compared = write_comparison(collection, folder / COMPARISON, notes=notes).name if len(collection) else ""
+    context = {**notes, "absent": collection.absent, "comparison": compared}
     page.write_text(_page(shown, numbers, collection, context), encoding="utf-8")
     drawn = tuple(item["name"] for item in shown if not item["panel"].missing)
     missing = tuple(item["name"] for item in shown if item["panel"].missing)
@@ -106,15 +113,14 @@ def write_reproduction(
 
 
 def save_sheet(figures: Mapping[str, Figure], path: Path, *, title: str) -> None:
-    """Save a contact sheet as PNG with a palette, under two megabytes."""
+    """Save a contact sheet as PNG in full colour, under two megabytes: a palette would band the maps' colours."""
     sheet = contact_sheet(figures, columns=6, title=title)
     dpi = SHEET_DPI
     while True:
         buffer = io.BytesIO()
         save_figure(sheet, buffer, format="png", dpi=dpi)
-        picture = Image.open(buffer).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
         packed = io.BytesIO()
-        picture.save(packed, format="PNG", optimize=True)
+        Image.open(buffer).convert("RGB").save(packed, format="PNG", optimize=True)
         if packed.tell() < SHEET_BYTES or dpi <= 40:
             path.write_bytes(packed.getvalue())
             return

@@ -1,0 +1,53 @@
+"""YAML text of study files, read without losing anything silently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from brainmap.errors import InputError
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Read YAML text that must hold keys.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    where : str
+        What it is, for messages.
+
+    Raises
+    ------
+    InputError
+        If it is empty, not YAML, does not hold keys, or holds a key twice.
+    """
+    try:
+        values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        raise InputError(f"{where} is empty; it must hold 'key: value' lines")
+    if not isinstance(values, dict):
+        found = {"list": "a list", "str": "text"}.get(type(values).__name__, "a single value")
+        raise InputError(f"{where} must hold 'key: value' lines, found {found}")
+    return values
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML itself keeps the last of two equal keys and forgets the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that occurs twice."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, (str, int, float)) and key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"the key '{key}' occurs twice, the second time in line {line}")
+            seen.add(key if isinstance(key, (str, int, float)) else id(key_node))
+        return super().construct_mapping(node, deep=deep)

@@ -1,0 +1,47 @@
+"""Controls of a study: the interval is over folds of the subjects' mean, and subjects are no further evidence."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from brainmap.encoding.inference import folds_interval
+from brainmap.study.summary import CONTROL_SPACES, compare_with_controls
+
+
+def study(r: np.ndarray) -> tuple[list[Any], xr.Dataset]:
+    """Scores (subject, layer, split, target) of one signal, and of the same layers as controls."""
+    names = [f"layer {i}" for i in range(r.shape[1])]
+    array = xr.DataArray(r, dims=("subject", "layer", "split", "target"), coords={"layer": names})
+    subjects = [SimpleNamespace(spaces={CONTROL_SPACES: SimpleNamespace(r=one)}) for one in array]
+    return subjects, array.expand_dims(signal=["activation"]).to_dataset(name="r")
+
+
+def test_interval_is_that_of_the_folds() -> None:
+    r = 0.05 + 0.02 * np.random.default_rng(0).standard_normal((3, 2, 5, 7))
+    table = compare_with_controls(*study(r)).set_index("space")
+    assert table.index.tolist() == ["activation", "layer 0", "layer 1"]
+    for layer in (0, 1):
+        folds = r[:, layer].mean(axis=(0, 2))
+        row = table.loc[f"layer {layer}"]
+        assert row["r"] == pytest.approx(folds.mean())
+        assert (row["low"], row["high"]) == pytest.approx(folds_interval(folds))
+    best = r.mean(axis=(0, 2, 3)).argmax()
+    assert table.loc["activation"].tolist() == pytest.approx(table.loc[f"layer {best}"].tolist())
+
+
+def test_subjects_who_agree_by_chance_do_not_narrow_it() -> None:
+    one = 0.02 * np.random.default_rng(1).standard_normal((1, 1, 5, 4))
+    alone = compare_with_controls(*study(one)).loc[1]
+    eight = compare_with_controls(*study(np.repeat(one, 8, axis=0))).loc[1]
+    assert eight.to_list()[1:] == pytest.approx(alone.to_list()[1:])
+    assert alone["low"] < 0 < alone["high"]
+
+
+def test_too_few_folds_have_no_interval() -> None:
+    table = compare_with_controls(*study(np.full((3, 1, 2, 4), 0.1)))
+    assert table["r"].tolist() == pytest.approx([0.1, 0.1]) and table[["low", "high"]].isna().all(axis=None)
