@@ -233,9 +233,17 @@ def temporal_by(
     -------
     pandas.DataFrame
         ``subject`` (or ``split``), ``layer``, ``depth``, ``t_max``, ``onset``, ``peak``.
+
+    Raises
+    ------
+    InputError
+        If the scores have no such dimension.
     """
     setup = options or TemporalOptions()
     courses = time_courses(scores)
+    if over not in ("subject", "split") or over not in courses.dims:
+        known = " and ".join(repr(d) for d in ("subject", "split") if d in courses.dims) or "neither of them"
+        raise InputError(f"Peak times can be separated by 'subject' or 'split', not {over!r}; the scores have {known}.")
     others = [d for d in ("subject", "split") if d != over and d in courses.dims]
     courses = courses.mean(others, skipna=True).transpose(over, "layer", "time")
     times = courses["time"].values.astype(float)

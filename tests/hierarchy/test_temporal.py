@@ -186,6 +186,11 @@ def test_interval_of_a_blurred_order_reaches_the_order_that_was_blurred() -> Non
     assert np.isnan(order_interval(np.ones(5), np.arange(5.0), Noise(np.ones((9, 5)), np.ones((9, 5)), 15))).all()
 
 
+def test_peak_times_by_something_else_are_refused() -> None:
+    with pytest.raises(InputError, match="not 'run'; the scores have 'subject' and 'split'"):
+        temporal_by(planted(np.full(10, 0.3)), over="run")
+
+
 def test_milliseconds_are_noticed() -> None:
     r = planted(np.full(10, 0.3))
     with pytest.raises(InputError, match="milliseconds"):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from brainmap.report.style import (
     COLUMN,
@@ -85,6 +86,7 @@ def controls_dots(table: pd.DataFrame, *, title: str = "Compared with simple fea
     ax.set_yticks([*range(len(names)), *below], labels)
     figure_title(figure, title)  # over the names as well, which may be long
     ax.set(xlabel="Mean encoding score r", ylim=(len(names) - 0.4 + step * len(shared), -0.6))
+    ax.xaxis.set_major_locator(MaxNLocator(5))  # small scores have long numbers
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     if names:
