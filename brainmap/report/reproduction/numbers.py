@@ -361,7 +361,7 @@ def _half_time_orders(training: Sequence[Member]) -> Iterator[Row]:
             targets = training[-1].results.targets("fmri")
             names = sorted(set(targets["roi"].astype(str)) - {""})
             table = data.training_half_times(data.cells_over_training(training, "fmri", "roi", names))
-            table = table[table["unit"].isin(data.ROIS_B)]  # as in the panel: a tenth of the highest of all areas counts
+            table = table[table["unit"].isin(data.ROIS_B)]  # as in the panel, compared with all areas
             x = distance_to(targets).reindex(table["unit"]).to_numpy()
         else:
             table = data.training_half_times(data.windows_over_training(training))
