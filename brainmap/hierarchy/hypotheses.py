@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from brainmap.encoding.inference import folds_t, significance
+from brainmap.encoding.inference import folds_interval, folds_t, significance
 from brainmap.errors import InputError
 from brainmap.hierarchy.areas import cortex_areas, in_hcp_areas
 from brainmap.hierarchy.spatial import SpatialOptions, spatial_hierarchy
@@ -141,20 +141,17 @@ def _row(number: int, prediction: str, modality: str, **more: Any) -> dict[str, 
 
 def _maps_onto_brain(modality: str, r: xr.DataArray, setup: HypothesisOptions) -> dict[str, Any]:
     """Mean score of the gradients over layers and targets, folds as the yardstick."""
-    from scipy import stats
-
     mean = r.sel(signal="gradient").mean(("layer", "target"), skipna=True)
     values = mean.mean("subject").values if "subject" in mean.dims else mean.values
-    t, p = folds_t(values)
-    confidence = setup.temporal.resampling.confidence
-    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * float(values.mean()) / float(t)
+    _, p = folds_t(values)
+    low, high = folds_interval(values, setup.temporal.resampling.confidence)
     return _row(
         1,
         "gradients predict responses (mean r over layers and targets)",
         modality,
         effect=float(values.mean()),
-        low=float(values.mean()) - abs(half),
-        high=float(values.mean()) + abs(half),
+        low=float(low),
+        high=float(high),
         unit="r",
         expected=1,
         p=float(p),

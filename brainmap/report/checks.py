@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
 from brainmap.errors import InputError
 from brainmap.report import summary
@@ -69,26 +68,36 @@ def hypotheses(results: StudyResults) -> pd.DataFrame | None:
     Returns
     -------
     pandas.DataFrame or None
-        As :func:`brainmap.hierarchy.evaluate_hypotheses` (intervals from 200 resamples); None where a signal is missing
-        or there are too few layers, areas or folds.
+        As :func:`judged_hypotheses`; None where a signal is missing or there are too few layers, areas or folds.
     """
-    from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
-
-    plan = Resampling(n=200)
-    options = HypothesisOptions(spatial=SpatialOptions(resampling=plan), temporal=TemporalOptions(resampling=plan))
-    scores: dict[str, xr.Dataset | xr.DataArray] = {name: results.scores[name] for name in results.modalities}
     try:
-        return evaluate_hypotheses(scores, masks=order_masks(results), options=options)
+        return judged_hypotheses(results)
     except (InputError, KeyError):  # areas without coordinates, too few layers: there is no order to speak of
         return None
 
 
-def order_masks(results: StudyResults) -> dict[str, NDArray[np.bool_]]:
-    """By signal, the fMRI targets whose order counts; empty where all do (``order_over`` of the study)."""
+def judged_hypotheses(results: StudyResults) -> pd.DataFrame:
+    """Test the hypotheses with 200 resamples (tables need verdicts, not the last digit of an interval).
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`brainmap.hierarchy.evaluate_hypotheses`, over the targets that count in the study's own order.
+
+    Raises
+    ------
+    InputError
+        Where a signal is missing or there are too few layers, areas or folds.
+    """
+    from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
     from brainmap.hierarchy.spatial import predicted_somewhere
 
+    plan = Resampling(n=200)
+    options = HypothesisOptions(spatial=SpatialOptions(resampling=plan), temporal=TemporalOptions(resampling=plan))
+    scores: dict[str, xr.Dataset | xr.DataArray] = {name: results.scores[name] for name in results.modalities}
     chosen = results.provenance.get("config", {}).get("order_over") == "significant"
-    return predicted_somewhere(results.significance.get("fmri")) if chosen else {}
+    masks = predicted_somewhere(results.significance.get("fmri")) if chosen else {}
+    return evaluate_hypotheses(scores, masks=masks, options=options)
 
 
 def _order(results: StudyResults, kind: str) -> Check | None:

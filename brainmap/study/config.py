@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from brainmap.encoding.memory import parse_memory
-from brainmap.errors import InputError, MissingFileError
-from brainmap.study.yaml_text import parse_yaml
+from brainmap.errors import InputError
+from brainmap.study.yaml_text import read_yaml
 
 Modality = Literal["fmri", "meg"]
 Signal = Literal["activation", "gradient"]
@@ -208,9 +208,7 @@ class StudyConfig(BaseModel):
         InputError
             If the file is missing, is not YAML, or holds an unknown key or a value out of range.
         """
-        if not path.is_file():
-            raise MissingFileError(f"study file {path} does not exist")
-        return cls.from_dict(parse_yaml(path.read_text(), str(path)))
+        return cls.from_dict(read_yaml(path))
 
     def yardstick(self, modality: str) -> Yardstick:
         """Return the test of "above chance" for a modality."""

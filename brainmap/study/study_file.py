@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from brainmap.errors import InputError, MissingFileError
+from brainmap.errors import InputError
 from brainmap.study.config import StudyConfig
 from brainmap.study.levels import LEVEL, Level, level_settings
-from brainmap.study.yaml_text import parse_yaml
+from brainmap.study.yaml_text import read_yaml
 
 MAX_CELLS = 2000
 DEFAULT_PART = "study"
@@ -146,10 +146,7 @@ class GridConfig(BaseModel):
         InputError
             If the file is missing, is not YAML, or holds an unknown key or a value out of range.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise MissingFileError(f"study file {path} does not exist")
-        return cls.from_dict(parse_yaml(path.read_text(), str(path)))
+        return cls.from_dict(read_yaml(path))
 
     def cells(self) -> list[Cell]:
         """Return all cells in the order of the file; a study that several parts ask for is one cell.

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from brainmap.errors import InputError
+from brainmap.errors import InputError, MissingFileError
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a study file.
+
+    Raises
+    ------
+    MissingFileError
+        If there is none.
+    InputError
+        As :func:`parse_yaml`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"study file {path} does not exist")
+    return parse_yaml(path.read_text(), str(path))
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:

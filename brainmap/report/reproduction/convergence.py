@@ -26,11 +26,10 @@ from brainmap.report.reproduction.base import (
 )
 from brainmap.report.reproduction.controls import control_panels
 from brainmap.report.reproduction.factors import SIZES, TYPES, factor_panels
-from brainmap.report.reproduction.half_times import figure_5, figure_8
+from brainmap.report.reproduction.half_times import ACTIVATION, figure_5, figure_8
 from brainmap.report.reproduction.misalignment import best_layer_panel, distance_panel
 
 NO_PAIR = "Needs the scores of untrained weights and of a later checkpoint of one model; this run has not both."
-ACTIVATION = "activation"
 
 
 def convergence_panels(collection: Collection, properties: Mapping[str, pd.Series] | None = None) -> list[PaperPanel]:

@@ -147,6 +147,12 @@ def normalised(cells: xr.DataArray) -> pd.DataFrame:
     return share.dropna()
 
 
+def area_half_times(training: Sequence[Member]) -> pd.DataFrame:
+    """Half time of every area, see :func:`training_half_times`; the part of them that counts depends on all of them."""
+    names = sorted(set(training[-1].results.targets("fmri")["roi"].astype(str)) - {""})
+    return training_half_times(cells_over_training(training, "fmri", "roi", names))
+
+
 def training_half_times(cells: xr.DataArray) -> pd.DataFrame:
     """Half time of every unit (area or window) in % of training, with its interval over subjects and folds.
 

@@ -43,8 +43,7 @@ def _half_times_in_space(training: Sequence[Member]) -> list[PaperPanel]:
     names = [name for name in data.ROIS_B if name in set(targets["roi"])]
     areas = data.cells_over_training(training, "fmri", "roi", names)
     near = {str(name): float(value) for name, value in _distances(training[-1]).reindex(names).items()}
-    everywhere = data.cells_over_training(training, "fmri", "roi", sorted(set(targets["roi"].astype(str)) - {""}))
-    half = data.training_half_times(everywhere)
+    half = data.area_half_times(training)
     return [
         _share_panel("5A", areas, near, ("Distance from V1 (mm)", "Areas over training"), training),
         _half_time_map(half, training),
@@ -172,8 +171,7 @@ def figure_8(training: Sequence[Member], properties: Mapping[str, pd.Series]) ->
         for key in PROPERTIES:
             yield absent_panel("8", f"Half time and {key}", lacking)
         return
-    names = sorted(set(training[-1].results.targets("fmri")["roi"].astype(str)) - {""})
-    table = data.training_half_times(data.cells_over_training(training, "fmri", "roi", names))
+    table = data.area_half_times(training)
     known = table.dropna(subset=["percent"]).set_index("unit")
     for key, label in PROPERTIES.items():
         if key not in properties:

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from brainmap.errors import InputError
-from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
 from brainmap.report import summary
-from brainmap.report.checks import order_masks
+from brainmap.report.checks import judged_hypotheses
 from brainmap.report.collection import RESIDUAL, Collection, Member, significant_somewhere
 from brainmap.report.reproduction import data
 from brainmap.report.reproduction.base import count_of, data_word, has, no_scores, no_training
@@ -202,13 +201,8 @@ def _hypothesis_rows(main: Member) -> Iterator[Row]:
         2: "2: gradients peak later than activations: no",
         3: "3: activations bottom-up (yes), gradients top-down (no)",
     }
-    scores = {name: main.results.scores[name] for name in main.results.modalities}
-    quick = Resampling(n=200)
-    options = HypothesisOptions(
-        spatial=SpatialOptions(resampling=quick), temporal=TemporalOptions(resampling=quick)
-    )  # the table needs verdicts, not the last digit of an interval
     try:
-        table = evaluate_hypotheses(dict(scores), masks=order_masks(main.results), options=options)
+        table = judged_hypotheses(main.results)
     except InputError as error:
         yield _absent("text", "Hypotheses", "; ".join(published.values()), str(error))
         return
@@ -359,8 +353,7 @@ def _half_time_orders(training: Sequence[Member]) -> Iterator[Row]:
             continue
         if modality == "fmri":
             targets = training[-1].results.targets("fmri")
-            names = sorted(set(targets["roi"].astype(str)) - {""})
-            table = data.training_half_times(data.cells_over_training(training, "fmri", "roi", names))
+            table = data.area_half_times(training)
             table = table[table["unit"].isin(data.ROIS_B)]  # as in the panel, compared with all areas
             x = distance_to(targets).reindex(table["unit"]).to_numpy()
         else:
@@ -380,8 +373,7 @@ def _property_rows(training: Sequence[Member], properties: Mapping[str, pd.Serie
     lacking = no_training(training, 4, "fmri")
     table = None
     if not lacking and properties:
-        names = sorted(set(training[-1].results.targets("fmri")["roi"].astype(str)) - {""})
-        table = data.training_half_times(data.cells_over_training(training, "fmri", "roi", names)).set_index("unit")
+        table = data.area_half_times(training).set_index("unit")
     for key, r in published.items():
         quantity, paper = f"Half time and {key}", f"r = {r} (p fits n = 10 areas)"
         if table is None or key not in properties:
