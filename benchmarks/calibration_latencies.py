@@ -22,7 +22,8 @@ SHAPES = {
     ),
     "bell": lambda late: np.exp(-0.5 * (late / 0.15) ** 2),
 }
-# Noise of a cell, then what differs from 3 subjects × 5 folds, sharp peaks, half of the noise shared by layers.
+# Noise of a cell, then what differs from 3 subjects × 5 folds, sharp peaks, half of the noise shared by layers, and
+# peaks scattered about a straight line (the true temporal score is about .9; .7 with twice the scatter).
 SETTINGS: dict[str, dict[str, Any]] = {
     "noise 0.01 in r (peak .08)": {"noise": 0.01},
     "noise 0.02 in r (peak .08)": {"noise": 0.02},
@@ -35,8 +36,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "shared": 0.0,
         "subjects": 4,
     },
-    "noise 0.02, true score about .7": {"noise": 0.02, "scatter": 0.3},
-    "noise 0.04, true score about .7": {"noise": 0.04, "scatter": 0.3},
+    "noise 0.02, weak order": {"noise": 0.02, "scatter": 0.3},
+    "noise 0.04, weak order": {"noise": 0.04, "scatter": 0.3},
+    "noise 0.02, perfect order": {"noise": 0.02, "scatter": 0.0},
 }
 
 
@@ -75,13 +77,11 @@ def coverage(runs: int, setting: dict[str, Any], over: str = "cell") -> dict[str
     options = TemporalOptions(resampling=Resampling(n=300, over=over))
     none = TemporalOptions(resampling=Resampling(n=0))
     inside: dict[str, list[bool]] = {}
-    truth = true_lag = None
     for seed in range(runs):
         rng = np.random.default_rng([seed, 4])
-        forward = np.clip(FORWARD + setting.get("scatter", 0.0) * (rng.random(12) - 0.5), 0.08, 0.6)
-        if truth is None or "scatter" in setting:
-            exact, exact_back = (courses(rng, peaks, 0.0, **more) for peaks in (forward, BACKWARD))
-            truth, true_lag = temporal_hierarchy(exact, options=none), peak_lag(exact_back, exact, options=none).lag
+        forward = np.clip(FORWARD + setting.get("scatter", 0.15) * (rng.random(12) - 0.5), 0.08, 0.6)
+        exact, exact_back = (courses(rng, peaks, 0.0, **more) for peaks in (forward, BACKWARD))
+        truth, true_lag = temporal_hierarchy(exact, options=none), peak_lag(exact_back, exact, options=none).lag
         first, second = (courses(rng, peaks, setting["noise"], **more) for peaks in (forward, BACKWARD))
         found, lag = temporal_hierarchy(first, options=options), peak_lag(second, first, options=options)
         at, of, attrs = found.iloc[seed % 12], truth.iloc[seed % 12], found.attrs
@@ -101,7 +101,9 @@ def temporal(runs: int) -> Iterator[Row]:
     """Coverage of the intervals of latencies, temporal score, slope and lag."""
     for condition, setting in SETTINGS.items():
         for name, hits in coverage(runs, setting).items():
-            yield row(f"{name}, interval over subject × fold", condition, hits, 0.95)
+            # One limit of a score of 1 is 1 itself: only the other can miss, and may in half of the cases.
+            one_sided = name == "temporal score" and "perfect" in condition
+            yield row(f"{name}, interval over subject × fold", condition, hits, 0.975 if one_sided else 0.95)
     for name, hits in coverage(runs, {"noise": 0.02, "subjects": 8}, over="subject").items():
         yield row(f"{name}, interval over subjects", "8 subjects, noise 0.02 in r (peak .08)", hits, 0.95)
 
@@ -120,16 +122,19 @@ def temporal_null(runs: int) -> Iterator[Row]:
         "bells, layers independent, noise 0.02": {"noise": 0.02, "shape": "bell", "shared": 0.0},
         "bells, neighbouring layers' noise correlates by .95": NEIGHBOURS,
     }.items():
-        flat, together, ordered = [], [], []
+        flat, together = [], []
         for seed in range(runs):
             rng = np.random.default_rng([seed, 5])
             attrs = temporal_hierarchy(courses(rng, np.full(12, 0.3), **setting), options=options).attrs
-            flat.append(not attrs["slope_low"] <= 0 <= attrs["slope_high"])
-            ordered.append(attrs["low"] > 0 or attrs["high"] < 0)
+            flat.append(attrs["slope_p"] <= 0.05)
             lag = peak_lag(courses(rng, FORWARD, **setting), courses(rng, FORWARD, **setting), options=options)
-            together.append(not lag.low <= 0 <= lag.high)
-        yield row("slope of T_max, false positives", f"all layers peak together, {name}", flat, 0.05)
-        yield row("temporal score, false positives", f"all layers peak together, {name}", ordered, 0.05)
+            together.append(lag.p <= 0.05)
+        yield row(
+            "order of layers in time (slope, temporal score), false positives",
+            f"all layers peak together, {name}",
+            flat,
+            0.05,
+        )
         yield row("lag of gradients, false positives", f"both signals peak together, {name}", together, 0.05)
 
 

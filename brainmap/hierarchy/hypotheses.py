@@ -97,13 +97,13 @@ def evaluate_hypotheses(
     -------
     pandas.DataFrame
         One row per prediction: ``hypothesis`` (1–3), ``prediction``, ``modality``, ``effect``, ``low``, ``high``,
-        ``unit``, ``expected`` (sign), ``p`` (NaN where only an interval is made), ``verdict``, ``note``. Predictions
+        ``unit``, ``expected`` (sign), ``p``, ``verdict``, ``note``. Predictions
         whose data are absent are left out; ``attrs['absent']`` names them. A signal that predicts nothing has no peak
         and no order in time: unless its score, mean over layers and sensors, is above chance at some moment (test over
         folds, false discovery rate), verdicts about its peaks are inconclusive, and ``note`` says so. Verdicts of
-        orders in space rest on p: that of the spin test where the areas are those of HCP-MMP1, for areas are not
-        independent, else of a t test over areas. Those of orders in time rest on the interval: their p, over layers,
-        does not know how noisy peak times are.
+        orders rest on p: in space that of the spin test where the areas are those of HCP-MMP1, for areas are not
+        independent, else of a t test over areas; in time that of the slope of T_max over depth, with layers resampled
+        together.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def _temporal(r: xr.DataArray, setup: HypothesisOptions) -> list[dict[str, Any]]
     silent = {name: "" if _predicts(x) else f"{name} are not above chance at any time" for name, x in both.items()}
     rows = []
     lag = peak_lag(backward, forward, options=setup.temporal)
-    numbers: dict[str, Any] = {"effect": lag.lag, "low": lag.low, "high": lag.high, "unit": "s"}
+    numbers: dict[str, Any] = {"effect": lag.lag, "low": lag.low, "high": lag.high, "unit": "s", "p": lag.p}
     name = "gradients peak later than activations (mean lag of T_max over layers)"
     numbers["note"] = "; ".join(filter(None, silent.values()))
     rows.append(_row(2, name, "meg", **numbers, expected=1, smallest=setup.smallest_lag))
@@ -174,10 +174,11 @@ def _temporal(r: xr.DataArray, setup: HypothesisOptions) -> list[dict[str, Any]]
         try:
             attrs = temporal_hierarchy(scores, options=setup.temporal).attrs
         except InputError:
-            attrs = {"r": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
-        numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": attrs["p"]}
+            attrs = dict.fromkeys(("r", "low", "high", "slope_p"), np.nan)
+        numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "p": attrs["slope_p"]}
+        numbers |= {"unit": "r", "alpha": 1.0 - setup.temporal.resampling.confidence, "note": silent[signal]}
         name = f"{signal}: {direction} (depth against T_max)"
-        rows.append(_row(3, name, "meg", **numbers, expected=sign, smallest=setup.smallest_order, note=silent[signal]))
+        rows.append(_row(3, name, "meg", **numbers, expected=sign, smallest=setup.smallest_order))
     return rows
 
 

@@ -65,11 +65,11 @@ def cells(scores: xr.DataArray, *rest: str, over: Unit = "cell") -> FloatArray:
     return ordered.reshape(-1, *ordered.shape[len(first) :])
 
 
-def mean_of(rows: FloatArray) -> FloatArray:
-    """Mean over the first axis, ignoring NaN; NaN where nothing is known."""
+def mean_of(rows: FloatArray, axis: int = 0) -> FloatArray:
+    """Mean over an axis, the first by default, ignoring NaN; NaN where nothing is known."""
     known = np.isfinite(rows)
-    count = known.sum(axis=0)
-    total = np.where(known, rows, 0.0).sum(axis=0)
+    count = known.sum(axis=axis)
+    total = np.where(known, rows, 0.0).sum(axis=axis)
     return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 

@@ -12,9 +12,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainmap.errors import InputError
-from brainmap.hierarchy.iterated import Noise, iterated, order_interval
+from brainmap.hierarchy.attenuation import order_interval
+from brainmap.hierarchy.iterated import draw
 from brainmap.hierarchy.order import agreement
-from brainmap.hierarchy.resampling import Resampling, cells, mean_of
+from brainmap.hierarchy.resampling import Resampling, cells
 from brainmap.hierarchy.spin import spin_test, spins
 
 FloatArray = NDArray[np.float64]
@@ -187,7 +188,7 @@ def spatial_hierarchy(
         ``centre_of_mass`` (depth), ``r`` (mean score at the best layer), ``n_targets``. ``attrs``: ``r``, ``p``,
         ``low``, ``high`` (over areas), ``rho``, ``rho_p``, ``rho_low``, ``rho_high``, ``n``; ``noise_low``,
         ``noise_high`` (what the noiseless ``r`` may be, over subject × fold cells or subjects, see
-        :func:`brainmap.hierarchy.iterated.order_interval`); ``p_method``; and with ``cortex`` ``spin_p``,
+        :func:`brainmap.hierarchy.attenuation.order_interval`); ``p_method``; and with ``cortex`` ``spin_p``,
         ``spin_rho_p``, ``n_spins``.
 
     Raises
@@ -275,11 +276,10 @@ def _noise_interval(
             per_area = (np.where(known, found, 0.0) @ membership) / (known @ membership)
         return np.nan_to_num(per_area, nan=float(depth.mean()))
 
-    once, twice = iterated(rows, statistic, setup.resampling)
     # Targets of an area share its tuning, so that their best layers are rounded to the same layer.
     step = float(np.median(np.diff(np.unique(depth)))) if setup.value == "best_layer" and len(depth) > 1 else 0.0
-    noise = Noise(once, twice, len(rows), setup.resampling.confidence, rounding=step, seed=setup.resampling.seed)
-    return order_interval(statistic(mean_of(rows)[None])[0], away, noise)
+    found = draw(rows, statistic, setup.resampling)
+    return order_interval(found, away, setup.resampling, rounding=step)
 
 
 def _spin(

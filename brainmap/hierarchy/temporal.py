@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from brainmap.errors import InputError
-from brainmap.hierarchy.iterated import Noise, iterated, iterated_interval, layers_interval, order_interval
+from brainmap.hierarchy.attenuation import order_interval
+from brainmap.hierarchy.iterated import draw, draw_worlds
 from brainmap.hierarchy.order import agreement, correlate
 from brainmap.hierarchy.resampling import Resampling, cells, mean_of
 
@@ -75,7 +76,7 @@ def time_courses(scores: xr.DataArray) -> xr.DataArray:
 
 
 def peak_window_time(curve: NDArray[np.floating], times: NDArray[np.floating], share: float = 0.95) -> Any:
-    """T_max: mean of the times at which a curve reaches a share of its maximum.
+    """T_max: mean of the time during which a curve reaches a share of its maximum.
 
     Parameters
     ----------
@@ -89,14 +90,28 @@ def peak_window_time(curve: NDArray[np.floating], times: NDArray[np.floating], s
     Returns
     -------
     float or ndarray, (...)
-        Seconds; NaN where a curve never rises above zero after onset. Times before onset do not count.
+        Seconds; NaN where a curve never rises above zero after onset. Times before onset do not count. Between samples
+        the curve is a straight line: a mean of sampling times only would move in steps of half a sample, as coarse as
+        the differences between layers at 30 Hz.
     """
-    usable = np.where((np.asarray(times) > 0) & np.isfinite(curve), curve, -np.inf)
-    top = usable.max(axis=-1, keepdims=True)
-    window = usable >= share * top
+    after = np.asarray(times) > 0
+    axis = np.asarray(times, dtype=np.float64)[after]
+    values = np.asarray(curve, dtype=np.float64)[..., after]
+    shape = values.shape[:-1]
+    values = np.where(np.isfinite(values), values, -np.inf).reshape(int(np.prod(shape)), len(axis))
+    top = values.max(axis=-1, initial=-np.inf)
+    above = values - np.where(top > 0, share * top, np.inf)[:, None]
+    step, size, positive = np.diff(axis), np.abs(above), np.maximum(above, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (window * times).sum(axis=-1) / window.sum(axis=-1)
-    result = np.where(top[..., 0] > 0, mean, np.nan)
+        # What part of a straight piece is above: |above| of its upper end over that of both, if they are on two sides.
+        part = (positive[:, :-1] + positive[:, 1:]) / (size[:, :-1] + size[:, 1:])
+        part[np.isnan(part)] = 1.0
+        middle = np.abs((above[:, :-1] < 0) - 0.5 * part)  # a piece that rises through the level is above at its end
+        mean = (part @ (step * axis[:-1]) + (part * middle) @ step**2) / (part @ step)
+    alone = ~np.isfinite(mean) & (top > 0)
+    if alone.any():  # a single sample without neighbours
+        mean[alone] = axis[values[alone].argmax(axis=-1)]
+    result = np.where(top > 0, mean, np.nan).reshape(shape)
     return float(result) if result.ndim == 0 else result
 
 
@@ -166,10 +181,11 @@ def temporal_hierarchy(
         ``t_peak`` (its time), ``onset``, ``onset_low``, ``onset_high`` (s). Intervals are over subject × fold cells, or
         subjects. ``attrs``: ``r`` of depth and T_max with its interval ``low``, ``high`` over the same cells;
         ``p`` over layers, ``rho``, ``rho_p``; ``layers_low``, ``layers_high`` (over layers); ``slope`` (s from depth 0
-        to 1) with ``slope_low``, ``slope_high``; ``p_method``. Noise lowers ``r``; its interval says what the noiseless
-        one may be (:func:`brainmap.hierarchy.iterated.order_interval`), and lies mostly above ``r``. It holds zero
-        where that of the slope does: noise that neighbouring layers share makes smooth trends, which only the slope's,
-        from layers resampled together, knows. ``p`` does not: it takes layers for independent.
+        to 1) with ``slope_low``, ``slope_high``, ``slope_p``; ``p_method``. Noise lowers ``r``; its interval says what
+        the noiseless one may be (:func:`brainmap.hierarchy.attenuation.order_interval`), and lies mostly above. It goes
+        below (above) zero where that of the slope does, and only there: noise that neighbouring layers share makes
+        smooth trends, which only the slope's, from layers resampled together, knows. So does ``slope_p``, the test of
+        an order; ``p`` does not: it takes layers for independent.
 
     Raises
     ------
@@ -183,33 +199,31 @@ def temporal_hierarchy(
     depth = _depths(courses)
     rows = cells(courses, "layer", "time", over=plan.over)
     mean = mean_of(rows)
-    t_max, onset = _latencies(mean[None], times, setup)[0]
-    if np.isfinite(t_max).sum() < 4:
-        found = int(np.isfinite(t_max).sum())
-        raise InputError(f"only {found} layers predict anything after onset; 4 are needed for an order")
-    once, twice = iterated(rows, lambda means: _latencies(means, times, setup), plan)
-    noise = Noise(once, twice, len(rows), plan.confidence)
-    t_low, t_high = layers_interval(t_max, noise.take(0))
-    onset_low, onset_high = layers_interval(onset, noise.take(1))
+    worlds = draw_worlds(rows, lambda means: _latencies(means, times, setup), plan)
+    peaks = worlds.map(lambda x: x[..., : len(depth)])
+    onsets = worlds.map(lambda x: x[..., len(depth) :])
+    t_max, onset = peaks.value, onsets.value
+    known = np.isfinite(t_max)
+    if known.sum() < 4:
+        raise InputError(f"only {known.sum()} layers predict anything after onset; 4 are needed for an order")
+    t_half, onset_half = peaks.half_widths(), onsets.half_widths()
     after = np.where(times > 0, mean, -np.inf)
     table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max})
-    table["low"], table["high"] = t_low, t_high
+    table["low"], table["high"] = t_max - t_half, t_max + t_half
     table["peak"], table["t_peak"] = after.max(axis=1), times[after.argmax(axis=1)]
-    table["onset"], table["onset_low"], table["onset_high"] = onset, onset_low, onset_high
+    table["onset"], table["onset_low"], table["onset_high"] = onset, onset - onset_half, onset + onset_half
     order = agreement(depth, t_max, seed=plan.seed)
     attrs = order.as_attrs() | {"layers_low": order.low, "layers_high": order.high}
-    known = np.isfinite(t_max)
-    # The mean of a window moves by half a sampling step when a sample joins or leaves it.
-    noise = replace(noise.take((0, known)), rounding=float(np.median(np.diff(times))) / 2, seed=plan.seed)
     weights = _slope_weights(depth[known])
-    attrs["slope"] = float(t_max[known] @ weights)
-    attrs["slope_low"], attrs["slope_high"] = iterated_interval(attrs["slope"], noise.project(weights))
-    low, high = order_interval(t_max[known], depth[known], noise)
-    if (
-        attrs["slope_low"] <= 0 <= attrs["slope_high"]
-    ):  # slope and r have one sign: if one may be zero, so may the other
-        low, high = min(low, 0.0), max(high, 0.0)
-    attrs["low"], attrs["high"] = low, high
+    slope = peaks.map(lambda x: x[..., known] @ weights[:, None])
+    attrs["slope"] = float(slope.value[0])
+    slope_low, slope_high, attrs["slope_p"] = slope.interval()
+    noise = draw(rows, lambda means: peak_window_time(means[:, known], times, setup.share), plan)
+    low, high = order_interval(noise, depth[known], plan)
+    # Slope and r have one sign: where the one may be zero so may the other, where not, neither.
+    attrs["low"] = min(low, 0.0) if slope_low <= 0 else max(low, 0.0)
+    attrs["high"] = max(high, 0.0) if slope_high >= 0 else min(high, 0.0)
+    attrs["slope_low"], attrs["slope_high"] = slope_low, slope_high
     attrs["p_method"] = "two-sided t test of Pearson r over layers"
     table.attrs = attrs
     return table
@@ -247,7 +261,7 @@ def temporal_by(
     others = [d for d in ("subject", "split") if d != over and d in courses.dims]
     courses = courses.mean(others, skipna=True).transpose(over, "layer", "time")
     times = courses["time"].values.astype(float)
-    t_max, onset = np.moveaxis(_latencies(courses.values, times, setup), 1, 0)
+    t_max, onset = np.split(_latencies(courses.values, times, setup), 2, axis=1)
     peak = np.where(times > 0, courses.values, -np.inf).max(axis=-1)
     labels = courses[over].values if over in courses.coords else np.arange(courses.sizes[over])
     frame = pd.DataFrame({over: np.repeat(labels, len(_depths(courses)))})
@@ -268,6 +282,8 @@ class Lag:
         ``layer``, ``depth``, ``lag``, ``low``, ``high`` (s).
     n_cells : int
         Cells (or subjects) resampled.
+    p : float
+        Two-sided, that the mean lag is zero.
     """
 
     lag: float
@@ -275,11 +291,12 @@ class Lag:
     high: float
     by_layer: pd.DataFrame
     n_cells: int
+    p: float
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table by layer, the mean in ``attrs``."""
         table = self.by_layer.copy()
-        table.attrs = {"lag": self.lag, "low": self.low, "high": self.high, "n_cells": self.n_cells}
+        table.attrs = {"lag": self.lag, "low": self.low, "high": self.high, "p": self.p, "n_cells": self.n_cells}
         return table
 
     def __repr__(self) -> str:
@@ -321,13 +338,13 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
         t_max = peak_window_time(means, times, setup.share)
         return np.asarray(t_max[:, 1] - t_max[:, 0])
 
-    by_layer = statistic(mean_of(rows)[None])[0]
-    noise = Noise(*iterated(rows, statistic, plan), len(rows), plan.confidence)
-    low, high = layers_interval(by_layer, noise)
-    mean = float(np.nanmean(by_layer)) if np.isfinite(by_layer).any() else float("nan")
-    mean_low, mean_high = iterated_interval(mean, noise.mean())
+    worlds = draw_worlds(rows, statistic, plan)
+    by_layer, half = worlds.value, worlds.half_widths()
+    mean = worlds.map(lambda x: mean_of(x, axis=-1)[..., None])
+    low, high, p = mean.interval()
     table = pd.DataFrame({"layer": first["layer"].values, "depth": _depths(first), "lag": by_layer})
-    return Lag(mean, mean_low, mean_high, table.assign(low=low, high=high), len(rows))
+    table = table.assign(low=by_layer - half, high=by_layer + half)
+    return Lag(float(mean.value[0]), low, high, table, len(rows), p)
 
 
 def order_generalisation(scores: xr.DataArray) -> xr.DataArray:
@@ -370,9 +387,9 @@ def _reseeded(plan: Resampling, seed: int) -> Resampling:
 
 
 def _latencies(curves: FloatArray, times: FloatArray, setup: TemporalOptions) -> FloatArray:
-    """T_max and onset, (draws, layer, time) → (draws, 2, layer)."""
+    """T_max of every layer, then their onsets, (draws, layer, time) → (draws, 2 × layer)."""
     onset = onset_latency(curves, times, share=setup.onset_share, samples=setup.onset_samples)
-    return np.stack([peak_window_time(curves, times, setup.share), onset], axis=1)
+    return np.concatenate([peak_window_time(curves, times, setup.share), onset], axis=1)
 
 
 def _slope_weights(depth: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ import xarray as xr
 from brainmap.errors import InputError
 from brainmap.report import summary
 from brainmap.report.results import StudyResults
-from brainmap.report.style import format_p, format_score
+from brainmap.report.style import format_score
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,9 @@ def _order(results: StudyResults, kind: str) -> Check | None:
     table = summary.hierarchy_table(results, kind, "activation")
     if table is None or "r" not in table.attrs:
         return Check(what, planted, "not computed", "not computed")
-    r, p = float(table.attrs["r"]), float(table.attrs.get("p", np.nan))
-    return Check(
-        what, planted, f"r = {format_score(r)}, {format_p(p)}", "recovered" if r > 0 and p < 0.05 else "differs"
-    )
+    r, (p, words) = float(table.attrs["r"]), summary.order_p(table.attrs)
+    found = ", ".join(filter(None, (f"r = {format_score(r)}", words)))
+    return Check(what, planted, found, "recovered" if r > 0 and p < 0.05 else "differs")
 
 
 def _areas(results: StudyResults, planted: list[str]) -> Check:

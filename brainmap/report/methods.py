@@ -11,7 +11,7 @@ import numpy as np
 from brainmap.report import summary
 from brainmap.report.results import MODALITY_NAMES, StudyResults
 from brainmap.report.storage import plain
-from brainmap.report.style import format_p, format_score
+from brainmap.report.style import format_score
 
 SURROGATE_NOTE = {
     "exact": "exact: the gradient of the loss the model was trained with",
@@ -98,8 +98,8 @@ def _order(results: StudyResults) -> str:
         table = summary.hierarchy_table(results, kind, "activation")
         if table is None or "r" not in table.attrs:
             continue
-        r, p = float(table.attrs["r"]), float(table.attrs.get("p", np.nan))
-        numbers = f"(r = {format_score(r)}, {format_p(p)})"
+        r, (p, words) = float(table.attrs["r"]), summary.order_p(table.attrs)
+        numbers = f"({', '.join(filter(None, (f'r = {format_score(r)}', words)))})"
         if np.isfinite(p) and p < 0.05:
             found.append(
                 f"{rule if r > 0 else rule.replace('farther from', 'nearer to').replace('later', 'earlier')} {numbers}"

@@ -233,6 +233,33 @@ def headlines(results: StudyResults) -> list[Headline]:
     return found
 
 
+def order_p(statistics: Mapping[Any, Any], kind: str = "p") -> tuple[float, str]:
+    """Return p of a hierarchy's order, and p in words with the name of its test.
+
+    Parameters
+    ----------
+    statistics : mapping
+        ``attrs`` of a hierarchy. The test is that of the spins (neighbouring areas are alike) or of the slope of T_max
+        (neighbouring layers share their noise); for lack of both the one that takes areas, or layers, for independent.
+    kind : {'p', 'rho_p'}
+        Of Pearson's or Spearman's correlation; the latter has no words where its only test takes layers for independent
+        and the slope's does not.
+
+    Returns
+    -------
+    p : float
+        NaN if unknown.
+    words : str
+        Such as ``spin p = .01``; empty if unknown.
+    """
+    tests = {"spin ": ("spin_p", "spin_rho_p"), "slope ": ("slope_p", ""), "": ("p", "rho_p")}
+    for label, names in tests.items():
+        if np.isfinite(statistics.get(names[0], np.nan)):  # this is the test that was made
+            p = float(statistics.get(names[kind == "rho_p"], np.nan))
+            return p, f"{label}{format_p(p)}" if np.isfinite(p) else ""
+    return float("nan"), ""
+
+
 def layer_name(layer: str) -> str:
     """Return a layer as written in a sentence: ``block.3`` becomes ``block 3``."""
     return layer.replace(".", " ")
@@ -283,9 +310,7 @@ def _order_headline(question: str, statistics: Mapping[Any, Any], note: str) -> 
         interval = (
             f"95 % interval {format_score(float(statistics['low']))} to {format_score(float(statistics['high']))}"
         )
-    spins = "spin_p" in statistics  # neighbouring areas are alike, which the other p ignores
-    p = statistics.get("spin_p", statistics.get("p"))
-    words = "" if p is None else f"{'spin ' if spins else ''}{format_p(float(p))}"
+    _, words = order_p(statistics)
     return Headline(
         question,
         f"r = {format_score(float(statistics['r']))}",

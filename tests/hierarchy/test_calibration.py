@@ -75,12 +75,12 @@ def test_intervals_of_correlations_in_two_hundred_studies() -> None:
     assert stats.binom.cdf(np.sum(inside), 200, 0.95) > 1e-4
 
 
-def test_intervals_of_peak_times_in_sixty_studies(monkeypatch) -> None:
+def test_intervals_of_peak_times_in_thirty_studies(monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     parts = importlib.import_module("calibration_latencies")
-    for name in ("noise 0.04 in r (peak .08)", "noise 0.02, true score about .7"):
-        for hits in parts.coverage(60, parts.SETTINGS[name]).values():
-            assert stats.binom.cdf(np.sum(hits), 60, 0.95) > 1e-4
+    for name in ("noise 0.04 in r (peak .08)", "noise 0.02, weak order"):
+        for hits in parts.coverage(30, parts.SETTINGS[name]).values():
+            assert stats.binom.cdf(np.sum(hits), 30, 0.95) > 1e-4
 
 
 def test_factors_in_a_hundred_null_studies_of_four_subjects() -> None:

@@ -21,8 +21,9 @@ from brainmap.hierarchy import (
     temporal_hierarchy,
     time_courses,
 )
+from brainmap.hierarchy.attenuation import order_interval
 from brainmap.hierarchy.hypotheses import verdict
-from brainmap.hierarchy.iterated import Noise, iterated, iterated_interval, order_interval
+from brainmap.hierarchy.iterated import Draws, Worlds, draw, draw_worlds
 from brainmap.hierarchy.order import agreement
 from brainmap.hierarchy.resampling import cells, interval, mean_of, resampled
 
@@ -53,12 +54,20 @@ def planted(peaks: np.ndarray, noise: float = 0.004, seed: int = 0) -> xr.DataAr
 def test_t_max_is_the_mean_of_the_window_above_95_per_cent() -> None:
     curve = np.array([9.0, 0.0, 1.0, 0.96, 0.94, 0.97, -1.0])
     times = np.array([-0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
-    assert peak_window_time(curve, times) == pytest.approx((0.1 + 0.2 + 0.4) / 3)
+    fine = np.linspace(0.1, 0.5, 2_000_001)
+    above = fine[np.interp(fine, times, curve) >= 0.95]
+    assert peak_window_time(curve, times) == pytest.approx(above.mean(), abs=1e-6)
     assert peak_window_time(curve, times, 1.0) == pytest.approx(0.1)
     assert np.isnan(peak_window_time(-np.abs(curve), times))
     both = peak_window_time(np.stack([curve, -np.abs(curve)]), times)
-    assert both[0] == pytest.approx(0.7 / 3) and np.isnan(both[1])
+    assert both[0] == pytest.approx(above.mean(), abs=1e-6) and np.isnan(both[1])
     np.testing.assert_allclose(peak_window_time(course(np.array([0.3])), TIMES), [0.3])
+    uneven = np.array([0.1, 0.2, 0.5])
+    assert peak_window_time(np.array([0.0, 1.0, 0.0]), uneven, 0.5) == pytest.approx((0.15 + 0.35) / 2)
+    gap = np.array([9.0, 0.0, 1.0, np.nan, 0.99, 0.98, 0.0])  # what is missing is not bridged
+    assert peak_window_time(gap, times) == pytest.approx(0.3 + (0.1 + 0.1 * 0.03 / 0.98) / 2)
+    assert peak_window_time(np.array([np.nan, 1.0, np.nan]), uneven) == pytest.approx(0.2)
+    assert np.isnan(peak_window_time(curve[:2], times[:2]))
 
 
 def test_onset_is_interpolated_and_must_last() -> None:
@@ -143,19 +152,38 @@ def test_courses_are_means_over_sensors() -> None:
     assert np.isnan(time_courses(r.where(r["time"] != TIMES[3])).sel(time=TIMES[3])).all()
 
 
-def test_iterated_interval_of_a_linear_statistic_is_students() -> None:
+def test_intervals_of_a_linear_statistic_are_students() -> None:
     rows = np.random.default_rng(0).standard_normal((15, 8)) + 1.0
-    once, twice = iterated(rows, lambda means: means @ np.arange(8.0), Resampling(n=4000))
-    values = rows @ np.arange(8.0)
-    low, high = iterated_interval(values.mean(), Noise(once, twice, 15))
-    exact = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    np.testing.assert_allclose([low, high], exact, atol=0.05 * (exact.high - exact.low))
-    again = iterated(rows, lambda means: means @ np.arange(8.0), Resampling(n=4000))
-    np.testing.assert_array_equal(again, [once, twice])
-    assert not np.allclose(*iterated(rows, lambda m: m, Resampling(n=20, seed=1))[:1], once[:20, None])
-    assert np.isnan(iterated_interval(0.0, Noise(*iterated(rows, np.sum, Resampling(n=0)), 15))).all()
-    still = np.full(5, 2.0)
-    assert iterated_interval(2.0, Noise(still, still, 15)) == (2.0, 2.0)
+    weights = np.arange(8.0)[:, None]
+    found = draw_worlds(rows, lambda means: means @ weights, Resampling(n=1000))
+    student = stats.ttest_1samp(rows @ weights[:, 0], 0)
+    exact = student.confidence_interval(0.95)
+    low, high, p = found.interval()
+    np.testing.assert_allclose([low, high], exact, atol=0.1 * (exact.high - exact.low))
+    assert np.log(p) == pytest.approx(np.log(student.pvalue), rel=0.2)
+    again = draw_worlds(rows, lambda means: means @ weights, Resampling(n=1000))
+    assert again.interval() == (low, high, p)
+    every = draw_worlds(rows, lambda means: means, Resampling(n=1000))
+    exact = stats.ttest_1samp(rows, 0).confidence_interval(0.95)
+    # The quantile is that of all values together, each value's error its own.
+    np.testing.assert_allclose(every.half_widths().mean(), (exact.high - exact.low).mean() / 2, rtol=0.1)
+    twice = every.map(lambda x: 2.0 * x)
+    np.testing.assert_allclose(twice.half_widths(), 2.0 * every.half_widths())
+    assert not np.allclose(draw(rows, lambda m: m, Resampling(n=20, seed=1)).once, every.draws.once[0, :20])
+    assert np.isnan(draw_worlds(rows, lambda m: m @ weights, Resampling(n=0)).interval()).all()
+    assert draw_worlds(rows, lambda m: 0 * m[:, :1] + 2.0, Resampling(n=9)).interval() == (2.0, 2.0, 0.0)
+
+
+def test_the_error_of_the_truth_is_found_behind_that_of_its_blurred_image() -> None:
+    """Where a second helping of noise does twice what the first did, the truth's own error is half of the first."""
+    value, once = np.zeros(1), np.array([[2.0], [-2.0]])
+    assert Draws(value, once, once + np.array([[4.0], [-4.0]])).errors() == pytest.approx([1.0])
+    pair = Draws(np.zeros(2), np.array([[1.0, 3.0]]), np.array([[2.0, 3.0 + np.sqrt(39.0)]]))
+    np.testing.assert_allclose(pair.errors(), [0.5, 1.5])  # √(10 / 40) of each
+    known = Worlds(
+        Draws(np.array([[1.0], [3.0]]), np.ones((2, 1, 1)) * [[[2.0]], [[4.0]]], np.ones((2, 1, 1)) * 5.0), 9
+    )
+    assert known.half_widths() == pytest.approx([2.0 / 1.0 * (1 / 3) * stats.t.ppf(0.975, 8) / stats.norm.ppf(0.975)])
 
 
 def test_interval_of_a_blurred_order_reaches_the_order_that_was_blurred() -> None:
@@ -166,8 +194,8 @@ def test_interval_of_a_blurred_order_reaches_the_order_that_was_blurred() -> Non
     for _ in range(200):
         values = truth + 0.1 * rng.standard_normal(40)
         once = values + 0.1 * rng.standard_normal((300, 40))
-        noise = Noise(once, once + 0.1 * rng.standard_normal(once.shape), 400)
-        low, high = order_interval(values, truth, noise)
+        noise = Draws(values, once, once + 0.1 * rng.standard_normal(once.shape))
+        low, high = order_interval(noise, truth, Resampling())
         drawn = [np.corrcoef(x, truth)[0, 1] for x in once[:50]]
         held.append(low <= 1.0 <= high)
         plain.append(np.quantile(drawn, 0.975) >= 0.999)
@@ -179,11 +207,13 @@ def test_interval_of_a_blurred_order_reaches_the_order_that_was_blurred() -> Non
     for _ in range(200):
         values = scattered + 0.2 * rng.standard_normal(40)
         once = values + 0.2 * rng.standard_normal((300, 40))
-        noise = Noise(once, once + 0.2 * rng.standard_normal(once.shape), 400)
-        low, high = order_interval(values, truth, noise)
+        noise = Draws(values, once, once + 0.2 * rng.standard_normal(once.shape))
+        low, high = order_interval(noise, truth, Resampling())
         held.append(low <= target <= high)
     assert stats.binomtest(int(np.sum(held)), 200, 0.95).pvalue > 1e-3
-    assert np.isnan(order_interval(np.ones(5), np.arange(5.0), Noise(np.ones((9, 5)), np.ones((9, 5)), 15))).all()
+    assert np.isnan(
+        order_interval(Draws(np.ones(5), np.ones((9, 5)), np.ones((9, 5))), np.arange(5.0), Resampling())
+    ).all()
 
 
 def test_peak_times_by_something_else_are_refused() -> None:
@@ -226,7 +256,11 @@ def test_smooth_noise_over_layers_makes_no_order() -> None:
         values = bell.T[None, :, None] + 0.03 * smooth_noise(np.random.default_rng([seed, 3]), 0.95)
         r = xr.DataArray(values, dims=("subject", "layer", "split", "time"), coords=coords)
         attrs = temporal_hierarchy(r, options=QUICK).attrs
-        called += attrs["low"] > 0 or attrs["high"] < 0
+        called += attrs["slope_p"] < 0.05
+        assert (attrs["slope_p"] < 0.05) == (attrs["slope_low"] > 0 or attrs["slope_high"] < 0)
+        if np.isfinite(attrs["low"]):  # all layers may have the same T_max
+            assert attrs["low"] >= 0 if attrs["slope_low"] > 0 else attrs["low"] <= 0
+            assert attrs["high"] <= 0 if attrs["slope_high"] < 0 else attrs["high"] >= 0
         strong += abs(attrs["r"]) > 0.6
     assert called <= 6  # 5 % of 40, and chance (p = .01)
     assert strong > 5  # the correlation itself is no evidence

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from brainmap.report import StudyResults, checks, methods, summary
+from brainmap.report.panels.statements import order_words, spin_words
 
 
 @pytest.fixture
@@ -150,8 +151,6 @@ def test_a_study_without_any_score_says_so(editable):
 
 
 def test_spin_tests_are_told_in_words() -> None:
-    from brainmap.report.panels.statements import spin_words
-
     table = pd.DataFrame({"roi": ["V1"]})
     assert spin_words(table) == ""
     table.attrs = {"p": 0.002, "spin_p": 0.0123, "n_spins": 1000, "geodesic_r": 0.5, "geodesic_spin_p": 0.04}
@@ -160,3 +159,18 @@ def test_spin_tests_are_told_in_words() -> None:
         "(1,000 spins), as neighbours are alike; with areas taken for independent p = .002." in words
         and "along the mesh, from the edge of V1, instead: r = .50, spins: p = .04" in words
     )
+
+
+def test_p_of_an_order_is_that_of_the_test_that_knows_its_neighbours() -> None:
+    plain = {"r": 0.8, "p": 0.001, "rho_p": 0.002}
+    assert summary.order_p(plain) == (0.001, "p = .001") and summary.order_p(plain, "rho_p") == (0.002, "p = .002")
+    spun = plain | {"spin_p": 0.03, "spin_rho_p": 0.04}
+    assert summary.order_p(spun) == (0.03, "spin p = .03") and summary.order_p(spun, "rho_p") == (0.04, "spin p = .04")
+    sloped = plain | {"slope_p": 0.2}
+    assert summary.order_p(sloped) == (0.2, "slope p = .20") and summary.order_p(sloped, "rho_p")[1] == ""
+    assert summary.order_p(plain | {"slope_p": float("nan")})[0] == 0.001
+    assert np.isnan(summary.order_p({})[0]) and summary.order_p({})[1] == ""
+    table = pd.DataFrame({"layer": ["a"]})
+    table.attrs = sloped | {"slope": 0.1234, "slope_low": -0.05, "slope_high": 0.3}
+    words = order_words(table)
+    assert "Tmax changes by 123 ms [-50, 300]" in words and "taken for independent p = .001." in words

@@ -18,10 +18,17 @@ def arguments(own: OwnFiles, out: Path) -> list[str]:
 
 
 def start(own: OwnFiles, out: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        brainmap_command(*arguments(own, out)), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    # Jobs that a script starts in the background ignore Ctrl-C, and so do their children; these runs must hear it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            brainmap_command(*arguments(own, out)),
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_until(process: subprocess.Popen[bytes], folder: Path, pattern: str) -> list[Path]:

@@ -15,13 +15,13 @@ from brainmap.report.style import (
     INK,
     MUTED,
     depth_colors,
-    format_p,
     format_score,
     new_figure,
     signal_color,
     signal_name,
     styled,
 )
+from brainmap.report.summary import order_p
 
 LANDMARKS = ("V1", "V2", "V4", "MT", "FFC", "TPOJ1", "44", "IFSa", "PH", "TE1p")
 LONGEST_LINE = 54  # characters of small type that fit above a column, in the widest of the fonts
@@ -237,13 +237,6 @@ def _fit(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, *, resamples: int =
     return np.asarray(best[[0, -1]])
 
 
-def _p_words(statistics: Mapping[str, Any], plain: str, spin: str) -> str:
-    """P of the spin test where there is one, under its own name; a statistic with spins never shows the other."""
-    if "spin_p" in statistics:
-        return f", spin {format_p(float(statistics[spin]))}" if spin in statistics else ""
-    return f", {format_p(float(statistics[plain]))}" if plain in statistics else ""
-
-
 def _statistics(
     figure: Figure, ax: Axes, statistics: Mapping[str, Any] | None, n: int, *, unit: str = "points"
 ) -> None:
@@ -253,9 +246,10 @@ def _statistics(
     text, rank = f"r = {format_score(float(statistics['r']))}", ""
     if "low" in statistics and "high" in statistics:
         text += f" [{format_score(float(statistics['low']))}, {format_score(float(statistics['high']))}]"
-    text += _p_words(statistics, "p", "spin_p")
+    text = ", ".join(filter(None, (text, order_p(statistics)[1])))
     if "rho" in statistics:
-        rank = f"ρ = {format_score(float(statistics['rho']))}" + _p_words(statistics, "rho_p", "spin_rho_p")
+        rho = f"ρ = {format_score(float(statistics['rho']))}"
+        rank = ", ".join(filter(None, (rho, order_p(statistics, "rho_p")[1])))
     parts = [part for part in (text, rank, f"n = {n} {unit}") if part]
     text = " · ".join(parts)
     if two_lines := len(text) > LONGEST_LINE:

@@ -46,14 +46,14 @@ def _scatter_panel(
         ),
     }[kind]
     r = table.attrs.get("r", np.nan)
-    p = table.attrs.get("spin_p", table.attrs.get("p", np.nan))
+    _, p = summary.order_p(table.attrs)
     made = str(table.attrs.get("p_method") or how_significant(results, kind))
     return Panel(
         f"order-{kind}-{signal}",
         "order",
         words[0],
         f"{words[1]} {order_words(table, made)}",
-        f"Scatter plot; r = {format_score(float(r))}, {format_p(float(p))}.",
+        f"Scatter plot; r = {format_score(float(r))}{', ' * bool(p)}{p}.",
         lambda: draw(table, signal, title=name + suffix_of(results, modality)),
         table,
     )
@@ -71,7 +71,19 @@ def order_words(table: pd.DataFrame, made: str = "") -> str:
     """
     text = "Line: least squares with its 95 % bootstrap band. In brackets: 95 % interval of r."
     made = made or str(table.attrs.get("p_method", ""))
-    return text + (spin_words(table) or (f" p: {made}." if made else ""))
+    return text + (spin_words(table) or slope_words(table) or (f" p: {made}." if made else ""))
+
+
+def slope_words(table: pd.DataFrame) -> str:
+    """Test of an order in time; empty where there is none."""
+    attrs = table.attrs
+    if not np.isfinite(attrs.get("slope_p", np.nan)):
+        return ""
+    slope, low, high = (f"{1000 * float(attrs[name]):.0f}" for name in ("slope", "slope_low", "slope_high"))
+    text = (
+        f" Slope p: from the first to the last layer Tmax changes by {slope} ms [{low}, {high}], layers resampled"
+    )
+    return f"{text} together, as they share noise; with layers taken for independent {format_p(float(attrs['p']))}."
 
 
 def spin_words(table: pd.DataFrame) -> str:

@@ -104,8 +104,8 @@ def _order_text(a: Mapping[Any, Any]) -> str:
     text = f"r = {format_score(a['r'])}"
     if "low" in a and "high" in a:
         text += f" [{format_score(a['low'])}, {format_score(a['high'])}]"
-    spins = f"; spin {format_p(a['spin_p'])}" if "spin_p" in a else ""
-    text += f" ({format_p(a['p'])}{spins})"
+    other = [f"; {name} {format_p(a[f'{name}_p'])}" for name in ("spin", "slope") if f"{name}_p" in a]
+    text += f" ({format_p(a['p'])}{''.join(other)})"
     if "rho" not in a:
         return text
     spins = f"; spin {format_p(a['spin_rho_p'])}" if "spin_rho_p" in a else ""
