@@ -145,7 +145,7 @@ def hypotheses(runs: int) -> Iterator[Row]:
     from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
     from brainmap.hierarchy.temporal import peak_window_time
 
-    plan = Resampling(n=200)
+    plan = Resampling(n=100)
     options = HypothesisOptions(temporal=TemporalOptions(resampling=plan), spatial=SpatialOptions(resampling=plan))
     place = np.repeat([*range(1, 24), 0], 2)
     areas = pd.DataFrame({"roi": [f"A{i}" if i else "V1" for i in place], "hemisphere": "L", "x": 5.0 * place})

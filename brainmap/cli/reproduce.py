@@ -47,6 +47,7 @@ def reproduce(
     """
     from brainmap.study import reproduce as run_reproduction
     from brainmap.study import reproduction_grid
+    from brainmap.study.reproducing import read_properties
 
     settings: dict[str, Any] = {} if thin is None else {"thin": thin}
     factors = {"sizes": sizes or [], "types": types or []}
@@ -55,6 +56,8 @@ def reproduce(
     screen = console()
     with interruptible():
         if dry_run:
+            if maps is not None:
+                read_properties(maps)
             screen.print(reproduction_grid(name, out, study=study, factors=factors, data=data, **settings).plan())
             return
         found = run_reproduction(name, out, maps=maps, study=study, factors=factors, data=data, settings=settings)

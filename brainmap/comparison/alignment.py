@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainmap.comparison.representations import category_rows
 from brainmap.errors import InputError
 
 
@@ -35,30 +36,33 @@ def manifold_alignment(first: np.ndarray, second: np.ndarray, labels: Any) -> pd
         If shapes or labels disagree, or a category does not extend in one of the signals.
     """
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    labels = np.asarray(labels)
     if first.ndim != 2 or first.shape != second.shape:
         raise InputError(
             f"The signals have shapes {first.shape} and {second.shape}; they must be in one feature space, for the "
             "same images (for activations and gradients: the same site, layer and pooling)."
         )
-    if len(labels) != len(first):
-        raise InputError(f"There are {len(labels)} labels for {len(first)} images; give one per image.")
-    names, counts = np.unique(labels, return_counts=True)
-    if len(names) < 2 or counts.min() < 2:
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise InputError("A signal holds values that are not finite; leave those images out or compute them again.")
+    groups = category_rows(labels, len(first))
+    smallest = min(groups, key=lambda name: len(groups[name]))
+    if len(groups[smallest]) < 2:
         raise InputError(
-            f"The category {str(names[counts.argmin()])!r} has {counts.min()} of {len(labels)} images; at least two "
-            "categories of at least two images are needed."
+            f"The category {str(smallest)!r} has 1 of {len(first)} images; at least two of each category are needed."
         )
-    groups = [labels == name for name in names]
-    centres = [np.stack([signal[group].mean(axis=0) for group in groups]) for signal in (first, second)]
+    centres = [np.stack([signal[group].mean(axis=0) for group in groups.values()]) for signal in (first, second)]
     rows = []
-    for i, (name, group) in enumerate(zip(names, groups, strict=True)):
-        overlap, chance = _overlap(first[group] - centres[0][i], second[group] - centres[1][i], str(name))
+    for i, (name, group) in enumerate(groups.items()):
+        for signal in (first[group], second[group]):
+            if np.ptp(signal, axis=0).max() <= 1e-12 * np.abs(signal).max():
+                raise InputError(
+                    f"All images of category {str(name)!r} have the same features in one signal; leave it out."
+                )
+        overlap, chance = _overlap(first[group] - centres[0][i], second[group] - centres[1][i])
         directions = [centre[i] - centre.mean(axis=0) for centre in centres]
         rows.append(
             {
                 "manifold": name,
-                "n_points": int(counts[i]),
+                "n_points": len(group),
                 "centre_cosine": _cosine(*directions),
                 "centre_chance": first.shape[1] ** -0.5,
                 "axis_overlap": overlap,
@@ -68,12 +72,9 @@ def manifold_alignment(first: np.ndarray, second: np.ndarray, labels: Any) -> pd
     return pd.DataFrame(rows)
 
 
-def _overlap(first: np.ndarray, second: np.ndarray, name: str) -> tuple[float, float]:
+def _overlap(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     """Cosine of two covariances and its mean under rotation, from centred points (n × d) without d × d arrays."""
-    scales = np.abs(first).max(), np.abs(second).max()
-    if min(scales) == 0:
-        raise InputError(f"All images of category {name!r} have the same features in one signal; leave it out.")
-    first, second = first / scales[0], second / scales[1]
+    first, second = first / np.abs(first).max(), second / np.abs(second).max()
     norms = np.linalg.norm(first @ first.T) * np.linalg.norm(second @ second.T)
     traces = (first**2).sum() * (second**2).sum()
     shared = np.linalg.norm(first @ second.T) ** 2

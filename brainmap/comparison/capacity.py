@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from brainmap.comparison.representations import category_rows
 from brainmap.errors import InputError
 from brainmap.progress import track
 
@@ -86,21 +87,20 @@ def manifold_capacity(
     Values are shifted so that the mean of the centres is the origin. Each manifold is expressed in an orthonormal basis
     of its own span, divided by the length of its centre.
     """
-    values, labels = np.asarray(values, dtype=np.float64), np.asarray(labels)
-    if values.ndim != 2 or len(labels) != len(values):
-        raise InputError(f"There are {len(labels)} labels for values of shape {values.shape}; give one per image.")
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2:
+        raise InputError(f"The values have shape {values.shape}; they need two axes, images and features.")
+    groups = category_rows(labels, len(values))
     if n_draws < 2:
         raise InputError(f"n_draws is {n_draws}; at least 2 Gaussian vectors are needed, 300 are usual.")
-    if not np.isfinite(values).all() or margin < 0:
+    if not np.isfinite(values).all() or not 0 <= margin < np.inf:
         raise InputError("Values must be finite and the margin at least 0.")
-    names = np.unique(labels)
-    if len(names) < 2:
-        raise InputError(f"All images have the label {str(names[0])!r}; capacity needs at least two categories.")
-    points = [values[labels == name] for name in names]
+    names, points = list(groups), [values[rows] for rows in groups.values()]
     centres = np.stack([one.mean(axis=0) for one in points])
     origin = centres.mean(axis=0)
     lengths = np.linalg.norm(centres - origin, axis=1)
-    if lengths.min() <= RANK_TOLERANCE * np.abs(values - origin).max():
+    rounding = max(RANK_TOLERANCE * np.abs(values - origin).max(), 1e-12 * np.abs(values).max())
+    if lengths.min() <= rounding:
         name = str(names[lengths.argmin()])
         raise InputError(f"The centre of {name!r} is the centre of all; its capacity is undefined.")
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,10 @@ def cka_matrix(features: Any, others: Any = None, *, debiased: bool = False) -> 
     if len(grams_a[0]) != len(grams_b[0]):
         raise InputError(f"One side has {len(grams_a[0])} images, the other {len(grams_b[0])}; give the same images.")
     product = _hsic_unbiased if debiased else _hsic
-    norm_a = np.sqrt([product(gram, gram) for gram in grams_a])
-    norm_b = np.sqrt([product(gram, gram) for gram in grams_b])
+    norm_a, norm_b = (
+        np.array([_norm(gram, space.label, product) for gram, space in zip(grams, spaces, strict=True)])
+        for grams, spaces in ((grams_a, rows), (grams_b, columns))
+    )
     values = np.array([[product(a, b) for b in grams_b] for a in grams_a]) / np.outer(norm_a, norm_b)
     names = ["signal", "layer"]
     return pd.DataFrame(
@@ -90,6 +93,14 @@ def _gram(values: np.ndarray, label: str, debiased: bool) -> np.ndarray:
     if debiased:
         np.fill_diagonal(gram, 0.0)
     return gram
+
+
+def _norm(gram: np.ndarray, label: str, product: Callable[[np.ndarray, np.ndarray], float]) -> float:
+    """Square root of HSIC of a representation with itself; the unbiased one is 0 where all images are equally alike."""
+    squared = product(gram, gram)
+    if squared <= 1e-12 * np.vdot(gram, gram):
+        raise InputError(f"All images are equally alike in the features {label}; debiased CKA is undefined.")
+    return float(np.sqrt(squared))
 
 
 def _hsic(first: np.ndarray, second: np.ndarray) -> float:

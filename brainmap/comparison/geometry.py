@@ -38,12 +38,18 @@ def geometry(features: Any) -> pd.DataFrame:
                 "depth": space.depth,
                 "n_images": values.shape[0],
                 "n_features": values.shape[1],
-                "effective_dimension": effective_dimension(values),
-                "rankme": rankme(values),
-                "two_nn_dimension": two_nn_dimension(values),
+                **_dimensions(values, space.label),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _dimensions(values: np.ndarray, label: str) -> dict[str, float]:
+    measures = (effective_dimension, rankme, two_nn_dimension)
+    try:
+        return {measure.__name__: measure(values) for measure in measures}
+    except InputError as error:
+        raise InputError(f"The features {label} have no geometry: {error}") from None
 
 
 def effective_dimension(values: np.ndarray) -> float:
@@ -64,7 +70,11 @@ def effective_dimension(values: np.ndarray) -> float:
     ----------
     .. [1] Gao et al. 2017, *A theory of multineuronal dimensionality, dynamics and measurement*, bioRxiv 214262.
     """
-    eigenvalues = _singular_values(values - np.mean(values, axis=0)) ** 2
+    values = np.asarray(values, dtype=np.float64)
+    centred = values - values.mean(axis=0) if values.size else values
+    if values.size and np.abs(centred).max() <= 1e-12 * np.abs(values).max():
+        raise InputError("The features are the same for all images; their effective dimension is undefined.")
+    eigenvalues = _singular_values(centred) ** 2
     return float(eigenvalues.sum() ** 2 / (eigenvalues**2).sum())
 
 
@@ -97,7 +107,7 @@ def two_nn_dimension(values: np.ndarray, *, discard: float = 0.1) -> float:
     Parameters
     ----------
     values : array, (images, features)
-        One point per image; points that coincide with another one are left out.
+        One point per image; of points that coincide, one is kept.
     discard : float
         Fraction of the largest ratios left out of the fit; 0.1 as published.
 
@@ -109,7 +119,8 @@ def two_nn_dimension(values: np.ndarray, *, discard: float = 0.1) -> float:
     Raises
     ------
     InputError
-        If fewer than 10 distinct points remain.
+        If fewer than 10 distinct points remain, a value is not finite, or every point has its two nearest neighbours
+        at one distance, as on a regular grid.
 
     Notes
     -----
@@ -124,14 +135,18 @@ def two_nn_dimension(values: np.ndarray, *, discard: float = 0.1) -> float:
     from sklearn.neighbors import NearestNeighbors
 
     points = np.asarray(values, dtype=np.float64)
+    if points.ndim != 2 or not np.isfinite(points).all():
+        raise InputError(f"The values of shape {points.shape} must be finite, (images, features).")
+    points = np.unique(points, axis=0)
     if len(points) < 10:
-        raise InputError(f"There are {len(points)} points; the two-nearest-neighbour dimension needs at least 10.")
-    distances = NearestNeighbors(n_neighbors=3).fit(points).kneighbors(points)[0]
-    first, second = distances[:, 1], distances[:, 2]
-    distinct = first > 1e-9 * np.abs(points).max()
-    if distinct.sum() < 10:
-        raise InputError(f"Only {distinct.sum()} points differ from all others; at least 10 are needed.")
-    log_ratio = np.sort(np.log(second[distinct] / first[distinct]))
+        raise InputError(f"There are {len(points)} distinct points; the two-nearest-neighbour dimension needs 10.")
+    points -= points.mean(axis=0)
+    nearest = NearestNeighbors(n_neighbors=3).fit(points).kneighbors(points, return_distance=False)
+    # In high dimensions the search takes distances from inner products, in which close points drown in rounding.
+    distances = np.sort([np.linalg.norm(points - points[rows], axis=1) for rows in nearest.T], axis=0)
+    log_ratio = np.sort(np.log(distances[2] / distances[1]))
+    if log_ratio[-1] == 0:
+        raise InputError("Every point has its two nearest neighbours at one distance; their ratio tells no dimension.")
     survival = -np.log1p(-np.arange(1, len(log_ratio) + 1) / (len(log_ratio) + 1))
     kept = slice(0, max(2, int(len(log_ratio) * (1 - discard))))
     return float(log_ratio[kept] @ survival[kept] / (log_ratio[kept] @ log_ratio[kept]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from brainmap.errors import InputError
 
@@ -84,6 +85,40 @@ def read_values(space: Representation) -> np.ndarray:
             "remove the image or compute the features again."
         )
     return values
+
+
+def category_rows(labels: Any, n_images: int) -> dict[Any, np.ndarray]:
+    """Rows of each category's images, in the order of the sorted labels.
+
+    Parameters
+    ----------
+    labels : array-like, (n_images,)
+        Category of each image.
+    n_images : int
+        Number of images.
+
+    Returns
+    -------
+    dict of label to ndarray of int
+
+    Raises
+    ------
+    InputError
+        If there is not one label per image, one is missing (NaN, None), or there are fewer than two categories.
+    """
+    names = np.asarray(labels)
+    if names.shape != (n_images,):
+        counted = f"{names.size} labels" if names.ndim == 1 else f"labels of shape {names.shape}"
+        raise InputError(f"There are {counted} for {n_images} images; give one per image.")
+    if (absent := np.flatnonzero(pd.isna(names))).size:
+        raise InputError(f"Image {absent[0]} has no label ({names[absent[0]]}); give it one or leave the image out.")
+    if names.dtype == object:
+        names = names.astype(str)
+    groups = {name: np.flatnonzero(names == name) for name in np.unique(names)}
+    if len(groups) < 2:
+        told = ", ".join(f"'{name}'" for name in groups) or "none"
+        raise InputError(f"The labels name fewer than two categories ({told}); at least two are needed.")
+    return groups
 
 
 def dissimilarities(values: np.ndarray, distance: Distance = "correlation", *, label: str = "features") -> np.ndarray:

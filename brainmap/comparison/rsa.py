@@ -157,6 +157,11 @@ def rsa(
     for space, model in zip(spaces, models, strict=True):
         if np.ptp(model) == 0:
             raise InputError(f"All images are equally far apart in the features {space.label}; leave this space out.")
+    for area in brain.areas:
+        if (flat := np.flatnonzero(np.ptp(brain.vectors(area), axis=1) == 0)).size:
+            raise InputError(
+                f"All images are equally far apart in the RDM of subject {flat[0]} of {area!r}; leave it out."
+            )
     info = {"method": method, "distance": distance, "n_bootstrap": n_bootstrap, "seed": seed} | _provenance(brain)
     parts = [_compare(models, brain.vectors(area), method=method, draws=n_bootstrap, seed=seed) for area in brain.areas]
     labels = pd.DataFrame({name: [getattr(space, name) for space in spaces] for name in ("signal", "layer", "depth")})

@@ -25,6 +25,7 @@ def read_responses(
     stimuli: StimulusSet,
     *,
     subject: str = "01",
+    check: bool = True,
 ) -> Responses:
     """Read recordings kept as one array and two tables, and check that they fit together.
 
@@ -43,6 +44,8 @@ def read_responses(
         The photographs.
     subject : str
         Name of the subject.
+    check : bool
+        Whether to go through all values once, see :meth:`Responses.check`.
 
     Returns
     -------
@@ -62,7 +65,8 @@ def read_responses(
     info = {"dataset": "own arrays", "file": "array" if isinstance(responses, np.ndarray) else Path(responses).name}
     modality, values, target_table = _arranged(values, target_table)
     result = Responses(values, trials, target_table, modality, subject, info=info)
-    result.check()
+    if check:
+        result.check()
     return result
 
 
@@ -82,6 +86,8 @@ def _open_array(source: str | Path | np.ndarray) -> Any:
     if not path.is_file():
         raise MissingFileError(f"There is no file {path}; give the .npy file that holds the responses.")
     try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)  # an archive (.npz) or text is no array
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(

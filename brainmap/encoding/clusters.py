@@ -97,8 +97,8 @@ def cluster_subjects(
     Raises
     ------
     InputError
-        For fewer than five subjects (sign flips then cannot reach p ≤ .05), values that are not finite, an adjacency
-        that does not fit, or an unknown alternative.
+        For fewer than five subjects, two-sided six (sign flips then cannot reach p ≤ .05), fewer than 20 flips, values
+        that are not finite, an adjacency that does not fit, or an unknown alternative.
     """
     from mne.stats import permutation_cluster_1samp_test
 
@@ -109,11 +109,15 @@ def cluster_subjects(
         raise InputError(f"The alternative {alternative!r} is unknown; choose one of {', '.join(_TAILS)}.")
     check_level(alpha)
     neighbours = None if adjacency is None else _graph(adjacency, x.shape[1]).tocoo()
-    if len(x) < 5:
-        raise InputError(
-            f"Sign flips of {len(x)} subjects cannot reach p < .05; use cluster_null with permutations of photographs."
-        )
     tail = _TAILS[alternative]
+    flips = 2 ** (len(x) - (tail == 0))  # two-sided, a pattern and its opposite are one
+    if flips < 20:
+        raise InputError(
+            f"Sign flips of {len(x)} subjects cannot reach p < .05 ({alternative}); "
+            "use cluster_null with permutations of photographs."
+        )
+    if n_permutations < 20:
+        raise InputError(f"Fewer than 20 sign flips cannot reach p = .05; got {n_permutations}.")
     if threshold is None:
         threshold = float(stats.t.ppf(1 - (0.025 if tail == 0 else 0.05), len(x) - 1)) * (tail or 1)
     # MNE 1.13 renamed the argument; both names are in use among the versions that brainmap allows.
@@ -130,7 +134,8 @@ def cluster_subjects(
         verbose="error",
     )
     members = [np.asarray(cluster[0]) for cluster in clusters]
-    method = f"cluster mass over subjects, {n_permutations} sign flips, t beyond {threshold:.2f}, {alternative}"
+    drawn = min(n_permutations, flips)
+    method = f"cluster mass over subjects, {drawn} sign flips, t beyond {threshold:.2f}, {alternative}"
     return _result(members, np.asarray(p), np.asarray(t), alpha, method)
 
 
@@ -165,13 +170,15 @@ def cluster_null(
     Raises
     ------
     InputError
-        If shapes disagree, or a score is not finite.
+        If shapes disagree, a score is not finite, or the threshold is not above 0.
     """
     x, draws = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
     if x.ndim != 1 or draws.ndim != 2 or draws.shape[1] != len(x) or len(draws) < 19:
         raise InputError(f"Observed {x.shape} and null {draws.shape} must be (n_tests,) and (≥ 19, n_tests).")
     everything = np.vstack([x, draws])
     check_level(alpha)
+    if not threshold > 0:
+        raise InputError(f"The threshold {threshold:g} must be above 0, the mean under permutation.")
     graph = _line(len(x)) if adjacency is None else _graph(adjacency, len(x))
     if not np.isfinite(everything).all():
         row, column = np.argwhere(~np.isfinite(everything))[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def encode_generic(
         With ``fit(X, Y)`` and ``predict(X)``. If its ``fit`` takes `groups`, it gets those of the train rows.
     keep : (bool, bool or path)
         Whether to keep estimators and predictions.
+
+    Raises
+    ------
+    InputError
+        If the estimator cannot be copied, or predicts NaN or an array of another shape. What it raises itself goes
+        through, with a note of the split and the layer.
     """
     from brainmap.encoding.prepared import as_layers, prediction_arrays
 
@@ -54,8 +61,9 @@ def encode_generic(
     for row, (name, source) in enumerate(sources.items()):
         features = _features(source, len(truth))
         for split, (train, test) in enumerate(plan.outer):
-            model = _fit(estimator, features[train], truth[train], None if labels is None else labels[train])
-            predicted = _predict(model, features[test], truth.shape[1])
+            with _told(f"layer {name}, split {split + 1} of {len(plan.outer)}"):
+                model = _fit(estimator, features[train], truth[train], None if labels is None else labels[train])
+                predicted = _predict(model, features[test], truth.shape[1])
             scores["r"][row, split] = pearson(truth[test], predicted)
             scores["r2"][row, split] = r_squared(truth[test], predicted)
             scores["alpha"][row, split] = _penalty(model, truth.shape[1])
@@ -85,7 +93,7 @@ def _features(source: ArraySource, n_rows: int) -> NDArray[Any]:
 def _fit(estimator: Any, X: NDArray[Any], Y: NDArray[Any], groups: NDArray[Any] | None) -> Any:
     import inspect
 
-    model = clone(estimator)
+    model = _copied(estimator)
     takes_groups = groups is not None and "groups" in inspect.signature(model.fit).parameters
     model.fit(X, Y, groups=groups) if takes_groups else model.fit(X, Y)
     return model
@@ -95,7 +103,42 @@ def _predict(model: Any, X: NDArray[Any], n_targets: int) -> NDArray[Any]:
     predicted = model.predict(X)
     if hasattr(predicted, "cpu"):  # himalaya on a torch backend
         predicted = predicted.cpu().numpy()
-    return np.asarray(predicted).reshape(len(X), n_targets)
+    values, shape = np.asarray(predicted), (len(X), n_targets)
+    if values.shape == shape[:1] and n_targets == 1:  # as scikit-learn's, of one target
+        values = values[:, None]
+    if values.shape != shape or values.dtype.kind not in "fiu":
+        raise InputError(
+            f"{type(model).__name__} predicts an array of shape {values.shape} and type {values.dtype}; "
+            f"real numbers of shape {shape}, rows × targets, are needed."
+        )
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise InputError(f"{type(model).__name__} predicts {values[row, column]} at test row {row}, target {column}.")
+    return values
+
+
+def _copied(estimator: Any) -> Any:
+    """Return an unfitted copy, so that no split sees what another has learned."""
+    try:
+        return clone(estimator)
+    except (TypeError, RuntimeError):
+        name = estimator.__name__ if isinstance(estimator, type) else type(estimator).__name__
+        raise InputError(
+            f"{name} cannot be copied for every split; give an instance of a class that inherits from "
+            "sklearn.base.BaseEstimator and whose __init__ keeps its arguments under their names."
+        ) from None
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Say at which split and layer an estimator failed; the error itself is its author's."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')} ({where}).") from None
+    except Exception as error:
+        error.add_note(f"brainmap: in {where}")
+        raise
 
 
 def _penalty(model: Any, n_targets: int) -> NDArray[np.float64]:

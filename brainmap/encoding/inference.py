@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -111,6 +111,8 @@ def significance(
     scores = r["r"] if isinstance(r, xr.Dataset) else r
     if "target" not in scores.dims:
         raise InputError(f"Scores need a dimension 'target'; these have {tuple(scores.dims)}.")
+    if per not in ("target", "time"):
+        raise InputError(f"Significance is per 'target' or per 'time', not per {per!r}.")
     if per == "time":
         if "time" not in scores.coords:
             raise InputError(
@@ -164,6 +166,9 @@ def compare(
     )
     if difference.size != first.size:
         raise InputError("Paired scores must carry the same labels (subjects, splits, targets) on their dimensions.")
+    for name in (name for name in first.coords if name in second.coords):
+        if first[name].dims == ("target",) and not first[name].variable.equals(second[name].variable):
+            raise InputError(f"Paired scores must have the same targets in the same order; their '{name}' differs.")
     statistic, p = _test(difference, test, alternative)
     family: list[Hashable] = [d for d in p.dims if d in ("target", "time")] or list(p.dims)
     adjusted = adjust(p, correction, over=family)
@@ -339,8 +344,10 @@ def adjust(p: xr.DataArray, method: Correction = "bh", *, over: Sequence[Hashabl
 
     names = {"bh": "fdr_bh", "by": "fdr_by", "bonferroni": "bonferroni"}
     unknown = [dim for dim in over if dim not in p.dims]
-    if unknown or method not in (*names, "none"):
-        raise InputError(f"Cannot correct by {method!r} over {tuple(over)} for p values with dims {tuple(p.dims)}.")
+    if method not in (*names, "none"):
+        raise InputError(f"The correction {method!r} is unknown; choose one of {', '.join([*names, 'none'])}.")
+    if unknown:
+        raise InputError(f"Cannot correct over {tuple(over)} for p values with dims {tuple(p.dims)}.")
     if method == "none":
         return p.copy()
     others = [dim for dim in p.dims if dim not in over]
@@ -371,6 +378,9 @@ def _test(scores: xr.DataArray, test: Test, alternative: Alternative) -> tuple[x
     """Reduce ``subject`` and ``split`` by a test."""
     if test not in _TESTS:
         raise InputError(f"The test {test!r} is unknown; choose one of {', '.join(map(repr, _TESTS))}.")
+    directions = get_args(Alternative)
+    if alternative not in directions:
+        raise InputError(f"The alternative {alternative!r} is unknown; choose one of {', '.join(directions)}.")
     unit, averaged = ("split", "subject") if test == "folds" else ("subject", "split")
     if unit not in scores.dims:
         raise InputError(f"A test over {unit}s needs the dimension {unit!r}; the scores have {tuple(scores.dims)}.")

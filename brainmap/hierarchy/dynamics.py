@@ -160,7 +160,12 @@ def _log_axis(steps: ArrayLike) -> tuple[FloatArray, float]:
     except (TypeError, ValueError):
         first = str(np.ravel(np.asarray(steps, dtype=object))[0])
         raise InputError(f"Training steps must be numbers, such as 0, 100, 400; the first is {first!r}.") from None
-    if values.ndim != 1 or len(values) < 4 or (np.diff(values) <= 0).any() or values[0] < 0:
+    if (
+        values.ndim != 1
+        or len(values) < 4
+        or not (np.diff(values) > 0).all()
+        or not 0 <= values[0] <= values[-1] < np.inf
+    ):
         raise InputError(f"Half times need at least four training steps in increasing order, got {values.tolist()}.")
     shifted = np.where(values == 0, values[values > 0][0] / 2.0, values)
     return np.log(shifted), float(values[-1])
@@ -184,15 +189,17 @@ def _fit(x: FloatArray, y: FloatArray, setup: DynamicsOptions, *, near: HalfTime
     if spread == 0:
         return _failed("the score does not change", float(y[0]), float(y[-1]))
     width = float(x[-1] - x[0])
-    low = [y.min() - spread, -3 * spread, x[0] - width / 2, np.log(0.5 / width)]
-    high = [y.max() + spread, 3 * spread, x[-1] + width / 2, np.log(50.0 / width)]
+    scaled = y / spread  # the tolerances of the fit are absolute: without this, scores below .001 end at the guess
+    low = [scaled.min() - 1, -3, x[0] - width / 2, np.log(0.5 / width)]
+    high = [scaled.max() + 1, 3, x[-1] + width / 2, np.log(50.0 / width)]
     centres = [near.step] if near is not None else np.quantile(x, [0.2, 0.4, 0.6, 0.8])
     best = None
     for centre in centres:
-        guess = np.clip([y[0], y[-1] - y[0], centre, np.log(6.0 / width)], low, high)
-        result = optimize.least_squares(lambda p: _sigmoid(x, p) - y, guess, bounds=(low, high))
+        guess = np.clip([scaled[0], scaled[-1] - scaled[0], centre, np.log(6.0 / width)], low, high)
+        result = optimize.least_squares(lambda p: _sigmoid(x, p) - scaled, guess, bounds=(low, high))
         best = result if best is None or result.cost < best.cost else best
     assert best is not None
+    best.x[:2] *= spread
     fitted = _sigmoid(x, best.x)
     fit_r2 = 1.0 - float(np.sum((fitted - y) ** 2) / np.sum((y - y.mean()) ** 2))
     start, final = float(fitted[0]), float(fitted[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,16 +109,16 @@ def evaluate_hypotheses(
     Raises
     ------
     InputError
-        If neither modality is given or a signal is missing.
+        If neither modality is given or an unknown one, a signal is missing, there are fewer than three splits, or fMRI
+        targets have no areas.
     """
     setup = options or HypothesisOptions()
+    if not isinstance(scores, Mapping) or not scores or not set(scores) <= {"fmri", "meg"}:
+        given = sorted(map(str, scores)) if isinstance(scores, Mapping) else type(scores).__name__
+        raise InputError(f"Hypotheses need scores as a dictionary with 'fmri', 'meg' or both; got {given}.")
     arrays = {name: s["r"] if isinstance(s, xr.Dataset) else s for name, s in scores.items()}
-    if not arrays:
-        raise InputError("Hypotheses need scores of at least one modality, 'fmri' or 'meg'.")
     for name, r in arrays.items():
-        absent = {"activation", "gradient"} - set(map(str, r["signal"].values))
-        if absent:
-            raise InputError(f"The {name} scores lack the signal {sorted(absent)[0]!r}; hypotheses compare both.")
+        _check(name, r)
     rows: list[dict[str, Any]] = [_maps_onto_brain(name, r, setup) for name, r in arrays.items()]
     if "meg" in arrays:
         rows += _temporal(arrays["meg"], setup)
@@ -128,6 +129,18 @@ def evaluate_hypotheses(
     frame = pd.DataFrame(rows).sort_values("hypothesis", kind="stable").reset_index(drop=True)
     frame.attrs["absent"] = [name for name in ("fmri", "meg") if name not in arrays]
     return frame
+
+
+def _check(modality: str, r: xr.DataArray) -> None:
+    if not isinstance(r, xr.DataArray) or "signal" not in r.dims:
+        raise InputError(
+            f"The {modality} scores must be an xarray.DataArray, or Dataset with 'r', with dims 'signal', …"
+        )
+    absent = {"activation", "gradient"} - set(map(str, r["signal"].values))
+    if absent:
+        raise InputError(f"The {modality} scores lack the signal {sorted(absent)[0]!r}; hypotheses compare both.")
+    if r.sizes.get("split", 0) < 3:
+        raise InputError(f"Hypotheses take folds as their yardstick: the {modality} scores need 3 splits or more.")
 
 
 def _row(number: int, prediction: str, modality: str, **more: Any) -> dict[str, Any]:
@@ -212,4 +225,8 @@ def _spatial(
 
 def _targets(r: xr.DataArray) -> pd.DataFrame:
     names = [n for n in ("roi", "hemisphere", "x", "y", "z") if n in r.coords]
+    if "roi" not in names:
+        raise InputError(
+            "Orders in space need the area of each fMRI target: 'roi', in targets['fmri'] or a coordinate."
+        )
     return pd.DataFrame({name: r[name].values for name in names})

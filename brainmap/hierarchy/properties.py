@@ -64,8 +64,8 @@ def read_map(path: str | Path, hemisphere: str = "L", *, which: int | None = Non
     MissingFileError
         If there is no such file.
     InputError
-        If it cannot be read as one map, holds labels of areas (``.dlabel.nii``), a surface, or several maps of which
-        none is chosen, or the side is unknown.
+        If it cannot be read as one map, holds no values, labels of areas (``.dlabel.nii``), a surface, or several maps
+        of which none is chosen, or the side is unknown.
     """
     file = Path(path)
     if not file.is_file():
@@ -78,6 +78,8 @@ def read_map(path: str | Path, hemisphere: str = "L", *, which: int | None = Non
         raise InputError(f"{file.name} cannot be read as a cortical map: {' '.join(str(error).split())}") from error
     if values.ndim != 1:
         raise InputError(f"{file.name} holds an array of shape {values.shape}; a map has one value per vertex.")
+    if not np.isfinite(values).any():
+        raise InputError(f"{file.name} holds no values, or none that is a finite number.")
     return values
 
 
@@ -89,7 +91,7 @@ def parcel_means(values: ArrayLike, labels: ArrayLike) -> pd.Series:
     values : array-like, (n_vertices,)
         Map; NaN is left out.
     labels : array-like of str, (n_vertices,)
-        Area of each vertex, '' for none.
+        Area of each vertex; '', None or NaN for none.
 
     Returns
     -------
@@ -101,7 +103,8 @@ def parcel_means(values: ArrayLike, labels: ArrayLike) -> pd.Series:
     InputError
         If the two are on different meshes.
     """
-    array, names = np.asarray(values, dtype=np.float64), np.asarray(labels).astype(str)
+    array, areas = np.asarray(values, dtype=np.float64), np.asarray(labels, dtype=object)
+    names = np.where(pd.isna(areas), "", areas).astype(str)
     if array.shape != names.shape:
         meshes = [VERTICES.get(n, "an unknown mesh") for n in (len(array), len(names))]
         raise InputError(
@@ -160,7 +163,7 @@ def compare_properties(
     x = values.to_numpy(dtype=float)
     rows = []
     for name, series in properties.items():
-        y = series.reindex(place.index).to_numpy(dtype=float)
+        y = series.set_axis(series.index.astype(str)).reindex(place.index).to_numpy(dtype=float)
         order = agreement(x, y[at], seed=setup.seed)
         pearson = spin_test(x, y, turned, at=at)
         spearman = spin_test(x, y, turned, at=at, method="spearman")
@@ -205,9 +208,11 @@ def compare_vertices(
     setup = options or SpinOptions()
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     places = np.asarray(sphere, dtype=np.float64)
-    if a.shape != b.shape or len(places) != len(a):
+    if a.ndim != 1 or a.shape != b.shape or len(places) != len(a):
         raise InputError(f"Maps {a.shape}, {b.shape} and sphere {places.shape} must be of the same mesh.")
     known = np.flatnonzero(np.isfinite(a))
+    if len(known) < 4:
+        raise InputError(f"A spin test needs at least 4 places with both values, here are {len(known)}.")
     turned = spins(places[known], places, n_spins=setup.n_spins, seed=setup.seed)
     return spin_test(a[known], b, turned, at=known, method=method)
 

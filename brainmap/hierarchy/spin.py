@@ -33,7 +33,7 @@ class SpinTest:
     p : float
         Two-sided: share of rotations (the identity among them) with an absolute correlation at least as large.
     n, n_spins : int
-        Places compared and rotations.
+        Places compared, and rotations that left at least three of them with both values.
     null : ndarray, (n_spins,)
         Correlations after rotation.
     method : str
@@ -173,7 +173,7 @@ def spin_test(
     Raises
     ------
     InputError
-        If shapes disagree or fewer than four places have both values.
+        If shapes disagree, or fewer than four places have both values, or fewer than three after every rotation.
     """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     home = np.arange(len(a)) if at is None else np.asarray(at)
@@ -186,7 +186,12 @@ def spin_test(
         raise InputError(f"A spin test needs at least 4 places with both values, here are {int(known.sum())}.")
     rows = np.vstack([home, assignment])
     values = np.array([_correlation(a, b[row], method) for row in rows])
-    observed, null = values[0], values[1:]
+    # A rotation that takes all places off the known map says nothing; a correlation of 0 would count for the effect.
+    observed, null = values[0], values[1:][np.isfinite(values[1:])]
+    if not len(null):
+        raise InputError(
+            "No rotation leaves three places with both values; give the rotated map for more of the cortex."
+        )
     p = (1 + np.sum(np.abs(null) >= abs(observed) - 1e-12)) / (1 + len(null))
     return SpinTest(float(observed), float(p), int(known.sum()), len(null), null, method)
 
@@ -205,7 +210,7 @@ def _unit(positions: ArrayLike) -> FloatArray:
 def _correlation(a: FloatArray, b: FloatArray, method: str) -> float:
     known = np.isfinite(a) & np.isfinite(b)
     if known.sum() < 3:
-        return 0.0
+        return np.nan
     pair = (a[known], b[known])
     if method == "spearman":
         pair = (stats.rankdata(pair[0]), stats.rankdata(pair[1]))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse, stats
 
 from brainmap.errors import InputError
 from brainmap.hierarchy.attenuation import order_interval
@@ -54,8 +54,10 @@ def time_courses(scores: xr.DataArray) -> xr.DataArray:
     Raises
     ------
     InputError
-        If the targets have no time, or one that cannot be in seconds.
+        If the scores are no DataArray, or their targets have no time, or one that cannot be in seconds.
     """
+    if not isinstance(scores, xr.DataArray):
+        raise InputError(f"A temporal hierarchy needs scores as an xarray.DataArray, not {type(scores).__name__}.")
     if "time" not in scores.coords:
         raise InputError("Scores need the coordinate 'time' (s) on 'target' to speak of a temporal hierarchy.")
     latest = float(np.abs(scores["time"].values).max())
@@ -199,23 +201,21 @@ def temporal_hierarchy(
     depth = _depths(courses)
     rows = cells(courses, "layer", "time", over=plan.over)
     mean = mean_of(rows)
-    worlds = draw_worlds(rows, lambda means: _latencies(means, times, setup), plan)
-    peaks = worlds.map(lambda x: x[..., : len(depth)])
-    onsets = worlds.map(lambda x: x[..., len(depth) :])
-    t_max, onset = peaks.value, onsets.value
+    worlds = draw_worlds(rows, lambda means: peak_window_time(means, times, setup.share), plan)
+    t_max = worlds.value
     known = np.isfinite(t_max)
     if known.sum() < 4:
-        raise InputError(f"only {known.sum()} layers predict anything after onset; 4 are needed for an order")
-    t_half, onset_half = peaks.half_widths(), onsets.half_widths()
+        raise InputError(f"layers that predict anything after onset: {known.sum()}; 4 are needed for an order")
+    half = worlds.half_widths()
     after = np.where(times > 0, mean, -np.inf)
     table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max})
-    table["low"], table["high"] = t_max - t_half, t_max + t_half
+    table["low"], table["high"] = t_max - half, t_max + half
     table["peak"], table["t_peak"] = after.max(axis=1), times[after.argmax(axis=1)]
-    table["onset"], table["onset_low"], table["onset_high"] = onset, onset - onset_half, onset + onset_half
+    table["onset"], table["onset_low"], table["onset_high"] = _onsets(rows, times, setup, plan)
     order = agreement(depth, t_max, seed=plan.seed)
     attrs = order.as_attrs() | {"layers_low": order.low, "layers_high": order.high}
     weights = _slope_weights(depth[known])
-    slope = peaks.map(lambda x: x[..., known] @ weights[:, None])
+    slope = worlds.map(lambda x: x[..., known] @ weights[:, None])
     attrs["slope"] = float(slope.value[0])
     slope_low, slope_high, attrs["slope_p"] = slope.interval()
     noise = draw(rows, lambda means: peak_window_time(means[:, known], times, setup.share), plan)
@@ -261,7 +261,8 @@ def temporal_by(
     others = [d for d in ("subject", "split") if d != over and d in courses.dims]
     courses = courses.mean(others, skipna=True).transpose(over, "layer", "time")
     times = courses["time"].values.astype(float)
-    t_max, onset = np.split(_latencies(courses.values, times, setup), 2, axis=1)
+    t_max = peak_window_time(courses.values, times, setup.share)
+    onset = onset_latency(courses.values, times, share=setup.onset_share, samples=setup.onset_samples)
     peak = np.where(times > 0, courses.values, -np.inf).max(axis=-1)
     labels = courses[over].values if over in courses.coords else np.arange(courses.sizes[over])
     frame = pd.DataFrame({over: np.repeat(labels, len(_depths(courses)))})
@@ -386,10 +387,15 @@ def _reseeded(plan: Resampling, seed: int) -> Resampling:
     return Resampling(plan.n, plan.over, plan.confidence, seed)
 
 
-def _latencies(curves: FloatArray, times: FloatArray, setup: TemporalOptions) -> FloatArray:
-    """T_max of every layer, then their onsets, (draws, layer, time) → (draws, 2 × layer)."""
-    onset = onset_latency(curves, times, share=setup.onset_share, samples=setup.onset_samples)
-    return np.concatenate([peak_window_time(curves, times, setup.share), onset], axis=1)
+def _onsets(
+    rows: FloatArray, times: FloatArray, setup: TemporalOptions, plan: Resampling
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Onset of every layer and its interval; it is no maximum, the larger of the two bootstrap errors will do."""
+    share, samples = setup.onset_share, setup.onset_samples
+    found = draw(rows, lambda means: np.asarray(onset_latency(means, times, share=share, samples=samples)), plan)
+    error = np.fmax(found.errors(), np.sqrt(mean_of((found.once - mean_of(found.once)) ** 2)))
+    half = error * stats.t.ppf((1 + plan.confidence) / 2, len(rows) - 1)
+    return found.value, found.value - half, found.value + half
 
 
 def _slope_weights(depth: FloatArray) -> FloatArray:

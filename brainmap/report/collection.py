@@ -13,7 +13,7 @@ from brainmap.errors import InputError
 from brainmap.report import summary
 from brainmap.report.results import StudyResults
 
-_HOW = ("device", "memory", "batch_size", "seed", "permutations")
+_HOW = ("device", "memory", "batch_size", "seed", "permutations", "place")
 RESIDUAL = "residual"
 MODEL_FREE = ("pixels", "gabor", "gabor energy", "category")  # controls that know the photographs only
 SUBJECT_GAIN = "delta "  # begins the name of a residual table's column with one subject's gain
@@ -128,7 +128,7 @@ def score_table(
     results : StudyResults
         A study.
     modality : {'fmri', 'meg'}
-        fMRI: mean over the targets that are significant in any signal or layer (all targets where nothing was tested).
+        fMRI: mean over the targets that are significant in any signal or layer (all targets where none is).
         MEG: the mean over sensors, at the time at which the mean over subjects is highest.
     layer : {'last', 'best'}
         The deepest layer, or the layer with the highest mean.
@@ -272,13 +272,21 @@ def controls_table(collection: Collection, modality: str) -> pd.DataFrame | None
 
 
 def significant_targets(results: StudyResults, modality: str) -> np.ndarray:
-    """Return which targets any signal and layer predicts above chance, (n_targets,); all where nothing was tested."""
-    marks = results.significance.get(modality)
-    n = results.scores[modality].sizes["target"]
-    if marks is None or "target" not in marks.dims or not bool(marks.any()):
-        return np.ones(n, dtype=bool)
-    others = [dim for dim in marks.dims if dim != "target"]
-    return np.asarray(marks.any(others).values, dtype=bool)
+    """Return which targets any signal and layer predicts above chance, (n_targets,); all where there is none."""
+    return significant_with_any([results], modality)
+
+
+def significant_with_any(studies: Sequence[StudyResults], modality: str) -> np.ndarray:
+    """Return which targets are significant with any of the studies, (n_targets,); all where none has such a target.
+
+    A study that predicts nothing above chance adds nothing, or the targets of the others would no longer be chosen.
+    """
+    found = np.zeros(studies[0].scores[modality].sizes["target"], dtype=bool)
+    for results in studies:
+        marks = results.significance.get(modality)
+        if marks is not None and "target" in marks.dims:
+            found |= np.asarray(marks.any([dim for dim in marks.dims if dim != "target"]).values, dtype=bool)
+    return found if found.any() else ~found
 
 
 def subject_scores(

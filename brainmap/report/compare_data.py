@@ -10,7 +10,14 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.report import summary
-from brainmap.report.collection import RESIDUAL, Collection, Member, residual_row, score_table
+from brainmap.report.collection import (
+    RESIDUAL,
+    Collection,
+    Member,
+    residual_row,
+    score_table,
+    significant_with_any,
+)
 from brainmap.report.interactive import pack
 from brainmap.report.panels.base import stimulus_span
 from brainmap.report.results import MODALITY_NAMES, StudyResults
@@ -18,6 +25,7 @@ from brainmap.report.style import signal_name
 
 _DIGITS = 5
 NOWHERE = "not significant"
+_UNSET = {"projection": "none", "objective": "the model's own", "own": "none"}  # of other settings: all there are
 # Paul Tol's "muted" scheme without its palest colour, distinct for every colour vision; it begins anew after ten.
 _COLORS = (
     *("#332288", "#cc6677", "#117733", "#44aa99", "#882255"),
@@ -46,7 +54,7 @@ def comparison_table(collection: Collection) -> pd.DataFrame:
     rows = []
     masks = _common_targets(collection)
     for member, name in zip(collection, collection.names(), strict=True):
-        varied = {key: _plain(member.settings.get(key)) for key in collection.varying}
+        varied = {key: _plain(key, member.settings.get(key)) for key in collection.varying}
         for modality in member.results.modalities:
             mask = masks.get(member.results.scores[modality].sizes["target"]) if modality == "fmri" else None
             for row in _rows(member.results, modality, mask):
@@ -57,14 +65,11 @@ def comparison_table(collection: Collection) -> pd.DataFrame:
 
 def _common_targets(collection: Collection) -> dict[int, np.ndarray]:
     """Targets that are significant with any study, by the number of targets: the same yardstick for all."""
-    from brainmap.report.collection import significant_targets
-
-    masks: dict[int, np.ndarray] = {}
+    alike: dict[int, list[StudyResults]] = {}
     for member in collection:
         if "fmri" in member.results.modalities:
-            mask = significant_targets(member.results, "fmri")
-            masks[len(mask)] = masks.get(len(mask), np.zeros(len(mask), dtype=bool)) | mask
-    return masks
+            alike.setdefault(member.results.scores["fmri"].sizes["target"], []).append(member.results)
+    return {count: significant_with_any(studies, "fmri") for count, studies in alike.items()}
 
 
 def _rows(results: StudyResults, modality: str, mask: np.ndarray | None) -> list[dict[str, Any]]:
@@ -171,9 +176,11 @@ def _nested(scores: xr.DataArray) -> list[Any]:
     return listed
 
 
-def _plain(value: Any) -> str:
+def _plain(setting: str, value: Any) -> str:
     if value is None:
-        return "all" if not isinstance(value, (int, float)) else ""
+        return _UNSET.get(setting, "all")
+    if setting == "own":
+        return str(value["responses"])
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return str(value)

@@ -194,8 +194,8 @@ def _heat(grid: Any, word: str) -> Callable[[], Figure]:
 _LAST_LAYER = (
     "Mean over subjects ± SEM (one subject: none); residual: gain of gradients over activations, ± SEM or, in runs "
     "that kept no gains of subjects, its 95 % interval. fMRI: mean over the vertices that are significant with any "
-    "of the studies (over training: with the last checkpoint); MEG: at the time with the highest score, which is above "
-    "0 by this choice alone."
+    "of the studies (over training: with the last checkpoint), or all where none is; MEG: at the time with the highest "
+    "score, which is above 0 by this choice alone."
 )
 _CAPTIONS = {
     "controls": "Mean over all targets of each study's best layers, of spaces made of its own gradients (norm, loss, "

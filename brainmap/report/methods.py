@@ -280,7 +280,7 @@ def _text(value: Any, key: str = "") -> str:
             else _number(alphas[0])
         )
     if value is None:
-        return "none"
+        return "held-out folds" if key == "fixed_split" else "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

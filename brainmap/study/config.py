@@ -124,7 +124,8 @@ class StudyConfig(BaseModel):
         How to compute; they are part of the provenance. Without a batch size, the largest that ``memory`` holds.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Numbers are text where text is wanted: NSD calls its subjects 1, 2, …
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     model: str = "dino-tiny"
     weights: str = "trained"

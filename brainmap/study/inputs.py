@@ -222,7 +222,7 @@ def choose(everything: Mapping[str, Mapping[str, Any]], config: StudyConfig) -> 
     return chosen
 
 
-def extractor(config: StudyConfig, store: Path) -> FeatureExtractor:
+def extractor(config: StudyConfig, store: Path | None) -> FeatureExtractor:
     """Load the model of a study and make the extractor of its features; nothing is computed yet.
 
     Raises

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from brainmap.data import read_responses
 from brainmap.encoding.memory import parse_memory
 from brainmap.errors import BrainmapError
 from brainmap.study.config import OwnData, StudyConfig
 from brainmap.study.folder import IDENTITY, RunFolder
-from brainmap.study.inputs import absent_files, chosen_subjects, dataset_reader, load_stimuli, simulation
+from brainmap.study.inputs import absent_files, chosen_subjects, dataset_reader, extractor, load_stimuli, simulation
 
 FLOAT32 = 4
+LEAST = {"folds": 3, "subjects": 3, "wilcoxon": 5}  # folds or subjects; fewer cannot reach p < .05, or have no spread
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,9 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
     rows.append(model_row)
     targets = _targets(config, missing)
     wanted = {name: shape for name, shape in targets.items() if not config.modality or name in config.modality}
+    absent = [name for name in config.modality or () if targets and name not in targets]
+    if absent:
+        missing.append(f"the dataset has no {absent[0]} responses; it has {', '.join(targets)}")
     n_images = _count(config)
     disk = memory = 0
     for modality, (subjects, trials, n_targets) in wanted.items():
@@ -86,6 +89,7 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
         rows.append((f"{modality} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
         if config.yardstick(modality) == "permutation":
             rows.append(_permutation_row(config, modality, len(chosen), (n_images, width), n_layers, n_targets))
+        rows += _test_row(config, modality, len(chosen))
         disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
         memory += len(chosen) * trials * n_targets * FLOAT32
     if config.dataset != "sample":  # larger ones stay on disk, see align()
@@ -95,6 +99,17 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"
     title = f"{config.model} ({config.weights}) on {config.dataset}, {state} run in {folder.path}"
     return Plan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)))
+
+
+def _test_row(config: StudyConfig, modality: str, n_subjects: int) -> list[tuple[str, str, str]]:
+    """Say beforehand that there are too few subjects, or folds, for the test of "above chance"; no row otherwise."""
+    test = config.yardstick(modality)
+    folds = config.cv if config.split == "folds" else 1
+    found, unit = (folds, "folds") if test == "folds" else (n_subjects, "subjects")
+    if not 0 < found < LEAST.get(test, 0):
+        return []
+    why = f"nothing will be marked: {LEAST[test]} {unit} are needed, not {found}"
+    return [(f"{modality} test", f"over {unit} ({test})" if unit != test else f"over {unit}", why)]
 
 
 def readable(count: float) -> str:
@@ -152,15 +167,13 @@ def _count(config: StudyConfig) -> int:
 
 def _model_row(config: StudyConfig, missing: list[str]) -> tuple[int, int, tuple[str, str, str]]:
     """Layers and width of the model, from its weights."""
-    from brainmap.models import load_model
-
     try:
-        model = load_model(config.model, weights=config.weights, seed=config.seed)
-        layers = model.layer_names(config.layers)
+        planned = extractor(config.model_copy(update={"device": "cpu"}), None)
     except BrainmapError as error:
         missing.append(str(error))
-        return 0, 0, ("features", "the model cannot be loaded", "")
-    vectors = {name: int(p.shape[0]) for name, p in model.module.named_parameters() if p.ndim == 1}
+        return 0, 0, ("features", "cannot be extracted", "")
+    layers = planned.layers
+    vectors = {name: int(p.shape[0]) for name, p in planned.model.module.named_parameters() if p.ndim == 1}
     width = max([size for name, size in vectors.items() if "norm" in name] or [*vectors.values(), 0])
     what = f"{' and '.join(config.signals)} of {len(layers)} layers, {config.site} outputs, {config.pooling}"
     return len(layers), width, ("features", what, "")
@@ -171,7 +184,7 @@ def _targets(config: StudyConfig, missing: list[str]) -> dict[str, tuple[list[st
     if config.dataset == "sample":
         return _sample_targets(config)
     if config.own is not None:
-        return _own_targets(config.own, missing)
+        return _own_targets(config, config.own, missing)
     try:
         reader = dataset_reader(config)
         subjects = chosen_subjects(config, reader)
@@ -199,20 +212,17 @@ def _sample_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]
     return {modality: (list(simulated.subjects), trials, count) for modality, count in counts.items()}
 
 
-def _own_targets(own: OwnData, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:
-    """Read the shape of a user's responses from the file's header."""
-    from brainmap.stimuli import read_table
-
+def _own_targets(config: StudyConfig, own: OwnData, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:
+    """Check that a user's files fit together, without reading the responses themselves."""
     for name in ("responses", "targets", "events"):
         path: Path = getattr(own, name)
         if not path.is_file():
-            missing.append(f"there is no file {path}; give the {name} with --{name}")
+            missing.append(f"there is no file {path}; give the {name} with --{name}, or own.{name} in a study file")
     if missing:
         return {}
     try:
-        shape = np.load(own.responses, mmap_mode="r", allow_pickle=False).shape
-        modality = "meg" if {"sensor", "time"} <= set(read_table(own.targets).columns) else "fmri"
-        return {modality: (["01"], int(shape[0]), int(shape[-1]))}
-    except (ValueError, OSError, BrainmapError) as error:
+        found = read_responses(own.responses, own.targets, own.events, load_stimuli(config), check=False)
+        return {found.modality: ([found.subject], found.n_trials, found.n_targets)}
+    except BrainmapError as error:
         missing.append(str(error))
         return {}

@@ -14,6 +14,7 @@ from brainmap.study.grid import Grid
 from brainmap.study.levels import read_levels
 from brainmap.study.presets import load_preset, preset_names
 from brainmap.study.study_file import GridConfig, Part
+from brainmap.study.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from brainmap.report.reproduction.output import Reproduction
@@ -57,11 +58,14 @@ def reproduction_grid(
     Raises
     ------
     InputError
-        If there is no such preset, or a setting or level is wrong.
+        If there is no such preset, the study file starts from the other one, or a setting or level is wrong.
     """
     if name not in preset_names():
         raise InputError(f"there is no published study '{name}' here; choose {' or '.join(preset_names())}")
     preset = load_preset(name) if study is None else GridConfig.from_yaml(study)
+    started = name if study is None else read_yaml(study).get("preset", name)
+    if started != name:
+        raise InputError(f"{study} starts from the preset '{started}'; say `brainmap reproduce {started}`")
     parts = {key: _with(part, settings) for key, part in preset.parts.items()} | _factor_parts(name, factors or {})
     sample = {key: value for key, value in preset.sample.items() if key not in settings}
     update = {"study": {**preset.study, **settings}, "parts": parts, "sample": sample}
@@ -144,7 +148,7 @@ def read_properties(folder: str | Path) -> dict[str, pd.Series]:
     Raises
     ------
     InputError
-        If there is no such folder, or a map is not on the fsLR-32k mesh.
+        If there is no such folder, it holds no such map, or one is not on the fsLR-32k mesh.
     """
     from brainmap.data.cortex import load_atlas
     from brainmap.hierarchy import parcel_means, read_map
@@ -160,6 +164,11 @@ def read_properties(folder: str | Path) -> dict[str, pd.Series]:
         if names:
             means = parcel_means(read_map(names[0], "L"), labels)
             found[key] = means[np.isfinite(means)]
+    if not found:
+        raise MissingFileError(
+            f"{path} holds no cortical map: a file's name says its property ({', '.join(MAP_WORDS)}) "
+            f"and ends in {', '.join(MAP_FILES)}"
+        )
     return found
 
 

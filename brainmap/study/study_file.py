@@ -18,6 +18,11 @@ from brainmap.study.levels import LEVEL, Level, level_settings
 from brainmap.study.yaml_text import read_yaml
 
 MAX_CELLS = 2000
+WHERE_AND_HOW = (
+    *("model", "weights", "dataset", "own", "place", "reading", "modality", "subjects"),
+    *("batch_size", "device", "memory"),
+)
+LONGEST_LABEL = 200  # file systems take names of 255 bytes
 DEFAULT_PART = "study"
 
 
@@ -109,10 +114,17 @@ class GridConfig(BaseModel):
 
     @model_validator(mode="after")
     def _lists_of_values(self) -> GridConfig:
-        for where in (self.grid, *(part.grid for part in self.parts.values())):
-            for name, values in where.items():
+        parts = self.parts.values()
+        for grid in (self.grid, *(part.grid for part in parts)):
+            for name, values in grid.items():
                 if not values:
                     raise ValueError(f"the axis '{name}' of the grid needs at least one value")
+        samples = (self.sample, *(part.sample for part in parts))  # looked at by no cell where the data are real
+        levelled = [*self.data, self.grid, *(part.grid for part in parts)]  # a level is given by 'levels' alone
+        unknown = [name for sample in samples for name in sample if name not in StudyConfig.model_fields]
+        unknown += [LEVEL for settings in levelled if LEVEL in settings]
+        if unknown:
+            raise ValueError(f"unknown setting '{unknown[0]}'; known settings: {', '.join(StudyConfig.model_fields)}")
         return self
 
     @classmethod
@@ -131,7 +143,8 @@ class GridConfig(BaseModel):
             where = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
                 raise InputError(f"unknown key '{where}' in the study file; known: {', '.join(_KEYS)}") from None
-            raise InputError(f"study file, '{where}': {first['msg'].removeprefix('Value error, ')}") from None
+            message = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"study file, '{where}': {message}" if where else f"study file: {message}") from None
         if config.preset is not None:
             config = config._over(read_preset(config.preset))
         config.cells()
@@ -159,8 +172,8 @@ class GridConfig(BaseModel):
         found: dict[str, Cell] = {}
         for name, part in self._parts():
             for settings in self._with_data(part.combinations(name)):
-                declared = {**self.study, **part.study, **settings}
-                declared.pop(LEVEL, None)
+                declared = {**self.study, **part.study}
+                declared |= {key: value for key, value in settings.items() if key != LEVEL}
                 if declared.get("dataset", "sample") == "sample":
                     sample = {**self.sample, **part.sample}
                     declared |= {key: value for key, value in sample.items() if key not in settings}
@@ -191,14 +204,26 @@ class GridConfig(BaseModel):
         return base.model_copy(
             update={
                 "title": self.title or base.title,
+                "citation": self.citation or base.citation,
                 "study": {**base.study, **self.study},
                 "grid": self.grid if own else base.grid,
                 "parts": self.parts if own else base.parts,
                 "data": self.data or base.data,
                 "sample": {k: v for k, v in {**base.sample, **self.sample}.items() if k not in self.study},
+                "deviations": (*base.deviations, *self._changed(base), *self.deviations),
                 "preset": None,
             }
         )
+
+    def _changed(self, base: GridConfig) -> Iterator[Deviation]:
+        """Yield the settings by which this file leaves the preset: what the preset says of itself no longer holds."""
+        for name, value in self.study.items():
+            if name in StudyConfig.model_fields and name not in WHERE_AND_HOW:
+                default = StudyConfig.model_fields[name].default
+                before = {**base.sample, **base.study}.get(name, default)
+                if value != before:
+                    told = (f"preset: {_short(before)}", _short(default), _short(value))
+                    yield Deviation(what=f"Setting '{name}'", paper=told[0], default=told[1], here=told[2])
 
 
 _KEYS = tuple(GridConfig.model_fields)
@@ -228,7 +253,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of the cell's folder: what sets it apart, and the digest of all its settings."""
-        return f"{self.label}-{self.config.digest()[:8]}"
+        return f"{self.label[:LONGEST_LABEL]}-{self.config.digest()[:8]}"
 
 
 def read_preset(name: str) -> GridConfig:
@@ -253,12 +278,17 @@ def _combinations(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 def _label(config: StudyConfig, settings: Mapping[str, Any]) -> str:
     """Return a readable, file-safe name: model and weights, then whatever else the grid varies."""
-    path, own = Path(config.weights), Path(config.model)
-    parts = [own.name if own.is_dir() else config.model]
-    parts.append(f"{path.parent.name}_{path.stem}" if path.parent.name else path.stem)
+    own = Path(config.model)
+    parts = [own.name if own.is_dir() else config.model, _file_words(Path(config.weights))]
     told = ("model", "weights", LEVEL, "own", "place", "reading")  # a level is its model and weights; where data lie
     parts += [f"{name}-{_short(value)}" for name, value in settings.items() if name not in told]
+    if "own" in settings and config.own is not None:  # several recordings of one's own
+        parts.append(_file_words(config.own.responses))
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", "-".join(parts))
+
+
+def _file_words(path: Path) -> str:
+    return f"{path.parent.name}_{path.stem}" if path.parent.name else path.stem
 
 
 def _short(value: Any) -> str:

@@ -23,7 +23,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"study file {path} does not exist")
-    return parse_yaml(path.read_text(), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text in UTF-8; save the study file in that encoding") from None
+    return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is empty, not YAML, does not hold keys, or holds a key twice.
+        If it is empty, not YAML, does not hold keys, or holds a key twice or one that is not text.
     """
     try:
         values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
@@ -57,14 +61,16 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML itself keeps the last of two equal keys and forgets the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that occurs twice."""
-        seen: set[Any] = set()
+        """Refuse a key that occurs twice, or that YAML does not read as text (``1``, ``on``)."""
+        seen: set[str] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, (str, int, float)) and key in seen:
-                line = key_node.start_mark.line + 1
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise yaml.YAMLError(f"the key {key!r} in line {line} is not text; put it in quotes")
+            if key in seen:
                 raise yaml.YAMLError(f"the key '{key}' occurs twice, the second time in line {line}")
-            seen.add(key if isinstance(key, (str, int, float)) else id(key_node))
+            seen.add(key)
         return super().construct_mapping(node, deep=deep)

@@ -50,6 +50,11 @@ def test_bad_input_is_named() -> None:
         manifold_alignment(cloud(0), cloud(1), LABELS[1:])
     with pytest.raises(InputError, match="'ant' has 1 of 30"):
         manifold_alignment(cloud(0), cloud(1), np.array(["ant", *LABELS[1:]]))
-    flat = np.where((LABELS == "dog")[:, None], 1.0, cloud(1))
-    with pytest.raises(InputError, match="'dog' have the same features"):
-        manifold_alignment(cloud(0), flat, LABELS)
+    for value in (1.0, 0.1):  # the mean of 0.1 is not 0.1, by rounding
+        flat = np.where((LABELS == "dog")[:, None], value, cloud(1))
+        with pytest.raises(InputError, match="'dog' have the same features"):
+            manifold_alignment(cloud(0), flat, LABELS)
+    with pytest.raises(InputError, match="values that are not finite"):
+        manifold_alignment(cloud(0), np.where(np.arange(30)[:, None] == 2, np.nan, cloud(1)), LABELS)
+    with pytest.raises(InputError, match="fewer than two categories"):
+        manifold_alignment(cloud(0), cloud(1), ["dog"] * 30)

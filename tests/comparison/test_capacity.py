@@ -125,12 +125,22 @@ def test_capacity_ignores_rotation_scale_and_shift() -> None:
 
 def test_bad_input_is_named() -> None:
     values, labels = clouds(0.5)
-    with pytest.raises(InputError, match="119 labels for values"):
+    with pytest.raises(InputError, match="119 labels for 120 images"):
         manifold_capacity(values, labels[1:])
-    with pytest.raises(InputError, match="at least two categories"):
+    with pytest.raises(InputError, match=r"fewer than two categories \('0\.0'\)"):
         manifold_capacity(values, np.zeros(120))
+    with pytest.raises(InputError, match=r"Image 0 has no label \(nan\)"):
+        manifold_capacity(values, np.where(labels == 0, np.nan, labels))
+    with pytest.raises(InputError, match=r"Image 1 has no label \(None\)"):
+        manifold_capacity(values, ["a", None, *["b"] * 118])
+    with pytest.raises(InputError, match=r"labels of shape \(120, 1\) for 120"):
+        manifold_capacity(values, labels[:, None])
     with pytest.raises(InputError, match="margin"):
         manifold_capacity(values, labels, margin=-1.0)
+    with pytest.raises(InputError, match="margin"):
+        manifold_capacity(values, labels, margin=float("nan"))
+    with pytest.raises(InputError, match="is the centre of all"):
+        manifold_capacity(np.full((120, 4), 0.1), labels)  # differences of rounding are no manifolds
     with pytest.raises(InputError, match="is the centre of all"):
         manifold_capacity(np.array([[1.0, 0], [-1, 0], [1, 0], [-1, 0]]), ["a", "a", "b", "b"])
 

@@ -83,3 +83,5 @@ def test_bad_input_is_named(pair: tuple[np.ndarray, np.ndarray]) -> None:
         cka(pair[0], np.ones((30, 3)))
     with pytest.raises(InputError, match="at least 4"):
         cka(pair[0][:3], pair[1][:3])
+    with pytest.raises(InputError, match="equally alike in the features first; debiased CKA is undefined"):
+        cka(np.eye(30), pair[1], debiased=True)

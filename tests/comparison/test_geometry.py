@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.integrate import quad
+from scipy.spatial.distance import cdist
 from sklearn.datasets import make_swiss_roll
 
 from brainmap.comparison.geometry import effective_dimension, geometry, rankme, two_nn_dimension
@@ -67,13 +68,40 @@ def test_two_nn_dimension_of_a_rolled_sheet_is_two() -> None:
     assert effective_dimension(roll) > 2.3  # the roll fills three linear dimensions
 
 
-def test_two_nn_dimension_leaves_out_repeated_points() -> None:
-    cloud = gaussian(500, 3)
-    assert two_nn_dimension(np.vstack([cloud, cloud[:20]])) == pytest.approx(two_nn_dimension(cloud), rel=0.05)
-    with pytest.raises(InputError, match="Only 0 points differ"):
-        two_nn_dimension(np.vstack([cloud, cloud]))
-    with pytest.raises(InputError, match="at least 10"):
-        two_nn_dimension(cloud[:5])
+@pytest.mark.parametrize("width", [3, 50])  # from 16 features on, scikit-learn searches with inner products
+def test_two_nn_dimension_takes_repeated_points_once(width: int) -> None:
+    cloud = gaussian(300, 3) @ gaussian(3, width, 9)
+    once = two_nn_dimension(cloud)
+    assert two_nn_dimension(np.vstack([cloud, cloud[:100]])) == pytest.approx(once, rel=1e-9)
+    assert two_nn_dimension(np.vstack([cloud, cloud])) == pytest.approx(once, rel=1e-9)
+    assert two_nn_dimension(1e6 + cloud) == pytest.approx(once, rel=1e-6)
+
+
+def test_two_nn_dimension_equals_the_estimator_on_exact_distances() -> None:
+    cloud = gaussian(200, 40)
+    distances = np.sort(cdist(cloud, cloud), axis=1)
+    ratio = np.log(np.sort(distances[:, 2] / distances[:, 1]))[:180]
+    height = -np.log(1 - np.arange(1, 181) / 201)
+    assert two_nn_dimension(cloud) == pytest.approx(ratio @ height / (ratio @ ratio), rel=1e-9)
+
+
+def test_values_without_a_dimension_are_refused() -> None:
+    cloud, gap = gaussian(30, 3), gaussian(30, 3)
+    gap[4, 1] = np.nan
+    grid = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0)), axis=-1).reshape(-1, 2)
+    for values, message in (
+        (cloud[:5], "5 distinct points"),
+        (np.repeat(cloud[:6], 4, axis=0), "6 distinct points"),
+        (gap, "must be finite"),
+        (cloud[:, 0], "must be finite"),
+        (grid, "at one distance"),
+    ):
+        with pytest.raises(InputError, match=message):
+            two_nn_dimension(values)
+    with pytest.raises(InputError, match="the same for all images"):
+        effective_dimension(np.full((50, 4), 0.1))  # whose mean is not 0.1, by rounding
+    with pytest.raises(InputError, match=r"features block\.3 have no geometry: The features are the same"):
+        geometry({"block.0": cloud, "block.3": np.full((30, 4), 0.1)})
 
 
 def test_table_of_layers() -> None:

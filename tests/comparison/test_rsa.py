@@ -174,6 +174,10 @@ def test_bad_settings_are_named() -> None:
         rsa(features, brain, distance="cosine")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="n_bootstrap is 1"):
         rsa(features, brain, n_bootstrap=1)
+    flat = np.array(brain["late"])
+    flat[1] = 1 - np.eye(len(flat[1]))
+    with pytest.raises(InputError, match="equally far apart in the RDM of subject 1 of 'brain'"):
+        rsa(features, flat, n_bootstrap=10)
     with pytest.raises(InputError, match="equally far apart"):
         rsa(np.repeat(np.ones((30, 1)), 2, axis=1), brain, distance="euclidean", n_bootstrap=10)
 

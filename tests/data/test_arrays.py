@@ -114,6 +114,9 @@ def test_files_that_are_no_arrays_are_refused(stimuli: StimulusSet, tmp_path: Pa
     (tmp_path / "text.npy").write_text("hello")
     with pytest.raises(InputError, match=r"text\.npy cannot be read as an array of numbers"):
         read_responses(tmp_path / "text.npy", FMRI, EVENTS, stimuli)
+    np.savez(tmp_path / "archive.npz", np.zeros((2, 2)))
+    with pytest.raises(InputError, match=r"archive\.npz cannot be read as an array of numbers"):
+        read_responses(tmp_path / "archive.npz", FMRI, EVENTS, stimuli)
 
 
 def test_pickled_objects_are_never_loaded(stimuli: StimulusSet, tmp_path: Path):

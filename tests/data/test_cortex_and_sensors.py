@@ -81,6 +81,17 @@ def test_the_sample_has_about_8000_vertices_of_51_areas():
     assert thin["roi"].value_counts()["V1"] == -(-targets["roi"].value_counts()["V1"] // 10)
     with pytest.raises(InputError, match="no area 'V99'"):
         cortical_targets(["V1", "V99"])
+    with pytest.raises(InputError, match="no area 'V99'"):
+        area_table(["V1", "V99"])
+    for wrong in (
+        lambda: cortical_targets(["V1"], hemispheres=("left",)),
+        lambda: area_table(hemispheres=("left",)),
+        lambda: load_sulcal_depth("left"),
+    ):
+        with pytest.raises(InputError, match="must be 'L' or 'R', not 'left'"):
+            wrong()
+    with pytest.raises(InputError, match="every is 0"):
+        cortical_targets(["V1"], every=0)
 
 
 def test_area_centres_and_distances():
@@ -105,6 +116,16 @@ def test_neighbour_average_is_the_mean_over_mesh_neighbours():
     around = np.unique(faces[(faces == vertex).any(axis=1)])
     expected = right.index[right["vertex"].isin(around)]
     np.testing.assert_array_equal(np.sort(operator[[row]].indices), np.sort(expected))
+
+
+def test_neighbour_average_goes_by_rows_not_by_labels():
+    targets = cortical_targets(("V1", "V2"), every=3)
+    values = np.arange(len(targets), dtype=float)
+    order = np.random.default_rng(0).permutation(len(targets))
+    shuffled = neighbour_average(targets.iloc[order]) @ values[order]
+    np.testing.assert_allclose(shuffled, (neighbour_average(targets) @ values)[order])
+    later = targets[targets["vertex"] > 5000]
+    assert neighbour_average(later).shape == (len(later),) * 2
 
 
 def test_sensors_are_those_of_things_meg():

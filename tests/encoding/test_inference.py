@@ -166,6 +166,15 @@ def test_paired_comparison() -> None:
     np.testing.assert_allclose(compare(first, second, test="subjects").p.sizes["target"], 6)
     with pytest.raises(InputError, match="equal dims"):
         compare(first, second.isel(target=slice(3)))
+    with pytest.raises(InputError, match="same targets in the same order; their 'time' differs"):
+        timed = first.assign_coords(time=("target", np.arange(6) / 10))
+        compare(timed, timed.isel(target=slice(None, None, -1)))
+    with pytest.raises(InputError, match="alternative 'bigger' is unknown; choose one of greater, less, two-sided"):
+        compare(first, second, alternative="bigger")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="correction 'fdr' is unknown; choose one of bh, by, bonferroni, none"):
+        compare(first, second, correction="fdr")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="per 'target' or per 'time', not per 'sensor'"):
+        significance(first, per="sensor")  # type: ignore[arg-type]
 
 
 def explicit_scores(X: np.ndarray, Y: np.ndarray, groups: np.ndarray, alpha: float) -> np.ndarray:

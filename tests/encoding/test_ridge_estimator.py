@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -193,3 +193,63 @@ def test_any_estimator_goes_through_the_same_function():
     assert np.isfinite(kept.predictions["X"]).all()
     with pytest.raises(InputError, match="EncodingRidgeCV"):
         cross_val_encode(X, Y, estimator=Ridge(), rows=object())
+
+
+class Broken(RegressorMixin, BaseEstimator):
+    """Ridge whose predictions are spoilt by `how`, from the second split on."""
+
+    fitted = 0
+
+    def __init__(self, how):
+        self.how = how
+
+    def fit(self, X, Y):
+        Broken.fitted += 1
+        self.model_, self.first_ = Ridge().fit(X, Y), Broken.fitted == 1
+        return self
+
+    def predict(self, X):
+        return self.model_.predict(X) if self.first_ else self.how(self.model_.predict(X))
+
+
+def _hole(values):
+    values[2, 3] = np.nan
+    return values
+
+
+def _fails(values):
+    raise ValueError("did not converge")
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        (lambda p: p.T, r"shape \(6, 30\) and type float64; real numbers of shape \(30, 6\), rows × targets"),
+        (lambda p: p[:, :3], r"shape \(30, 3\)"),
+        (lambda p: p[:, 0], r"shape \(30,\)"),
+        (lambda p: p + 0j, "type complex128"),
+        (lambda p: None, r"shape \(\) and type object"),
+        (_hole, "Broken predicts nan at test row 2, target 3"),
+    ],
+)
+def test_a_regression_that_predicts_nonsense_is_named_with_its_split(how, sentence):
+    X, Y = data()
+    Broken.fitted = 0
+    with pytest.raises(InputError, match=sentence + r".*\(layer block.0, split 2 of 3\)\.$"):
+        cross_val_encode({"block.0": X}, Y, estimator=Broken(how), cv=3)
+
+
+def test_what_a_regression_raises_goes_through_with_a_note():
+    X, Y = data()
+    Broken.fitted = 0
+    with pytest.raises(ValueError, match=r"^did not converge") as failed:
+        cross_val_encode({"block.0": X}, Y, estimator=Broken(_fails), cv=3)
+    assert failed.value.__notes__ == ["brainmap: in layer block.0, split 2 of 3"]
+
+
+def test_a_regression_that_cannot_be_copied_is_refused():
+    X, Y = data()
+    with pytest.raises(InputError, match="Ridge cannot be copied for every split; give an instance of a class"):
+        cross_val_encode(X, Y, estimator=Ridge)
+    one_target = cross_val_encode(X, Y[:, 0], estimator=Ridge(), cv=3)
+    np.testing.assert_allclose(one_target.r, cross_val_encode(X, Y, estimator=Ridge(), cv=3).r[:, :, :1], atol=1e-9)

@@ -106,6 +106,18 @@ def test_clusters_over_subjects_equal_mne() -> None:
     assert result.table["first"].iloc[0] >= 8 and "1 of" in repr(result)
     with pytest.raises(InputError, match="cannot reach"):
         cluster_subjects(values[:4])
+    with pytest.raises(InputError, match=r"5 subjects cannot reach p < .05 \(two-sided\\)"):
+        cluster_subjects(values[:5], alternative="two-sided")  # at best 2 of 2⁵
+    with pytest.raises(InputError, match="Fewer than 20 sign flips"):
+        cluster_subjects(values, n_permutations=10)
+    assert "512 sign flips" in result.method  # all that nine subjects have
+
+
+@pytest.mark.parametrize("threshold", [np.nan, 0.0, -1.0])
+def test_a_cluster_threshold_that_is_not_above_the_mean_is_refused(threshold: float) -> None:
+    values = np.random.default_rng(0).standard_normal((30, 50))
+    with pytest.raises(InputError, match="must be above 0, the mean under permutation"):
+        cluster_null(values[0], values[1:], threshold=threshold)
 
 
 def test_clusters_follow_the_mesh() -> None:

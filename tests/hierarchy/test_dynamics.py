@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import nibabel
 import numpy as np
 import pandas as pd
@@ -140,6 +142,39 @@ def test_maps_are_read_from_the_common_formats(tmp_path) -> None:
         read_map(tmp_path / "absent.gii")
     with pytest.raises(InputError, match="resample"):
         parcel_means(np.zeros(32492), np.full(163842, "V1"))
+    np.save(tmp_path / "unknown.npy", np.full(5, np.nan))
+    (tmp_path / "empty.txt").write_text("")
+    for name in ("unknown.npy", "empty.txt"):
+        with pytest.raises(InputError, match="holds no values"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numpy, about the empty file
+            read_map(tmp_path / name)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 100.0])
+def test_half_times_do_not_depend_on_the_unit_of_the_score(unit: float) -> None:
+    steps = np.array([0, 100, 400, 1600, 6400])
+    noise = 0.004 * np.random.default_rng(0).standard_normal((6, 5))
+    scores = 0.02 + 0.3 / (1 + np.exp(-2 * np.log(np.maximum(steps, 50) / 400))) + noise
+    options = DynamicsOptions(resampling=Resampling(n=40))
+    found, scaled = (half_time(steps, scores * by, options=options) for by in (1.0, unit))
+    assert found.step == pytest.approx(360, rel=0.1)  # of a curve with a floor of .02
+    assert (scaled.step, scaled.low, scaled.high) == pytest.approx((found.step, found.low, found.high), rel=1e-3)
+    assert scaled.final == pytest.approx(unit * found.final, rel=1e-3)
+    for wrong in ([0, 1, np.nan, 3, 4], [0, 1, 2, 3, np.inf]):
+        with pytest.raises(InputError, match="in increasing order"):
+            half_time(wrong, scores)
+
+
+def test_areas_named_by_numbers_or_not_at_all() -> None:
+    cortex = cortex_areas()
+    numbers = [int(name) for name in cortex.loc[cortex["hemisphere"] == "L", "roi"] if name.isdigit()]
+    values = pd.Series(np.arange(float(len(numbers))), numbers)
+    row = compare_properties(values, {"a": values**2}, cortex, options=SpinOptions(n_spins=20)).iloc[0]
+    assert row["n"] == len(numbers) > 5 and row["r"] == pytest.approx(np.corrcoef(values, values**2)[0, 1])
+    means = parcel_means([1.0, 3.0, 5.0, 7.0], ["V1", "V1", None, np.nan])
+    assert means.to_dict() == {"V1": 2.0}
+    with pytest.raises(InputError, match="at least 4 places"):
+        compare_vertices(np.full(9, np.nan), np.zeros(9), np.random.default_rng(0).standard_normal((9, 3)))
 
 
 def test_factor_model_equals_statsmodels_and_finds_planted_effects() -> None:

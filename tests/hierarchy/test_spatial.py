@@ -176,6 +176,25 @@ def test_spin_test_is_calibrated_where_the_parametric_one_is_not() -> None:
     assert spin_test(holed, first[0], turned).n == int(np.sum(points[:, 2] <= 0.9))
 
 
+def test_rotations_off_the_known_map_say_nothing() -> None:
+    rng = np.random.default_rng(3)
+    points = rng.standard_normal((400, 3))
+    patch = np.flatnonzero(points[:, 2] > 0.8 * np.linalg.norm(points, axis=1))
+    x, y = rng.standard_normal(len(patch)), np.where(points[:, 2] > 0, rng.standard_normal(400), np.nan)
+    turned = spins(points[patch], points, n_spins=300, seed=1)
+    found = spin_test(x, y, turned, at=patch)
+    known = np.isfinite(y[turned]).sum(axis=1) >= 3
+    assert found.n_spins == len(found.null) == known.sum() < 280
+    rows = [np.isfinite(y[row]) for row in turned[known]]
+    with np.errstate(invalid="ignore"):
+        null = [np.corrcoef(x[ok], y[row][ok])[0, 1] for ok, row in zip(rows, turned[known], strict=True)]
+    null = np.nan_to_num(null)  # the same value at all known places: no correlation
+    np.testing.assert_allclose(found.null, null, atol=1e-9)
+    assert found.p == pytest.approx((1 + np.sum(np.abs(null) >= abs(found.r))) / (1 + len(null)))
+    with pytest.raises(InputError, match="No rotation leaves three places"):
+        spin_test(np.arange(4.0), np.array([0.0, 2, 1, 3, np.nan]), np.full((9, 4), 4), at=np.arange(4))
+
+
 def test_geodesic_distance_on_a_sphere_and_across_areas() -> None:
     points = 50.0 * sphere_points(3000)
     faces = ConvexHull(points).simplices

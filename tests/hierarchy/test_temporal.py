@@ -221,6 +221,23 @@ def test_peak_times_by_something_else_are_refused() -> None:
         temporal_by(planted(np.full(10, 0.3)), over="run")
 
 
+def test_wrong_scores_are_refused_in_one_sentence() -> None:
+    both = xr.concat([planted(np.full(10, 0.3))] * 2, "signal").assign_coords(signal=["activation", "gradient"])
+    for scores, words in (
+        ({"eeg": both}, "got \\['eeg'\\]"),
+        (both, "got DataArray"),
+        ({}, "got \\[\\]"),
+        ({"meg": both.values}, "must be an xarray.DataArray"),
+        ({"meg": both[0]}, "with dims 'signal'"),
+        ({"meg": both.isel(split=[0, 1])}, "need 3 splits"),
+        ({"fmri": both}, "'roi'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            evaluate_hypotheses(scores)
+    with pytest.raises(InputError, match="not ndarray"):
+        temporal_hierarchy(both.values)
+
+
 def test_milliseconds_are_noticed() -> None:
     r = planted(np.full(10, 0.3))
     with pytest.raises(InputError, match="milliseconds"):

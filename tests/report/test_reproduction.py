@@ -261,6 +261,14 @@ def test_comparison_in_a_browser(training, chromium, tmp_path, width):
     )
     shown = chromium.run(cells)
     assert shown == sorted(shown, reverse=True)
+    signal = "[...document.querySelectorAll('th button')].find(b => b.textContent === 'Signal')"
+    for direction in ("ascending", "descending"):
+        chromium.run(f"{signal}.click()")
+        assert chromium.run(f"{signal}.closest('th').getAttribute('aria-sort')") == direction
+        words = chromium.run(
+            "[...document.querySelectorAll('#studies tbody td[data-label=Signal]')].map(c => c.innerText)"
+        )
+        assert words == sorted(words, reverse=direction == "descending") and len(set(words)) == 3
     chromium.run(
         "const f = document.querySelector('#filter'); f.value = 'MEG gradients'; f.dispatchEvent(new Event('input'))"
     )
@@ -270,6 +278,23 @@ def test_comparison_in_a_browser(training, chromium, tmp_path, width):
         chromium.run("new Promise(d => setTimeout(() => d(document.querySelectorAll('#meg-plot .trace').length), 500))")
         == 4
     )
+    assert chromium.problems() == []
+
+
+@pytest.mark.browser
+def test_nothing_can_be_chosen_where_there_are_no_scores(small_results, chromium, tmp_path):
+    only = StudyResults(small_results.provenance, {"fmri": small_results.scores["fmri"]})
+    chromium.open(write_comparison(Collection((Member("one", {}, only),)), tmp_path / "p.html"), 1280)
+    drawn = """new Promise(done => {
+      const wait = n => {
+        const lines = document.querySelectorAll('#fmri-plot .scatterlayer .trace').length;
+        lines || n > 300 ? done(lines) : setTimeout(wait, 100, n + 1);
+      };
+      wait(0);
+    })"""
+    assert chromium.run(drawn) == 1
+    assert chromium.run("document.querySelectorAll('#curves select, #curves input, #curves button').length") == 0
+    assert chromium.run("document.querySelectorAll('#layers select').length") == 3
     assert chromium.problems() == []
 
 

@@ -18,6 +18,7 @@ from brainmap.report.collection import (
     controls_table,
     score_table,
     significant_somewhere,
+    significant_with_any,
 )
 from brainmap.report.compare_data import comparison_table
 from brainmap.report.compare_page import write_comparison
@@ -252,6 +253,45 @@ def test_where_nothing_is_significant_no_place_and_no_order_is_given(small_resul
     assert len(residual) == 2 and residual[["low", "high"]].isna().all(axis=None) and residual["r"].notna().all()
     told = comparison_table(Collection((Member("a", {}, small_results),)))
     assert told["order_r"].notna().sum() == 4 and told["low"].notna().all()
+
+
+def test_a_study_without_significant_vertices_does_not_choose_them_all(small_results):
+    marks = small_results.significance["fmri"]
+    few = marks & (np.arange(marks.sizes["target"]) < 30)
+    told = changed(small_results, significance={**small_results.significance, "fmri": few})
+    members = two_models(told, silent(small_results))
+    mask = few.any([dim for dim in few.dims if dim != "target"]).values
+    assert 0 < mask.sum() <= 30
+    np.testing.assert_array_equal(significant_with_any([m.results for m in members], "fmri"), mask)
+    expected = score_table(small_results, "fmri", layer="best", targets=mask)["r"].to_numpy()
+    table = comparison_table(Collection(tuple(members)))
+    for name in "ab":
+        rows = table[(table["study"] == name) & table["responses"].str.startswith("fMRI")]
+        np.testing.assert_allclose(rows["r"], expected)
+    bars = data.models_table(members, "fmri")
+    last = score_table(small_results, "fmri", targets=mask)["r"].to_numpy()
+    np.testing.assert_allclose(bars["r"], np.tile(last, 2))
+    silence = [silent(small_results)] * 2
+    assert significant_with_any(silence, "fmri").all()
+
+
+def test_long_names_of_two_studies_do_not_collide(small_results):
+    for length, angle in ((22, 0), (40, 35)):
+        members = [Member("", {"model": letter * length}, small_results) for letter in "ab"]
+        figure = figures.model_bars(data.models_table(members, "fmri"))
+        figure.draw_without_rendering()
+        labels = figure.axes[0].get_xticklabels()
+        assert {label.get_rotation() for label in labels} == {angle}
+        if not angle:
+            left, right = (label.get_window_extent() for label in labels)
+            assert left.x1 < right.x0
+
+
+def test_a_setting_left_open_is_named_for_what_it_means(small_results):
+    open_, closed = {"projection": None, "objective": None, "pca": None}, {"projection": 50, "objective": "a", "pca": 9}
+    members = (Member("a", open_, small_results), Member("b", closed, small_results))
+    row = comparison_table(Collection(members)).iloc[0]
+    assert (row["projection"], row["objective"], row["pca"]) == ("none", "the model's own", "all")
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------

@@ -75,6 +75,19 @@ def test_dry_run_computes_nothing(own: OwnFiles, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (("--test", "wilcoxon"), "5 subjects are needed, not 1"),
+        (("--test", "subjects"), "3 subjects are needed, not 1"),
+        (("--cv", "2"), "3 folds are needed, not 2"),
+    ],
+)
+def test_dry_run_says_that_a_test_cannot_be_made(own: OwnFiles, tmp_path: Path, options: tuple, sentence: str) -> None:
+    done = run_brainmap("fit", *own.options, *options, "--dry-run", "--out", str(tmp_path / "run"), cwd=tmp_path)
+    assert f"[nothing will be marked: {sentence}]" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
         (("--model", "dinosaur"), "dinosaur"),
         (("--cv", "1"), "setting 'cv' = 1"),
         (("--signals", "backprop"), "setting 'signals' = 'backprop'"),
@@ -88,6 +101,19 @@ def test_dry_run_computes_nothing(own: OwnFiles, tmp_path: Path) -> None:
 )
 def test_wrong_options(own: OwnFiles, tmp_path: Path, options: tuple[str, str], sentence: str) -> None:
     assert sentence in refused("fit", *own.options, *options, cwd=tmp_path)
+
+
+def test_dry_run_says_what_does_not_fit(own: OwnFiles, tmp_path: Path) -> None:
+    def missing(*options: str) -> str:
+        done = run_brainmap("fit", *own.options, *options, "--dry-run", cwd=tmp_path)
+        return " ".join(done.stdout.split()).rpartition("missing - ")[2]
+
+    assert missing("--modality", "fmri") == "the dataset has no fmri responses; it has meg"
+    responses = np.load(own.folder / "responses.npy")
+    np.save(own.folder / "responses.npy", responses[:-1])
+    assert missing().startswith("The responses have too few rows: 79 rows for 80 rows in the events table")
+    (own.folder / "responses.npy").unlink()
+    assert "give the responses with --responses, or own.responses in a study file" in missing()
 
 
 def test_wrong_files(own: OwnFiles, tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ def test_digest_follows_what_is_computed_not_how() -> None:
     assert len(digests | {base.digest()}) == 6
 
 
+def test_subjects_may_be_numbers() -> None:
+    assert StudyConfig.from_dict({"subjects": [1, 2]}) == StudyConfig(subjects=("1", "2"))
+
+
 def test_yaml_study_file(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("model: dino-tiny\nmodality: [meg]\ncv: 4\n")

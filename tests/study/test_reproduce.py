@@ -16,6 +16,7 @@ from brainmap.data import sample_stimuli
 from brainmap.data.cortex import load_atlas
 from brainmap.errors import InputError, MissingFileError
 from brainmap.report import StudyResults
+from brainmap.report.compare_data import comparison_table
 from brainmap.report.joining import join_modalities
 from brainmap.report.reproduction import convergence_panels
 from brainmap.study import (
@@ -68,6 +69,9 @@ def test_a_study_that_two_parts_ask_for_is_computed_once() -> None:
         ({"grid": {"pca": [10, 0]}}, "setting 'pca' = 0"),
         ({"grid": {"pca": []}}, "the axis 'pca' of the grid needs at least one value"),
         ({"parts": {"a": {"girds": {}}}}, "unknown key 'parts.a.girds'"),
+        ({"sample": {"modle": "x"}, "study": {"dataset": "nsd"}}, "study file: unknown setting 'modle'"),
+        ({"study": {"level": "a"}}, "unknown setting 'level' = 'a'"),
+        ({"grid": {"level": ["a"]}}, "unknown setting 'level'"),
         ({"preset": "misalignement"}, "there is no preset 'misalignement'; the presets are convergence, misalignment"),
         ({"grid": {"seed": list(range(50)), "pca": list(range(1, 50))}}, "more than 2,000 studies"),
     ],
@@ -85,6 +89,16 @@ def test_a_file_that_is_no_study_file(tmp_path: Path) -> None:
     (tmp_path / "code.yaml").write_text("study: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(InputError, match="is not valid YAML"):
         GridConfig.from_yaml(tmp_path / "code.yaml")
+    (tmp_path / "latin.yaml").write_bytes("title: caf\u00e9".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.yaml is not text in UTF-8"):
+        GridConfig.from_yaml(tmp_path / "latin.yaml")
+
+
+def test_names_of_cells_fit_into_a_file_system(tmp_path: Path) -> None:
+    layers = [[f"encoder.layers.{i}" for i in range(start, 24)] for start in (0, 1)]
+    names = [cell.name for cell in GridConfig.from_dict({"grid": {"layers": layers}}).cells()]
+    assert len(set(names)) == 2 and max(map(len, names)) < 255
+    (tmp_path / names[0]).mkdir()
 
 
 @pytest.mark.parametrize(
@@ -94,6 +108,8 @@ def test_a_file_that_is_no_study_file(tmp_path: Path) -> None:
         ("# study\n", "is empty; it must hold 'key: value' lines"),
         ("- a\n", "must hold 'key: value' lines, found a list"),
         ("cv\n", "must hold 'key: value' lines, found text"),
+        ("1: 2\n", "is not valid YAML: the key 1 in line 1 is not text; put it in quotes"),
+        ("on: 3\n", "is not valid YAML: the key True in line 1 is not text; put it in quotes"),
         ("cv: 3\ncv: 4\n", "is not valid YAML: the key 'cv' occurs twice, the second time in line 2"),
         (
             "parts:\n  a: {grid: {cv: [3]}}\n  a: {grid: {cv: [4]}}\n",
@@ -131,7 +147,27 @@ def test_the_results_need_a_folder(tmp_path: Path) -> None:
     assert "missing: there is no subject 'S9'; the subjects are S1, S2, S3" in plan.stdout
 
 
+def test_recordings_of_ones_own_are_told_apart_by_their_files() -> None:
+    files = {"stimuli": "photos", "targets": "targets.tsv", "events": "events.tsv"}
+    recordings = [{**files, "responses": name} for name in ("sub-01/meg.npy", "sub-02/meg.npy", "fmri.npy")]
+    data = [{"dataset": "own", "own": own} for own in recordings]
+    cells = GridConfig.from_dict({"data": data, "grid": {"pooling": ["cls"]}}).cells()
+    assert [cell.label.removeprefix("dino-tiny-trained-pooling-cls-dataset-own-") for cell in cells] == [
+        "sub-01_meg",
+        "sub-02_meg",
+        "fmri",
+    ]
+
+
+def test_a_study_file_of_the_other_paper_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("preset: misalignment\n")
+    with pytest.raises(InputError, match="preset 'misalignment'; say `brainmap reproduce misalignment`"):
+        reproduction_grid("convergence", study=tmp_path / "study.yaml")
+
+
 def test_maps_that_are_none_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="holds no cortical map: a file's name says its property"):
+        read_properties(tmp_path)
     (tmp_path / "thickness.gii").write_text("hello")
     with pytest.raises(InputError, match=r"thickness\.gii cannot be read as a cortical map: syntax error"):
         read_properties(tmp_path)
@@ -172,6 +208,16 @@ def test_a_file_can_start_from_a_preset() -> None:
     config = GridConfig.from_dict({"preset": "convergence", "study": {"cv": 3}, "grid": {"weights": ["untrained"]}})
     (cell,) = config.cells()
     assert (cell.config.pooling, cell.config.cv, cell.config.weights) == ("all-mean", 3, "untrained")
+
+
+def test_a_file_says_where_it_leaves_its_preset() -> None:
+    own = {"what": "Voxels", "paper": "a", "default": "b", "here": "c"}
+    changed = {"pooling": "cls", "cv": 5, "subjects": ["S1"]}  # the preset has cv 5
+    config = GridConfig.from_dict({"preset": "convergence", "study": changed, "deviations": [own], "citation": "Me"})
+    count = len(load_preset("convergence").deviations)
+    told = [item.model_dump() for item in config.deviations[count:]]
+    row = {"what": "Setting 'pooling'", "paper": "preset: all-mean", "default": "patch-mean", "here": "cls"}
+    assert told == [row, own] and config.citation == "Me"
 
 
 def test_settings_by_hand_win_over_the_preset() -> None:
@@ -224,6 +270,9 @@ def test_fmri_of_one_data_set_and_meg_of_another(own: OwnFiles, tmp_path: Path) 
     grid = Grid(grid.config, tmp_path / "grid")
     apart = grid.run()
     assert [member.results.modalities for member in apart] == [("meg",), ("fmri",)] * 2
+    table = comparison_table(apart)
+    assert set(table["own"]) == {str(files.folder / "responses.npy") for files in (own, fmri)}
+    assert table["study"].nunique() == 4 and not table["study"].str.contains("{").any()
     joined = join_modalities(apart)
     assert [(member.step, member.results.modalities) for member in joined] == [
         (0, ("fmri", "meg")),
@@ -247,6 +296,14 @@ def test_what_cannot_be_computed_is_said(own: OwnFiles, tmp_path: Path) -> None:
         collection.check()
 
 
+def test_what_a_model_lacks_is_said_before_anything_runs(tmp_path: Path) -> None:
+    config = GridConfig.from_dict({"grid": {"objective": ["nope", "dino"]}, "study": {"thin": 40}})
+    grid = Grid(config, tmp_path / "grid")
+    wrong, right = (grid.missing(cell) for cell in grid.cells)
+    assert "There is no objective 'nope'; 'dino-tiny' can use dino" in wrong[0] and right == []
+    assert "missing: There is no objective 'nope'" in grid.plan()
+
+
 def test_user_errors_of_the_commands(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("gird: {}\n")
     for arguments, sentence in (
@@ -254,6 +311,7 @@ def test_user_errors_of_the_commands(tmp_path: Path) -> None:
         (("run", "absent.yaml"), "does not exist"),
         (("reproduce", "nothing"), "no published study 'nothing'"),
         (("reproduce", "convergence", "--maps", "nowhere"), "there is no folder nowhere"),
+        (("reproduce", "convergence", "--maps", "nowhere", "--dry-run"), "there is no folder nowhere"),
     ):
         ended = run_brainmap(*arguments, cwd=tmp_path)
         assert (ended.returncode, sentence in ended.stderr) == (2, True), ended

@@ -27,6 +27,7 @@ from brainmap.report.style import (
 )
 
 _LEVELS = ("#cc79a7", "#56b4e9", "#e69f00", "#5b6878", "#f0e442")  # the rest of the Okabe–Ito palette
+_LETTERS = 44  # fit in one line under a figure of one column
 
 
 @styled
@@ -123,11 +124,12 @@ def model_bars(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding 
                     "*", (place, high), xytext=(0, -1), textcoords="offset points", ha="center", fontsize=9, va="bottom"
                 )
     ax.axhline(0, color=MUTED, lw=0.7)
+    slanted = len(models) > 4 or len(models) * max(map(len, models)) > _LETTERS
     ax.set_xticks(
         range(len(models)),
         models,
-        rotation=35 if len(models) > 4 else 0,
-        ha="right" if len(models) > 4 else "center",
+        rotation=35 if slanted else 0,
+        ha="right" if slanted else "center",
         rotation_mode="anchor",
     )
     ax.tick_params(axis="x", length=0)

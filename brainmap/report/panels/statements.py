@@ -80,9 +80,7 @@ def slope_words(table: pd.DataFrame) -> str:
     if not np.isfinite(attrs.get("slope_p", np.nan)):
         return ""
     slope, low, high = (f"{1000 * float(attrs[name]):.0f}" for name in ("slope", "slope_low", "slope_high"))
-    text = (
-        f" Slope p: from the first to the last layer Tmax changes by {slope} ms [{low}, {high}], layers resampled"
-    )
+    text = f" Slope p: from the first to the last layer Tmax changes by {slope} ms [{low}, {high}], layers resampled"
     return f"{text} together, as they share noise; with layers taken for independent {format_p(float(attrs['p']))}."
 
 

@@ -196,8 +196,8 @@ def _figure_4(training: Sequence[Member]) -> Iterator[PaperPanel]:
     table, fits = data.three_scores(training)
     yield PaperPanel(
         "4E", scores,
-        "Share of the final value; curves: sigmoids in log step, where one fits; diamonds: half times. Untrained "
-        "weights stand left of the first step.",
+        "Share of the final value; curves: sigmoids in log step, where one fits; diamonds: half times, of one curve "
+        "each and without interval (5 has intervals). Untrained weights stand left of the first step.",
         lambda: figures.score_sigmoids(table, fits, title=with_simulated(scores, training)),
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,14 @@ import xarray as xr
 
 from brainmap.hierarchy import DynamicsOptions, HalfTime, Resampling, half_time, temporal_hierarchy, time_courses
 from brainmap.report import summary
-from brainmap.report.collection import RESIDUAL, Collection, Member, score_table, significant_targets
+from brainmap.report.collection import (
+    RESIDUAL,
+    Collection,
+    Member,
+    score_table,
+    significant_targets,
+    significant_with_any,
+)
 from brainmap.report.results import StudyResults
 
 SPINS = 1000
@@ -263,7 +270,7 @@ def models_table(members: Sequence[Member], modality: str) -> pd.DataFrame:
     """Study A 3: one row per model and signal; fMRI: targets that are significant with any of the models."""
     targets = None
     if modality == "fmri":
-        targets = np.any([significant_targets(member.results, "fmri") for member in members], axis=0)
+        targets = significant_with_any([member.results for member in members], "fmri")
     tables = [score_table(m.results, modality, targets=targets).assign(model=str(m.settings["model"])) for m in members]
     table = pd.concat(tables, ignore_index=True)
     return table.assign(low=table["low"].fillna(table["r"]), high=table["high"].fillna(table["r"]))
@@ -294,19 +301,19 @@ def mean_spatial(members: Sequence[Member], signal: str) -> pd.DataFrame | None:
     if len(mean) < 4:
         return None
     mean.attrs = agreement(mean["distance_mm"], mean["best_layer"]).as_attrs()
-    mean.attrs |= spins_of(mean)
+    mean.attrs |= spins_of(mean.set_index("roi")["best_layer"])
     return mean
 
 
-def spins_of(table: pd.DataFrame) -> dict[str, Any]:
-    """Spin test of areas' best layers against their distance from V1; empty for areas that HCP-MMP1 does not have."""
+def spins_of(values: pd.Series) -> dict[Hashable, Any]:
+    """Spin test of values of areas against their distance from V1; empty for areas that HCP-MMP1 does not have."""
     from brainmap.hierarchy import cortex_areas
 
     away = cortex_areas().groupby("roi")["distance_mm"].mean()
-    if not set(table["roi"]) <= set(away.index):
+    if not set(values.index) <= set(away.index):
         return {}
-    found = against_property(table.set_index("roi")["best_layer"], away)
-    return {name: found[name] for name in ("spin_p", "spin_rho_p")} | {"n_spins": SPINS}
+    found = against_property(values, away)
+    return {"spin_p": found["spin_p"], "spin_rho_p": found["spin_rho_p"], "n_spins": SPINS}
 
 
 def against_property(values: pd.Series, measured: pd.Series) -> dict[str, float]:

@@ -135,16 +135,19 @@ def _half_time_scatter(
     if len(rows) < 4:
         sentence = f"Needs four areas or windows with a half time, here are {len(rows)}: {_failures(table)}."
         return absent_panel(number, title, sentence)
-    found = agreement(rows["x"], rows["percent"])
+    found = agreement(rows["x"], rows["percent"]).as_attrs()
+    if space:
+        found |= data.spins_of(rows.set_index("unit")["percent"])
+    spun = "; spin p: the map of distances turned over the cortex" if "spin_p" in found else ""
     labels = ("Distance from V1 (mm)" if space else "Time after onset (s)", "Half time (% of training)")
     names = rows["unit"].astype(str).tolist() if space else None
     return PaperPanel(
         number, title,
         f"One point per {'area' if space else 'window'}; {_failures(table)}. Bars: 95 % interval over subjects and "
-        "folds, cut at the axes. Line with its 95 % bootstrap band.",
+        f"folds, cut at the axes. Line with its 95 % bootstrap band{spun}.",
         lambda: figures.scatter_with_fit(
             rows["x"].to_numpy(float), rows["percent"].to_numpy(float), labels=labels, names=names,
-            statistics={str(k): v for k, v in found.as_attrs().items()}, title=with_simulated(title, training),
+            statistics={str(k): v for k, v in found.items()}, title=with_simulated(title, training),
             interval=rows[["percent_low", "percent_high"]].to_numpy(float).T,
         ),
     )  # fmt: skip

@@ -24,7 +24,7 @@ from brainmap.hierarchy import (
     peak_window_time,
 )
 from brainmap.report import summary
-from brainmap.report.collection import Collection, Member, significant_targets, subject_scores
+from brainmap.report.collection import Collection, Member, significant_with_any, subject_scores
 from brainmap.report.results import StudyResults
 from brainmap.report.style import format_p, format_score
 
@@ -88,10 +88,10 @@ def repeated_step(levels: Mapping[str, Sequence[Member]]) -> str:
 
 def common_targets(members: Sequence[Member]) -> np.ndarray | None:
     """Return the fMRI targets that are significant with any study; None where studies have other targets."""
-    masks = [significant_targets(m.results, "fmri") for m in members if "fmri" in m.results.scores]
-    if not masks or len({len(mask) for mask in masks}) > 1:
+    studies = [member.results for member in members if "fmri" in member.results.scores]
+    if len({results.scores["fmri"].sizes["target"] for results in studies}) != 1:
         return None
-    return np.any(masks, axis=0)
+    return significant_with_any(studies, "fmri")
 
 
 def level_scores(levels: Mapping[str, Sequence[Member]]) -> pd.DataFrame:

@@ -363,9 +363,10 @@ def _half_time_orders(training: Sequence[Member]) -> Iterator[Row]:
         if known.sum() < 4:
             yield _absent(panel, quantity, paper, f"four half times; only {int(known.sum())} of {len(table)} have one")
             continue
-        found = agreement(x[known], table["percent"].to_numpy()[known])
-        here = f"r = {format_score(found.r)} [{format_score(found.low)}, {format_score(found.high)}]"
-        yield _row(panel, quantity, paper, f"{here} ({format_p(found.p)})", f"{found.n} of {len(table)}", training)
+        found = agreement(x[known], table["percent"].to_numpy()[known]).as_attrs()
+        if modality == "fmri":
+            found |= data.spins_of(table[known].set_index("unit")["percent"])
+        yield _row(panel, quantity, paper, _order_text(found), f"{found['n']} of {len(table)}", training)
 
 
 def _property_rows(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[Row]:

@@ -13,14 +13,16 @@
   table.querySelectorAll("th button").forEach((button) => {
     button.addEventListener("click", () => {
       const head = button.closest("th"), column = Number(button.dataset.column);
-      const down = head.getAttribute("aria-sort") !== "descending";
+      const numbers = [...body.rows].some((row) => typeof value(row, column) === "number");
+      const before = head.getAttribute("aria-sort"); // the first press: highest numbers first, words from A
+      const down = before === "none" ? numbers : before === "ascending";
       table.querySelectorAll("th").forEach((other) => other.setAttribute("aria-sort", "none"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const compare = (a, b) => {
         const x = value(a, column), y = value(b, column);
         if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1; // what is not a number comes last
         const order = x < y ? -1 : x > y ? 1 : 0;
-        return down && typeof x === "number" ? -order : down ? order : typeof x === "number" ? order : -order;
+        return down ? -order : order;
       };
       [...body.rows].sort(compare).forEach((row) => body.append(row));
     });
@@ -60,7 +62,11 @@
   function view(kind, studies, traces, axis) {
     const have = studies.filter((study) => study[kind]);
     const plot = byId(kind + "-plot");
-    if (!have.length) { say(plot, "None of these studies has " + (kind === "meg" ? "MEG" : "fMRI") + " scores."); return; }
+    if (!have.length) {
+      plot.closest(".card").querySelectorAll(".compare-controls, .chooser").forEach((part) => part.remove()); // nothing to choose
+      say(plot, "None of these studies has " + (kind === "meg" ? "MEG" : "fMRI") + " scores.");
+      return;
+    }
     const signals = new Map();
     have.forEach((s) => s[kind].signals.forEach((name, i) => signals.set(name, s[kind].names[i])));
     fill(byId(kind + "-signal"), [...signals]);
