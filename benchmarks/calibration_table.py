@@ -35,7 +35,7 @@ def table(rows: list[Row]) -> str:
     """Markdown table."""
     lines = ["| check | condition | runs | rate | 99 % interval | nominal | kept |", "|---|---|---|---|---|---|---|"]
     for r in rows:
-        nominal = "" if r["nominal"] is None else f"{r['nominal']:.2f}"
+        nominal = "" if r["nominal"] is None else f"{r['nominal']:.3g}"
         interval = f"{r['low']:.3f}–{r['high']:.3f}"
         cells = (r["check"], r["condition"], r["runs"], f"{r['rate']:.3f}", interval, nominal, r["kept"])
         lines.append("| " + " | ".join(map(str, cells)) + " |")

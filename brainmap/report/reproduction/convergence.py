@@ -13,6 +13,7 @@ from brainmap.report.collection import Collection, Member
 from brainmap.report.cortex import cortex_of, load_cortex, on_vertices
 from brainmap.report.figures.maps import depth_scale, score_scale
 from brainmap.report.panels.base import stimulus_span
+from brainmap.report.panels.statements import order_words
 from brainmap.report.reproduction import data
 from brainmap.report.reproduction.base import (
     PaperPanel,
@@ -149,7 +150,7 @@ def _temporal(member: Member) -> PaperPanel:
         return absent_panel("3F", title, "Needs at least four layers that predict something after onset.")
     return PaperPanel(
         "3F", title.replace("T_max", "Tmax"),
-        "One point per layer; bars: 95 % interval over subject × fold; line: least squares with its bootstrap band.",
+        f"One point per layer; bars: 95 % interval over subject × fold. {order_words(table)}",
         lambda: figures.depth_vs_peak_time(
             table, ACTIVATION, title=with_simulated("Layer depth and peak time", [member])
         ),
