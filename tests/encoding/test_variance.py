@@ -106,7 +106,7 @@ def test_clusters_over_subjects_equal_mne() -> None:
     assert result.table["first"].iloc[0] >= 8 and "1 of" in repr(result)
     with pytest.raises(InputError, match="cannot reach"):
         cluster_subjects(values[:4])
-    with pytest.raises(InputError, match=r"5 subjects cannot reach p < .05 \(two-sided\\)"):
+    with pytest.raises(InputError, match=r"5 subjects cannot reach p < .05 \(two-sided\)"):
         cluster_subjects(values[:5], alternative="two-sided")  # at best 2 of 2⁵
     with pytest.raises(InputError, match="Fewer than 20 sign flips"):
         cluster_subjects(values, n_permutations=10)
