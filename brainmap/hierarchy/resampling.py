@@ -73,6 +73,11 @@ def mean_of(rows: FloatArray, axis: int = 0) -> FloatArray:
     return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
+def spread_of(draws: FloatArray) -> FloatArray:
+    """Standard deviation over the first axis, ignoring NaN: of draws, the bootstrap's standard error."""
+    return np.asarray(np.sqrt(mean_of((draws - mean_of(draws)) ** 2)))
+
+
 def resampled(rows: FloatArray, statistic: Callable[[FloatArray], FloatArray], resampling: Resampling) -> FloatArray:
     """Statistic of the mean over resampled rows.
 
@@ -136,5 +141,5 @@ def interval(
     if len(draws) == 0 or n_units < 2:
         return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     reach = np.sqrt(n_units / (n_units - 1)) * stats.t.ppf((1 + confidence) / 2, n_units - 1)
-    half = reach * np.sqrt(mean_of((draws - mean_of(draws)) ** 2))
+    half = reach * spread_of(draws)
     return value - half, value + half

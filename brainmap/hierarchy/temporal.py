@@ -15,7 +15,7 @@ from brainmap.errors import InputError
 from brainmap.hierarchy.attenuation import order_interval
 from brainmap.hierarchy.iterated import draw, draw_worlds
 from brainmap.hierarchy.order import agreement, correlate
-from brainmap.hierarchy.resampling import Resampling, cells, mean_of
+from brainmap.hierarchy.resampling import Resampling, cells, mean_of, spread_of
 
 FloatArray = NDArray[np.float64]
 LONGEST = 60.0  # seconds; longer "epochs" are in milliseconds
@@ -393,7 +393,7 @@ def _onsets(
     """Onset of every layer and its interval; it is no maximum, the larger of the two bootstrap errors will do."""
     share, samples = setup.onset_share, setup.onset_samples
     found = draw(rows, lambda means: np.asarray(onset_latency(means, times, share=share, samples=samples)), plan)
-    error = np.fmax(found.errors(), np.sqrt(mean_of((found.once - mean_of(found.once)) ** 2)))
+    error = np.fmax(found.errors(), spread_of(found.once))
     half = error * stats.t.ppf((1 + plan.confidence) / 2, len(rows) - 1)
     return found.value, found.value - half, found.value + half
 

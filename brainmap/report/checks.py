@@ -112,9 +112,8 @@ def _order(results: StudyResults, kind: str) -> Check | None:
     table = summary.hierarchy_table(results, kind, "activation")
     if table is None or "r" not in table.attrs:
         return Check(what, planted, "not computed", "not computed")
-    r, (p, words) = float(table.attrs["r"]), summary.order_p(table.attrs)
-    found = ", ".join(filter(None, (f"r = {format_score(r)}", words)))
-    return Check(what, planted, found, "recovered" if r > 0 and p < 0.05 else "differs")
+    recovered = float(table.attrs["r"]) > 0 and summary.order_p(table.attrs)[0] < 0.05
+    return Check(what, planted, summary.order_text(table.attrs), "recovered" if recovered else "differs")
 
 
 def _areas(results: StudyResults, planted: list[str]) -> Check:

@@ -98,8 +98,8 @@ def _order(results: StudyResults) -> str:
         table = summary.hierarchy_table(results, kind, "activation")
         if table is None or "r" not in table.attrs:
             continue
-        r, (p, words) = float(table.attrs["r"]), summary.order_p(table.attrs)
-        numbers = f"({', '.join(filter(None, (f'r = {format_score(r)}', words)))})"
+        r, p = float(table.attrs["r"]), summary.order_p(table.attrs)[0]
+        numbers = f"({summary.order_text(table.attrs)})"
         if np.isfinite(p) and p < 0.05:
             found.append(
                 f"{rule if r > 0 else rule.replace('farther from', 'nearer to').replace('later', 'earlier')} {numbers}"

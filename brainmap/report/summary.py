@@ -260,6 +260,12 @@ def order_p(statistics: Mapping[Any, Any], kind: str = "p") -> tuple[float, str]
     return float("nan"), ""
 
 
+def order_text(statistics: Mapping[Any, Any]) -> str:
+    """Return r and p of a hierarchy's order, such as ``r = .95, spin p = .01``."""
+    r = f"r = {format_score(float(statistics.get('r', np.nan)))}"
+    return ", ".join(filter(None, (r, order_p(statistics)[1])))
+
+
 def layer_name(layer: str) -> str:
     """Return a layer as written in a sentence: ``block.3`` becomes ``block 3``."""
     return layer.replace(".", " ")

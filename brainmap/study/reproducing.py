@@ -62,8 +62,9 @@ def reproduction_grid(
     """
     if name not in preset_names():
         raise InputError(f"there is no published study '{name}' here; choose {' or '.join(preset_names())}")
-    preset = load_preset(name) if study is None else GridConfig.from_yaml(study)
-    started = name if study is None else read_yaml(study).get("preset", name)
+    declared = {} if study is None else read_yaml(study)
+    preset = load_preset(name) if study is None else GridConfig.from_dict(declared)
+    started = declared.get("preset", name)
     if started != name:
         raise InputError(f"{study} starts from the preset '{started}'; say `brainmap reproduce {started}`")
     parts = {key: _with(part, settings) for key, part in preset.parts.items()} | _factor_parts(name, factors or {})

@@ -287,6 +287,17 @@ class Chromium:
         result = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         return result["result"].get("value")
 
+    def curves_drawn(self, *plots: str, least: int = 1) -> int:
+        """Count the curves of the plots, once there are at least as many as told (or after half a minute)."""
+        selector = ", ".join(f"#{plot} .scatterlayer .trace" for plot in plots)
+        return self.run(f"""new Promise(done => {{
+          const wait = n => {{
+            const lines = document.querySelectorAll('{selector}').length;
+            lines >= {least} || n > 300 ? done(lines) : setTimeout(wait, 100, n + 1);
+          }};
+          wait(0);
+        }})""")
+
     def problems(self) -> list[str]:
         """Console errors and warnings, uncaught exceptions, and anything fetched that is not in the file."""
         found = []

@@ -102,14 +102,7 @@ def test_curves_can_be_read_with_the_keyboard(report, chromium):
     enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
     for kind in ("keyDown", "keyUp"):
         chromium.call("Input.dispatchKeyEvent", type=kind, **enter)
-    drawn = """new Promise(done => {
-      const wait = n => {
-        const lines = document.querySelectorAll('#meg-plot .scatterlayer .trace').length;
-        lines || n > 300 ? done(lines) : setTimeout(wait, 100, n + 1);
-      };
-      wait(0);
-    })"""
-    assert chromium.run(drawn) == 12
+    assert chromium.curves_drawn("meg-plot") == 12
     chromium.run("const slider = document.querySelector('#meg-layer'); slider.value = 3")
     chromium.run("slider.dispatchEvent(new Event('input'))")
     assert chromium.run("document.querySelector('#meg-name').textContent") == "block 2"

@@ -244,15 +244,7 @@ def test_comparison_in_a_browser(training, chromium, tmp_path, width):
     page = write_comparison(training, tmp_path / "page.html")
     assert page.stat().st_size < 6e6
     chromium.open(page, width)
-    lines = """new Promise(done => {
-      const wait = n => {
-        const lines = document.querySelectorAll('#meg-plot .scatterlayer .trace').length
-          + document.querySelectorAll('#fmri-plot .scatterlayer .trace').length;
-        lines >= 10 || n > 300 ? done(lines) : setTimeout(wait, 100, n + 1);
-      };
-      wait(0);
-    })"""
-    assert chromium.run(lines) == 10
+    assert chromium.curves_drawn("meg-plot", "fmri-plot", least=10) == 10
     assert chromium.run("document.documentElement.scrollWidth") == width
     chromium.run("[...document.querySelectorAll('th button')].find(b => b.textContent === 'r').click()")
     cells = (
@@ -285,14 +277,7 @@ def test_comparison_in_a_browser(training, chromium, tmp_path, width):
 def test_nothing_can_be_chosen_where_there_are_no_scores(small_results, chromium, tmp_path):
     only = StudyResults(small_results.provenance, {"fmri": small_results.scores["fmri"]})
     chromium.open(write_comparison(Collection((Member("one", {}, only),)), tmp_path / "p.html"), 1280)
-    drawn = """new Promise(done => {
-      const wait = n => {
-        const lines = document.querySelectorAll('#fmri-plot .scatterlayer .trace').length;
-        lines || n > 300 ? done(lines) : setTimeout(wait, 100, n + 1);
-      };
-      wait(0);
-    })"""
-    assert chromium.run(drawn) == 1
+    assert chromium.curves_drawn("fmri-plot") == 1
     assert chromium.run("document.querySelectorAll('#curves select, #curves input, #curves button').length") == 0
     assert chromium.run("document.querySelectorAll('#layers select').length") == 3
     assert chromium.problems() == []

@@ -45,15 +45,13 @@ def _scatter_panel(
             f"One point per layer ({len(table)}), bars: interval of Tmax.",
         ),
     }[kind]
-    r = table.attrs.get("r", np.nan)
-    _, p = summary.order_p(table.attrs)
     made = str(table.attrs.get("p_method") or how_significant(results, kind))
     return Panel(
         f"order-{kind}-{signal}",
         "order",
         words[0],
         f"{words[1]} {order_words(table, made)}",
-        f"Scatter plot; r = {format_score(float(r))}{', ' * bool(p)}{p}.",
+        f"Scatter plot; {summary.order_text(table.attrs)}.",
         lambda: draw(table, signal, title=name + suffix_of(results, modality)),
         table,
     )
