@@ -14,7 +14,7 @@ def reproduce(
     name: Annotated[str, typer.Argument(help="misalignment (Raugel et al. 2026) or convergence (2025).")],
     out: Annotated[Path | None, typer.Option(help="Folder.", show_default="brainmap_runs/<name>")] = None,
     maps: Annotated[
-        Path | None, typer.Option(help="Folder with cortical maps (expansion, thickness, ...) on the fsLR-32k mesh.")
+        Path | None, typer.Option(help="convergence: folder with cortical maps (expansion, ...) on the fsLR-32k mesh.")
     ] = None,
     sizes: Annotated[
         list[str] | None,
@@ -47,7 +47,7 @@ def reproduce(
     """
     from brainmap.study import reproduce as run_reproduction
     from brainmap.study import reproduction_grid
-    from brainmap.study.reproducing import read_properties
+    from brainmap.study.reproducing import read_maps
 
     settings: dict[str, Any] = {} if thin is None else {"thin": thin}
     factors = {"sizes": sizes or [], "types": types or []}
@@ -56,9 +56,9 @@ def reproduce(
     screen = console()
     with interruptible():
         if dry_run:
-            if maps is not None:
-                read_properties(maps)
-            screen.print(reproduction_grid(name, out, study=study, factors=factors, data=data, **settings).plan())
+            grid = reproduction_grid(name, out, study=study, factors=factors, data=data, **settings)
+            read_maps(name, maps)
+            screen.print(grid.plan())
             return
         found = run_reproduction(name, out, maps=maps, study=study, factors=factors, data=data, settings=settings)
     print_table([{str(key): str(value) for key, value in row.items()} for row in found.numbers.to_dict("records")])

@@ -108,7 +108,7 @@ def two_nn_dimension(values: np.ndarray, *, discard: float = 0.1) -> float:
     values : array, (images, features)
         One point per image; of points that coincide, one is kept.
     discard : float
-        Fraction of the largest ratios left out of the fit; 0.1 as published.
+        Fraction of the largest ratios left out of the fit, from 0 to less than 1; 0.1 as published.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def two_nn_dimension(values: np.ndarray, *, discard: float = 0.1) -> float:
     ------
     InputError
         If fewer than 10 distinct points remain, a value is not finite, or every point has its two nearest neighbours
-        at one distance, as on a regular grid.
+        at one distance, as on a regular grid; or if ``discard`` is no such fraction.
 
     Notes
     -----
@@ -133,6 +133,8 @@ def two_nn_dimension(values: np.ndarray, *, discard: float = 0.1) -> float:
     """
     from sklearn.neighbors import NearestNeighbors
 
+    if not 0 <= discard < 1:
+        raise InputError(f"The fraction to discard must lie between 0 and 1, such as 0.1; it is {discard:g}.")
     points = np.asarray(values, dtype=np.float64)
     if points.ndim != 2 or not np.isfinite(points).all():
         raise InputError(f"The values of shape {points.shape} must be finite, (images, features).")

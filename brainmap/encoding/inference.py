@@ -20,9 +20,9 @@ A permutation null with refit is in :mod:`brainmap.encoding.permutation`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,13 +30,15 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
+from brainmap.encoding.correction import CORRECTIONS, Correction, adjust
 from brainmap.errors import InputError
 
 FloatArray = NDArray[np.float64]
 FLIP_PURPOSE = 42
 Test = Literal["folds", "subjects", "wilcoxon"]
-Correction = Literal["bh", "by", "bonferroni", "none"]
 Alternative = Literal["greater", "less", "two-sided"]
+LEAST = {"folds": 3, "subjects": 3, "wilcoxon": 5}
+"""Folds or subjects that a one-sided test needs: fewer have no spread, or cannot reach p ≤ .05 (2⁻ⁿ)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +107,11 @@ def significance(
     Raises
     ------
     InputError
-        If a dimension is missing, there are fewer than three folds (``folds``) or subjects, or the level is no share.
+        If the scores are no DataArray, a dimension is missing, a subject or fold has no score at all, there are fewer
+        than three folds (``folds``) or subjects, or the level is no share.
     """
     check_level(alpha)
-    scores = r["r"] if isinstance(r, xr.Dataset) else r
+    scores = _labelled(r["r"] if isinstance(r, xr.Dataset) else r)
     if "target" not in scores.dims:
         raise InputError(f"Scores need a dimension 'target'; these have {tuple(scores.dims)}.")
     if per not in ("target", "time"):
@@ -121,7 +124,7 @@ def significance(
         scores = scores.groupby("time").mean(skipna=True)
     statistic, p = _test(scores, test, "greater")
     adjusted = adjust(p, correction, over=(per,))
-    words = f"{_TESTS[test]}, one-sided; {_CORRECTIONS[correction]} over {per}s of each map"
+    words = f"{_TESTS[test]}, one-sided; {CORRECTIONS[correction]} over {per}s of each map"
     order = (..., per)
     t, p, adjusted = (array.transpose(*order) for array in (statistic, p, adjusted))
     return Significance(t, p, adjusted, adjusted <= alpha, alpha, words)
@@ -156,9 +159,11 @@ def compare(
     Raises
     ------
     InputError
-        If the two do not describe the same tests, or the level is no share.
+        If the two are no DataArrays or do not describe the same tests, a subject or fold has no score at all in one of
+        them, or the level is no share.
     """
     check_level(alpha)
+    first, second = _labelled(first), _labelled(second)
     if set(first.dims) != set(second.dims) or any(first.sizes[d] != second.sizes[d] for d in first.dims):
         raise InputError(f"Paired scores must have equal dims; got {dict(first.sizes)} and {dict(second.sizes)}.")
     difference = first - second.transpose(*first.dims).drop_vars(
@@ -172,7 +177,7 @@ def compare(
     statistic, p = _test(difference, test, alternative)
     family: list[Hashable] = [d for d in p.dims if d in ("target", "time")] or list(p.dims)
     adjusted = adjust(p, correction, over=family)
-    words = f"{_TESTS[test]} of paired differences, {alternative}; {_CORRECTIONS[correction]}"
+    words = f"{_TESTS[test]} of paired differences, {alternative}; {CORRECTIONS[correction]}"
     return Significance(statistic, p, adjusted, adjusted <= alpha, alpha, words)
 
 
@@ -202,9 +207,9 @@ def folds_t(values: FloatArray, alternative: Alternative = "greater") -> tuple[F
     InputError
         For fewer than three folds.
     """
-    folds = len(values)
-    if folds < 3:
-        raise InputError(f"A test over folds needs at least 3 of them, here are {folds}; test over subjects instead.")
+    folds, least = len(values), LEAST["folds"]
+    if folds < least:
+        raise InputError(f"A test over folds needs at least {least}, here are {folds}; test over subjects instead.")
     spread = values.var(axis=0, ddof=1) * 2.0 * (folds - 1) / (folds * (folds - 2))
     return _t(values.mean(axis=0), spread, folds - 1, alternative)
 
@@ -220,9 +225,9 @@ def folds_interval(values: FloatArray, confidence: float = 0.95) -> tuple[FloatA
 
 def subjects_t(values: FloatArray, alternative: Alternative = "greater") -> tuple[FloatArray, FloatArray]:
     """One-sample t test against zero over the first axis (as ``scipy.stats.ttest_1samp``), (n_subjects, ...)."""
-    n = len(values)
-    if n < 3:
-        raise InputError(f"A test over subjects needs at least 3 of them, here are {n}; test over folds instead.")
+    n, least = len(values), LEAST["subjects"]
+    if n < least:
+        raise InputError(f"A test over subjects needs at least {least} of them, here are {n}; test over folds instead.")
     return _t(values.mean(axis=0), values.var(axis=0, ddof=1) / n, n - 1, alternative)
 
 
@@ -232,8 +237,8 @@ def subjects_interval(values: FloatArray, confidence: float = 0.95) -> tuple[Flo
     Student's; a percentile bootstrap of n subjects is narrower by √((n − 1)/n) and by the tails of t, and misses too
     often with the four to eight subjects that there are.
     """
-    if len(values) < 3:
-        raise InputError(f"An interval over subjects needs at least 3 of them, here are {len(values)}.")
+    if len(values) < LEAST["subjects"]:
+        raise InputError(f"An interval over subjects needs at least {LEAST['subjects']}, here are {len(values)}.")
     half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
     return values.mean(axis=0) - half, values.mean(axis=0) + half
 
@@ -306,8 +311,8 @@ def sign_flip_max(
 
 
 def _refuse_too_few(n: int, alternative: Alternative, name: str) -> None:
-    """Refuse a test whose smallest p, 2⁻ⁿ or twice that, exceeds .05."""
-    if (2 if alternative == "two-sided" else 1) * 0.5**n > 0.05:
+    """Refuse a test whose smallest p, 2⁻ⁿ or for two sides twice that, exceeds .05."""
+    if n < LEAST["wilcoxon"] + (alternative == "two-sided"):
         raise InputError(f"{name} cannot reach p < .05 ({alternative}) with {n} subjects; use more, or a t test.")
 
 
@@ -317,61 +322,18 @@ def _all_signs(n: int) -> FloatArray:
     return bits.astype(np.float64) * 2.0 - 1.0
 
 
-def adjust(p: xr.DataArray, method: Correction = "bh", *, over: Sequence[Hashable]) -> xr.DataArray:
-    """Correct p values for multiple testing within families.
-
-    Parameters
-    ----------
-    p : DataArray
-        p values; NaN (no test) does not count.
-    method : {'bh', 'by', 'bonferroni', 'none'}
-        False discovery rate by Benjamini–Hochberg (independent or positively dependent tests) or Benjamini–Yekutieli
-        (any dependence); family-wise error by Bonferroni.
-    over : sequence of dimension names
-        What makes up one family; each index of the other dimensions is a family of its own.
-
-    Returns
-    -------
-    DataArray
-        Like ``p``.
-
-    Raises
-    ------
-    InputError
-        For an unknown method or dimension.
-    """
-    from statsmodels.stats.multitest import multipletests
-
-    names = {"bh": "fdr_bh", "by": "fdr_by", "bonferroni": "bonferroni"}
-    unknown = [dim for dim in over if dim not in p.dims]
-    if method not in (*names, "none"):
-        raise InputError(f"The correction {method!r} is unknown; choose one of {', '.join([*names, 'none'])}.")
-    if unknown:
-        raise InputError(f"Cannot correct over {tuple(over)} for p values with dims {tuple(p.dims)}.")
-    if method == "none":
-        return p.copy()
-    others = [dim for dim in p.dims if dim not in over]
-    ordered = p.transpose(*others, *over)
-    flat = ordered.values.reshape(int(np.prod([p.sizes[d] for d in others], dtype=int)), -1).astype(float)
-    adjusted = np.full_like(flat, np.nan)
-    for source, goal in zip(flat, adjusted, strict=True):
-        known = np.isfinite(source)
-        if known.any():
-            goal[known] = multipletests(source[known], method=names[method])[1]
-    return ordered.copy(data=adjusted.reshape(ordered.shape)).transpose(*p.dims)
-
-
 _TESTS = {
     "folds": "t test over folds (mean of subjects), variance corrected for shared training data",
     "subjects": "one-sample t test over subjects",
     "wilcoxon": "Wilcoxon signed-rank test over subjects",
 }
-_CORRECTIONS = {
-    "bh": "false discovery rate (Benjamini–Hochberg)",
-    "by": "false discovery rate (Benjamini–Yekutieli)",
-    "bonferroni": "family-wise error (Bonferroni)",
-    "none": "not corrected",
-}
+
+
+def _labelled(scores: Any) -> xr.DataArray:
+    """Refuse scores without names of their dimensions."""
+    if not isinstance(scores, xr.DataArray):
+        raise InputError(f"A test needs scores as an xarray.DataArray, not {type(scores).__name__}.")
+    return scores
 
 
 def _test(scores: xr.DataArray, test: Test, alternative: Alternative) -> tuple[xr.DataArray, xr.DataArray]:
@@ -384,9 +346,16 @@ def _test(scores: xr.DataArray, test: Test, alternative: Alternative) -> tuple[x
     unit, averaged = ("split", "subject") if test == "folds" else ("subject", "split")
     if unit not in scores.dims:
         raise InputError(f"A test over {unit}s needs the dimension {unit!r}; the scores have {tuple(scores.dims)}.")
+    for dim in (name for name in (unit, averaged) if name in scores.dims):
+        scored = scores.notnull().any([other for other in scores.dims if other != dim])
+        if not scored.all():  # a single one makes every test NaN
+            name = scores[dim].values[int(scored.values.argmin())]
+            raise InputError(f"The {dim} {str(name)!r} has no score that is a number; leave it out.")
     if averaged in scores.dims:
         scores = scores.mean(averaged, skipna=False)
     ordered = scores.transpose(unit, ...)
+    if not np.isfinite(ordered.values).all(axis=0).any():
+        raise InputError("Nothing can be tested: everywhere the score of some subject or split is missing.")
     function = {"folds": folds_t, "subjects": subjects_t, "wilcoxon": subjects_wilcoxon}[test]
     statistic, p = function(np.asarray(ordered.values, dtype=np.float64), alternative)
     like = ordered.isel({unit: 0}, drop=True)

@@ -138,8 +138,10 @@ def half_times(
     Raises
     ------
     InputError
-        If a dimension or the coordinate of steps is missing.
+        If the scores are no DataArray, or a dimension or the coordinate of steps is missing.
     """
+    if not isinstance(scores, xr.DataArray):
+        raise InputError(f"Half times need scores as an xarray.DataArray, not {type(scores).__name__}.")
     if unit not in scores.dims or step not in scores.dims or step not in scores.coords:
         raise InputError(f"Half times need dims {unit!r} and {step!r} with a coordinate; got {tuple(scores.dims)}.")
     rest = [d for d in scores.dims if d not in (unit, step)]

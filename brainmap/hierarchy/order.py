@@ -13,6 +13,7 @@ from scipy import stats
 from brainmap.errors import InputError
 
 PAIR_PURPOSE = 21
+EQUAL = 1e-9  # values that differ by a smaller share of the largest are equal but for rounding, whatever their unit
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def agreement(
     n = len(a)
     if n < 4:
         raise InputError(f"a correlation of orders needs at least 4 units with values, got {n}")
-    if any(np.ptp(x) <= 1e-9 * np.abs(x).max() for x in (a, b)):  # equal but for rounding
+    if any(np.ptp(x) <= EQUAL * np.abs(x).max() for x in (a, b)):
         nan = float("nan")
         return Agreement(nan, nan, nan, nan, nan, nan, nan, nan, n)
     r, p = stats.pearsonr(a, b)
@@ -109,9 +110,10 @@ def correlate(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.fl
     """
     a = x - np.mean(x, axis=-1, keepdims=True)
     b = y - np.mean(y, axis=-1, keepdims=True)
-    norm = np.sqrt(np.sum(a * a, axis=-1) * np.sum(b * b, axis=-1))
+    power_a, power_b = np.sum(a * a, axis=-1), np.sum(b * b, axis=-1)
+    varies = (power_a > EQUAL**2 * np.sum(x * x, axis=-1)) & (power_b > EQUAL**2 * np.sum(y * y, axis=-1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        r: NDArray[np.float64] = np.where(norm > 1e-15, np.sum(a * b, axis=-1) / norm, np.nan)
+        r: NDArray[np.float64] = np.where(varies, np.sum(a * b, axis=-1) / np.sqrt(power_a * power_b), np.nan)
     return r
 
 

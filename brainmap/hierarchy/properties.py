@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from brainmap.data.cortex import N_VERTICES, load_atlas
 from brainmap.errors import InputError, MissingFileError
 from brainmap.hierarchy.order import agreement
 from brainmap.hierarchy.spin import SpinTest, spin_test, spins
@@ -41,7 +42,9 @@ class SpinOptions:
             raise InputError(f"A spin test needs at least 1 rotation, and 1,000 are usual; n_spins is {self.n_spins}.")
 
 
-def read_map(path: str | Path, hemisphere: str = "L", *, which: int | None = None) -> FloatArray:
+def read_map(
+    path: str | Path, hemisphere: str = "L", *, which: int | None = None, zeros_missing: bool = False
+) -> FloatArray:
     """Read a cortical map the user has: one value per vertex of one hemisphere.
 
     Parameters
@@ -50,14 +53,20 @@ def read_map(path: str | Path, hemisphere: str = "L", *, which: int | None = Non
         CIFTI (``.dscalar.nii``), GIFTI (``.gii``), FreeSurfer (``.mgh``, ``.mgz`` or a curvature file such as
         ``lh.thickness``), ``.npy`` or one number a line (``.txt``).
     hemisphere : {'L', 'R'}
-        Side to take from a CIFTI file; other files hold one side.
+        Side to take from a CIFTI file; other files hold one side: say which, for its medial wall.
     which : int, optional
         Number, from 0, of the map in a CIFTI or GIFTI file that holds several.
+    zeros_missing : bool
+        Take every value that is exactly 0 for missing. GIFTI, FreeSurfer and plain files have no other way to say that
+        a vertex has no value, but 0 is a value in some maps (13 % of the left cortex in one of Neurosynth), so this is
+        for you to say.
 
     Returns
     -------
     ndarray, (n_vertices,)
-        NaN where the file has no value (the medial wall of CIFTI files).
+        NaN where the file has no value: the medial wall of CIFTI files, and zeros on the medial wall of the fsLR-32k
+        mesh in all formats, because there is no cortex there whose value could be 0. The medial wall of other meshes is
+        not known here: on fsaverage its zeros count as values unless ``zeros_missing`` says otherwise.
 
     Raises
     ------
@@ -80,7 +89,15 @@ def read_map(path: str | Path, hemisphere: str = "L", *, which: int | None = Non
         raise InputError(f"{file.name} holds an array of shape {values.shape}; a map has one value per vertex.")
     if not np.isfinite(values).any():
         raise InputError(f"{file.name} holds no values, or none that is a finite number.")
+    values = np.where((values == 0) & (zeros_missing or _medial_wall(values, hemisphere)), np.nan, values)
+    if not np.isfinite(values).any():
+        raise InputError(f"{file.name} holds nothing but zeros that count as missing.")
     return values
+
+
+def _medial_wall(values: FloatArray, hemisphere: str) -> NDArray[np.bool_] | bool:
+    """Vertices without cortex, where the mesh is one whose medial wall is known."""
+    return load_atlas()[hemisphere] == "" if len(values) == N_VERTICES else False
 
 
 def parcel_means(values: ArrayLike, labels: ArrayLike) -> pd.Series:

@@ -11,7 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.data.splits import fixed_split
-from brainmap.encoding.inference import adjust, significance
+from brainmap.encoding.correction import adjust
+from brainmap.encoding.inference import significance
 from brainmap.encoding.memory import parse_memory
 from brainmap.encoding.permutation import PermutationInput, PermutationOptions, group_permutation_test
 from brainmap.encoding.permutation_input import common_penalty

@@ -170,6 +170,13 @@ class StudyConfig(BaseModel):
                 raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
         return self
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # Python takes true for 1
+            raise ValueError("no setting is true or false; give a number or a word")
+        return value
+
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, value: str) -> str:

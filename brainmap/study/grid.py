@@ -10,6 +10,7 @@ from brainmap.progress import track
 from brainmap.study.config import StudyConfig
 from brainmap.study.folder import check_out
 from brainmap.study.inputs import Simulated
+from brainmap.study.plan import lines_of_tests
 from brainmap.study.run import Study
 from brainmap.study.study_file import Cell, GridConfig
 
@@ -51,13 +52,15 @@ class Grid:
         """Say what would be computed, what is finished and what is missing; nothing is computed."""
         lines = [f"{self.config.title or 'study file'}: {len(self.cells)} studies in {self.out}", ""]
         width = max(len(cell.label) for cell in self.cells)
-        for cell in self.cells:
-            plan = self.study(cell).plan()
+        plans = [self.study(cell).plan() for cell in self.cells]
+        for cell, plan in zip(self.cells, plans, strict=True):
             rows = {stage: (what, state) for stage, what, state in plan.rows}
             finished = [state for stage, (_, state) in rows.items() if stage.endswith("encoding")]
             state = "finished" if self.study(cell).folder.results.is_dir() else ", ".join(finished) or "to do"
             lines.append(f"  {cell.label:<{width}}  {rows['features'][0]}  [{state}]")
             lines += [f"  {'':<{width}}  missing: {sentence}" for sentence in plan.missing]
+        if tests := lines_of_tests(plans):
+            lines += ["", "  tests of what is above chance:", *(f"    - {line}" for line in tests)]
         if self.config.deviations:
             lines += ["", "  deviations from the sound default, or from the paper:"]
             lines += [f"    - {item.what}: paper {item.paper}; default {item.default}; here {item.here}"

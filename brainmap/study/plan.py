@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from brainmap.data import read_responses
+from brainmap.encoding.inference import LEAST
 from brainmap.encoding.memory import parse_memory
 from brainmap.errors import BrainmapError
 from brainmap.study.config import OwnData, StudyConfig
@@ -13,7 +15,12 @@ from brainmap.study.folder import IDENTITY, RunFolder
 from brainmap.study.inputs import absent_files, chosen_subjects, dataset_reader, extractor, load_stimuli, simulation
 
 FLOAT32 = 4
-LEAST = {"folds": 3, "subjects": 3, "wilcoxon": 5}  # folds or subjects; fewer cannot reach p < .05, or have no spread
+TESTS = {
+    "folds": "t test over folds",
+    "subjects": "t test over subjects",
+    "wilcoxon": "Wilcoxon's test over subjects",
+    "permutation": "permutations of photographs",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,8 @@ class Plan:
         Responses in memory beside the bound given to the encoding engine, at most.
     missing : list of str
         One sentence for each thing without which the study cannot run.
+    seconds : dict of str to float
+        What permutations that are still to do take here, by the stage of their row.
     """
 
     title: str
@@ -38,6 +47,7 @@ class Plan:
     memory_bytes: int
     memory_bound: str
     missing: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def to_text(self) -> str:
         """Return the plan as aligned lines."""
@@ -74,6 +84,7 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
         missing.append(f"the dataset has no {absent[0]} responses; it has {', '.join(targets)}")
     n_images = _count(config)
     disk = memory = 0
+    seconds: dict[str, float] = {}
     for modality, (subjects, trials, n_targets) in wanted.items():
         listed = config.dataset in ("sample", "own")
         chosen = [name for name in subjects if not listed or not config.subjects or name in config.subjects]
@@ -87,9 +98,12 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
         split = f"{config.cv} folds by source" if config.split == "folds" else "the data set's test photographs"
         fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {split}"
         rows.append((f"{modality} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
+        rows.append(_test_row(config, modality, len(chosen)))
         if config.yardstick(modality) == "permutation":
-            rows.append(_permutation_row(config, modality, len(chosen), (n_images, width), n_layers, n_targets))
-        rows += _test_row(config, modality, len(chosen))
+            sizes = (len(chosen), n_layers, n_targets)
+            row, cost = _permutation_row(config, modality, sizes, (n_images, width), folder.results.is_dir())
+            rows.append(row)
+            seconds |= {} if cost is None else {row[0]: cost}
         disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
         memory += len(chosen) * trials * n_targets * FLOAT32
     if config.dataset != "sample":  # larger ones stay on disk, see align()
@@ -98,18 +112,33 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
     rows.append(("report", str(folder.report), "finished" if folder.results.is_dir() else "to do"))
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"
     title = f"{config.model} ({config.weights}) on {config.dataset}, {state} run in {folder.path}"
-    return Plan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)))
+    return Plan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds)
 
 
-def _test_row(config: StudyConfig, modality: str, n_subjects: int) -> list[tuple[str, str, str]]:
-    """Say beforehand that there are too few subjects, or folds, for the test of "above chance"; no row otherwise."""
+def lines_of_tests(plans: Sequence[Plan]) -> list[str]:
+    """Say once for many studies which tests they make, and what permutations that are still to do take together."""
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for plan in plans:
+        for stage, what, state in plan.rows:
+            if stage.endswith((" test", " permutations")):
+                known = stage in plan.seconds
+                found.setdefault((stage, what, "" if known else state), []).append(plan.seconds.get(stage, 0.0))
+    lines = []
+    for (stage, what, state), seconds in found.items():
+        count = f"{len(seconds)} {'study' if len(seconds) == 1 else 'studies'}"
+        told = f"about {duration(sum(seconds))} here" if sum(seconds) else state
+        lines.append(f"{stage}, {count}: {what}" + (f"  [{told}]" if told else ""))
+    return lines
+
+
+def _test_row(config: StudyConfig, modality: str, n_subjects: int) -> tuple[str, str, str]:
+    """Say which test of "above chance" is made, or that there are too few subjects or folds for it."""
     test = config.yardstick(modality)
     folds = config.cv if config.split == "folds" else 1
     found, unit = (folds, "folds") if test == "folds" else (n_subjects, "subjects")
-    if not 0 < found < LEAST.get(test, 0):
-        return []
-    why = f"nothing will be marked: {LEAST[test]} {unit} are needed, not {found}"
-    return [(f"{modality} test", f"over {unit} ({test})" if unit != test else f"over {unit}", why)]
+    few = 0 < found < LEAST.get(test, 0)
+    why = f"nothing will be marked: {LEAST[test]} {unit} are needed, not {found}" if few else ""
+    return (f"{modality} test", f"{TESTS[test]}, false discovery rate {config.level(modality):g}", why)
 
 
 def readable(count: float) -> str:
@@ -122,21 +151,23 @@ def readable(count: float) -> str:
 
 
 def _permutation_row(
-    config: StudyConfig, modality: str, n_subjects: int, shape: tuple[int, int], n_layers: int, n_targets: int
-) -> tuple[str, str, str]:
-    """What the permutations asked for will take on this machine."""
+    config: StudyConfig, modality: str, sizes: tuple[int, int, int], shape: tuple[int, int], finished: bool
+) -> tuple[tuple[str, str, str], float | None]:
+    """What the permutations asked for will take on this machine; None where that is unknown or they are finished."""
     from brainmap.encoding.permutation_cost import permutation_cost
     from brainmap.study.chance import permutation_options
 
-    maps = n_layers * len(config.signals)
+    n_subjects, n_layers, n_targets = sizes
+    stage, maps = f"{modality} permutations", n_layers * len(config.signals)
     what = f"{config.shuffles:,} refits × {n_subjects} subjects × {maps} maps × {n_targets:,} targets"
+    if finished:
+        return (stage, what, "finished"), None
     if not maps or not min(shape):
-        return (f"{modality} permutations", what, "cost unknown: the model or the photographs are missing")
+        return (stage, what, "cost unknown: the model or the photographs are missing"), None
     options = permutation_options(config, shape[0] * n_subjects, n_targets, sequential=modality == "fmri")
-    cost = permutation_cost(shape, n_targets, options)
-    seconds = cost.seconds * n_subjects * maps
+    seconds = permutation_cost(shape, n_targets, options).seconds * n_subjects * maps
     early = ", less where targets are settled early" if options.stop_after else ""
-    return (f"{modality} permutations", what, f"about {duration(seconds)} here{early}")
+    return (stage, what, f"about {duration(seconds)} here{early}"), seconds
 
 
 def duration(seconds: float) -> str:

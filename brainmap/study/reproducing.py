@@ -26,6 +26,7 @@ MAP_WORDS = {
     "myelin": ("t1t2", "t1wt2w", "myelin"),
 }
 FACTORS = ("sizes", "types")
+WITH_MAPS = "convergence"  # the one study with a panel of cortical properties, figure 8
 MAP_FILES = (".dscalar.nii", ".gii", ".mgh", ".npy", ".txt")
 
 
@@ -110,13 +111,13 @@ def reproduce(
     Raises
     ------
     InputError
-        If there is no such preset, or none of its studies can be computed.
+        If there is no such preset, none of its studies can be computed, or maps are given where no panel shows them.
     """
     from brainmap.report.joining import join_modalities
     from brainmap.report.reproduction import convergence_panels, misalignment_panels, paper_numbers, write_reproduction
 
     grid = reproduction_grid(name, out, study=study, factors=factors, data=data, **dict(settings or {}))
-    properties = read_properties(maps) if maps is not None else {}
+    properties = read_maps(name, maps)
     _check_levels(grid, factors or {})
     collection = join_modalities(grid.run(skip_missing=True).check())
     draw: dict[str, Callable[[], Any]] = {
@@ -131,6 +132,21 @@ def reproduce(
         deviations=[item.model_dump() for item in grid.config.deviations],
         citation=grid.config.citation,
     )
+
+
+def read_maps(name: str, folder: str | Path | None) -> dict[str, pd.Series]:
+    """Read the cortical maps for a study's panels, see :func:`read_properties`; without a folder, none.
+
+    Raises
+    ------
+    InputError
+        If no panel of the study shows them.
+    """
+    if folder is None:
+        return {}
+    if name != WITH_MAPS:
+        raise InputError(f"--maps is of no use to '{name}', which has no panel of cortical maps; '{WITH_MAPS}' has one")
+    return read_properties(folder)
 
 
 def read_properties(folder: str | Path) -> dict[str, pd.Series]:

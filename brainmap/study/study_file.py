@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from brainmap.errors import InputError
 from brainmap.study.config import StudyConfig
@@ -51,6 +60,18 @@ class Part(BaseModel):
     levels: dict[str, Level] = Field(default_factory=dict)
     sample: dict[str, Any] = Field(default_factory=dict)
     needs: str = ""
+
+    @field_validator("levels")
+    @classmethod
+    def _some_levels(cls, value: dict[str, Level]) -> dict[str, Level]:
+        if not value:
+            raise ValueError("a factor needs at least two levels; leave 'levels' out where nothing is compared")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the levels of a part that has none, as a file does."""
+        return {name: value for name, value in plain(self).items() if name != "levels" or value}
 
     def combinations(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the settings of every study of the part, which is called ``name``, and its level if it has some."""

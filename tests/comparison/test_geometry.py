@@ -98,6 +98,9 @@ def test_values_without_a_dimension_are_refused() -> None:
     ):
         with pytest.raises(InputError, match=message):
             two_nn_dimension(values)
+    for discard in (-0.1, 1.0, np.nan):
+        with pytest.raises(InputError, match="The fraction to discard must lie between 0 and 1"):
+            two_nn_dimension(cloud, discard=discard)
     with pytest.raises(InputError, match="the same for all images"):
         effective_dimension(np.full((50, 4), 0.1))  # whose mean is not 0.1, by rounding
     with pytest.raises(InputError, match=r"features block\.3 have no geometry: The features are the same"):

@@ -13,9 +13,9 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from brainmap.encoding import EncodingRidgeCV, cross_val_encode
+from brainmap.encoding.correction import adjust
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.inference import (
-    adjust,
     compare,
     folds_t,
     sign_flip_max,
@@ -175,6 +175,34 @@ def test_paired_comparison() -> None:
         compare(first, second, correction="fdr")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="per 'target' or per 'time', not per 'sensor'"):
         significance(first, per="sensor")  # type: ignore[arg-type]
+
+
+def test_scores_that_are_missing_or_have_no_names_are_refused() -> None:
+    r = scores(3).assign_coords(subject=["S1", "S2", "S3", "S4"])
+    hole = r.copy()
+    hole.loc[{"subject": "S3"}] = np.nan
+    refused = "The subject 'S3' has no score that is a number; leave it out"
+    for test in ("folds", "subjects"):
+        with pytest.raises(InputError, match=refused):
+            significance(hole, test=test)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=refused):
+            compare(r, hole, test=test)  # type: ignore[arg-type]
+    folds = r.copy()
+    folds[:, :, 2] = np.nan
+    with pytest.raises(InputError, match="The split '2' has no score that is a number"):
+        significance(folds)
+    split = r.copy()
+    split[0, :, :, :3] = split[1, :, :, 3:] = np.nan  # nobody is missing, but no target has everybody
+    with pytest.raises(InputError, match="everywhere the score of some subject or split is missing"):
+        compare(r, split)
+    part = r.copy()
+    part[2, :, :, :2] = np.nan  # a few targets without a score are left out, and counted
+    assert "of 8 at" in repr(significance(part)) and np.isnan(significance(part).p[:, :2]).all()
+    with pytest.raises(InputError, match=r"A test needs scores as an xarray\.DataArray, not ndarray"):
+        significance(r.values)  # type: ignore[arg-type]
+    for pair in ((r, r.values), (r.values, r)):
+        with pytest.raises(InputError, match=r"A test needs scores as an xarray\.DataArray, not ndarray"):
+            compare(*pair)
 
 
 def explicit_scores(X: np.ndarray, Y: np.ndarray, groups: np.ndarray, alpha: float) -> np.ndarray:

@@ -12,6 +12,7 @@ import statsmodels.formula.api as smf
 import xarray as xr
 from scipy import stats
 
+from brainmap.data.cortex import load_atlas
 from brainmap.errors import InputError, MissingFileError
 from brainmap.hierarchy import (
     DynamicsOptions,
@@ -234,9 +235,11 @@ def test_order_of_layers_generalises_over_the_times_it_lasts() -> None:
     assert abs(np.diag(pure).mean()) < 0.3  # halves share no noise, so the diagonal is not 1
 
 
-def test_steps_that_are_words_are_one_sentence() -> None:
+def test_steps_that_are_words_and_scores_without_names_are_one_sentence() -> None:
     with pytest.raises(InputError, match="Training steps must be numbers, such as 0, 100, 400; the first is 'early'"):
         half_time(["early", "b", "c", "d"], np.ones(4))
+    with pytest.raises(InputError, match=r"Half times need scores as an xarray\.DataArray, not ndarray"):
+        half_times(np.ones((3, 4)))  # type: ignore[arg-type]
 
 
 def test_wrong_comparisons_of_properties_are_one_sentence() -> None:
@@ -261,6 +264,26 @@ def test_junk_is_no_map(tmp_path, name: str) -> None:
     with pytest.raises(InputError, match=f"{name} cannot be read as a cortical map: .+") as caught:
         read_map(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_zeros_of_the_medial_wall_are_no_values(tmp_path) -> None:
+    wall = load_atlas()["L"] == ""
+    values = np.where(wall, 0.0, np.random.default_rng(0).uniform(2.0, 3.0, len(wall)))
+    values[np.flatnonzero(~wall)[:7]] = 0.0  # in cortex, 0 is a value
+    array = nibabel.gifti.GiftiDataArray(values.astype(np.float32))
+    nibabel.save(nibabel.gifti.GiftiImage(darrays=[array]), tmp_path / "x.shape.gii")
+    nibabel.save(nibabel.MGHImage(values.astype(np.float32)[:, None, None], np.eye(4)), tmp_path / "x.mgh")
+    for name in ("x.shape.gii", "x.mgh"):
+        found = read_map(tmp_path / name)
+        np.testing.assert_array_equal(np.isnan(found), wall)
+        assert (found == 0).sum() == 7
+        assert np.isnan(read_map(tmp_path / name, zeros_missing=True)).sum() == wall.sum() + 7
+    np.save(tmp_path / "other.npy", np.r_[0.0, np.ones(10241)])  # a mesh whose medial wall is not known
+    assert read_map(tmp_path / "other.npy")[0] == 0
+    assert np.isnan(read_map(tmp_path / "other.npy", zeros_missing=True)[0])
+    np.save(tmp_path / "none.npy", np.zeros(10242))
+    with pytest.raises(InputError, match=r"none\.npy holds nothing but zeros that count as missing"):
+        read_map(tmp_path / "none.npy", zeros_missing=True)
 
 
 def test_labels_and_several_maps_are_not_taken_for_one_map(tmp_path) -> None:

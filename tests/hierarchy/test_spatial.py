@@ -118,6 +118,15 @@ def test_intervals_over_areas_equal_scipys_bca() -> None:
         agreement([1, 2, np.nan, 3], [1, 2, 3, 4])
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-12, 1e9])
+def test_agreement_does_not_depend_on_the_unit(unit: float) -> None:
+    x, y = np.random.default_rng(4).standard_normal((2, 12))
+    ours, same = agreement(unit * x, unit * (x + y)), agreement(x, x + y)
+    for name in ("r", "p", "low", "high", "rho", "rho_p", "rho_low", "rho_high"):
+        assert getattr(ours, name) == pytest.approx(getattr(same, name), rel=1e-9)
+    assert spin_test(unit * x, unit * y, np.tile(np.arange(12), (3, 1))).r == pytest.approx(np.corrcoef(x, y)[0, 1])
+
+
 def sphere_points(n: int) -> np.ndarray:
     """Fibonacci lattice."""
     k = np.arange(n) + 0.5

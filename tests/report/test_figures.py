@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brainmap.errors import InputError
-from brainmap.report import figures, style
+from brainmap.report import figures, style, summary
 from brainmap.report.figures.topographies import sensor_positions
 from brainmap.report.panels import SECTIONS, missing_panels, study_panels
 from brainmap.report.results import StudyResults
@@ -155,6 +155,12 @@ def test_panels_follow_the_results(small_results):
     assert [panel.section for panel in panels] == sorted((p.section for p in panels), key=SECTIONS.index)
     assert all(panel.alt and panel.caption for panel in panels)
     assert missing_panels(small_results) == {}
+    table = next(panel.table for panel in panels if panel.key == "meg-curves-gradient")
+    assert list(table) == ["subject", "layer", "depth", "time", "r"]
+    assert table.groupby("layer")["depth"].unique().loc["block.3"] == pytest.approx([3 / 11])
+    scores = summary.averaged_over(small_results, "meg", "time").sel(signal="gradient")
+    for name, rows in table.groupby(["subject", "layer"]):
+        np.testing.assert_array_equal(rows["r"], scores.sel(dict(zip(("subject", "layer"), name, strict=True))))
     bare = StudyResults(small_results.provenance, {"meg": small_results.scores["meg"]})
     assert {panel.section for panel in study_panels(bare)} == {"when"}
     assert set(missing_panels(bare)) == {"where", "order", "beyond", "controls"}

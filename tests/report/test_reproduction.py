@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import io
 import re
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brainmap.errors import InputError
+from brainmap.report import summary
 from brainmap.report.collection import Collection, Member, residual_row, score_table, significant_targets
 from brainmap.report.compare_data import comparison_table
 from brainmap.report.compare_page import write_comparison
@@ -25,6 +27,7 @@ from brainmap.report.reproduction import (
     paper_numbers,
     write_reproduction,
 )
+from brainmap.report.reproduction.base import absent_panel
 from brainmap.report.results import StudyResults
 
 PAPER_A = ["2A", "2B", "2C", "2D", "2E", "2F", "3", "4", "5", "6", "7", "S1", "S2", "Controls"]
@@ -191,6 +194,25 @@ def test_everything_is_written(training, tmp_path):
     assert pd.read_csv(tmp_path / "numbers.csv")["paper"].tolist() == table["paper"].tolist()
     assert (tmp_path / "numbers.md").read_text().count("\n") == len(table) + 2
     assert found.sheet.stat().st_size < 2_000_000
+    headings = re.findall(r"<h3[^>]*>(.*?)</h3>", page)  # the pictures hold the titles
+    assert headings == [panel.number for panel in panels] and f'<h3 aria-label="2B: {panels[0].title}">' in page
+
+
+def test_panels_of_an_earlier_run_leave_no_files(training, tmp_path):
+    numbers = paper_numbers("convergence", training)
+    old, same, new = (absent_panel("2B", title, "No data.") for title in ("Earlier <title>", "The same", "Later"))
+    write_reproduction([old, same], numbers, training, tmp_path)
+    (tmp_path / "panels" / "2B-mine.png").write_text("of the user")
+    (tmp_path / "notes.png").write_text("of the user")
+    write_reproduction([same, new], numbers, training, tmp_path)
+    mine = {"2B-mine.png"}
+    written = {f"2B-{title}.{suffix}" for title in ("the-same", "later") for suffix in ("png", "pdf")}
+    assert {path.name for path in (tmp_path / "panels").iterdir()} == written | mine
+    foreign = tmp_path / "index.html"  # a page of someone else says nothing about what may go
+    foreign.write_text('<img src="panels/2B-mine.png"><a href="panels/../../notes.png">')
+    write_reproduction([new], numbers, training, tmp_path)
+    assert {path.name for path in (tmp_path / "panels").iterdir()} == written | mine
+    assert (tmp_path / "notes.png").is_file()
 
 
 def test_a_panel_that_cannot_be_drawn_does_not_take_the_others_with_it(training, tmp_path):
@@ -271,6 +293,33 @@ def test_comparison_in_a_browser(training, chromium, tmp_path, width):
         == 4
     )
     assert chromium.problems() == []
+
+
+@pytest.mark.browser
+def test_csv_of_curves_says_whose_and_of_which_layer(training, chromium, tmp_path):
+    chromium.open(write_comparison(training, tmp_path / "page.html"), 1280)
+    assert chromium.curves_drawn("meg-plot", "fmri-plot", least=10) == 10
+    chromium.run(
+        "window.saved = []; const url = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { saved.push(blob); return url.call(URL, blob); };"
+        "document.querySelector('#meg-csv').click(); const who = document.querySelector('#fmri-subject');"
+        "who.value = 'sim-02'; who.dispatchEvent(new Event('change'))"
+    )
+    chromium.run("new Promise(d => setTimeout(d, 500)).then(() => document.querySelector('#fmri-csv').click())")
+    meg, fmri = (pd.read_csv(io.StringIO(chromium.run(f"saved[{number}].text()"))) for number in (0, 1))
+    assert list(meg) == ["study", "signal", "subject", "layer", "depth", "time", "r"]
+    assert list(fmri) == ["study", "signal", "subject", "area", "layer", "depth", "r"]
+    results = training.members[-1].results
+    meg, fmri = (table[table["study"] == training.names()[-1]] for table in (meg, fmri))
+    assert set(meg["subject"]) == {"mean of all"} and set(meg["layer"]) == {"block 11"} and set(meg["depth"]) == {1.0}
+    scores = summary.averaged_over(results, "meg", "time").sel(signal="activation", layer="block.11")
+    np.testing.assert_allclose(meg["time"], scores["time"], atol=1e-4)
+    np.testing.assert_allclose(meg["r"], scores.mean("subject"), atol=2e-5)
+    assert set(fmri["subject"]) == {"sim-02"} and set(fmri["area"]) == {"mean of all"}
+    assert fmri["layer"].tolist() == [f"block {i}" for i in range(12)]
+    np.testing.assert_allclose(fmri["depth"], results.depths("fmri"), atol=1e-4)
+    scores = summary.averaged_over(results, "fmri", "roi").sel(signal="activation", subject="sim-02")
+    np.testing.assert_allclose(fmri["r"], scores.mean("roi"), atol=2e-5)
 
 
 @pytest.mark.browser

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy import stats
 from study.own_files import OwnFiles, run_brainmap, write_own
 
-from brainmap.encoding.inference import adjust
+from brainmap.encoding.correction import adjust
 from brainmap.encoding.permutation import PermutationOptions, permutation_test
 from brainmap.encoding.permutation_input import common_penalty
 from brainmap.report import StudyResults

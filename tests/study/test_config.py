@@ -23,6 +23,9 @@ def test_defaults_are_the_sample() -> None:
         ({"dataset": "own"}, "dataset 'own' and the files of 'own'"),
         ({"pooling": "mean"}, "setting 'pooling' = 'mean'"),
         ({"fmri_level": 5}, "setting 'fmri_level' = 5: Input should be less than 1"),
+        ({"pca": True}, "setting 'pca' = True: no setting is true or false; give a number or a word"),
+        ({"seed": False}, "setting 'seed' = False: no setting is true or false"),
+        ({"subjects": [True]}, "setting 'subjects' = True: Input should be a valid string"),
         ({"residual_layers": "first"}, "setting 'residual_layers' = 'first': Input should be 'all' or 'last'"),
     ],
 )

@@ -83,6 +83,7 @@ def test_a_study_file_says_the_same_by_hand(tiny: str, folders: dict[str, Path])
 @pytest.mark.parametrize(
     ("levels", "sentence"),
     [
+        ({}, "'parts.sizes.levels': a factor needs at least two levels; leave 'levels' out where nothing is compared"),
         ({"S": {"model": "dino-tiny"}}, "'sizes' needs at least two levels to compare, got only S"),
         ({"S": {"wieghts": ["trained"]}, "B": {}}, "unknown key 'parts.sizes.levels.S.wieghts'"),
         (

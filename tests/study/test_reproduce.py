@@ -9,11 +9,14 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 import yaml
+from scipy import stats
 from study.own_files import OwnFiles, run_brainmap, write_own
 
 from brainmap.data import sample_stimuli
 from brainmap.data.cortex import load_atlas
+from brainmap.encoding.inference import significance
 from brainmap.errors import InputError, MissingFileError
 from brainmap.report import StudyResults
 from brainmap.report.compare_data import comparison_table
@@ -67,6 +70,7 @@ def test_a_study_that_two_parts_ask_for_is_computed_once() -> None:
         ({"study": {"modle": "x"}}, "unknown setting 'modle' = 'x'"),
         ({"grid": {"modle": ["x"]}}, "unknown setting 'modle' = 'x'"),
         ({"grid": {"pca": [10, 0]}}, "setting 'pca' = 0"),
+        ({"grid": {"pca": [10, True]}}, "setting 'pca' = True: no setting is true or false; give a number or a word"),
         ({"grid": {"pca": []}}, "the axis 'pca' of the grid needs at least one value"),
         ({"parts": {"a": {"girds": {}}}}, "unknown key 'parts.a.girds'"),
         ({"sample": {"modle": "x"}, "study": {"dataset": "nsd"}}, "study file: unknown setting 'modle'"),
@@ -286,6 +290,26 @@ def test_fmri_of_one_data_set_and_meg_of_another(own: OwnFiles, tmp_path: Path) 
     assert {cell.config.fmri_test for cell in two.cells} == {"permutation"}  # the paper's, not the sample's
 
 
+def test_subjects_of_ones_own_stay_studies_and_can_be_pooled(own: OwnFiles, tmp_path: Path) -> None:
+    names = {"stimuli": "photos", "responses": "responses.npy", "targets": "targets.tsv", "events": "events.tsv"}
+    first = {key: str(own.folder / file) for key, file in names.items()}
+    data = []
+    for seed in range(3):
+        noise = np.random.default_rng(seed).standard_normal((80, 18))
+        np.save(tmp_path / f"S{seed}.npy", (np.load(first["responses"]) + noise).astype(np.float32))
+        data.append({"dataset": "own", "own": first | {"responses": str(tmp_path / f"S{seed}.npy")}})
+    study = {"cv": 3, "signals": ["activation"], "layers": ["block.4", "block.11"], "weights": "trained"}
+    collection = Grid(GridConfig.from_dict({"study": study, "data": data}), tmp_path / "grid").run()
+    assert len(join_modalities(collection)) == 3
+    assert {member.results.scores["meg"].sizes["subject"] for member in collection} == {1}
+    scores = [m.results.scores["meg"]["r"].assign_coords(subject=[f"S{i}"]) for i, m in enumerate(collection, 1)]
+    pooled = significance(xr.concat(scores, "subject", join="exact"), per="time", test="subjects")  # as in the docs
+    curves = np.stack([one.mean(("subject", "split")).groupby("time").mean().values for one in scores])
+    expected = stats.ttest_1samp(curves, 0.0, alternative="greater").pvalue
+    np.testing.assert_allclose(pooled.p.transpose("signal", "layer", "time"), expected, rtol=1e-6)
+    assert pooled.p.shape == (1, 2, 6)
+
+
 def test_what_cannot_be_computed_is_said(own: OwnFiles, tmp_path: Path) -> None:
     grid = Grid(GridConfig.from_dict({"grid": {"model": ["dinov2-small"]}, "study": {"weights": "step_7"}}), tmp_path)
     assert len(grid.missing(grid.cells[0])) >= 1
@@ -312,6 +336,8 @@ def test_user_errors_of_the_commands(tmp_path: Path) -> None:
         (("reproduce", "nothing"), "no published study 'nothing'"),
         (("reproduce", "convergence", "--maps", "nowhere"), "there is no folder nowhere"),
         (("reproduce", "convergence", "--maps", "nowhere", "--dry-run"), "there is no folder nowhere"),
+        (("reproduce", "misalignment", "--maps", "."), "--maps is of no use to 'misalignment', which has no panel of"),
+        (("reproduce", "misalignment", "--maps", ".", "--dry-run"), "--maps is of no use to 'misalignment'"),
     ):
         ended = run_brainmap(*arguments, cwd=tmp_path)
         assert (ended.returncode, sentence in ended.stderr) == (2, True), ended

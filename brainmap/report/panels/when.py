@@ -67,8 +67,19 @@ def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, titl
         lambda: curves.layer_curves(
             scores, depths, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=title
         ),
-        _by_time(scores.mean("subject")),
+        curves_table(scores, depths),
     )
+
+
+def curves_table(scores: xr.DataArray, depths: np.ndarray) -> pd.DataFrame:
+    """Return scores (subject, layer, time) as a table: ``subject``, ``layer``, ``depth``, ``time`` (s), ``r``."""
+    values = scores.transpose("subject", "layer", "time")
+    times = values["time"].values
+    people, layers = ([str(name) for name in values[dim].values] for dim in ("subject", "layer"))
+    index = pd.MultiIndex.from_product([people, layers, times], names=list(values.dims))
+    table = pd.DataFrame({"r": values.values.ravel()}, index=index).reset_index()
+    table.insert(2, "depth", np.tile(np.repeat(depths, len(times)), len(people)))
+    return table
 
 
 def _by_time(scores: xr.DataArray) -> pd.DataFrame:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -25,6 +27,7 @@ from brainmap.report.style import save_figure
 
 PANELS, SHEET, PAGE, TABLE = "panels", "contact_sheet.png", "index.html", "numbers"
 COMPARISON = "comparison.html"
+MADE_BY = '<p class="eyebrow">brainmap reproduce</p>'  # in the page's template
 PNG_DPI, SHEET_DPI, SHEET_BYTES = 200, 150, 2_000_000
 
 
@@ -73,7 +76,8 @@ def write_reproduction(
     collection : Collection
         The studies, for what is said about the data.
     folder : str or Path
-        Created if needed; files of the same names are replaced.
+        Created if needed; files of the same names are replaced. Panels that the page of an earlier run shows and this
+        one does not write are removed, and no other file.
     deviations : sequence of mapping
         ``what``, ``paper``, ``default``, ``here``: shown on the page.
     citation : str
@@ -103,6 +107,7 @@ def write_reproduction(
     simulated = " (simulated responses)" if collection.simulated else ""
     save_sheet(figures, sheet, title=f"{collection.title}{simulated}")
     page = folder / PAGE
+    _remove_earlier(page, {item["name"] for item in shown})
     notes = {"citation": citation, "deviations": list(deviations)}
     compared = write_comparison(collection, folder / COMPARISON, notes=notes).name if len(collection) else ""
     context = {**notes, "absent": collection.absent, "comparison": compared}
@@ -110,6 +115,17 @@ def write_reproduction(
     drawn = tuple(item["name"] for item in shown if not item["panel"].missing)
     missing = tuple(item["name"] for item in shown if item["panel"].missing)
     return Reproduction(folder, page, sheet, drawn, missing, numbers)
+
+
+def _remove_earlier(page: Path, names: set[str]) -> None:
+    """Remove panels of an earlier run that have no successor: those, and only those, that its page shows."""
+    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    if MADE_BY not in text:
+        return
+    kept = {name.casefold() for name in names}  # a file system may take 2A.png and 2a.png for one
+    for name, suffix in re.findall(rf'="{PANELS}/([^"/\\]+)\.(png|pdf)"', text):
+        if html.unescape(name).casefold() not in kept:
+            (page.parent / PANELS / f"{html.unescape(name)}.{suffix}").unlink(missing_ok=True)
 
 
 def save_sheet(figures: Mapping[str, Figure], path: Path, *, title: str) -> None:

@@ -39,6 +39,7 @@
   });
 
   // -- curves and profiles
+  const ALL = "mean of all"; // subjects, or areas
   const mean = (numbers) => {
     const known = numbers.filter((x) => x !== null);
     return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
@@ -70,7 +71,7 @@
     const signals = new Map();
     have.forEach((s) => s[kind].signals.forEach((name, i) => signals.set(name, s[kind].names[i])));
     fill(byId(kind + "-signal"), [...signals]);
-    fill(byId(kind + "-subject"), [["", "mean of all"], ...unique(have.map((s) => s[kind].subjects)).map((name) => [name, name])]);
+    fill(byId(kind + "-subject"), [["", ALL], ...unique(have.map((s) => s[kind].subjects)).map((name) => [name, name])]);
     let current = [];
     async function draw() {
       const Plotly = await loadPlotly();
@@ -79,7 +80,7 @@
         const part = study[kind], number = part.signals.indexOf(signal);
         if (number < 0 || (subject && !part.subjects.includes(subject))) return null;
         const people = subject ? [part.r[number][part.subjects.indexOf(subject)]] : part.r[number];
-        return { study, ...traces(part, people) };
+        return { study, signal, subject: subject || ALL, ...traces(part, people) };
       }).filter(Boolean);
       const lines = current.map(({ study, x, y, note }) => ({
         x, y, name: study.name, mode: kind === "meg" ? "lines" : "lines+markers", line: { color: study.color, width: 2 },
@@ -98,8 +99,10 @@
     chooser(kind + "-studies", have, draw);
     [kind + "-signal", kind + "-subject"].forEach((id) => byId(id).addEventListener("change", draw));
     byId(kind + "-csv").addEventListener("click", () => {
-      const rows = current.flatMap(({ study, x, y }) => x.map((at, i) => [study.name, at, y[i]].map(quote).join(",")));
-      save("study," + (kind === "meg" ? "time" : "depth") + ",r\n" + rows.join("\n") + "\n", kind + "-" + byId(kind + "-signal").value + ".csv");
+      const rows = current.flatMap(({ study, signal, subject, y, columns }) =>
+        y.map((r, i) => [study.name, signal, subject, ...Object.values(columns).map((list) => list[i]), r].map(quote).join(",")));
+      const head = ["study", "signal", "subject", ...Object.keys(current.length ? current[0].columns : {}), "r"].join(",");
+      save(head + "\n" + rows.join("\n") + "\n", kind + "-" + byId(kind + "-signal").value + ".csv");
     });
     return draw;
   }
@@ -110,15 +113,18 @@
     const nearest = (depths, wanted) => depths.reduce((best, d, i) => (Math.abs(d - wanted) < Math.abs(depths[best] - wanted) ? i : best), 0);
     const meg = view("meg", studies, (part, people) => {
       const layer = nearest(part.depths, Number(slider.value));
-      return { x: part.axis, y: part.axis.map((_, t) => mean(people.map((one) => one[layer][t]))), note: part.layers[layer] };
+      const y = part.axis.map((_, t) => mean(people.map((one) => one[layer][t])));
+      const columns = { layer: y.map(() => part.layers[layer]), depth: y.map(() => part.depths[layer]), time: part.axis };
+      return { x: part.axis, y, columns, note: part.layers[layer] };
     }, "Time after image onset (s)");
     slider.addEventListener("input", () => { byId("meg-depth-name").textContent = Number(slider.value).toFixed(2); if (meg) meg(); });
     const area = byId("fmri-area");
-    fill(area, [["", "mean of all"], ...unique(studies.filter((s) => s.fmri).map((s) => s.fmri.axis)).filter(Boolean).map((name) => [name, name])]);
+    fill(area, [["", ALL], ...unique(studies.filter((s) => s.fmri).map((s) => s.fmri.axis)).filter(Boolean).map((name) => [name, name])]);
     const fmri = view("fmri", studies, (part, people) => {
       const places = area.value ? [part.axis.indexOf(area.value)] : part.axis.map((_, i) => i);
       const y = part.depths.map((_, layer) => mean(people.flatMap((one) => places.filter((p) => p >= 0).map((p) => one[layer][p]))));
-      return { x: part.depths, y, note: area.value };
+      const columns = { area: y.map(() => area.value || ALL), layer: part.layers, depth: part.depths };
+      return { x: part.depths, y, columns, note: area.value };
     }, "Layer depth");
     area.addEventListener("change", () => fmri && fmri());
     if (meg) await meg();
