@@ -74,7 +74,6 @@ def coverage(runs: int, setting: dict[str, Any], over: str = "cell") -> dict[str
     from brainmap.hierarchy import Resampling, TemporalOptions, peak_lag, temporal_hierarchy
 
     more = {name: value for name, value in setting.items() if name not in ("noise", "scatter")}
-    options = TemporalOptions(resampling=Resampling(n=300, over=over))
     none = TemporalOptions(resampling=Resampling(n=0))
     inside: dict[str, list[bool]] = {}
     for seed in range(runs):
@@ -83,6 +82,8 @@ def coverage(runs: int, setting: dict[str, Any], over: str = "cell") -> dict[str
         exact, exact_back = (courses(rng, peaks, 0.0, **more) for peaks in (forward, BACKWARD))
         truth, true_lag = temporal_hierarchy(exact, options=none), peak_lag(exact_back, exact, options=none).lag
         first, second = (courses(rng, peaks, setting["noise"], **more) for peaks in (forward, BACKWARD))
+        # Every study has its own seed: what one seed draws makes all its intervals wide, or narrow.
+        options = TemporalOptions(resampling=Resampling(n=300, over=over, seed=seed))
         found, lag = temporal_hierarchy(first, options=options), peak_lag(second, first, options=options)
         at, of, attrs = found.iloc[seed % 12], truth.iloc[seed % 12], found.attrs
         held = {
@@ -116,7 +117,6 @@ def temporal_null(runs: int) -> Iterator[Row]:
     """False positives of slope and lag: all layers, or both signals, peak together."""
     from brainmap.hierarchy import Resampling, TemporalOptions, peak_lag, temporal_hierarchy
 
-    options = TemporalOptions(resampling=Resampling(n=300))
     for name, setting in {
         "sharp peaks, noise 0.02": {"noise": 0.02},
         "bells, layers independent, noise 0.02": {"noise": 0.02, "shape": "bell", "shared": 0.0},
@@ -125,6 +125,7 @@ def temporal_null(runs: int) -> Iterator[Row]:
         flat, together = [], []
         for seed in range(runs):
             rng = np.random.default_rng([seed, 5])
+            options = TemporalOptions(resampling=Resampling(n=300, seed=seed))
             attrs = temporal_hierarchy(courses(rng, np.full(12, 0.3), **setting), options=options).attrs
             flat.append(attrs["slope_p"] <= 0.05)
             lag = peak_lag(courses(rng, FORWARD, **setting), courses(rng, FORWARD, **setting), options=options)
@@ -143,10 +144,8 @@ def hypotheses(runs: int) -> Iterator[Row]:
     import pandas as pd
 
     from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
-    from brainmap.hierarchy.temporal import peak_window_time
+    from brainmap.hierarchy.latencies import peak_window_time
 
-    plan = Resampling(n=100)
-    options = HypothesisOptions(temporal=TemporalOptions(resampling=plan), spatial=SpatialOptions(resampling=plan))
     place = np.repeat([*range(1, 24), 0], 2)
     areas = pd.DataFrame({"roi": [f"A{i}" if i else "V1" for i in place], "hemisphere": "L", "x": 5.0 * place})
     areas = areas.assign(y=0.0, z=0.0)
@@ -166,7 +165,9 @@ def hypotheses(runs: int) -> Iterator[Row]:
         curve = height * np.exp(-(((DEPTH[:, None] - rng.random(24)[place]) / 0.3) ** 2))
         return xr.DataArray(curve[None, :, None] + 0.03 * noise, dims=dims, coords=coords)
 
-    def judged(data: dict[str, list[xr.DataArray]]) -> dict[tuple[int, str, str], bool]:
+    def judged(data: dict[str, list[xr.DataArray]], seed: int) -> dict[tuple[int, str, str], bool]:
+        plan = Resampling(n=100, seed=seed)
+        options = HypothesisOptions(temporal=TemporalOptions(resampling=plan), spatial=SpatialOptions(resampling=plan))
         scores = {
             name: xr.concat(x, "signal").assign_coords(signal=["activation", "gradient"]) for name, x in data.items()
         }
@@ -179,16 +180,18 @@ def hypotheses(runs: int) -> Iterator[Row]:
     wrong: dict[tuple[int, str, str], list[bool]] = {}
     for seed in range(runs):
         rng = np.random.default_rng([seed, 8])
-        nothing = judged({"fmri": [areas_scores(rng, 0.0), areas_scores(rng, 0.0)]})
+        nothing = judged({"fmri": [areas_scores(rng, 0.0), areas_scores(rng, 0.0)]}, seed)
         orderless = judged(
             {
                 "meg": [sensors(rng, unordered), sensors(rng, unordered)],
                 "fmri": [areas_scores(rng, 0.1), areas_scores(rng, 0.1)],
-            }
+            },
+            seed,
         )
-        together = judged({"meg": [sensors(rng, np.full(12, 0.3)), sensors(rng, np.full(12, 0.3))]})
-        smooth = judged({"meg": [sensors(rng, np.full(12, 0.3), **NEIGHBOURS) for _ in range(2)]})
-        silent = judged({"meg": [sensors(rng, FORWARD, smooth=0.95), sensors(rng, FORWARD, smooth=0.95, height=0.0)]})
+        together = judged({"meg": [sensors(rng, np.full(12, 0.3)), sensors(rng, np.full(12, 0.3))]}, seed)
+        smooth = judged({"meg": [sensors(rng, np.full(12, 0.3), **NEIGHBOURS) for _ in range(2)]}, seed)
+        unheard = [sensors(rng, FORWARD, smooth=0.95), sensors(rng, FORWARD, smooth=0.95, height=0.0)]
+        silent = judged({"meg": unheard}, seed)
         silent = {key: hit for key, hit in silent.items() if key[2].startswith("gradients")}
         for condition, verdicts, kept in (
             ("no effect", nothing, (1,)),

@@ -25,9 +25,9 @@ _PUBLIC = {
     "spins": "brainmap.hierarchy.spin",
     "Lag": "brainmap.hierarchy.temporal",
     "TemporalOptions": "brainmap.hierarchy.temporal",
-    "onset_latency": "brainmap.hierarchy.temporal",
+    "onset_latency": "brainmap.hierarchy.latencies",
     "peak_lag": "brainmap.hierarchy.temporal",
-    "peak_window_time": "brainmap.hierarchy.temporal",
+    "peak_window_time": "brainmap.hierarchy.latencies",
     "temporal_by": "brainmap.hierarchy.temporal",
     "temporal_hierarchy": "brainmap.hierarchy.temporal",
     "time_courses": "brainmap.hierarchy.temporal",
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from brainmap.hierarchy.dynamics import DynamicsOptions, HalfTime, half_time, half_times
     from brainmap.hierarchy.factors import FactorModel, factor_model, factor_table
     from brainmap.hierarchy.hypotheses import HypothesisOptions, evaluate_hypotheses
+    from brainmap.hierarchy.latencies import onset_latency, peak_window_time
     from brainmap.hierarchy.order import Agreement, agreement
     from brainmap.hierarchy.properties import (
         SpinOptions,
@@ -76,10 +77,8 @@ if TYPE_CHECKING:
     from brainmap.hierarchy.temporal import (
         Lag,
         TemporalOptions,
-        onset_latency,
         order_generalisation,
         peak_lag,
-        peak_window_time,
         temporal_by,
         temporal_hierarchy,
         time_courses,

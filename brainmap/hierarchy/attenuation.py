@@ -1,17 +1,75 @@
-"""Interval of a correlation with a known order, such as that of depth and T_max, or of distance and best layer."""
+"""Interval of a correlation with a known order, such as that of depth and T_max, or of distance and best layer.
+
+T_max and best layers are maxima of noisy curves. Resampling blurs a mean that noise has blurred already. The bootstrap
+of a resample shows by how much: what the second helping of noise does, relative to the first, tells what the first did
+to the truth.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmap.hierarchy.iterated import Draws
-from brainmap.hierarchy.resampling import Resampling
+from brainmap.hierarchy.resampling import CELL_PURPOSE, Resampling, mean_of, resampled_means
 
 FloatArray = NDArray[np.float64]
-EXCHANGE = 54
+SECOND, EXCHANGE = 53, 54
 # True correlations that are tried, evenly on Fisher's z scale where limits lie.
 GRID = np.concatenate([[-1.0], np.tanh(np.linspace(-4.5, 4.5, 361)), [1.0]])
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """A statistic of a mean, and of the mean with resampled noise added once and twice.
+
+    Attributes
+    ----------
+    value : ndarray, (n,)
+        Statistic of the mean.
+    once, twice : ndarray, (n_draws, n)
+        At the mean plus one, and plus two independent bootstrap errors.
+    """
+
+    value: FloatArray
+    once: FloatArray
+    twice: FloatArray
+
+
+def draw(rows: FloatArray, statistic: Callable[[FloatArray], FloatArray], resampling: Resampling) -> Draws:
+    """Statistic of the mean of rows with resampled noise added once, and twice.
+
+    Parameters
+    ----------
+    rows : ndarray, (n_cells, ...)
+        Scores; NaN is ignored.
+    statistic : callable
+        Maps means (n_draws, ...) to values (n_draws, n).
+    resampling : Resampling
+        Number and seed; with none, or one cell, there are no draws.
+
+    Returns
+    -------
+    Draws
+        Value (n,), draws (n_draws, n); errors are enlarged by √(n / (n − 1)).
+    """
+    mean = mean_of(rows)
+    value = np.asarray(statistic(mean[None]))[0]
+    once, twice = [np.empty((0, *value.shape))], [np.empty((0, *value.shape))]
+    for one, two in zip(_errors(rows, resampling), _errors(rows, resampling, SECOND), strict=True):
+        once.append(np.asarray(statistic(mean + one)))
+        twice.append(np.asarray(statistic(mean + one + two)))
+    return Draws(value, np.concatenate(once), np.concatenate(twice))
+
+
+def _errors(rows: FloatArray, resampling: Resampling, purpose: int = CELL_PURPOSE) -> Iterator[FloatArray]:
+    """Bootstrap errors of the mean, enlarged by √(n / (n − 1)); (≤ n, ...) at a time."""
+    if resampling.n and len(rows) > 1:
+        mean, scale = mean_of(rows), np.sqrt(len(rows) / (len(rows) - 1.0))
+        for means in resampled_means(rows, resampling, purpose):
+            yield scale * (means - mean)
 
 
 def order_interval(
@@ -35,10 +93,9 @@ def order_interval(
     -------
     low, high : float
         The true correlations which, blurred by the noise, would give one as low or as high as that observed in more
-        than (1 − confidence) / 2 of the cases. The noise is the first bootstrap step, scaled as in
-        :meth:`brainmap.hierarchy.iterated.Draws.errors` and exchanged at random between values: the noise of one value,
-        seen around its noisy self, is known too poorly. Near ±1 one limit is ±1 itself, and the interval covers more
-        than it says.
+        than (1 − confidence) / 2 of the cases. The noise is the first bootstrap step, times what that is of the second
+        (root mean squares), and exchanged at random between values: the noise of one value, seen around its noisy self,
+        is known too poorly. Near ±1 one limit is ±1 itself, and the interval covers more than it says.
     """
     values = draws.value
     if len(draws.once) == 0 or np.ptp(values) <= 1e-9 * np.abs(values).max():

@@ -12,8 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainmap.errors import InputError
-from brainmap.hierarchy.attenuation import order_interval
-from brainmap.hierarchy.iterated import draw
+from brainmap.hierarchy.attenuation import draw, order_interval
 from brainmap.hierarchy.order import agreement
 from brainmap.hierarchy.resampling import Resampling, cells
 from brainmap.hierarchy.spin import spin_test, spins

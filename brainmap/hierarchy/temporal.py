@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import sparse
 
 from brainmap.errors import InputError
-from brainmap.hierarchy.attenuation import order_interval
-from brainmap.hierarchy.iterated import draw, draw_worlds
+from brainmap.hierarchy.attenuation import draw, order_interval
+from brainmap.hierarchy.latencies import onset_latency, peak_window_time
 from brainmap.hierarchy.order import agreement, correlate
-from brainmap.hierarchy.resampling import Resampling, cells, mean_of, spread_of
+from brainmap.hierarchy.resampling import Resampling, cells, mean_of
+from brainmap.hierarchy.shared_shape import shared_shape
+from brainmap.hierarchy.studentised import draw_worlds
 
 FloatArray = NDArray[np.float64]
 LONGEST = 60.0  # seconds; longer "epochs" are in milliseconds
@@ -77,90 +79,6 @@ def time_courses(scores: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(mean.reshape(*ordered.shape[:-1], -1), dims=dims, coords=coords | {"time": moments})
 
 
-def peak_window_time(curve: NDArray[np.floating], times: NDArray[np.floating], share: float = 0.95) -> Any:
-    """T_max: mean of the time during which a curve reaches a share of its maximum.
-
-    Parameters
-    ----------
-    curve : ndarray, (..., n_times)
-        Score over time.
-    times : ndarray, (n_times,)
-        Seconds from onset.
-    share : float
-        Share of the maximum, 0.95 in Raugel et al. 2025.
-
-    Returns
-    -------
-    float or ndarray, (...)
-        Seconds; NaN where a curve never rises above zero after onset. Times before onset do not count. Between samples
-        the curve is a straight line: a mean of sampling times only would move in steps of half a sample, as coarse as
-        the differences between layers at 30 Hz.
-    """
-    after = np.asarray(times) > 0
-    axis = np.asarray(times, dtype=np.float64)[after]
-    values = np.asarray(curve, dtype=np.float64)[..., after]
-    shape = values.shape[:-1]
-    values = np.where(np.isfinite(values), values, -np.inf).reshape(int(np.prod(shape)), len(axis))
-    top = values.max(axis=-1, initial=-np.inf)
-    above = values - np.where(top > 0, share * top, np.inf)[:, None]
-    step, size, positive = np.diff(axis), np.abs(above), np.maximum(above, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # What part of a straight piece is above: |above| of its upper end over that of both, if they are on two sides.
-        part = (positive[:, :-1] + positive[:, 1:]) / (size[:, :-1] + size[:, 1:])
-        part[np.isnan(part)] = 1.0
-        middle = np.abs((above[:, :-1] < 0) - 0.5 * part)  # a piece that rises through the level is above at its end
-        mean = (part @ (step * axis[:-1]) + (part * middle) @ step**2) / (part @ step)
-    alone = ~np.isfinite(mean) & (top > 0)
-    if alone.any():  # a single sample without neighbours
-        mean[alone] = axis[values[alone].argmax(axis=-1)]
-    result = np.where(top > 0, mean, np.nan).reshape(shape)
-    return float(result) if result.ndim == 0 else result
-
-
-def onset_latency(
-    curve: NDArray[np.floating], times: NDArray[np.floating], *, share: float = 0.5, samples: int = 2
-) -> Any:
-    """Time at which a curve first reaches a share of the way from baseline to maximum.
-
-    Parameters
-    ----------
-    curve : ndarray, (..., n_times)
-        Score over time.
-    times : ndarray, (n_times,)
-        Seconds from onset; the mean over times ≤ 0 is the baseline (0 if there are none).
-    share : float
-        Share of the way. A fractional latency is far less sensitive to noise than the first significant sample.
-    samples : int
-        Samples in a row that must reach it.
-
-    Returns
-    -------
-    float or ndarray, (...)
-        Seconds, interpolated between samples; NaN where a curve never rises above its baseline or does not stay.
-    """
-    values, axis = np.nan_to_num(np.asarray(curve, dtype=np.float64)), np.asarray(times, dtype=np.float64)
-    before, after = axis <= 0, np.flatnonzero(axis > 0)
-    base = values[..., before].mean(axis=-1) if before.any() else np.zeros(values.shape[:-1])
-    top = values[..., after].max(axis=-1)
-    level = base + share * (top - base)
-    above = values[..., after] >= level[..., None]
-    held = above.copy()
-    for shift in range(1, samples):
-        held[..., :-shift] &= above[..., shift:]
-        held[..., -shift:] = False
-    first = held.argmax(axis=-1)
-    here = after[first]
-    there = np.maximum(here - 1, 0)
-    high = np.take_along_axis(values, here[..., None], axis=-1)[..., 0]
-    low = np.take_along_axis(values, there[..., None], axis=-1)[..., 0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        part = np.clip((level - low) / (high - low), 0.0, 1.0)
-    part = np.where(np.isfinite(part) & (here > there), part, 1.0)
-    latency = axis[there] + part * (axis[here] - axis[there])
-    result = np.where(held.any(axis=-1) & (top > base), latency, np.nan)
-    return float(result) if result.ndim == 0 else result
-
-
 def temporal_hierarchy(
     scores: xr.DataArray, *, options: TemporalOptions | None = None, seed: int | None = None
 ) -> pd.DataFrame:
@@ -201,22 +119,22 @@ def temporal_hierarchy(
     depth = _depths(courses)
     rows = cells(courses, "layer", "time", over=plan.over)
     mean = mean_of(rows)
-    worlds = draw_worlds(rows, lambda means: peak_window_time(means, times, setup.share), plan)
-    t_max = worlds.value
+    both = draw_worlds(rows, shared_shape(mean, times), lambda means: _latencies(means, times, setup), plan)
+    worlds, onsets = both.map(lambda x: x[..., : len(depth)]), both.map(lambda x: x[..., len(depth) :])
+    t_max = worlds.estimate
     known = np.isfinite(t_max)
     if known.sum() < 4:
         raise InputError(f"layers that predict anything after onset: {known.sum()}; 4 are needed for an order")
-    half = worlds.half_widths()
     after = np.where(times > 0, mean, -np.inf)
     table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max})
-    table["low"], table["high"] = t_max - half, t_max + half
+    table["low"], table["high"] = worlds.limits()
     table["peak"], table["t_peak"] = after.max(axis=1), times[after.argmax(axis=1)]
-    table["onset"], table["onset_low"], table["onset_high"] = _onsets(rows, times, setup, plan)
+    table["onset"], (table["onset_low"], table["onset_high"]) = onsets.estimate, onsets.limits()
     order = agreement(depth, t_max, seed=plan.seed)
     attrs = order.as_attrs() | {"layers_low": order.low, "layers_high": order.high}
     weights = _slope_weights(depth[known])
     slope = worlds.map(lambda x: x[..., known] @ weights[:, None])
-    attrs["slope"] = float(slope.value[0])
+    attrs["slope"] = float(slope.estimate[0])
     slope_low, slope_high, attrs["slope_p"] = slope.interval()
     noise = draw(rows, lambda means: peak_window_time(means[:, known], times, setup.share), plan)
     low, high = order_interval(noise, depth[known], plan)
@@ -339,13 +257,13 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
         t_max = peak_window_time(means, times, setup.share)
         return np.asarray(t_max[:, 1] - t_max[:, 0])
 
-    worlds = draw_worlds(rows, statistic, plan)
-    by_layer, half = worlds.value, worlds.half_widths()
+    worlds = draw_worlds(rows, shared_shape(mean_of(rows), times), statistic, plan)
+    by_layer, (layer_low, layer_high) = worlds.estimate, worlds.limits()
     mean = worlds.map(lambda x: mean_of(x, axis=-1)[..., None])
     low, high, p = mean.interval()
     table = pd.DataFrame({"layer": first["layer"].values, "depth": _depths(first), "lag": by_layer})
-    table = table.assign(low=by_layer - half, high=by_layer + half)
-    return Lag(float(mean.value[0]), low, high, table, len(rows), p)
+    table = table.assign(low=layer_low, high=layer_high)
+    return Lag(float(mean.estimate[0]), low, high, table, len(rows), p)
 
 
 def order_generalisation(scores: xr.DataArray) -> xr.DataArray:
@@ -387,15 +305,10 @@ def _reseeded(plan: Resampling, seed: int) -> Resampling:
     return Resampling(plan.n, plan.over, plan.confidence, seed)
 
 
-def _onsets(
-    rows: FloatArray, times: FloatArray, setup: TemporalOptions, plan: Resampling
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Onset of every layer and its interval; it is no maximum, the larger of the two bootstrap errors will do."""
-    share, samples = setup.onset_share, setup.onset_samples
-    found = draw(rows, lambda means: np.asarray(onset_latency(means, times, share=share, samples=samples)), plan)
-    error = np.fmax(found.errors(), spread_of(found.once))
-    half = error * stats.t.ppf((1 + plan.confidence) / 2, len(rows) - 1)
-    return found.value, found.value - half, found.value + half
+def _latencies(means: FloatArray, times: FloatArray, setup: TemporalOptions) -> FloatArray:
+    """T_max of every layer, then every onset, (..., 2 × n_layers)."""
+    onset = onset_latency(means, times, share=setup.onset_share, samples=setup.onset_samples)
+    return np.concatenate([peak_window_time(means, times, setup.share), onset], axis=-1)
 
 
 def _slope_weights(depth: FloatArray) -> FloatArray:

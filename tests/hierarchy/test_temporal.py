@@ -21,11 +21,12 @@ from brainmap.hierarchy import (
     temporal_hierarchy,
     time_courses,
 )
-from brainmap.hierarchy.attenuation import order_interval
+from brainmap.hierarchy.attenuation import Draws, order_interval
 from brainmap.hierarchy.hypotheses import verdict
-from brainmap.hierarchy.iterated import Draws, Worlds, draw, draw_worlds
 from brainmap.hierarchy.order import agreement
 from brainmap.hierarchy.resampling import cells, interval, mean_of, resampled
+from brainmap.hierarchy.shared_shape import shared_shape
+from brainmap.hierarchy.studentised import Worlds, draw_worlds
 
 TIMES = np.round(np.arange(-0.2, 1.2, 0.02), 3)
 DEPTH = np.linspace(0, 1, 10)
@@ -155,35 +156,58 @@ def test_courses_are_means_over_sensors() -> None:
 def test_intervals_of_a_linear_statistic_are_students() -> None:
     rows = np.random.default_rng(0).standard_normal((15, 8)) + 1.0
     weights = np.arange(8.0)[:, None]
-    found = draw_worlds(rows, lambda means: means @ weights, Resampling(n=1000))
+    found = draw_worlds(rows, np.zeros(8), lambda means: means @ weights, Resampling(n=1000))
     student = stats.ttest_1samp(rows @ weights[:, 0], 0)
     exact = student.confidence_interval(0.95)
     low, high, p = found.interval()
     np.testing.assert_allclose([low, high], exact, atol=0.1 * (exact.high - exact.low))
     assert np.log(p) == pytest.approx(np.log(student.pvalue), rel=0.2)
-    again = draw_worlds(rows, lambda means: means @ weights, Resampling(n=1000))
+    again = draw_worlds(rows, np.zeros(8), lambda means: means @ weights, Resampling(n=1000))
     assert again.interval() == (low, high, p)
-    every = draw_worlds(rows, lambda means: means, Resampling(n=1000))
+    every = draw_worlds(rows, mean_of(rows), lambda means: means, Resampling(n=1000))
     exact = stats.ttest_1samp(rows, 0).confidence_interval(0.95)
     # The quantile is that of all values together, each value's error its own.
     np.testing.assert_allclose(every.half_widths().mean(), (exact.high - exact.low).mean() / 2, rtol=0.1)
+    np.testing.assert_allclose(every.draws.std(axis=0), stats.sem(rows), rtol=0.25)
+    np.testing.assert_allclose(np.subtract(*every.limits()), -2 * every.half_widths())
     twice = every.map(lambda x: 2.0 * x)
     np.testing.assert_allclose(twice.half_widths(), 2.0 * every.half_widths())
-    assert not np.allclose(draw(rows, lambda m: m, Resampling(n=20, seed=1)).once, every.draws.once[0, :20])
-    assert np.isnan(draw_worlds(rows, lambda m: m @ weights, Resampling(n=0)).interval()).all()
-    assert draw_worlds(rows, lambda m: 0 * m[:, :1] + 2.0, Resampling(n=9)).interval() == (2.0, 2.0, 0.0)
+    assert np.isnan(draw_worlds(rows, rows[0], lambda m: m @ weights, Resampling(n=0)).interval()).all()
+    assert np.isnan(draw_worlds(rows[:1], rows[0], lambda m: m @ weights, Resampling(n=9)).interval()).all()
+    assert draw_worlds(rows, rows[0], lambda m: 0 * m[:, :1] + 2.0, Resampling(n=9)).interval() == (2.0, 2.0, 0.0)
 
 
-def test_the_error_of_the_truth_is_found_behind_that_of_its_blurred_image() -> None:
-    """Where a second helping of noise does twice what the first did, the truth's own error is half of the first."""
-    value, once = np.zeros(1), np.array([[2.0], [-2.0]])
-    assert Draws(value, once, once + np.array([[4.0], [-4.0]])).errors() == pytest.approx([1.0])
-    pair = Draws(np.zeros(2), np.array([[1.0, 3.0]]), np.array([[2.0, 3.0 + np.sqrt(39.0)]]))
-    np.testing.assert_allclose(pair.errors(), [0.5, 1.5])  # √(10 / 40) of each
-    known = Worlds(
-        Draws(np.array([[1.0], [3.0]]), np.ones((2, 1, 1)) * [[[2.0]], [[4.0]]], np.ones((2, 1, 1)) * 5.0), 9
-    )
-    assert known.half_widths() == pytest.approx([2.0 / 1.0 * (1 / 3) * stats.t.ppf(0.975, 8) / stats.norm.ppf(0.975)])
+def test_unknown_cells_count_less_in_intervals_of_latencies() -> None:
+    """Half of the cells of a target unknown: its error is that of the other half, √2 of what it was."""
+    rows = np.random.default_rng(1).standard_normal((40, 2))
+    rows[20:] = rows[:20]
+    rows[:20, 1] = np.nan
+    errors = draw_worlds(rows, np.zeros(2), lambda means: means, Resampling(n=100)).draws.std(axis=0)
+    np.testing.assert_allclose(errors[1] / errors[0], np.sqrt(2 * 39 / 38), rtol=0.15)
+
+
+def test_half_widths_are_errors_times_the_quantile_of_studentised_worlds() -> None:
+    draws, worlds = np.array([[-1.0], [1.0]]), np.array([[-2.0], [2.0]]) * np.array([1.0, 2.0, 4.0])[:, None, None]
+    known = Worlds(np.array([3.0]), draws, np.zeros(1), np.array([[4.0], [4.0], [4.0]]), worlds, 9)
+    assert known.half_widths() == pytest.approx(
+        [1.0 * 4.0 / 2.0]
+    )  # of |4| / 2, / 4 and / 8, the rank 4 × .95 is the last
+    low, high, p = known.interval()
+    assert (low, high) == (1.0, 5.0) and p == pytest.approx(2 * stats.t.sf(stats.t.ppf(0.975, 8) * 3.0 / 2.0, 8))
+
+
+def test_shared_shape_finds_latency_and_size_and_averages_noise_away() -> None:
+    peaks, size = 0.25 + 0.3 * DEPTH, 1.0 + DEPTH
+    clean = size[:, None] * course(peaks)
+    np.testing.assert_allclose(shared_shape(clean, TIMES), clean, atol=0.005)  # of .16; shifts are interpolated
+    rng = np.random.default_rng(2)
+    noisy = clean + 0.004 * rng.standard_normal(clean.shape)
+    error = [np.sqrt(np.mean((x - clean) ** 2)) for x in (noisy, shared_shape(noisy, TIMES))]
+    assert error[1] < 0.6 * error[0]
+    both = shared_shape(np.stack([noisy, noisy[::-1]]), TIMES)
+    np.testing.assert_array_equal(both[0], shared_shape(noisy, TIMES))  # each signal has its own shape
+    silent = shared_shape(np.vstack([clean, np.zeros((1, len(TIMES)))]), TIMES)
+    np.testing.assert_array_equal(silent[-1], 0.0)
 
 
 def test_interval_of_a_blurred_order_reaches_the_order_that_was_blurred() -> None:
