@@ -30,9 +30,9 @@ def spatial(runs: int) -> Iterator[Row]:
     targets = targets.assign(x=2.0 * place, y=0.0, z=0.0)
     none = SpatialOptions(resampling=Resampling(n=0))
     for noise, over, subjects in ((0.02, "cell", 3), (0.06, "cell", 3), (0.12, "cell", 3), (0.06, "subject", 8)):
-        options = SpatialOptions(resampling=Resampling(n=300, over=over))
         inside = []
         for seed in range(runs // 2):
+            options = SpatialOptions(resampling=Resampling(n=300, over=over, seed=seed))
             rng = np.random.default_rng([seed, 1])
             best = np.clip(place / 40 + 0.25 * rng.standard_normal(41)[place], 0, 1)
             truth, found = (
@@ -150,14 +150,14 @@ def dynamics(runs: int) -> Iterator[Row]:
 
     from brainmap.hierarchy import DynamicsOptions, Resampling, agreement, half_time, half_times
 
-    options, none = (DynamicsOptions(resampling=Resampling(n=n)) for n in (60, 0))
+    none = DynamicsOptions(resampling=Resampling(n=0))
     for middle in (600.0, 3000.0):
         truth = half_time(STEPS, rising(middle)).step
         for noise in (0.02, 0.06):
             inside = []
             for seed in range(runs // 5):
                 cells = rising(middle) + noise * np.random.default_rng([seed, 6]).standard_normal((15, len(STEPS)))
-                found = half_time(STEPS, cells, options=options)
+                found = half_time(STEPS, cells, options=DynamicsOptions(resampling=Resampling(n=60, seed=seed)))
                 inside.append(found.low <= truth <= found.high)
             yield row(
                 "half time, interval over subject × fold", f"step {truth:.0f}, noise {noise} per cell", inside, 0.95

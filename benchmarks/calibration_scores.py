@@ -180,12 +180,13 @@ def score_compare(runs: int) -> Iterator[Row]:
         for condition, shares in {
             "both predict": (0.2, 0.2),
             "subjects differ in which is better": (0.3, 0.05),
+            "neither predicts": (0.0, 0.0),
         }.items():
             own = np.sqrt(np.stack([rng.permutation(shares) for _ in study.responses], axis=1))
             y = own[0] * drive[0] + own[1] * drive[1] + np.sqrt(0.6) * np.hstack(study.responses)
             responses = list(np.split(y, 8, axis=1))
             (r, alpha), (r_other, alpha_other) = (encode(x, responses, study.groups) for x in pair)
-            for test in ("subjects", "wilcoxon") if condition != "both predict" else ("folds", "subjects", "wilcoxon"):
+            for test in _COMPARED_IN[condition]:
                 hit = compare(r, r_other, test=test, correction="none").significant[0]
                 hits.setdefault((_COMPARED[test], condition), []).append(bool(hit))
             if condition == "both predict":
@@ -205,6 +206,11 @@ def score_compare(runs: int) -> Iterator[Row]:
         yield row(name, condition, hit, 10 / 256 if "Wilcoxon" in name else 0.05)
 
 
+_COMPARED_IN = {
+    "both predict": ("folds", "subjects", "wilcoxon"),
+    "subjects differ in which is better": ("subjects", "wilcoxon"),
+    "neither predicts": ("folds",),
+}
 _COMPARED = {
     "folds": "paired comparison, t test over folds",
     "subjects": "paired comparison, t test over 8 subjects",

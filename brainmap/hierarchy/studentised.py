@@ -67,20 +67,36 @@ class Worlds:
         The error is the standard deviation of draws; the quantile is that of the worlds, at the rank of a Monte Carlo
         test, and its mean over all values is used, for one value's own is rough. NaN without draws.
         """
-        errors, own = _spread(self.world_draws), _spread(self.draws)
-        distance = np.abs(self.estimates - self.truth)
+        return self._reach(self._ratios())
+
+    def limits(self, *, centred: bool = False) -> tuple[FloatArray, FloatArray]:
+        """Interval of every value: low and high, (n,).
+
+        Parameters
+        ----------
+        centred : bool
+            Move it by the median of (estimate − truth) / error in the worlds, mean over all values: for a statistic
+            that noise shifts to one side.
+        """
+        ratios, shift = self._ratios(), np.zeros(self.estimate.shape)
+        if centred and ratios.size:
+            middle = float(np.nanmedian(ratios, axis=0).mean())
+            ratios, shift = ratios - middle, middle * _spread(self.draws)
+        half = self._reach(ratios)
+        return self.estimate - shift - half, self.estimate - shift + half
+
+    def _ratios(self) -> FloatArray:
+        """(estimate − truth) / error in every world, (n_worlds, n), of values that are known in some."""
+        errors, distance = _spread(self.world_draws), self.estimates - self.truth
         ratios = np.divide(distance, errors, out=np.full(distance.shape, np.nan), where=errors > 0)
-        n = len(ratios)
-        ratios = ratios[:, np.isfinite(ratios).any(axis=0)] if n else ratios[:, :0]
+        return ratios[:, np.isfinite(ratios).any(axis=0)] if len(ratios) else ratios[:, :0]
+
+    def _reach(self, ratios: FloatArray) -> FloatArray:
+        own, n = _spread(self.draws), len(ratios)
         if ratios.size == 0:
             return np.where(own == 0, 0.0, np.nan)  # draws that never differ
         rank = min(int(np.ceil((n + 1) * self.confidence)), n)
-        return np.asarray(np.nanquantile(ratios, (rank - 1) / max(n - 1, 1), axis=0).mean() * own)
-
-    def limits(self) -> tuple[FloatArray, FloatArray]:
-        """Interval of every value: low and high, (n,)."""
-        half = self.half_widths()
-        return self.estimate - half, self.estimate + half
+        return np.asarray(np.nanquantile(np.abs(ratios), (rank - 1) / max(n - 1, 1), axis=0).mean() * own)
 
     def interval(self) -> tuple[float, float, float]:
         """Interval and test of the only value: low, high, and two-sided p that the true value is zero.

@@ -119,7 +119,7 @@ def temporal_hierarchy(
     depth = _depths(courses)
     rows = cells(courses, "layer", "time", over=plan.over)
     mean = mean_of(rows)
-    both = draw_worlds(rows, shared_shape(mean, times), lambda means: _latencies(means, times, setup), plan)
+    both = draw_worlds(rows, _noiseless(mean, times, setup), lambda means: _latencies(means, times, setup), plan)
     worlds, onsets = both.map(lambda x: x[..., : len(depth)]), both.map(lambda x: x[..., len(depth) :])
     t_max = worlds.estimate
     known = np.isfinite(t_max)
@@ -129,7 +129,8 @@ def temporal_hierarchy(
     table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max})
     table["low"], table["high"] = worlds.limits()
     table["peak"], table["t_peak"] = after.max(axis=1), times[after.argmax(axis=1)]
-    table["onset"], (table["onset_low"], table["onset_high"]) = onsets.estimate, onsets.limits()
+    # Noise raises the maximum, and with it the level that a curve has to reach: onsets come late.
+    table["onset"], (table["onset_low"], table["onset_high"]) = onsets.estimate, onsets.limits(centred=True)
     order = agreement(depth, t_max, seed=plan.seed)
     attrs = order.as_attrs() | {"layers_low": order.low, "layers_high": order.high}
     weights = _slope_weights(depth[known])
@@ -257,7 +258,7 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
         t_max = peak_window_time(means, times, setup.share)
         return np.asarray(t_max[:, 1] - t_max[:, 0])
 
-    worlds = draw_worlds(rows, shared_shape(mean_of(rows), times), statistic, plan)
+    worlds = draw_worlds(rows, _noiseless(mean_of(rows), times, setup), statistic, plan)
     by_layer, (layer_low, layer_high) = worlds.estimate, worlds.limits()
     mean = worlds.map(lambda x: mean_of(x, axis=-1)[..., None])
     low, high, p = mean.interval()
@@ -303,6 +304,13 @@ def _depths(courses: xr.DataArray) -> FloatArray:
 
 def _reseeded(plan: Resampling, seed: int) -> Resampling:
     return Resampling(plan.n, plan.over, plan.confidence, seed)
+
+
+def _noiseless(means: FloatArray, times: FloatArray, setup: TemporalOptions) -> FloatArray:
+    """Shared shape of layers, (..., n_layers, n_times); a layer to which it would give no peak keeps its own."""
+    fitted = shared_shape(means, times)
+    peaks = np.isfinite(peak_window_time(fitted, times, setup.share))
+    return np.where(peaks[..., None], fitted, means)
 
 
 def _latencies(means: FloatArray, times: FloatArray, setup: TemporalOptions) -> FloatArray:

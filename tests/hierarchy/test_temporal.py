@@ -196,6 +196,24 @@ def test_half_widths_are_errors_times_the_quantile_of_studentised_worlds() -> No
     assert (low, high) == (1.0, 5.0) and p == pytest.approx(2 * stats.t.sf(stats.t.ppf(0.975, 8) * 3.0 / 2.0, 8))
 
 
+def test_limits_of_a_statistic_that_noise_shifts_are_moved_back() -> None:
+    worlds = np.array([[-2.0], [2.0]]) * np.ones((5, 1, 1))
+    ratios = np.array([[2.0], [3.0], [4.0], [5.0], [14.0]])
+    known = Worlds(np.array([10.0]), np.array([[-0.5], [0.5]]), np.zeros(1), 2.0 * ratios, worlds, 9)
+    # Median 4 errors of .5; the largest distance from it, 10 errors, at the highest of five ranks.
+    np.testing.assert_allclose(known.limits(centred=True), [[10.0 - 2.0 - 5.0], [10.0 - 2.0 + 5.0]])
+    np.testing.assert_allclose(known.limits(), [[10.0 - 7.0], [10.0 + 7.0]])
+
+
+def test_half_widths_hardly_depend_on_the_seed() -> None:
+    r = planted(np.full(10, 0.3), noise=0.02)
+    tables = [temporal_hierarchy(r, options=TemporalOptions(resampling=Resampling(n=300, seed=k))) for k in range(6)]
+    widths = np.array([t.attrs["slope_high"] - t.attrs["slope_low"] for t in tables])
+    assert 0.0 < widths.std() / widths.mean() < 0.25
+    t_max = np.array([(t["high"] - t["low"]).mean() for t in tables])
+    assert 0.0 < t_max.std() / t_max.mean() < 0.2
+
+
 def test_shared_shape_finds_latency_and_size_and_averages_noise_away() -> None:
     peaks, size = 0.25 + 0.3 * DEPTH, 1.0 + DEPTH
     clean = size[:, None] * course(peaks)
