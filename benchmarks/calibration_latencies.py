@@ -29,7 +29,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "noise 0.02 in r (peak .08)": {"noise": 0.02},
     "noise 0.04 in r (peak .08)": {"noise": 0.04},
     "noise 0.02, sustained curves": {"noise": 0.02, "shape": "sustained"},
-    "noise 0.02, plateaus of 0.4 s": {"noise": 0.02, "shape": "plateau"},
+    # Later by .2 s, or plateaus of early layers would begin before the photograph.
+    "noise 0.02, plateaus of 0.4 s": {"noise": 0.02, "shape": "plateau", "later": 0.2},
     "noise 0.03, bells, layers independent, 4 subjects × 5 folds": {
         "noise": 0.03,
         "shape": "bell",
@@ -73,15 +74,17 @@ def coverage(runs: int, setting: dict[str, Any], over: str = "cell") -> dict[str
     """Whether each interval holds the truth, that of the same estimator without noise."""
     from brainmap.hierarchy import Resampling, TemporalOptions, peak_lag, temporal_hierarchy
 
-    more = {name: value for name, value in setting.items() if name not in ("noise", "scatter")}
+    more = {name: value for name, value in setting.items() if name not in ("noise", "scatter", "later")}
+    backward = BACKWARD + setting.get("later", 0.0)
     none = TemporalOptions(resampling=Resampling(n=0))
     inside: dict[str, list[bool]] = {}
     for seed in range(runs):
         rng = np.random.default_rng([seed, 4])
         forward = np.clip(FORWARD + setting.get("scatter", 0.15) * (rng.random(12) - 0.5), 0.08, 0.6)
-        exact, exact_back = (courses(rng, peaks, 0.0, **more) for peaks in (forward, BACKWARD))
+        forward = forward + setting.get("later", 0.0)
+        exact, exact_back = (courses(rng, peaks, 0.0, **more) for peaks in (forward, backward))
         truth, true_lag = temporal_hierarchy(exact, options=none), peak_lag(exact_back, exact, options=none).lag
-        first, second = (courses(rng, peaks, setting["noise"], **more) for peaks in (forward, BACKWARD))
+        first, second = (courses(rng, peaks, setting["noise"], **more) for peaks in (forward, backward))
         # Every study has its own seed: what one seed draws makes all its intervals wide, or narrow.
         options = TemporalOptions(resampling=Resampling(n=300, over=over, seed=seed))
         found, lag = temporal_hierarchy(first, options=options), peak_lag(second, first, options=options)
