@@ -71,8 +71,8 @@ def residual_null_large(runs: int) -> Iterator[Row]:
 
 def residual_false_positives(runs: int, name: str, changes: dict[str, Any]) -> Iterator[Row]:
     """Two rows for studies of these settings."""
-    from brainmap.encoding.conditional import ConditionalOptions, conditional_test
-    from brainmap.encoding.planted import PlantedOptions, planted_study
+    from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
+    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
     single, family = [], []
     for seed in range(runs):
@@ -89,8 +89,8 @@ def residual_false_positives(runs: int, name: str, changes: dict[str, Any]) -> I
 @part
 def residual_power(runs: int) -> Iterator[Row]:
     """Power of the residual test, and false positives elsewhere, when three units of ten are planted."""
-    from brainmap.encoding.conditional import ConditionalOptions, conditional_test, flip_p
-    from brainmap.encoding.planted import PlantedOptions, planted_study
+    from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test, flip_p
+    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
     planted = (2, 5, 8)
     for share in (0.01, 0.02, 0.05):
@@ -111,8 +111,8 @@ def residual_power(runs: int) -> Iterator[Row]:
 @part
 def residual_interval(runs: int) -> Iterator[Row]:
     """Coverage of the interval of the residual's size, half as many runs; the truth is the mean over the replicates."""
-    from brainmap.encoding.planted import PlantedOptions, planted_study
-    from brainmap.encoding.residual import ResidualOptions, residual_scores
+    from brainmap.statistics.added.added_value import ResidualOptions, residual_scores
+    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
     options = ResidualOptions(alphas=(1e2, 1e3, 1e4), inner_cv=3)
     study = SMALL | {"planted": (2, 5, 8)}
@@ -146,8 +146,8 @@ def residual_interval(runs: int) -> Iterator[Row]:
 @part
 def scores_null(runs: int) -> Iterator[Row]:
     """False positives of tests of encoding scores; one target per run is counted."""
-    from brainmap.encoding.inference import significance
-    from brainmap.encoding.planted import PlantedOptions, planted_study
+    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
+    from brainmap.statistics.significance import significance
 
     for name, changes in {
         "independent noise": {"group_noise": 0.0, "unmodelled": 0.0},
@@ -173,7 +173,7 @@ def scores_null(runs: int) -> Iterator[Row]:
 @part
 def ceilings(runs: int) -> Iterator[Row]:
     """Coverage of the bootstrap intervals of noise ceilings."""
-    from brainmap.encoding.ceiling import explainable_variance, split_half
+    from brainmap.statistics.noise_ceiling import explainable_variance, split_half
 
     for n_stimuli, repeats in ((60, 3), (200, 3), (100, 12)):
         rng = np.random.default_rng([n_stimuli, repeats])

@@ -72,7 +72,7 @@ def spins(runs: int) -> Iterator[Row]:
     """False positives of spin tests of smooth maps: by area and by vertex, of properties, and of the spatial score."""
     from scipy.stats import pearsonr
 
-    from brainmap.data.cortex import load_atlas, load_surface
+    from brainmap.data.atlas import load_atlas, load_surface
     from brainmap.hierarchy import SpinOptions, compare_properties, compare_vertices, cortex_areas, spin_test
     from brainmap.hierarchy import spins as spins_of
 
@@ -220,7 +220,7 @@ def factors(runs: int) -> Iterator[Row]:
 
 def clusters(runs: int) -> Iterator[Row]:
     """Family-wise false positives of cluster tests in time."""
-    from brainmap.encoding.clusters import cluster_null, cluster_subjects
+    from brainmap.statistics.cluster_tests import cluster_null, cluster_subjects
 
     def smooth(rng: np.random.Generator, n: int) -> np.ndarray:
         return np.apply_along_axis(np.convolve, 1, rng.standard_normal((n, 44)), np.ones(5), "valid")

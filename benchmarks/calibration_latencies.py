@@ -147,7 +147,7 @@ def hypotheses(runs: int) -> Iterator[Row]:
     import pandas as pd
 
     from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
-    from brainmap.hierarchy.latencies import peak_window_time
+    from brainmap.hierarchy.t_max_and_onset import peak_window_time
 
     place = np.repeat([*range(1, 24), 0], 2)
     areas = pd.DataFrame({"roi": [f"A{i}" if i else "V1" for i in place], "hemisphere": "L", "x": 5.0 * place})

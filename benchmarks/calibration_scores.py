@@ -16,8 +16,8 @@ import numpy as np
 import xarray as xr
 from calibration_table import Row, row
 
-from brainmap.encoding.image_scores import ImageScores, image_scores
-from brainmap.encoding.planted import PlantedOptions, PlantedStudy, planted_study
+from brainmap.statistics.image_intervals import ImageScores, image_scores
+from brainmap.statistics.planted_studies import PlantedOptions, PlantedStudy, planted_study
 
 SIZE: dict[str, Any] = {"n_groups": 40, "per_group": 6, "n_layers": 4, "width": 20}
 NULL = SIZE | {"signal": 0.0, "gradient": 0.0, "n_units": 1}
@@ -70,8 +70,8 @@ def covered(low: list[np.ndarray], high: list[np.ndarray], value: list[np.ndarra
 
 def score_tests(runs: int) -> Iterator[Row]:
     """False positives of tests of eight subjects' scores at 40 times (smooth responses); nothing is predicted."""
-    from brainmap.encoding.clusters import cluster_subjects
-    from brainmap.encoding.inference import folds_interval, sign_flip_max, significance, subjects_wilcoxon
+    from brainmap.statistics.cluster_tests import cluster_subjects
+    from brainmap.statistics.significance import folds_interval, sign_flip_max, significance, subjects_wilcoxon
 
     hits: dict[str, list[bool]] = {}
     for seed in range(runs):
@@ -106,7 +106,8 @@ def controls_interval(runs: int) -> Iterator[Row]:
     """Coverage of 0 by the interval of a study's control feature spaces, which predict nothing (mean of 20 targets)."""
     from types import SimpleNamespace
 
-    from brainmap.study.summary import CONTROL_SPACES, compare_with_controls
+    from brainmap.study.analysis.encoded_part import CONTROL_SPACES
+    from brainmap.study.analysis.summarise import compare_with_controls
 
     conditions = {
         "1 subject": (1, 0.0),
@@ -141,7 +142,7 @@ def _level(name: str) -> float:
 
 def score_discoveries(runs: int) -> Iterator[Row]:
     """Rate of false discoveries where half of 40 targets are predicted: is one that is drawn at random false."""
-    from brainmap.encoding.inference import significance
+    from brainmap.statistics.significance import significance
 
     hits: dict[str, list[bool]] = {}
     for seed in range(runs):
@@ -166,7 +167,7 @@ def score_discoveries(runs: int) -> Iterator[Row]:
 
 def score_compare(runs: int) -> Iterator[Row]:
     """False positives of paired comparisons: two feature spaces that predict equally well, eight subjects."""
-    from brainmap.encoding.inference import compare
+    from brainmap.statistics.significance import compare
 
     hits: dict[tuple[str, str], list[bool]] = {}
     for seed in range(runs):
@@ -246,7 +247,7 @@ def image_intervals(runs: int) -> Iterator[Row]:
 
 def subject_intervals(runs: int) -> Iterator[Row]:
     """Coverage of the interval over subjects: for new subjects and the same photographs, responses shared or not."""
-    from brainmap.encoding.inference import subjects_interval
+    from brainmap.statistics.significance import subjects_interval
 
     conditions = {"independent noise": 0.0, "unmodelled responses shared by subjects": 0.6}
     for n in (4, 8):
@@ -264,7 +265,7 @@ def subject_intervals(runs: int) -> Iterator[Row]:
 def partition_intervals(runs: int) -> Iterator[Row]:
     """Coverage of the intervals of variance partitioning, two spaces that overlap; half as many runs."""
     from brainmap.encoding import EncodingRidgeCV
-    from brainmap.encoding.variance import variance_partition
+    from brainmap.statistics.variance_partition import variance_partition
 
     for name, changes in {
         "both spaces matter": {"signal": 0.35},
@@ -287,8 +288,8 @@ def partition_intervals(runs: int) -> Iterator[Row]:
 
 def unique_null(runs: int) -> Iterator[Row]:
     """False positives of the tests of unique variance: a second space that only correlates with the first."""
-    from brainmap.encoding.conditional import ConditionalOptions
-    from brainmap.encoding.variance import unique_tests
+    from brainmap.statistics.added.conditional_test import ConditionalOptions
+    from brainmap.statistics.variance_partition import unique_tests
 
     single, family = [], []
     for seed in range(runs):
@@ -313,7 +314,7 @@ def unique_null(runs: int) -> Iterator[Row]:
 
 def pooled_null(runs: int) -> Iterator[Row]:
     """False positives of the residual test pooled over two subjects who saw different photographs."""
-    from brainmap.encoding.conditional import ConditionalOptions, conditional_test, flip_p
+    from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test, flip_p
 
     single, family = [], []
     for seed in range(runs):
@@ -339,7 +340,7 @@ def mesh_clusters(runs: int) -> Iterator[Row]:
     from scipy import sparse
     from scipy.spatial import ConvexHull
 
-    from brainmap.encoding.clusters import cluster_null, cluster_subjects
+    from brainmap.statistics.cluster_tests import cluster_null, cluster_subjects
 
     height = 1 - (2 * np.arange(162) + 1) / 162
     angle = np.pi * (1 + np.sqrt(5)) * np.arange(162)

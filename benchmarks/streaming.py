@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainmap.data.columnar import DTYPE, ColumnFile, RowStack, standardised
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.data.column_files import DTYPE, ColumnFile, RowStack, standardised
 from brainmap.data.responses import Responses
-from brainmap.encoding.memory import parse_memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -95,8 +95,8 @@ def stream_nsd(root: Path, memory: int, sessions: int) -> str:
 
 def prepare_meg(root: Path, memory: int, sessions: int) -> str:
     """Filter and epoch one recording of true size (272 sensors, 348 s at 1200 Hz)."""
-    from brainmap.data.readers.ctf import Recording
-    from brainmap.data.readers.epoching import EpochSettings, epoch_blocks
+    from brainmap.data.recordings.ctf import Recording
+    from brainmap.data.recordings.epochs import EpochSettings, epoch_blocks
 
     folder = _sparse_recording(root / "sub-BIGMEG1_ses-01_task-main_run-01_meg.ds")
     recording = Recording(folder)

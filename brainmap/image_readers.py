@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 TRANSPARENT_BACKGROUND = (128, 128, 128)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.progress import track
 from brainmap.image_readers import (
     IMAGE_SUFFIXES,
     ArrayReader,
@@ -23,7 +24,6 @@ from brainmap.image_readers import (
     is_image_name,
     without_suffix,
 )
-from brainmap.progress import track
 
 
 class StimulusSet:

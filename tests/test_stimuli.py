@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
 from brainmap.stimuli import StimulusSet, content_id, read_table
 
 

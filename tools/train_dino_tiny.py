@@ -30,7 +30,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from brainmap.models.dino_tiny import build_self_distillation
+from brainmap.models.adapters.dino_tiny import build_self_distillation
 from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss
 from brainmap.models.views import random_crop
 

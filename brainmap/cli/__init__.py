@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from brainmap.cli.common import EXIT_USER_ERROR, console, interruptible
-from brainmap.cli.data import data_app
-from brainmap.cli.fit import fit
-from brainmap.cli.models import models_app
-from brainmap.cli.reproduce import reproduce
-from brainmap.cli.run import preset, run
-from brainmap.errors import BrainmapError
+from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible
+from brainmap.cli.data_commands import data_app
+from brainmap.cli.fit_command import fit
+from brainmap.cli.models_commands import models_app
+from brainmap.cli.reproduce_command import reproduce
+from brainmap.cli.run_command import preset, run
+from brainmap.common.errors import BrainmapError
 
 app = typer.Typer(
     help="Brain encoding with the activations and gradients of vision models.",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainmap.common.errors import InputError
 from brainmap.comparison.representations import read_values, representations
-from brainmap.errors import InputError
 
 
 def cka(first: np.ndarray, second: np.ndarray, *, debiased: bool = False) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainmap.common.errors import InputError
 from brainmap.comparison.representations import read_values, representations, same_for_all
-from brainmap.errors import InputError
 
 RANKME_EPSILON = 1e-7
 """Added to each normalised singular value, as published; keeps the logarithm finite."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 
 Distance = Literal["correlation", "euclidean"]
 DISTANCES = ("correlation", "euclidean")

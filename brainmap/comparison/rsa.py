@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from brainmap.comparison.noise_ceiling import NoiseCeiling, noise_ceiling
-from brainmap.comparison.representations import Distance, Representation, dissimilarity_stack, representations
-from brainmap.comparison.resampling import (
+from brainmap.common.errors import InputError
+from brainmap.comparison.image_resampling import (
     METHODS,
     bootstrap_images,
     bootstrap_pairs,
@@ -22,11 +21,13 @@ from brainmap.comparison.resampling import (
     permuted_images,
     similarity,
 )
-from brainmap.data.rdms import BrainRDMs
-from brainmap.errors import InputError
+from brainmap.comparison.rdm_ceiling import NoiseCeiling, noise_ceiling
+from brainmap.comparison.representations import Distance, Representation, dissimilarity_stack, representations
+from brainmap.data.brain_rdms import BrainRDMs
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
+
 
 CONFIDENCE = 0.95
 KEYS = ["area", "signal", "layer"]
@@ -87,12 +88,6 @@ class RSAResult:
     def difference(self, other: RSAResult) -> pd.DataFrame:
         """Similarity of these spaces minus that of the same-named spaces of another result; see `rsa_difference`."""
         return rsa_difference(self, other)
-
-    def plot(self, *, baseline: RSAResult | None = None, **options: Any) -> Figure:
-        """Draw similarity against depth, one panel per area; see :func:`brainmap.comparison.plots.plot_rsa`."""
-        from brainmap.comparison.plots import plot_rsa
-
-        return plot_rsa(self, baseline=baseline, **options)
 
 
 def rsa(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from brainmap.data.lazy import Columns, RowMeans, Selection, positions, read_block
-from brainmap.errors import InputError
-
-Modality = Literal["fmri", "meg"]
+from brainmap.common.blocks import Columns, RowMeans, Selection, positions, read_block
+from brainmap.common.errors import InputError
+from brainmap.common.names import Modality
 
 TARGET_COLUMNS: dict[str, tuple[str, ...]] = {
     "fmri": ("roi", "hemisphere", "x", "y", "z", "vertex"),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 
 
 @dataclass(frozen=True)

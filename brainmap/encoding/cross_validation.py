@@ -7,12 +7,12 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from brainmap.encoding.generic import encode_generic
-from brainmap.encoding.prepared import PreparedEncoding
-from brainmap.encoding.result import EncodingResult
+from brainmap.common.errors import InputError
+from brainmap.encoding.any_estimator import encode_generic
+from brainmap.encoding.encoding_result import EncodingResult
+from brainmap.encoding.prepared_encoding import PreparedEncoding
 from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.encoding.settings import RowDesign
-from brainmap.errors import InputError
 
 
 def cross_val_encode(

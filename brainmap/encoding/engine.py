@@ -12,14 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from brainmap.encoding.batch import Batch, Responses
-from brainmap.encoding.layer import LayerFactors, factorise_layer, uses_rows
-from brainmap.encoding.memory import INTERPRETER_BYTES, BatchPlan, plan_batches
-from brainmap.encoding.scores import TargetScores, choose, gcv_scores, inner_scores, shrunk, test_scores, whitened
+from brainmap.common.array_sources import ArraySource
+from brainmap.common.errors import InputError
+from brainmap.common.progress import track
+from brainmap.encoding.layer.alpha_scores import (
+    TargetScores,
+    choose,
+    gcv_scores,
+    inner_scores,
+    shrunk,
+    test_scores,
+    whitened,
+)
+from brainmap.encoding.layer.layer_factors import LayerFactors, factorise_layer, uses_rows
+from brainmap.encoding.layer.response_batch import Batch, Responses
+from brainmap.encoding.memory_bound import INTERPRETER_BYTES, BatchPlan, plan_batches
 from brainmap.encoding.settings import Problem
-from brainmap.encoding.sources import ArraySource
-from brainmap.errors import InputError
-from brainmap.progress import track
 
 Visit = Callable[[LayerFactors, slice, Responses], None]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from brainmap.common.array_sources import as_source
+from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import available_threads, parse_memory
 from brainmap.encoding.backend import make_backend
-from brainmap.encoding.batch import Batch, Responses
-from brainmap.encoding.diagnostics import warn_about
 from brainmap.encoding.engine import Engine, SplitWeights, score_batch
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.layer import LayerFactors
-from brainmap.encoding.memory import available_threads, parse_memory
-from brainmap.encoding.options import RidgeOptions, Scoring
-from brainmap.encoding.scores import TargetScores
-from brainmap.encoding.settings import Problem, RidgeSettings, RowDesign, make_settings
-from brainmap.encoding.sources import as_source
+from brainmap.encoding.layer.alpha_scores import TargetScores
+from brainmap.encoding.layer.layer_factors import LayerFactors
+from brainmap.encoding.layer.response_batch import Batch, Responses
+from brainmap.encoding.numerical_warnings import warn_about
+from brainmap.encoding.settings import Problem, RidgeOptions, RidgeSettings, RowDesign, Scoring, make_settings
 
 DEFAULT_ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 8, 10))
 
@@ -181,14 +182,14 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted encoder to a Zarr directory (no pickle) and return its path; `load` reads it."""
-        from brainmap.encoding.persistence import save_encoder
+        from brainmap.encoding.ridge import save_encoder
 
         return save_encoder(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> EncodingRidgeCV:
         """Read an encoder that `save` wrote."""
-        from brainmap.encoding.persistence import load_encoder
+        from brainmap.encoding.ridge import load_encoder
 
         return load_encoder(path, cls)
 
@@ -223,3 +224,74 @@ def coefficients(
         coef[part.targets] = (matrix @ white).T
         intercept[part.targets] += offset @ white
     return coef, intercept
+
+
+Encoder = TypeVar("Encoder", bound=EncodingRidgeCV)
+KIND = "brainmap fitted encoder"
+FORMAT = 1
+
+
+def save_encoder(estimator: EncodingRidgeCV, path: str | Path) -> Path:
+    """Write a fitted `EncodingRidgeCV` to a Zarr directory and return its path.
+
+    Raises
+    ------
+    InputError
+        If the estimator is not fitted. Its `cv` is stored only when it is an int: folds do not matter to prediction.
+    """
+    import zarr
+
+    if not hasattr(estimator, "coef_"):
+        raise InputError("this encoder is not fitted; call `fit` before `save`.")
+    params = estimator.get_params(deep=False)
+    options = params.pop("options")
+    params["alphas"] = np.asarray(params["alphas"], dtype=float).ravel().tolist()
+    if "shares" in params:
+        params["shares"] = np.atleast_1d(params["shares"]).tolist()
+        params["bands"] = [int(size) for size in params["bands"]]
+    params["cv"] = int(params["cv"]) if isinstance(params["cv"], int | np.integer) else 5
+    group = zarr.open_group(str(path), mode="w", zarr_format=3)
+    group.attrs.update(
+        {
+            "kind": KIND,
+            "format": FORMAT,
+            "class": type(estimator).__name__,
+            "params": params,
+            "options": None if options is None else asdict(options),
+            "n_features_in": int(estimator.n_features_in_),
+            "n_components": int(estimator.n_components_),
+        }
+    )
+    for name in estimator.fitted:
+        group.create_array(name, data=np.atleast_1d(np.asarray(getattr(estimator, name))))
+    group.attrs["single_target"] = np.ndim(estimator.alpha_) == 0
+    return Path(path)
+
+
+def load_encoder(path: str | Path, cls: type[Encoder]) -> Encoder:
+    """Read an encoder that `save_encoder` wrote.
+
+    Raises
+    ------
+    InputError
+        If there is no encoder of this class and format at `path`.
+    """
+    import zarr
+
+    if not Path(path).is_dir():
+        raise InputError(f"no encoder at {path}; give the directory that `save` wrote.")
+    group = zarr.open_group(str(path), mode="r")
+    attrs: dict[str, Any] = dict(group.attrs)
+    if attrs.get("kind") != KIND or attrs.get("format") != FORMAT or attrs.get("class") != cls.__name__:
+        raise InputError(
+            f"{path} holds {attrs.get('kind', 'something else')}, not a fitted {cls.__name__} this version reads."
+        )
+    options = attrs["options"]
+    estimator = cls(**attrs["params"], options=None if options is None else RidgeOptions(**options))
+    single = bool(attrs["single_target"])
+    for name in estimator.fitted:
+        values = np.asarray(group[name])
+        setattr(estimator, name, values[0] if single and name != "coef_" else values)
+    estimator.n_features_in_ = int(attrs["n_features_in"])
+    estimator.n_components_ = int(attrs["n_components"])
+    return estimator

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from brainmap.errors import BrainmapError, InputError
-from brainmap.models.batch import Batch
+from brainmap.common.errors import BrainmapError, InputError
+from brainmap.models.image_batch import Batch
 from brainmap.models.objectives import Objective
 from brainmap.models.vision_model import VisionModel
 

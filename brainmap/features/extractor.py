@@ -13,25 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
+from brainmap.common.files import short_hash
+from brainmap.common.progress import track
 from brainmap.features import capture
-from brainmap.features.blocks import ArrayKey, BlockWriter, FeatureSink, MemoryArray, Plan, one_ahead, short_hash
-from brainmap.features.memory import available_memory, batch_size_for, out_of_memory
+from brainmap.features.batch_size import available_memory, batch_size_for, out_of_memory
+from brainmap.features.extracted_features import Features, Rows
+from brainmap.features.feature_blocks import ArrayKey, BlockWriter, FeatureSink, MemoryArray, Plan, one_ahead
+from brainmap.features.feature_provenance import describe
 from brainmap.features.pooling import check_pooling, norms
 from brainmap.features.projection import RandomProjection
-from brainmap.features.record import describe
 from brainmap.features.reduction import reduce_tokens, weight_gradient_norms, weight_gradients
-from brainmap.features.result import Features, Rows
 from brainmap.features.store import FeatureStore, unknown_parts
-from brainmap.models.batch import Batch
+from brainmap.models.image_batch import Batch
 from brainmap.models.objectives import Objective, find_objective
 from brainmap.models.vision_model import VisionModel
-from brainmap.progress import track
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from brainmap.stimuli import StimulusSet
+
 
 # Raise a stage's number when its results change; a release of the package alone must not throw features away.
 ALGORITHM_VERSIONS = {"preprocessing": 1, "capture": 1, "pooling": 1, "views": 1}

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 
 Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
 ROLE_OF = {"cls": "cls", "register-mean": "register", "patch-mean": "patch"}

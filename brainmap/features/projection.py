@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 
 CHUNK = 4096  # input coordinates drawn at a time; part of what a projection is
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from brainmap.errors import BrainmapError, InputError, MissingFileError
+from brainmap.common.errors import BrainmapError, InputError, MissingFileError
+from brainmap.common.files import write_atomically
 
 CHUNK_BYTES = 2**20
 
@@ -303,11 +303,3 @@ class StoredRows:
 def _row_keys(text: str) -> tuple[str, ...]:
     """Row keys in a ``rows/`` file; arrays with the same rows share one copy, whatever their number."""
     return tuple(json.loads(text))
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a small file so that it exists whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)

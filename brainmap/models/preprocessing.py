@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from brainmap.errors import InputError, MissingFileError
-from brainmap.models.cards import ModelCard
-from brainmap.models.fitting import quiet_transformers
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.models.checkpoints.weight_files import quiet_transformers
+from brainmap.models.model_cards import ModelCard
 
 MLP_NAMES = ("mlp.fc2", "mlp.down_proj", "output.dense", "mlp.weights_out", "pwconv2", "mlp.2")
 ATTENTION_NAMES = ("attention.o_proj", "attention.output.dense", "self_attn.out_proj", "attention.proj", "attn.proj")

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainmap.models.batch import Batch
-from brainmap.models.cards import ViewSpec
+from brainmap.models.image_batch import Batch
+from brainmap.models.model_cards import ViewSpec
 from brainmap.models.preprocessing import check_image
 from brainmap.models.vision_model import VisionModel
 

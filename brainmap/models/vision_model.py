@@ -8,19 +8,22 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brainmap.errors import InputError
-from brainmap.models.cards import ModelCard
+from brainmap.common.errors import InputError
+from brainmap.models.model_cards import ModelCard
 from brainmap.models.preprocessing import Preprocessing
-from brainmap.models.text import Tokenizer
+from brainmap.models.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from brainmap.models.adapters import Adapter
+    from brainmap.models.adapters.adapter import Adapter
+    from brainmap.models.objectives.objective import Objective
+
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -76,6 +79,8 @@ class VisionModel:
         Of the text tower.
     dtype : str
         ``float64``, ``float32``, or ``bfloat16``/``float16`` (autocast; weights stay float32).
+    register : mapping, optional
+        Objectives by name, as they stand when asked; :func:`load_model` hands over all that are registered.
 
     Notes
     -----
@@ -92,8 +97,10 @@ class VisionModel:
         loaded: Loaded,
         tokenizer: Tokenizer | None = None,
         dtype: str = "float32",
+        register: Mapping[str, Objective] = MappingProxyType({}),
     ) -> None:
         self.card = card
+        self._register = register
         self.loaded = loaded
         self.preprocessing = preprocessing
         self.tokenizer = tokenizer
@@ -143,10 +150,8 @@ class VisionModel:
     @property
     def objectives(self) -> tuple[str, ...]:
         """Names of the registered objectives this model has the parts for, image-wise ones first."""
-        from brainmap.models.objectives import OBJECTIVES
-
-        able = [name for name, objective in OBJECTIVES.items() if objective.supports(self)]
-        return tuple(sorted(able, key=lambda name: OBJECTIVES[name].batch_coupled))
+        able = [name for name, objective in self._register.items() if objective.supports(self)]
+        return tuple(sorted(able, key=lambda name: self._register[name].batch_coupled))
 
     @property
     def device(self) -> torch.device:

@@ -6,16 +6,16 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainmap.progress import track
-from brainmap.study.config import StudyConfig
-from brainmap.study.folder import check_out
+from brainmap.common.progress import track
+from brainmap.study.declared.study_config import StudyConfig
+from brainmap.study.declared.study_file import Cell, GridConfig
 from brainmap.study.inputs import Simulated
 from brainmap.study.plan import lines_of_tests
 from brainmap.study.run import Study
-from brainmap.study.study_file import Cell, GridConfig
+from brainmap.study.run_folder import check_out
 
 if TYPE_CHECKING:
-    from brainmap.report.collection import Collection
+    from brainmap.results.collection import Collection
 
 
 class Grid:
@@ -82,7 +82,7 @@ class Grid:
         Collection
             The results of all cells.
         """
-        from brainmap.report.collection import Collection, Member
+        from brainmap.results.collection import Collection, Member
 
         members, absent = [], {}
         for cell in track(self.cells, "studies", unit="studies"):
@@ -109,7 +109,7 @@ class Grid:
         Path
             The page, ``comparison.html`` in the grid's folder.
         """
-        from brainmap.report.compare_page import write_comparison
+        from brainmap.report.page.comparison_page import write_comparison
 
         collection = self.run(skip_missing=skip_missing, reports=reports)
         files = {cell.label: self.study(cell).folder.report for cell in self.cells}
@@ -121,7 +121,7 @@ class Grid:
 
 def training_step(config: StudyConfig) -> int | None:
     """Return the training step of a study's weights: 0 for untrained, None where nothing says it."""
-    from brainmap.errors import BrainmapError
+    from brainmap.common.errors import BrainmapError
     from brainmap.models import available_weights, checkpoint_step
 
     name = config.weights

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmap.data import GroundTruth, Responses, SimulationConfig, read_responses, sample_stimuli, simulate
-from brainmap.data.arrays import NO_VERTEX
-from brainmap.data.cortex import MESH_NAME
-from brainmap.encoding.memory import parse_memory
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.data import Responses, read_responses, sample_stimuli
+from brainmap.data.atlas import MESH_NAME
+from brainmap.data.own_recordings import NO_VERTEX
+from brainmap.data.simulation import GroundTruth, SimulationConfig, simulate
 from brainmap.stimuli import StimulusSet
-from brainmap.study.config import StudyConfig
+from brainmap.study.declared.study_config import StudyConfig
 
 if TYPE_CHECKING:
     from brainmap.data.readers import DatasetReader
     from brainmap.features import FeatureExtractor
+
 
 SAMPLE_MODEL = "dino-tiny"
 SAMPLE_POOLING = "patch-mean"

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from brainmap.common.errors import BrainmapError
+from brainmap.common.memory_sizes import parse_memory
 from brainmap.data import read_responses
-from brainmap.encoding.inference import LEAST
-from brainmap.encoding.memory import parse_memory
-from brainmap.errors import BrainmapError
-from brainmap.study.config import OwnData, StudyConfig
-from brainmap.study.folder import IDENTITY, RunFolder
+from brainmap.statistics.significance import LEAST
+from brainmap.study.declared.study_config import OwnData, StudyConfig
 from brainmap.study.inputs import absent_files, chosen_subjects, dataset_reader, extractor, load_stimuli, simulation
+from brainmap.study.run_folder import IDENTITY, RunFolder
 
 FLOAT32 = 4
 TESTS = {
@@ -154,8 +154,8 @@ def _permutation_row(
     config: StudyConfig, modality: str, sizes: tuple[int, int, int], shape: tuple[int, int], finished: bool
 ) -> tuple[tuple[str, str, str], float | None]:
     """What the permutations asked for will take on this machine; None where that is unknown or they are finished."""
-    from brainmap.encoding.permutation_cost import permutation_cost
-    from brainmap.study.chance import permutation_options
+    from brainmap.statistics.permutation.expected_time import permutation_cost
+    from brainmap.study.analysis.above_chance import permutation_options
 
     n_subjects, n_layers, n_targets = sizes
     stage, maps = f"{modality} permutations", n_layers * len(config.signals)
@@ -232,8 +232,8 @@ def _targets(config: StudyConfig, missing: list[str]) -> dict[str, tuple[list[st
 def _sample_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]]:
     """Subjects, trials and targets of the sample, by modality."""
     from brainmap.data import sample_stimuli
-    from brainmap.data.cortex import cortical_targets
-    from brainmap.data.sensors import load_sensors
+    from brainmap.data.atlas import cortical_targets
+    from brainmap.data.sensor_layout import load_sensors
 
     simulated = simulation(config)
     trials = len(sample_stimuli()) * simulated.repeats

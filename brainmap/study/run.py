@@ -10,24 +10,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from brainmap.common.blocks import SortedRows
+from brainmap.common.errors import InputError
+from brainmap.common.files import file_hash
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.progress import track
 from brainmap.data import Responses
-from brainmap.data.lazy import SortedRows
-from brainmap.data.splits import fixed_split
+from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions
-from brainmap.encoding.memory import parse_memory
-from brainmap.errors import InputError
-from brainmap.progress import track
-from brainmap.study.config import StudyConfig
-from brainmap.study.folder import RunFolder, check_out, file_digest, open_run
+from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
+from brainmap.study.analysis.summarise import summarise
+from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
 from brainmap.study.plan import Plan, make_plan
-from brainmap.study.summary import CONTROL_SPACES, Encoded, summarise
+from brainmap.study.run_folder import RunFolder, check_out, open_run
 
 if TYPE_CHECKING:
     from brainmap.features import Features
     from brainmap.models import VisionModel
-    from brainmap.report import StudyResults
+    from brainmap.results import StudyResults
     from brainmap.stimuli import StimulusSet
+    from brainmap.study.analysis.orders_and_hypotheses import hypotheses
+
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
 STUDY_VERSION = 4
@@ -81,7 +85,8 @@ class Study:
         InputError
             If input files do not fit together, or the folder holds another study.
         """
-        from brainmap.report import StudyResults, write_report
+        from brainmap.report import write_report
+        from brainmap.results import StudyResults
 
         stimuli = load_stimuli(self.config)
         extracting = extractor(self.config, self.folder.features)
@@ -110,7 +115,7 @@ class Study:
         for how in ("device", "memory", "own", "place"):
             described.pop(how)
         own = config.own
-        files = contents(recorded) if own is None else {name: file_digest(getattr(own, name)) for name in OWN_FILES}
+        files = contents(recorded) if own is None else {name: file_hash(getattr(own, name)) for name in OWN_FILES}
         return {
             "study_version": STUDY_VERSION,
             "config": described,
@@ -180,8 +185,8 @@ def ridge(config: StudyConfig) -> EncodingRidgeCV:
 
 def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:
     """Signals and controls, each a mapping of layer (or control) to an array, rows in the order of the photographs."""
-    from brainmap.encoding.permuted_orders import group_orders
-    from brainmap.features.controls import control_spaces
+    from brainmap.features.control_spaces import control_spaces
+    from brainmap.statistics.permutation.group_orders import group_orders
 
     spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
     spaces[CONTROL_SPACES] = control_spaces(stimuli, features)
@@ -223,7 +228,11 @@ def rewrite_report(run: str | Path) -> Path:
     MissingFileError
         If the folder holds no finished run.
     """
-    from brainmap.report import StudyResults, write_report
+    from brainmap.report import write_report
+    from brainmap.results import StudyResults
 
     folder = open_run(Path(run))
-    return write_report(StudyResults.load(folder.results), folder.report)
+    results = StudyResults.load(folder.results)
+    if results.hypotheses is None:  # runs of earlier versions stored no verdicts
+        results.hypotheses = hypotheses(results)
+    return write_report(results, folder.report)

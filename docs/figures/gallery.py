@@ -13,10 +13,11 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from brainmap.data.cortex import SAMPLE_AREAS, area_table, cortical_targets
-from brainmap.data.sensors import load_sensors
-from brainmap.report import figures, style
-from brainmap.report.cortex import load_cortex, on_vertices
+from brainmap.data.atlas import SAMPLE_AREAS, area_table, cortical_targets
+from brainmap.data.sensor_layout import load_sensors
+from brainmap.report import figures
+from brainmap.report.cortex.values_on_mesh import load_cortex, on_vertices
+from brainmap.report.figures import colors_and_type
 from brainmap.report.figures.maps import depth_scale, score_scale
 
 TIME = np.round(np.arange(-0.2, 1.6, 0.04), 3)
@@ -37,7 +38,7 @@ def main() -> None:
         columns=5,
         title="Every figure once. The numbers are made up",
     )
-    style.save_figure(sheet, Path(__file__).with_name("gallery.png"), dpi=80)
+    colors_and_type.save_figure(sheet, Path(__file__).with_name("gallery.png"), dpi=80)
 
 
 def examples() -> dict[str, Callable[[], Figure]]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from brainmap.comparison.alignment import manifold_alignment
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
+from brainmap.comparison.manifold_alignment import manifold_alignment
 
 LABELS = np.repeat(["cat", "dog", "eel"], [8, 10, 12])
 

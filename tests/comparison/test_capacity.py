@@ -6,8 +6,8 @@ from scipy.integrate import quad
 from scipy.optimize import linprog, nnls
 from scipy.stats import chi, norm
 
-from brainmap.comparison.capacity import manifold_capacity, manifold_coordinates, point_manifold_capacity
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
+from brainmap.comparison.manifold_capacity import manifold_capacity, manifold_coordinates, point_manifold_capacity
 
 
 def ball_capacity(radius: float, dimension: int, margin: float = 0.0) -> float:

@@ -6,8 +6,8 @@ from rsatoolbox.data import Dataset
 from rsatoolbox.rdm import calc_rdm, compare
 from scipy.stats import ortho_group
 
+from brainmap.common.errors import InputError
 from brainmap.comparison.cka import cka, cka_matrix
-from brainmap.errors import InputError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from scipy.integrate import quad
 from scipy.spatial.distance import cdist
 from sklearn.datasets import make_swiss_roll
 
+from brainmap.common.errors import InputError
 from brainmap.comparison.geometry import effective_dimension, geometry, rankme, two_nn_dimension
-from brainmap.errors import InputError
 
 
 def gaussian(n: int, d: int, seed: int = 0) -> np.ndarray:

@@ -5,10 +5,10 @@ import pytest
 from rsatoolbox.rdm import RDMs, compare
 from scipy import stats
 
-from brainmap.comparison import resampling
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
+from brainmap.comparison import image_resampling
 
-METHODS = sorted(resampling.METHODS)
+METHODS = sorted(image_resampling.METHODS)
 
 
 @pytest.fixture
@@ -25,51 +25,53 @@ def test_similarity_is_that_of_scipy(vectors: np.ndarray) -> None:
     models, brain = vectors[:2], vectors[2:3]
     for method, oracle in [("spearman", stats.spearmanr), ("pearson", stats.pearsonr), ("kendall", stats.kendalltau)]:
         expected = [[oracle(model, brain[0]).statistic] for model in models]  # τ_a is τ_b where nothing is tied
-        np.testing.assert_allclose(resampling.similarity(models, brain, method), expected, atol=1e-12)
+        np.testing.assert_allclose(image_resampling.similarity(models, brain, method), expected, atol=1e-12)
     with pytest.raises(InputError, match="'cosine' is unknown"):
-        resampling.similarity(models, brain, "cosine")
+        image_resampling.similarity(models, brain, "cosine")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_image_bootstrap_equals_resampled_matrices(vectors: np.ndarray, method: str) -> None:
     """Oracle: rsatoolbox builds each resampled RDM; an image paired with its own copy is NaN there and left out."""
     models, brain = RDMs(vectors[:3]), RDMs(vectors[3:])
-    found = resampling.bootstrap_images(vectors[:3], vectors[3], method=method, draws=25, seed=4)
-    counts = resampling.image_counts(12, 25, 4).astype(int)
+    found = image_resampling.bootstrap_images(vectors[:3], vectors[3], method=method, draws=25, seed=4)
+    counts = image_resampling.image_counts(12, 25, 4).astype(int)
     for row, count in zip(found, counts.T, strict=True):
         sample = np.repeat(np.arange(12), count)
         resampled = [rdms.subsample_pattern("index", sample) for rdms in (models, brain)]
         assert np.isnan(resampled[0].dissimilarities).any()
-        np.testing.assert_allclose(row, compare(*resampled, resampling.METHODS[method])[:, 0], atol=1e-12)
+        np.testing.assert_allclose(row, compare(*resampled, image_resampling.METHODS[method])[:, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_ties_on_the_model_side(vectors: np.ndarray, method: str) -> None:
     weights = np.random.default_rng(2).integers(0, 4, size=(66, 6)).astype(float)
-    found = resampling.weighted_similarity(vectors[2:], vectors[0], weights, method)
+    found = image_resampling.weighted_similarity(vectors[2:], vectors[0], weights, method)
     for row, weight in zip(found, weights.T, strict=True):
         repeated = np.repeat(vectors, weight.astype(int), axis=1)
         np.testing.assert_allclose(
-            row, compare(repeated[2:], repeated[:1], resampling.METHODS[method])[:, 0], atol=1e-12
+            row, compare(repeated[2:], repeated[:1], image_resampling.METHODS[method])[:, 0], atol=1e-12
         )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_pair_bootstrap_draws_as_many_pairs_as_there_are(vectors: np.ndarray, method: str) -> None:
-    found = resampling.bootstrap_pairs(vectors[:2], vectors[2], method=method, draws=300, seed=1)
+    found = image_resampling.bootstrap_pairs(vectors[:2], vectors[2], method=method, draws=300, seed=1)
     assert found.shape == (300, 2)
     rng = np.random.default_rng(9)
     picks = rng.integers(66, size=(300, 66))
-    oracle = np.array([resampling.similarity(vectors[:2, pick], vectors[2, pick], method)[:, 0] for pick in picks])
+    oracle = np.array(
+        [image_resampling.similarity(vectors[:2, pick], vectors[2, pick], method)[:, 0] for pick in picks]
+    )
     np.testing.assert_allclose(found.mean(axis=0), oracle.mean(axis=0), atol=4 * oracle.std() / np.sqrt(150))
     np.testing.assert_allclose(found.std(axis=0), oracle.std(axis=0), rtol=0.2)
 
 
 def test_chunks_and_models_do_not_change_the_draws(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = {"method": "spearman", "draws": 20, "seed": 3}
-    functions = (resampling.bootstrap_images, resampling.bootstrap_pairs, resampling.permuted_images)
+    functions = (image_resampling.bootstrap_images, image_resampling.bootstrap_pairs, image_resampling.permuted_images)
     whole = [function(vectors[:3], vectors[3], **arguments) for function in functions]
-    monkeypatch.setattr(resampling, "CHUNK", 200)
+    monkeypatch.setattr(image_resampling, "CHUNK", 200)
     for function, expected in zip(functions, whole, strict=True):
         np.testing.assert_array_equal(function(vectors[:3], vectors[3], **arguments), expected)
         np.testing.assert_allclose(function(vectors[1:2], vectors[3], **arguments)[:, 0], expected[:, 1], atol=1e-12)
@@ -77,31 +79,31 @@ def test_chunks_and_models_do_not_change_the_draws(vectors: np.ndarray, monkeypa
 
 @pytest.mark.parametrize("method", METHODS)
 def test_permutation_moves_rows_and_columns_together(vectors: np.ndarray, method: str) -> None:
-    found = resampling.permuted_images(vectors[:3], vectors[3], method=method, draws=10, seed=5)
-    rng = np.random.default_rng([5, resampling.LABELS])
+    found = image_resampling.permuted_images(vectors[:3], vectors[3], method=method, draws=10, seed=5)
+    rng = np.random.default_rng([5, image_resampling.LABELS])
     matrix = RDMs(vectors[3:]).get_matrices()[0]
     for row in found:
         order = rng.permutation(12)
         moved = matrix[np.ix_(order, order)][np.triu_indices(12, 1)]
-        np.testing.assert_allclose(row, resampling.similarity(vectors[:3], moved, method)[:, 0], atol=1e-12)
+        np.testing.assert_allclose(row, image_resampling.similarity(vectors[:3], moved, method)[:, 0], atol=1e-12)
 
 
 def test_permutation_p_counts_the_observation_itself() -> None:
     observed = np.array([0.5, 0.2])
     null = np.array([[0.5, 0.1], [0.3, 0.4], [0.1, 0.0]])
-    p, p_fwer = resampling.permutation_p(observed, null)
+    p, p_fwer = image_resampling.permutation_p(observed, null)
     np.testing.assert_allclose(p, [2 / 4, 2 / 4])
     np.testing.assert_allclose(p_fwer, [2 / 4, 3 / 4])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_leaving_out_an_image_leaves_out_its_pairs(vectors: np.ndarray, method: str) -> None:
-    found = resampling.leave_one_out(vectors[:3], vectors[3], method=method)
+    found = image_resampling.leave_one_out(vectors[:3], vectors[3], method=method)
     matrices = RDMs(vectors).get_matrices()
     for image, row in enumerate(found):
         kept = np.delete(np.arange(12), image)
         reduced = matrices[:, kept][:, :, kept][:, *np.triu_indices(11, 1)]
-        np.testing.assert_allclose(row, resampling.similarity(reduced[:3], reduced[3], method)[:, 0], atol=1e-12)
+        np.testing.assert_allclose(row, image_resampling.similarity(reduced[:3], reduced[3], method)[:, 0], atol=1e-12)
 
 
 def test_corrected_interval_has_the_corrected_variance() -> None:
@@ -109,11 +111,11 @@ def test_corrected_interval_has_the_corrected_variance() -> None:
     images, pairs = 2 * rng.standard_normal((20000, 1)) + 7, rng.standard_normal((20000, 1))
     left_out = rng.standard_normal((40, 1))
     left_out *= np.sqrt(3 / (39 / 40 * ((left_out - left_out.mean()) ** 2).sum()))
-    low, high = resampling.corrected_interval(np.array([1.0]), images, pairs, left_out)
+    low, high = image_resampling.corrected_interval(np.array([1.0]), images, pairs, left_out)
     # Variance 3 of the jackknife, 1 of the pairs' bootstrap: 3 − 1 remains, with t for 39 degrees of freedom.
     oracle = 1 + stats.t.ppf([0.025, 0.975], 39) * np.sqrt(2)
     np.testing.assert_allclose([low[0], high[0]], oracle, atol=0.06)
-    low, high = resampling.corrected_interval(np.array([1.0]), images, 2 * pairs, left_out)
+    low, high = image_resampling.corrected_interval(np.array([1.0]), images, 2 * pairs, left_out)
     oracle = 2 * stats.t.ppf(0.975, 39) * 2  # never less than the noise of pairs alone
     np.testing.assert_allclose(high - low, oracle, atol=0.12)
 
@@ -140,11 +142,11 @@ def test_intervals_cover_the_truth_in_simulated_studies(noise: float, too_wide: 
     for seed in range(100):
         model, brain = study(40)
         arguments = {"method": "spearman", "draws": 250, "seed": seed}
-        images = resampling.bootstrap_images(model[None], brain, **arguments)
-        pairs = resampling.bootstrap_pairs(model[None], brain, **arguments)
-        estimate = resampling.similarity(model, brain, "spearman")[0]
-        left_out = resampling.leave_one_out(model[None], brain, method="spearman")
-        low, high = resampling.corrected_interval(estimate, images, pairs, left_out)
+        images = image_resampling.bootstrap_images(model[None], brain, **arguments)
+        pairs = image_resampling.bootstrap_pairs(model[None], brain, **arguments)
+        estimate = image_resampling.similarity(model, brain, "spearman")[0]
+        left_out = image_resampling.leave_one_out(model[None], brain, method="spearman")
+        low, high = image_resampling.corrected_interval(estimate, images, pairs, left_out)
         covered += bool(low[0] <= truth <= high[0])
         estimates.append(estimate[0])
         widths.append((high - low)[0])

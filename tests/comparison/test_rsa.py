@@ -8,11 +8,12 @@ from rsatoolbox.inference import boot_noise_ceiling
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr
 
+from brainmap.common.errors import InputError
 from brainmap.comparison import RSAResult, rsa, rsa_difference
-from brainmap.comparison.noise_ceiling import noise_ceiling
+from brainmap.comparison.rdm_ceiling import noise_ceiling
 from brainmap.comparison.representations import dissimilarities, representations
-from brainmap.data.rdms import BrainRDMs
-from brainmap.errors import InputError
+from brainmap.data.brain_rdms import BrainRDMs
+from brainmap.report import plot_rsa
 
 N_IMAGES = 30
 
@@ -187,7 +188,7 @@ def test_the_figure_shows_every_number(result: RSAResult) -> None:
     rng = np.random.default_rng(1)
     controls = rsa({"pixels": rng.standard_normal((N_IMAGES, 9))}, brain, n_bootstrap=50)
     baseline = rsa(Layers({key: rng.permutation(values) for key, values in features.items()}), brain, n_bootstrap=200)
-    figure = result.plot(baseline=baseline, controls=controls, colors={"activation": "#ff0000"})
+    figure = plot_rsa(result, baseline=baseline, controls=controls, colors={"activation": "#ff0000"})
     assert isinstance(figure, Figure) and len(figure.axes) == 2
     assert figure.get_suptitle().startswith("Simulated: test")
     late = figure.axes[1]
@@ -206,5 +207,5 @@ def test_the_figure_shows_every_number(result: RSAResult) -> None:
 def test_layers_without_depth_are_drawn_in_their_order() -> None:
     features, brain = simulated()
     plain = {layer: values for (_, layer), values in features.items()}
-    axes = rsa(plain, brain, n_bootstrap=20).plot().axes[0]
+    axes = plot_rsa(rsa(plain, brain, n_bootstrap=20)).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["block.0", "block.1"]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from brainmap.comparison import RSAResult, rsa
-from brainmap.data.rdms import BrainRDMs, read_images78, read_images92
+from brainmap.data.brain_rdms import BrainRDMs, read_images78, read_images92
 from brainmap.features import FeatureExtractor
-from brainmap.features.controls import category_one_hot, control_spaces
+from brainmap.features.control_spaces import category_one_hot, control_spaces
 from brainmap.models import available_weights, load_model
 
 pytestmark = pytest.mark.realweights

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainmap.common.errors import InputError, MissingFileError
 from brainmap.data import read_responses
-from brainmap.errors import InputError, MissingFileError
 from brainmap.stimuli import StimulusSet
 
 

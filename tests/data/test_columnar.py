@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainmap.data.columnar import ColumnFile, RowStack, standardised, write_columns
-from brainmap.data.lazy import read_block
-from brainmap.data.readers.prepare import ArrayColumns, SideBySide, by_rows
-from brainmap.errors import InputError
+from brainmap.common.blocks import read_block
+from brainmap.common.errors import InputError
+from brainmap.data.column_files import ColumnFile, RowStack, standardised, write_columns
+from brainmap.data.prepared_responses import ArrayColumns, SideBySide, by_rows
 
 ROWS, WIDTH = (4, 7, 2), 9
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainmap.common.errors import InputError
 from brainmap.data import Responses
-from brainmap.data.consistency import session_consistency
-from brainmap.data.splits import fixed_split
+from brainmap.data.published_splits import fixed_split
+from brainmap.data.session_consistency import session_consistency
 from brainmap.encoding import NumericalWarning, cross_val_encode
-from brainmap.errors import InputError
 from brainmap.stimuli import StimulusSet
 
 N_SESSIONS, N_TRIALS = 6, 60

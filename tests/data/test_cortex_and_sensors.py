@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmap.data.cortex import (
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.files import package_file
+from brainmap.data.atlas import (
     SAMPLE_AREAS,
     area_table,
     cortical_targets,
@@ -16,9 +18,7 @@ from brainmap.data.cortex import (
     load_surface,
     neighbour_average,
 )
-from brainmap.data.packages import package_file
-from brainmap.data.sensors import ABSENT_IN_THINGS_MEG, load_sensors
-from brainmap.errors import InputError, MissingFileError
+from brainmap.data.sensor_layout import ABSENT_IN_THINGS_MEG, load_sensors
 
 
 def test_atlas_has_180_areas_a_side_and_empty_medial_walls():

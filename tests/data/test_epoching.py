@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from brainmap.data.readers.epoching import EpochSettings, epoch_blocks, inside
+from brainmap.data.recordings.epochs import EpochSettings, epoch_blocks, inside
 
 RATE = 1200.0
 

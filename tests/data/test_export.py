@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmap.data.cortex import cortical_targets
-from brainmap.data.export import write_cifti, write_evoked, write_gifti, write_volume
-from brainmap.data.sensors import load_sensors
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
+from brainmap.data.atlas import cortical_targets
+from brainmap.data.exported_maps import write_cifti, write_evoked, write_gifti, write_volume
+from brainmap.data.sensor_layout import load_sensors
 
 
 @pytest.fixture(scope="module")

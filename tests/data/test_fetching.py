@@ -12,10 +12,10 @@ import yaml
 from data.web_server import Site, serving
 from study.own_files import run_brainmap
 
+from brainmap.common.errors import InputError
 from brainmap.data.fetching import Dataset, accept_terms, adopt, fetch, verify
 from brainmap.data.fetching.download import DownloadError, fetch_file, part_of
 from brainmap.data.manifests import load_manifest
-from brainmap.errors import InputError
 
 CONTENT = {
     "a.bin": np.random.default_rng(0).bytes(300_000),

@@ -9,7 +9,7 @@ from data.nsd_files import write_nsd
 from data.things_files import write_things_meg
 from study.own_files import run_brainmap
 
-from brainmap.report import StudyResults
+from brainmap.results import StudyResults
 
 MEG = ["--set", "sessions=[1,2]", "--set", "runs=[1,2]", "--set", "epochs.tmin=-0.1", "--set", "epochs.tmax=0.5"]
 

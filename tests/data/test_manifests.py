@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from brainmap.data.fetching.hashing import file_hash
+from brainmap.common.errors import InputError
+from brainmap.common.files import checked_relative, file_hash, inside
 from brainmap.data.manifests import list_manifests, load_manifest
 from brainmap.data.manifests.catalog import dataset_files, read_manifest
-from brainmap.data.manifests.entries import chosen_entries, resolve_subject
-from brainmap.data.manifests.paths import checked_relative, inside
-from brainmap.errors import InputError
+from brainmap.data.manifests.file_entries import chosen_entries, resolve_subject
 
 MINIMAL = {
     "name": "toy", "title": "Toy", "version": "1", "modality": "fmri", "terms": {"licence": "CC0-1.0"},

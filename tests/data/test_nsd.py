@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from data.nsd_files import N_VERTICES, TRIALS, Planted, write_mgh, write_nsd
 
-from brainmap.data.columnar import zscore_columns
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.data.column_files import zscore_columns
 from brainmap.data.readers import open_dataset
-from brainmap.data.readers.nsd_rois import area_names, merged, named_areas, read_labels
+from brainmap.data.readers.nsd.nsd_areas import area_names, merged, named_areas, read_labels
 from brainmap.data.responses import Responses
-from brainmap.errors import InputError, MissingFileError
 from brainmap.stimuli import StimulusSet
 
 

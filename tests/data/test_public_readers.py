@@ -17,14 +17,14 @@ from data.public_files import (
     write_things_fmri,
 )
 
-from brainmap.data.columnar import zscore_columns
-from brainmap.data.matching import compare_sets, match_trials, open_images
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.data.column_files import zscore_columns
+from brainmap.data.photograph_matching import compare_sets, match_trials, open_images
 from brainmap.data.readers import open_dataset
-from brainmap.data.readers.algonauts import read_noise_ceilings
-from brainmap.data.readers.base import DatasetReader
-from brainmap.data.readers.numpy_dict import read_numpy_dict
+from brainmap.data.readers.dataset_reader import DatasetReader
+from brainmap.data.readers.nsd.algonauts import read_noise_ceilings
+from brainmap.data.recordings.numpy_dict import read_numpy_dict
 from brainmap.data.responses import Responses
-from brainmap.errors import InputError, MissingFileError
 from brainmap.stimuli import StimulusSet
 
 

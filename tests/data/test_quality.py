@@ -9,7 +9,7 @@ from data.things_files import write_things_meg
 from study.own_files import run_brainmap
 
 from brainmap.data import Responses
-from brainmap.study.quality import examine_responses
+from brainmap.study.inspection.recording_check import examine_responses
 
 
 def meg(*, onset: float = 0.08, n_images: int = 12, repeats: int = 6) -> Responses:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
-from brainmap.data.rdms import BrainRDMs, as_rdms, read_images78, read_images92, read_rdms
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.data.brain_rdms import BrainRDMs, as_rdms, read_images78, read_images92, read_rdms
 from brainmap.stimuli import StimulusSet
 
 

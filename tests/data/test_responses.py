@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import zarr
 
+from brainmap.common.blocks import Columns, SortedRows
+from brainmap.common.errors import InputError
 from brainmap.data import Responses
-from brainmap.data.lazy import Columns, SortedRows
-from brainmap.errors import InputError
 
 
 def fmri_targets(count: int) -> pd.DataFrame:

@@ -12,10 +12,17 @@ from scipy import stats
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold
 
-from brainmap.data.simulation import GroundTruth, SimulationConfig, fmri, meg, simulate, toy_features
+from brainmap.common.errors import InputError
+from brainmap.data.simulation import (
+    GroundTruth,
+    SimulationConfig,
+    simulate,
+    simulated_fmri,
+    simulated_meg,
+    toy_features,
+)
 from brainmap.data.simulation.drives import gradient_drives, layer_drives, left_singular, nuisance_basis, ridge_smoother
 from brainmap.data.simulation.latents import make_latents
-from brainmap.errors import InputError
 
 CONFIG = SimulationConfig.small(subjects=("S1", "S2"), every=8)
 
@@ -118,7 +125,7 @@ def test_noiseless_fmri_has_variance_one_and_the_planted_shares(study):
 
 def test_planted_depth_grows_with_the_distance_from_v1():
     config = SimulationConfig()
-    areas = fmri.planted_areas(config, 0, gradient=True)
+    areas = simulated_fmri.planted_areas(config, 0, gradient=True)
     assert stats.pearsonr(areas["distance_mm"], areas["depth"])[0] > 0.8
     assert areas.loc[areas["roi"] == "V1", "depth"].tolist() == [0.0]
     assert set(areas.loc[areas["gradient_share"] > 0, "roi"]) == set(config.gradient_areas)
@@ -155,11 +162,11 @@ def test_weights_and_noise_are_smooth_over_the_mesh(toy):
     features, table = toy
     config = dataclasses.replace(CONFIG, every=1, areas=("V1", "V2", "44"), gradient_areas=("44",), subjects=("S1",))
     latents = make_latents(features, table, config, 0)
-    plan = fmri.plan_fmri(config, fmri.planted_areas(config, 0, gradient=True), 6)
-    weights = fmri.fmri_weights(plan, latents, config, 0, 0)
+    plan = simulated_fmri.plan_fmri(config, simulated_fmri.planted_areas(config, 0, gradient=True), 6)
+    weights = simulated_fmri.fmri_weights(plan, latents, config, 0, 0)
     rng = np.random.default_rng(0)
     images = np.zeros(400, dtype=int)
-    noise = fmri.fmri_responses(
+    noise = simulated_fmri.fmri_responses(
         np.zeros((1, len(plan.depth)), np.float32), images, np.full(len(plan.depth), 0.5), plan, rng
     )
     noise /= noise.std(0)
@@ -192,24 +199,24 @@ def sarvas(position, origin, moment):
 def test_dipole_field_is_the_radial_part_of_sarvas_formula():
     sensors = pd.DataFrame(np.random.default_rng(0).standard_normal((30, 3)), columns=list("xyz"))
     sensors *= 0.12 / np.linalg.norm(sensors.to_numpy(), axis=1)[:, None]
-    centre = meg.head_centre(sensors)
+    centre = simulated_meg.head_centre(sensors)
     np.testing.assert_allclose(centre, 0.0, atol=1e-10)
     origin = np.array([0.03, -0.04, 0.05])
     direction = np.array([0.2, 0.7, -0.4])
-    field = meg.dipole_field(sensors, origin[None], direction[None])[0]
+    field = simulated_meg.dipole_field(sensors, origin[None], direction[None])[0]
     moment = np.cross(direction, origin)
     moment = np.cross(origin, moment / np.linalg.norm(moment)) / (origin @ origin)  # so that Q × r0 is the unit moment
     expected = []
     for position in sensors.to_numpy():
         outward = position / np.linalg.norm(position)
-        far = position + meg.BASELINE_M * outward
+        far = position + simulated_meg.BASELINE_M * outward
         expected.append(sarvas(position, origin, moment) @ outward - sarvas(far, origin, moment) @ outward)
     np.testing.assert_allclose(field, expected, rtol=1e-8)
 
 
 def test_layers_peak_one_after_the_other():
     times = np.arange(-0.2, 2.0, 0.005)
-    power = meg.layer_power(times, np.linspace(0, 1, 12))
+    power = simulated_meg.layer_power(times, np.linspace(0, 1, 12))
     peaks = times[power.argmax(axis=1)]
     assert (np.diff(peaks) >= 0).all()
     assert peaks[0] < 0.13
@@ -220,7 +227,7 @@ def test_layers_peak_one_after_the_other():
 
 def test_gradient_power_stays_inside_its_window():
     times = SimulationConfig().time_axis()
-    power = meg.gradient_power(times, (0.5, 1.7))
+    power = simulated_meg.gradient_power(times, (0.5, 1.7))
     inside = (times >= 0.5) & (times <= 1.7)
     assert (power[~inside] == 0).all()
     assert (power[inside] > 0.3).all()
@@ -239,14 +246,14 @@ def test_meg_noise_has_variance_one_and_the_autocorrelation_of_its_process(toy):
     features, table = toy
     config = dataclasses.replace(CONFIG, sensor_every=8)
     latents = make_latents(features, table, config, 0)
-    plan = meg.plan_meg(config, fmri.planted_areas(config, 0, gradient=True), latents, 0)
+    plan = simulated_meg.plan_meg(config, simulated_fmri.planted_areas(config, 0, gradient=True), latents, 0)
     n_sensors, n_times = len(plan.sensors), len(plan.times)
     silent = np.zeros((1, n_sensors * n_times), np.float32)
-    noise = meg.meg_responses(silent, np.zeros(3000, int), plan, config, np.random.default_rng(0))
+    noise = simulated_meg.meg_responses(silent, np.zeros(3000, int), plan, config, np.random.default_rng(0))
     noise = noise.reshape(3000, n_sensors, n_times)
     np.testing.assert_allclose(noise.var(0).mean(1), 1.0, atol=0.03)
     lag = (noise[:, :, 1:] * noise[:, :, :-1]).mean()
-    assert lag == pytest.approx(np.exp(-1 / (config.sampling_rate * meg.NOISE_TIME)), abs=0.01)
+    assert lag == pytest.approx(np.exp(-1 / (config.sampling_rate * simulated_meg.NOISE_TIME)), abs=0.01)
     between = np.corrcoef(noise[:, :, 5].T)[~np.eye(n_sensors, dtype=bool)]
     assert np.abs(between).mean() > 0.05
 
@@ -387,11 +394,11 @@ def test_truth_is_saved_and_loaded(study, tmp_path):
 
 
 def test_noise_is_added_in_blocks():
-    plan = fmri.plan_fmri(CONFIG, fmri.planted_areas(CONFIG, 0, gradient=True), 6)
+    plan = simulated_fmri.plan_fmri(CONFIG, simulated_fmri.planted_areas(CONFIG, 0, gradient=True), 6)
     n = len(plan.depth)
     noiseless, images = np.zeros((1000, n), np.float32), np.tile(np.arange(1000), 8)
     tracemalloc.start()
-    values = fmri.fmri_responses(noiseless, images, np.full(n, 0.5), plan, np.random.default_rng(0))
+    values = simulated_fmri.fmri_responses(noiseless, images, np.full(n, 0.5), plan, np.random.default_rng(0))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.5 * values.nbytes

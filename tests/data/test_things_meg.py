@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from data.things_files import LAG, RATE, SENSORS, PlantedMEG, real_events, wave, write_things_meg
 
-from brainmap.data.columnar import zscore_columns
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.data.column_files import zscore_columns
 from brainmap.data.readers import open_dataset
-from brainmap.data.readers.base import DatasetReader
-from brainmap.data.readers.ctf import Recording
-from brainmap.data.readers.triggers import align, rising_edges
-from brainmap.errors import InputError, MissingFileError
+from brainmap.data.readers.dataset_reader import DatasetReader
+from brainmap.data.recordings.ctf import Recording
+from brainmap.data.recordings.triggers import align, rising_edges
 
 EPOCHS = {"sfreq": 60.0, "tmin": -0.1, "tmax": 0.6, "l_freq": 0.1, "h_freq": 20.0}
 

@@ -7,14 +7,9 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from brainmap.encoding.ceiling import (
-    NoiseCeiling,
-    ceiling_from_ncsnr,
-    explainable_variance,
-    split_half,
-)
-from brainmap.encoding.normalised import normalise_scores
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
+from brainmap.statistics.noise_ceiling import NoiseCeiling, ceiling_from_ncsnr, explainable_variance, split_half
+from brainmap.statistics.normalised_scores import normalise_scores
 
 SIGNAL, NOISE = 0.6, 1.1  # standard deviations
 

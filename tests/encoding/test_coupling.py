@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainmap.encoding.backend import Backend
-from brainmap.encoding.factors import NEAR, Spectrum, couple
-from brainmap.encoding.scores import choose, path_energy
+from brainmap.encoding.layer.alpha_scores import choose, path_energy
+from brainmap.encoding.layer.spectrum import NEAR, Spectrum, couple
 
 ALPHAS = np.logspace(-4, 8, 13)
 

@@ -5,6 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brainmap.common.array_sources import Averaging, as_source
+from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import parse_memory
 from brainmap.encoding import (
     EncodingRidgeCV,
     NumericalWarning,
@@ -13,11 +16,9 @@ from brainmap.encoding import (
     RowDesign,
     cross_val_encode,
 )
-from brainmap.encoding.memory import INTERPRETER_BYTES, parse_memory, plan_batches
-from brainmap.encoding.sources import Averaging, as_source
-from brainmap.errors import InputError
+from brainmap.encoding.memory_bound import INTERPRETER_BYTES, plan_batches
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.diagnostics.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 
 
 def data(n=120, d=16, t=40, seed=0):
@@ -225,7 +226,7 @@ def test_bad_settings_are_explained_in_one_sentence(estimator, rows, words):
             RidgeOptions(**bad)
 
 
-@pytest.mark.filterwarnings("default::brainmap.encoding.diagnostics.NumericalWarning")
+@pytest.mark.filterwarnings("default::brainmap.encoding.numerical_warnings.NumericalWarning")
 def test_numerics_that_limit_the_scores_warn():
     X, Y = data()
     with pytest.warns(NumericalWarning, match="duplicated or collinear"):

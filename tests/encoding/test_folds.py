@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 
+from brainmap.common.errors import InputError
 from brainmap.encoding.folds import group_kfold, plan_splits, split_hash, splits_from_labels
-from brainmap.errors import InputError
 
 
 @settings(max_examples=60, deadline=None)

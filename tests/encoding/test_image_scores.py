@@ -8,22 +8,17 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
+from brainmap.common.errors import InputError
 from brainmap.encoding import EncodingRidgeCV, cross_val_encode
+from brainmap.encoding.any_estimator import pearson, r_squared
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.image_scores import combine, image_scores
-from brainmap.encoding.jackknife import (
-    corrected_residuals,
-    leave_group_out,
-    score_gradient,
-    training_changes,
-)
-from brainmap.encoding.metrics import pearson, r_squared
-from brainmap.encoding.planted import PlantedOptions, planted_study
-from brainmap.encoding.two_bands import principal_band
-from brainmap.encoding.variance import variance_partition
-from brainmap.errors import InputError
+from brainmap.statistics.image_intervals import combine, image_scores
+from brainmap.statistics.jackknife import corrected_residuals, leave_group_out, score_gradient, training_changes
+from brainmap.statistics.planted_studies import PlantedOptions, planted_study
+from brainmap.statistics.two_bands import principal_band
+from brainmap.statistics.variance_partition import variance_partition
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.diagnostics.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 RIDGE = EncodingRidgeCV(alphas=(1e1, 1e3))
 GROUPS = np.repeat(np.arange(30), 4)
 

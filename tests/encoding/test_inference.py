@@ -12,10 +12,16 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
+from brainmap.common.errors import InputError
 from brainmap.encoding import EncodingRidgeCV, cross_val_encode
-from brainmap.encoding.correction import adjust
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.inference import (
+from brainmap.statistics.correction import adjust
+from brainmap.statistics.permutation.expected_time import permutation_cost
+from brainmap.statistics.permutation.group_orders import group_orders
+from brainmap.statistics.permutation.permutation_test import group_permutation_test, permutation_test
+from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, common_penalty
+from brainmap.statistics.planted_studies import PlantedOptions, planted_study
+from brainmap.statistics.significance import (
     compare,
     folds_t,
     sign_flip_max,
@@ -24,17 +30,6 @@ from brainmap.encoding.inference import (
     subjects_t,
     subjects_wilcoxon,
 )
-from brainmap.encoding.permutation import (
-    PermutationInput,
-    PermutationOptions,
-    group_permutation_test,
-    permutation_test,
-)
-from brainmap.encoding.permutation_cost import permutation_cost
-from brainmap.encoding.permutation_input import common_penalty
-from brainmap.encoding.permuted_orders import group_orders
-from brainmap.encoding.planted import PlantedOptions, planted_study
-from brainmap.errors import InputError
 
 
 def scores(seed: int = 0, mean: float = 0.0, **sizes: int) -> xr.DataArray:

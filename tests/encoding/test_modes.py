@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from brainmap.common.errors import InputError
 from brainmap.encoding import EncodingRidgeCV, RidgeOptions, RowDesign, cross_val_encode, plan_splits
-from brainmap.errors import InputError
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.diagnostics.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 ALPHAS = np.logspace(0, 8, 10)
 
 

@@ -7,9 +7,9 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from brainmap.encoding import EncodingRidgeCV, RidgeOptions, RowDesign, cross_val_encode, plan_splits
-from brainmap.encoding.metrics import pearson, r_squared
+from brainmap.encoding.any_estimator import pearson, r_squared
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.diagnostics.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 ALPHAS = np.logspace(0, 8, 10)
 WIDE = np.logspace(-8, 8, 9)
 

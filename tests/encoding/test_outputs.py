@@ -6,6 +6,7 @@ import pytest
 import zarr
 from sklearn.linear_model import LinearRegression
 
+from brainmap.common.errors import InputError
 from brainmap.encoding import (
     EncodingResult,
     EncodingRidgeCV,
@@ -13,12 +14,11 @@ from brainmap.encoding import (
     RowDesign,
     concat,
     cross_val_encode,
-    permuted,
+    permuted_scores,
 )
-from brainmap.encoding.metrics import pearson, r_squared
-from brainmap.errors import InputError
+from brainmap.encoding.any_estimator import pearson, r_squared
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.diagnostics.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 ALPHAS = np.logspace(0, 4, 5)
 
 
@@ -97,7 +97,7 @@ def test_permutations_refit_at_fixed_alpha(n, d, way, monkeypatch):
     rng = np.random.default_rng(1)
     orders = np.stack([np.arange(n), rng.permutation(n), rng.permutation(n)])
     if way == "whitened":
-        monkeypatch.setattr(permuted, "_hat_matrices", lambda *_: None)
+        monkeypatch.setattr(permuted_scores, "_hat_matrices", lambda *_: None)
     prepared = PreparedEncoding({"a": X, "b": X[:, :4]}, estimator=EncodingRidgeCV(ALPHAS))
     chosen = prepared.encode(Y)
     own = prepared.permutation_scores(Y, orders, chosen.alpha.values[0])

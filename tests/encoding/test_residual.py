@@ -9,17 +9,17 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from brainmap.encoding.conditional import ConditionalOptions, conditional_test, flip_p
-from brainmap.encoding.decompositions import left_singular
+from brainmap.common.decompositions import left_singular
+from brainmap.common.errors import InputError
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.group_noise import COMMON, GroupNoise
-from brainmap.encoding.hollow import block_sums, hollow, remove
-from brainmap.encoding.jackknife import half_width
-from brainmap.encoding.planted import PlantedOptions, PlantedStudy, planted_study
-from brainmap.encoding.pooled import pool_residuals
-from brainmap.encoding.residual import ResidualOptions, residual, residual_scores
-from brainmap.encoding.two_bands import fit_bands
-from brainmap.errors import InputError
+from brainmap.statistics.added.added_value import ResidualOptions, residual, residual_scores
+from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test, flip_p
+from brainmap.statistics.added.group_noise import COMMON, GroupNoise
+from brainmap.statistics.added.hollow_matrices import block_sums, hollow, remove
+from brainmap.statistics.added.pooled_subjects import pool_residuals
+from brainmap.statistics.jackknife import half_width
+from brainmap.statistics.planted_studies import PlantedOptions, PlantedStudy, planted_study
+from brainmap.statistics.two_bands import fit_bands
 
 SMALL = {"n_groups": 36, "per_group": 5, "n_layers": 4, "width": 16, "n_units": 8, "targets_per_unit": 4}
 

@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
+from brainmap.common.errors import InputError
 from brainmap.encoding import (
     BandedRidgeCV,
     EncodingRidgeCV,
@@ -17,10 +18,9 @@ from brainmap.encoding import (
     cross_val_encode,
     plan_splits,
 )
-from brainmap.encoding.metrics import pearson
-from brainmap.errors import InputError
+from brainmap.encoding.any_estimator import pearson
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.diagnostics.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 
 
 def data(n=90, d=14, t=6, seed=0):

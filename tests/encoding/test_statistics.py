@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from brainmap.common.errors import InputError
 from brainmap.encoding import EncodingRidgeCV, RidgeOptions, cross_val_encode, plan_splits
-from brainmap.encoding.cluster import encode_dask, encode_statistics, merge
-from brainmap.encoding.statistics import Moments, SufficientStatistics
-from brainmap.errors import InputError
+from brainmap.encoding.distributed import encode_dask, encode_statistics, merge
+from brainmap.encoding.layer.sufficient_statistics import Moments, SufficientStatistics
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.diagnostics.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 
 
 @pytest.fixture(scope="module")

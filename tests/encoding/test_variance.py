@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
+from brainmap.common.errors import InputError
 from brainmap.encoding import EncodingRidgeCV, cross_val_encode
-from brainmap.encoding.clusters import cluster_null, cluster_subjects
-from brainmap.encoding.conditional import ConditionalOptions
-from brainmap.encoding.permutation import PermutationOptions, permutation_null, permutation_test
-from brainmap.encoding.planted import PlantedOptions, planted_study
-from brainmap.encoding.variance import banded_ridge, unique_tests, variance_partition
-from brainmap.errors import InputError
+from brainmap.statistics.added.conditional_test import ConditionalOptions
+from brainmap.statistics.cluster_tests import cluster_null, cluster_subjects
+from brainmap.statistics.permutation.permutation_test import permutation_null, permutation_test
+from brainmap.statistics.permutation.permuted_subject import PermutationOptions
+from brainmap.statistics.planted_studies import PlantedOptions, planted_study
+from brainmap.statistics.variance_partition import banded_ridge, unique_tests, variance_partition
 
 RIDGE = EncodingRidgeCV(alphas=(1e-2, 1e0, 1e2))
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.diagnostics.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 
 
 def planted(n: int = 600) -> tuple[dict[str, np.ndarray], np.ndarray]:

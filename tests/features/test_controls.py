@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmap.errors import InputError
-from brainmap.features import controls
+from brainmap.common.errors import InputError
+from brainmap.features import control_spaces
 from brainmap.stimuli import StimulusSet
 
 
@@ -33,14 +33,14 @@ def stimuli() -> StimulusSet:
 
 def test_pixels_are_block_means_of_the_photograph() -> None:
     image = np.random.default_rng(1).integers(0, 256, size=(64, 96, 3), dtype=np.uint8)
-    found = controls.pixels(StimulusSet.from_arrays([image]), side=8)
+    found = control_spaces.pixels(StimulusSet.from_arrays([image]), side=8)
     oracle = image.reshape(8, 8, 8, 12, 3).mean(axis=(1, 3)).ravel() / 255
     assert found.shape == (1, 192)
     np.testing.assert_allclose(found[0], oracle, atol=1.01 / 255)  # Pillow rounds to whole grey levels
 
 
 def test_pyramid_filters_are_a_partition_of_unity() -> None:
-    filters = controls.steerable_filters(64, 4, 6)
+    filters = control_spaces.steerable_filters(64, 4, 6)
     power = (filters**2).sum(axis=(0, 1))
     reversed_power = np.roll(power[::-1, ::-1], 1, axis=(0, 1))  # frequency −f at the place of f
     frequency = np.fft.fftfreq(64) * 64
@@ -52,8 +52,8 @@ def test_pyramid_filters_are_a_partition_of_unity() -> None:
 
 @pytest.mark.parametrize("phase", [0.0, 0.7, np.pi / 2])
 def test_energy_of_a_grating_is_its_squared_amplitude_whatever_its_phase(phase: float) -> None:
-    filters = controls.steerable_filters(128, 5, 8)
-    energy = controls.pyramid_energy(grating(16, 0, phase, contrast=0.6), filters)
+    filters = control_spaces.steerable_filters(128, 5, 8)
+    energy = control_spaces.pyramid_energy(grating(16, 0, phase, contrast=0.6), filters)
     # 16 cycles is the centre of band 1: the orientations share cos²ᵒ of their angles.
     shares = np.abs(np.cos(np.arange(8) * np.pi / 8)) ** 14
     np.testing.assert_allclose(energy[1, :].mean(axis=(1, 2)), 0.3**2 * shares / shares.sum(), atol=1e-12)
@@ -70,7 +70,7 @@ def test_gabor_energy_peaks_at_the_scale_and_orientation_of_a_grating(
     # Whole numbers of cycles along both axes, so that the image has no edges where it wraps around.
     step = np.round(cycles * np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))]))
     luminance = grating(float(np.hypot(*step)), float(np.rad2deg(np.arctan2(step[1], step[0]))))
-    found = controls.gabor_energy(StimulusSet.from_arrays([as_image(luminance)]))[0]
+    found = control_spaces.gabor_energy(StimulusSet.from_arrays([as_image(luminance)]))[0]
     cells = [8, 8, 8, 4, 2]
     splits = np.cumsum([count**2 * 8 for count in cells])[:-1]
     responses = np.stack([part.reshape(-1, 8).mean(axis=0) for part in np.split(found, splits)])
@@ -79,7 +79,7 @@ def test_gabor_energy_peaks_at_the_scale_and_orientation_of_a_grating(
 
 def test_gabor_energy_is_nearly_invariant_to_contrast_and_finite_without_any() -> None:
     images = [as_image(grating(8, 0, contrast=c)) for c in (1.0, 0.5)] + [np.full((128, 128, 3), 90, np.uint8)]
-    found = controls.gabor_energy(StimulusSet.from_arrays(images))
+    found = control_spaces.gabor_energy(StimulusSet.from_arrays(images))
     assert found.shape == (3, (3 * 64 + 16 + 4) * 8)
     assert np.linalg.norm(found[0] - found[1]) < 0.05 * np.linalg.norm(found[0])  # energies differ by a factor of 4
     assert np.isfinite(found).all() and np.abs(found[2]).max() < 1e-6
@@ -88,36 +88,36 @@ def test_gabor_energy_is_nearly_invariant_to_contrast_and_finite_without_any() -
 def test_gabor_energy_says_which_scales_fit() -> None:
     image = StimulusSet.from_arrays([np.zeros((32, 32, 3), np.uint8)])
     with pytest.raises(InputError, match="at most 4 scales"):
-        controls.gabor_energy(image, size=32, scales=5)
+        control_spaces.gabor_energy(image, size=32, scales=5)
 
 
 def test_category_one_hot(stimuli: StimulusSet) -> None:
-    found = controls.category_one_hot(stimuli)
+    found = control_spaces.category_one_hot(stimuli)
     np.testing.assert_array_equal(found, [[0, 0, 1], [0, 1, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0]])
 
 
 def test_category_names_what_is_missing(stimuli: StimulusSet) -> None:
     with pytest.raises(InputError, match="no column 'kind'"):
-        controls.category_one_hot(stimuli, column="kind")
+        control_spaces.category_one_hot(stimuli, column="kind")
     table = pd.DataFrame({"name": list("abcde"), "category": ["dog", None, "dog", "ant", "cat"]})
     gap = StimulusSet.from_arrays(list(stimuli), table)
     with pytest.raises(InputError, match=r"Image 'b' \(row 1\)"):
-        controls.category_one_hot(gap)
-    assert "category" not in controls.control_spaces(gap)
+        control_spaces.category_one_hot(gap)
+    assert "category" not in control_spaces.control_spaces(gap)
 
 
 def test_gradient_controls_and_the_set_of_all(stimuli: StimulusSet) -> None:
     norms = {"block.0": np.arange(5.0), "block.1": np.arange(5.0) ** 2}
     features = SimpleNamespace(losses=np.linspace(1, 2, 5), gradient_norms=norms)
-    spaces = controls.control_spaces(stimuli, features)
-    assert tuple(spaces) == controls.CONTROLS
+    spaces = control_spaces.control_spaces(stimuli, features)
+    assert tuple(spaces) == control_spaces.CONTROLS
     np.testing.assert_array_equal(spaces["gradient norm"], np.column_stack(list(norms.values())))
     np.testing.assert_allclose(spaces["loss"][:, 0], features.losses)
-    np.testing.assert_array_equal(controls.gradient_norms(features, ["block.1"])[:, 0], norms["block.1"])
+    np.testing.assert_array_equal(control_spaces.gradient_norms(features, ["block.1"])[:, 0], norms["block.1"])
     assert all(space.ndim == 2 and len(space) == 5 and space.dtype == np.float32 for space in spaces.values())
     with pytest.raises(InputError, match=r"layer 'block\.7'"):
-        controls.gradient_norms(features, ["block.7"])
+        control_spaces.gradient_norms(features, ["block.7"])
     with pytest.raises(InputError, match="no gradients"):
-        controls.gradient_norms(SimpleNamespace(losses=None, gradient_norms={}))
+        control_spaces.gradient_norms(SimpleNamespace(losses=None, gradient_norms={}))
     with pytest.raises(InputError, match="no losses"):
-        controls.losses(SimpleNamespace(losses=None, gradient_norms={}))
+        control_spaces.losses(SimpleNamespace(losses=None, gradient_norms={}))

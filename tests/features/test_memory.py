@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from brainmap.errors import InputError
-from brainmap.features.memory import HEADROOM, batch_size_for, bytes_per_image, parse_memory
+from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.features.batch_size import HEADROOM, batch_size_for, bytes_per_image
 from brainmap.models import VisionModel
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.features import FeatureExtractor, RandomProjection
 from brainmap.features.projection import CHUNK
 from brainmap.features.reduction import weight_gradient_norms, weight_gradients

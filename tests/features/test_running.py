@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from brainmap.errors import InputError
-from brainmap.features import FeatureExtractor, RandomProjection, batch_size_for, blocks
+from brainmap.common.errors import InputError
+from brainmap.features import FeatureExtractor, RandomProjection, batch_size_for, feature_blocks
 from brainmap.features.store import FeatureArray
 from brainmap.models import Batch, VisionModel, load_model
 from brainmap.stimuli import StimulusSet
@@ -60,7 +60,7 @@ def test_writing_runs_beside_computing(
             later.set()
         return compute(self, batch)
 
-    monkeypatch.setattr(blocks, "MAX_BLOCK_ROWS", 3)
+    monkeypatch.setattr(feature_blocks, "MAX_BLOCK_ROWS", 3)
     monkeypatch.setattr(FeatureArray, "append", waiting)
     monkeypatch.setattr(FeatureExtractor, "compute", noted)
     FeatureExtractor(dino_tiny, layers=["block.0"], signals=["activation"], batch_size=3, store=tmp_path).extract(

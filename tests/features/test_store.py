@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from brainmap.errors import BrainmapError, InputError
-from brainmap.features import FeatureExtractor, Features, FeatureStore, blocks
+from brainmap.common.errors import BrainmapError, InputError
+from brainmap.features import FeatureExtractor, Features, FeatureStore, feature_blocks
 from brainmap.models import Preprocessing, VisionModel, from_module, load_model
 from brainmap.stimuli import StimulusSet
 
@@ -188,7 +188,7 @@ def test_a_half_written_block_is_written_again(
     dino_tiny: VisionModel, stimuli: StimulusSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a kill in the middle of a block leaves: grown arrays, a torn shard, no list of its rows."""
-    monkeypatch.setattr(blocks, "MAX_BLOCK_ROWS", 3)
+    monkeypatch.setattr(feature_blocks, "MAX_BLOCK_ROWS", 3)
     options = {"layers": ["block.2", "block.7"], "batch_size": 3}
     whole = FeatureExtractor(dino_tiny, **options).extract(stimuli)
     FeatureExtractor(dino_tiny, **options, store=tmp_path).extract(stimuli)
@@ -230,7 +230,7 @@ def test_waiting_for_another_writer_is_said(tmp_path: Path, monkeypatch: pytest.
 RESUMED = """
 import sys, time
 import numpy as np, torch
-import brainmap.features.blocks as blocks
+import brainmap.features.feature_blocks as blocks
 from brainmap.features import FeatureExtractor
 from brainmap.models import load_model
 from brainmap.stimuli import StimulusSet
@@ -266,7 +266,7 @@ def test_killed_run_continues_bit_for_bit(
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr(blocks, "MAX_BLOCK_ROWS", 4)
+    monkeypatch.setattr(feature_blocks, "MAX_BLOCK_ROWS", 4)
     rng = np.random.default_rng(5)
     images = StimulusSet.from_arrays([rng.integers(0, 256, (80, 80, 3), dtype=np.uint8) for _ in range(22)])
     options = {"layers": ["block.1", "block.9"], "pooling": ["cls", "register-mean", "patch-mean"], "batch_size": 4}

@@ -12,8 +12,8 @@ import statsmodels.formula.api as smf
 import xarray as xr
 from scipy import stats
 
-from brainmap.data.cortex import load_atlas
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.data.atlas import load_atlas
 from brainmap.hierarchy import (
     DynamicsOptions,
     Resampling,
@@ -113,7 +113,7 @@ def test_properties_of_areas_with_real_maps(shared_data) -> None:
     assert table.loc["Cortical.Thickness", "spin_p"] > table.loc["Cortical.Thickness", "p"]
     myelin = read_map(folder / "T1T2ratio.dscalar.nii")
     assert myelin.shape == (32492,) and np.isnan(myelin).sum() > 2000
-    from brainmap.data.cortex import load_atlas, load_surface
+    from brainmap.data.atlas import load_atlas, load_surface
 
     by_area = parcel_means(myelin, load_atlas()["L"])
     joint = maps["T1T2ratio"].index.intersection(by_area.index)

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy import stats
 from scipy.spatial import ConvexHull
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.hierarchy import (
     Resampling,
     SpatialOptions,
@@ -26,7 +26,7 @@ from brainmap.hierarchy import (
     spins,
     top_areas,
 )
-from brainmap.hierarchy.spatial import predicted_somewhere
+from brainmap.hierarchy.order_in_space import predicted_somewhere
 
 DEPTH = np.linspace(0, 1, 9)
 QUICK = SpatialOptions(n_spins=200, resampling=Resampling(n=60))
@@ -269,7 +269,7 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
 
 def test_a_smooth_map_does_not_make_a_verdict() -> None:
     """A gradient across the cortex that has nothing to do with V1 correlates with distance; the spin test knows."""
-    from brainmap.data.cortex import area_table
+    from brainmap.data.atlas import area_table
     from brainmap.hierarchy import HypothesisOptions, cortex_areas, evaluate_hypotheses
 
     targets = area_table(hemispheres=["L"])

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.hierarchy import (
     HypothesisOptions,
     Resampling,
@@ -21,12 +21,12 @@ from brainmap.hierarchy import (
     temporal_hierarchy,
     time_courses,
 )
-from brainmap.hierarchy.attenuation import Draws, order_interval
+from brainmap.hierarchy.agreement import agreement
 from brainmap.hierarchy.hypotheses import verdict
-from brainmap.hierarchy.order import agreement
+from brainmap.hierarchy.order_interval import Draws, order_interval
+from brainmap.hierarchy.peak_time_intervals import Worlds, draw_worlds
 from brainmap.hierarchy.resampling import cells, interval, mean_of, resampled
 from brainmap.hierarchy.shared_shape import shared_shape
-from brainmap.hierarchy.studentised import Worlds, draw_worlds
 
 TIMES = np.round(np.arange(-0.2, 1.2, 0.02), 3)
 DEPTH = np.linspace(0, 1, 10)

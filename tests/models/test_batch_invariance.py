@@ -12,8 +12,8 @@ from models.tiny_towers import TEXT, TOWER
 
 from brainmap.features import FeatureExtractor
 from brainmap.models import OBJECTIVES, VisionModel, fit_clip_bridge, load_model, model_card, register_model
-from brainmap.models.adapters import transformers_class, transformers_config
-from brainmap.models.ijepa import IJEPA, IJEPAAdapter, Predictor
+from brainmap.models.adapters.adapter import transformers_class, transformers_config
+from brainmap.models.adapters.ijepa import IJEPA, IJEPAAdapter, Predictor
 from brainmap.models.objectives import Objective
 from brainmap.models.vision_model import Loaded
 from brainmap.stimuli import StimulusSet

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from models.tiny_towers import TEXT, TOWER
 from torch import Tensor
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.features import FeatureExtractor
 from brainmap.models import OBJECTIVES, VisionModel, freeze_reference, load_model, model_card, register_model
-from brainmap.models.batch import Batch
+from brainmap.models.image_batch import Batch
 from brainmap.models.objectives.coupled import nearest_distance, random_directions, sigreg, sinkhorn_scales
 from brainmap.models.self_distillation import koleo_loss, sinkhorn
 from brainmap.models.views import multi_crop

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from models.tiny_towers import TEXT, TOWER
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.features import FeatureExtractor
 from brainmap.models import Batch, ModelCard, VisionModel, fit_clip_bridge, load_model, model_card, register_model
 from brainmap.models.objectives import OBJECTIVES, MAEReconstruction

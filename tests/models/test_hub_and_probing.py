@@ -13,7 +13,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
 from brainmap.features import FeatureExtractor
 from brainmap.models import (
     checkpoint_series,
@@ -27,7 +27,7 @@ from brainmap.models import (
 )
 from brainmap.models.hub import how_to_get
 from brainmap.models.probing import repeated_blocks
-from brainmap.models.text import HashedWords
+from brainmap.models.tokenizers import HashedWords
 from brainmap.stimuli import StimulusSet
 
 SMALL = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.models import Batch, VisionModel, load_model, model_card, register_model
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.views import multi_crop

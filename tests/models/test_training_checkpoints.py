@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.features import FeatureExtractor
 from brainmap.models import Batch, VisionModel, checkpoint_series, load_model, model_card, register_model
-from brainmap.models.ijepa import target_and_context
+from brainmap.models.adapters.ijepa import target_and_context
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.views import multi_crop
 

@@ -21,9 +21,9 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from brainmap.data.cortex import SAMPLE_AREAS, cortical_targets
-from brainmap.data.sensors import load_sensors
-from brainmap.report.results import StudyResults
+from brainmap.data.atlas import SAMPLE_AREAS, cortical_targets
+from brainmap.data.sensor_layout import load_sensors
+from brainmap.results.study_results import StudyResults
 
 AREAS = SAMPLE_AREAS
 PLANTED_AREAS = ["FFC", "PH", "TE2p", "TPOJ2", "VVC"]

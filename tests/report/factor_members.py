@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from brainmap.report.collection import Collection, Member
-from brainmap.report.results import StudyResults
+from brainmap.results.collection import Collection, Member
+from brainmap.results.study_results import StudyResults
 
 STEPS = (0, 100, 400, 1600, 6400)
 SIZES = {"S": 1.0, "B": 1.1, "L": 1.2}

@@ -13,22 +13,17 @@ from report.factor_members import HALF, LATE, SIZES, STEPS, TYPES, factor_collec
 from scipy import stats
 from statsmodels.stats.anova import AnovaRM
 
-from brainmap.report.collection import Collection, score_table, significant_targets
-from brainmap.report.reproduction import convergence_panels, paper_numbers
-from brainmap.report.reproduction.base import PaperPanel
-from brainmap.report.reproduction.factors import SIZES as SIZE
-from brainmap.report.reproduction.factors import TYPES as TYPE
-from brainmap.report.reproduction.factors import factor_panels, level_difference, significant_areas
-from brainmap.report.reproduction.levels import (
-    SCORES,
-    area_scores,
-    compare_areas,
-    compare_levels,
-    level_scores,
-    levels_of,
-)
-from brainmap.report.results import StudyResults
-from brainmap.report.style import format_p
+from brainmap.hierarchy.mixed_models import compare_areas, compare_levels
+from brainmap.papers import convergence_panels, paper_numbers
+from brainmap.papers.factor_levels import SCORES, area_scores, level_scores, levels_of
+from brainmap.papers.factor_panels import SIZES as SIZE
+from brainmap.papers.factor_panels import TYPES as TYPE
+from brainmap.papers.factor_panels import factor_panels, level_difference, significant_areas
+from brainmap.papers.paper_panel import PaperPanel
+from brainmap.report.words.p_and_numbers import format_p
+from brainmap.results.collection import Collection
+from brainmap.results.collection_tables import score_table, significant_targets
+from brainmap.results.study_results import StudyResults
 
 
 @pytest.fixture(scope="module")

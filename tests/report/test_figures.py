@@ -16,11 +16,14 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from brainmap.errors import InputError
-from brainmap.report import figures, style, summary
+from brainmap.common.errors import InputError
+from brainmap.report import figures
+from brainmap.report.figures import colors_and_type
 from brainmap.report.figures.topographies import sensor_positions
 from brainmap.report.panels import SECTIONS, missing_panels, study_panels
-from brainmap.report.results import StudyResults
+from brainmap.report.words import p_and_numbers
+from brainmap.results import lookups
+from brainmap.results.study_results import StudyResults
 
 TIME = np.round(np.arange(-0.2, 1.0, 0.05), 3)
 
@@ -57,7 +60,7 @@ def test_text_stays_inside_and_apart_and_nothing_global_changes(gallery, name):
     figure = gallery[name]()
     assert isinstance(figure, Figure)
     assert plt.get_fignums() == []
-    with matplotlib.rc_context(style.settings()):
+    with matplotlib.rc_context(colors_and_type.settings()):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
     assert dict(matplotlib.rcParams) == before
@@ -102,7 +105,7 @@ def test_scatter_shows_each_area_where_it_is(small_results):
     points = next(c for c in ax.collections if isinstance(c, PathCollection)).get_offsets()
     np.testing.assert_allclose(points, table[["distance_mm", "best_layer"]].to_numpy())
     said = " ".join(t.get_text() for t in ax.texts)
-    assert style.format_score(table.attrs["r"]) in said
+    assert p_and_numbers.format_score(table.attrs["r"]) in said
     assert "n = 51 areas" in said
     assert "(mm)" in ax.get_xlabel()
 
@@ -158,7 +161,7 @@ def test_panels_follow_the_results(small_results):
     table = next(panel.table for panel in panels if panel.key == "meg-curves-gradient")
     assert list(table) == ["subject", "layer", "depth", "time", "r"]
     assert table.groupby("layer")["depth"].unique().loc["block.3"] == pytest.approx([3 / 11])
-    scores = summary.averaged_over(small_results, "meg", "time").sel(signal="gradient")
+    scores = lookups.averaged_over(small_results, "meg", "time").sel(signal="gradient")
     for name, rows in table.groupby(["subject", "layer"]):
         np.testing.assert_array_equal(rows["r"], scores.sel(dict(zip(("subject", "layer"), name, strict=True))))
     bare = StudyResults(small_results.provenance, {"meg": small_results.scores["meg"]})

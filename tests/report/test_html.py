@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from brainmap.errors import InputError
-from brainmap.report import StudyResults, write_report
-from brainmap.report.html import render_report
+from brainmap.common.errors import InputError
+from brainmap.report import write_report
+from brainmap.report.page.study_page import render_report
+from brainmap.results import StudyResults
 
 
 @pytest.fixture(scope="module")

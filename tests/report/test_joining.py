@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import xarray as xr
 
-from brainmap.report.collection import Collection, Member
-from brainmap.report.joining import join_modalities
-from brainmap.report.reproduction import misalignment_panels
-from brainmap.report.results import StudyResults
+from brainmap.papers import misalignment_panels
+from brainmap.results.collection import Collection, Member
+from brainmap.results.joined_modalities import join_modalities
+from brainmap.results.study_results import StudyResults
 
 from .conftest import make_results
 

@@ -14,21 +14,23 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from brainmap.errors import InputError
-from brainmap.report import summary
-from brainmap.report.collection import Collection, Member, residual_row, score_table, significant_targets
-from brainmap.report.compare_data import comparison_table
-from brainmap.report.compare_page import write_comparison
-from brainmap.report.reproduction import (
+from brainmap.common.errors import InputError
+from brainmap.hierarchy import half_times
+from brainmap.papers import (
     PaperPanel,
     convergence_panels,
-    data,
     misalignment_panels,
     paper_numbers,
+    paper_tables,
     write_reproduction,
 )
-from brainmap.report.reproduction.base import absent_panel
-from brainmap.report.results import StudyResults
+from brainmap.papers.paper_panel import absent_panel
+from brainmap.report.page.comparison_data import comparison_table
+from brainmap.report.page.comparison_page import write_comparison
+from brainmap.results import collection_tables, lookups
+from brainmap.results.collection import Collection, Member
+from brainmap.results.collection_tables import residual_row, score_table, significant_targets
+from brainmap.results.study_results import StudyResults
 
 PAPER_A = ["2A", "2B", "2C", "2D", "2E", "2F", "3", "4", "5", "6", "7", "S1", "S2", "Controls"]
 PAPER_B = [*("2A", "2B", "3A", "3B", "3C", "3D", "3E", "3F", "4A", "4B", "4C", "4D", "4E")]
@@ -140,12 +142,12 @@ def test_bars_of_the_residual_say_what_their_spread_is(training, small_results):
 
 
 def test_half_times_recover_the_planted_step(training):
-    cells = data.cells_over_training(list(training), "fmri", "roi", ["V1", "V2", "FFC"])
-    table = data.training_half_times(cells)
+    cells = paper_tables.cells_over_training(list(training), "fmri", "roi", ["V1", "V2", "FFC"])
+    table = half_times.training_half_times(cells)
     curve = 1.0 / (1.0 + np.exp(-2.0 * (np.log([50, 100, 400, 1600, 6400]) - np.log(400.0))))
     np.testing.assert_allclose(table["half_time"], 400.0, rtol=0.02)  # the curve ends at 0.996 of its ceiling
     assert curve[-1] > 0.99
-    shares = data.normalised(cells)
+    shares = paper_tables.normalised(cells)
     assert shares.loc[shares["step"] == 6400, "value"].tolist() == [1.0] * 3
     np.testing.assert_allclose(table["percent"], 100 * table["half_time"] / 6400)
     assert (table["percent_low"] <= table["percent"]).all() and (table["percent"] <= table["percent_high"]).all()
@@ -158,7 +160,7 @@ def test_half_times_of_noise_do_not_count():
     values = planted[:, None, None] + 0.01 * rng.standard_normal((6, 3, 5, 5))
     coords = {"unit": ["V1", "V2", "low", "n1", "n2", "n3"], "step": list(STEPS)}
     cells = xr.DataArray(values, dims=("unit", "subject", "split", "step"), coords=coords)
-    table = data.training_half_times(cells).set_index("unit")
+    table = half_times.training_half_times(cells).set_index("unit")
     assert table.index[table["percent"].notna()].tolist() == ["V1", "V2"]
     np.testing.assert_allclose(table["half_time"].iloc[:2], 400.0, rtol=0.3)
     low, high = table.loc["V1", ["percent_low", "percent_high"]]
@@ -246,11 +248,11 @@ def test_robustness_takes_studies_that_differ_in_nothing_else(small_results):
 
     grid = [(50, 10, 1.0), (50, 20, 0.9), (80, 10, 0.8), (80, 20, 0.7)]
     members = [member(a, b, 0, gain) for a, b, gain in grid] + [member(50, 10, 1, 5.0)]
-    found = data.robustness(Collection(tuple(members)), "meg")
+    found = collection_tables.robustness(Collection(tuple(members)), "meg")
     assert isinstance(found, xr.DataArray)
     expected = np.array([[1.0, 0.8], [0.9, 0.7]])
     np.testing.assert_allclose(found.values / found.values[0, 0], expected, rtol=1e-5)
-    assert data.robustness(Collection(tuple(members[:2])), "meg") is None
+    assert collection_tables.robustness(Collection(tuple(members[:2])), "meg") is None
 
 
 def test_comparison_needs_a_study(tmp_path):
@@ -312,13 +314,13 @@ def test_csv_of_curves_says_whose_and_of_which_layer(training, chromium, tmp_pat
     results = training.members[-1].results
     meg, fmri = (table[table["study"] == training.names()[-1]] for table in (meg, fmri))
     assert set(meg["subject"]) == {"mean of all"} and set(meg["layer"]) == {"block 11"} and set(meg["depth"]) == {1.0}
-    scores = summary.averaged_over(results, "meg", "time").sel(signal="activation", layer="block.11")
+    scores = lookups.averaged_over(results, "meg", "time").sel(signal="activation", layer="block.11")
     np.testing.assert_allclose(meg["time"], scores["time"], atol=1e-4)
     np.testing.assert_allclose(meg["r"], scores.mean("subject"), atol=2e-5)
     assert set(fmri["subject"]) == {"sim-02"} and set(fmri["area"]) == {"mean of all"}
     assert fmri["layer"].tolist() == [f"block {i}" for i in range(12)]
     np.testing.assert_allclose(fmri["depth"], results.depths("fmri"), atol=1e-4)
-    scores = summary.averaged_over(results, "fmri", "roi").sel(signal="activation", subject="sim-02")
+    scores = lookups.averaged_over(results, "fmri", "roi").sel(signal="activation", subject="sim-02")
     np.testing.assert_allclose(fmri["r"], scores.mean("roi"), atol=2e-5)
 
 

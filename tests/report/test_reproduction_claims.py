@@ -11,22 +11,17 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from brainmap.report import figures, style
-from brainmap.report.collection import (
-    Collection,
-    Member,
-    controls_table,
-    score_table,
-    significant_somewhere,
-    significant_with_any,
-)
-from brainmap.report.compare_data import comparison_table
-from brainmap.report.compare_page import write_comparison
+from brainmap.papers import convergence_panels, misalignment, misalignment_panels, paper_numbers, paper_tables
+from brainmap.papers.panels_on_disk import save_sheet
+from brainmap.report import figures
+from brainmap.report.figures import colors_and_type
 from brainmap.report.figures.maps import gain_scale
-from brainmap.report.reproduction import convergence_panels, data, misalignment_panels, paper_numbers
-from brainmap.report.reproduction import misalignment as study_a
-from brainmap.report.reproduction.output import save_sheet
-from brainmap.report.results import StudyResults
+from brainmap.report.page.comparison_data import comparison_table
+from brainmap.report.page.comparison_page import write_comparison
+from brainmap.results import collection_tables
+from brainmap.results.collection import Collection, Member
+from brainmap.results.collection_tables import controls_table, score_table, significant_somewhere, significant_with_any
+from brainmap.results.study_results import StudyResults
 
 STEPS = (0, 100, 400, 1600, 6400)
 
@@ -68,7 +63,7 @@ def training(results: StudyResults) -> Collection:
 @pytest.mark.parametrize("modality", ["fmri", "meg"])
 def test_no_star_without_significance(small_results, modality):
     models = two_models(small_results, silent(small_results))
-    table = data.models_table(models, modality)
+    table = collection_tables.models_table(models, modality)
     assert table["significant"].tolist() == [True] * 3 + [False] * 3
     figure = figures.model_bars(table)
     assert [text.get_text() for text in figure.axes[0].texts] == ["*"] * 3
@@ -105,7 +100,7 @@ def test_mean_map_of_two_models_is_the_mean(small_results):
     first = changed(small_results, significance={"fmri": few})
     second = changed(small_results, scores=small_results.scores | half, significance={"fmri": none})
     r = small_results.mean_r("fmri").sel(signal="gradient").mean("subject").isel(layer=-1).values
-    shown = study_a._mean_map(two_models(first, second), "gradient")
+    shown = misalignment._mean_map(two_models(first, second), "gradient")
     marked = few.sel(signal="gradient").isel(layer=-1).values
     assert marked.sum() > 10
     np.testing.assert_allclose(shown[marked], 0.75 * r[marked], rtol=1e-5)  # not r, that of the first model
@@ -115,11 +110,11 @@ def test_mean_map_of_two_models_is_the_mean(small_results):
 def test_mean_gain_counts_models_without_a_significant_gain(small_results):
     table = small_results.residual["fmri"]
     second = changed(small_results, residual={"fmri": table.assign(delta=0.0, significant=False)})
-    found = study_a._mean_gain(two_models(small_results, second))
+    found = misalignment._mean_gain(two_models(small_results, second))
     hits = table[table["significant"]].set_index("unit")["delta"]
     assert found == pytest.approx((hits / 2).to_dict())
     lacking = changed(small_results, residual={})
-    assert study_a._mean_gain(two_models(small_results, lacking)) == {}
+    assert misalignment._mean_gain(two_models(small_results, lacking)) == {}
 
 
 def test_map_and_scatter_of_two_models_are_of_the_same_vertices(small_results):
@@ -127,15 +122,15 @@ def test_map_and_scatter_of_two_models_are_of_the_same_vertices(small_results):
     turned = {"fmri": scores.assign(r=scores["r"].isel(layer=slice(None, None, -1)).assign_coords(layer=scores.layer))}
     second = silent(changed(small_results, scores=small_results.scores | turned))
     models = two_models(small_results, second)
-    depth = data.mean_depth_map(models, "activation")
+    depth = paper_tables.mean_depth_map(models, "activation")
     shown = np.isfinite(depth)
     np.testing.assert_allclose(depth[shown], 0.5)  # depth and 1 − depth
-    table = data.mean_spatial(models, "activation")
+    table = paper_tables.mean_spatial(models, "activation")
     np.testing.assert_allclose(table["best_layer"], 0.5)
     models = two_models(small_results, silent(small_results))
-    depth = data.mean_depth_map(models, "activation")
+    depth = paper_tables.mean_depth_map(models, "activation")
     roi = small_results.targets("fmri")["roi"].to_numpy()
-    table = data.mean_spatial(models, "activation")
+    table = paper_tables.mean_spatial(models, "activation")
     assert len(table) > 40 and 0 < table.attrs["spin_p"] < 0.05
     for area, value in table.set_index("roi")["best_layer"].items():
         assert value == pytest.approx(np.nanmean(depth[roi == area]))
@@ -268,7 +263,7 @@ def test_a_study_without_significant_vertices_does_not_choose_them_all(small_res
     for name in "ab":
         rows = table[(table["study"] == name) & table["responses"].str.startswith("fMRI")]
         np.testing.assert_allclose(rows["r"], expected)
-    bars = data.models_table(members, "fmri")
+    bars = collection_tables.models_table(members, "fmri")
     last = score_table(small_results, "fmri", targets=mask)["r"].to_numpy()
     np.testing.assert_allclose(bars["r"], np.tile(last, 2))
     silence = [silent(small_results)] * 2
@@ -278,7 +273,7 @@ def test_a_study_without_significant_vertices_does_not_choose_them_all(small_res
 def test_long_names_of_two_studies_do_not_collide(small_results):
     for length, angle in ((22, 0), (40, 35)):
         members = [Member("", {"model": letter * length}, small_results) for letter in "ab"]
-        figure = figures.model_bars(data.models_table(members, "fmri"))
+        figure = figures.model_bars(collection_tables.models_table(members, "fmri"))
         figure.draw_without_rendering()
         labels = figure.axes[0].get_xticklabels()
         assert {label.get_rotation() for label in labels} == {angle}
@@ -337,10 +332,10 @@ def test_scatter_shows_the_spin_test_under_its_own_name(small_results):
 
 def test_the_contact_sheet_keeps_colours(tmp_path):
     """A map of scores must not change hue on the sheet."""
-    ramp = style.signal_cmap("activation")(np.linspace(0, 1, 400))[None, :, :3]
+    ramp = colors_and_type.signal_cmap("activation")(np.linspace(0, 1, 400))[None, :, :3]
 
     def strip() -> object:
-        figure = style.new_figure(3, 2)
+        figure = colors_and_type.new_figure(3, 2)
         figure.set_layout_engine("none")
         ax = figure.add_axes((0, 0, 1, 1))
         ax.imshow(np.repeat(ramp, 200, axis=0), aspect="auto")
@@ -348,7 +343,7 @@ def test_the_contact_sheet_keeps_colours(tmp_path):
         return figure
 
     noise = np.random.default_rng(0).random((20, 20, 3))
-    other = style.new_figure(3, 2)
+    other = colors_and_type.new_figure(3, 2)
     other.add_subplot().imshow(noise)
     save_sheet({"ramp": strip(), "noise": other}, tmp_path / "sheet.png", title="Sheet")
     picture = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"), dtype=int)

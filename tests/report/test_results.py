@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from brainmap.errors import InputError, MissingFileError
-from brainmap.report import StudyResults
-from brainmap.report.storage import load_tree, save_tree
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.report import summary_html
+from brainmap.results import StudyResults
+from brainmap.results.result_files import load_tree, save_tree
 
 
 def test_round_trip_is_exact(small_results, tmp_path):
@@ -104,6 +105,7 @@ def test_check_names_what_is_missing(small_results):
 def test_notebook_summary(small_results):
     text = small_results._repr_html_()
     assert "SIMULATED DATA" in text
-    assert "Best-predicted area" in text
+    assert "activation 0." in text
+    assert "Best-predicted area" in summary_html(small_results)
     measured = StudyResults({**small_results.provenance, "simulated": False}, small_results.scores)
     assert "SIMULATED" not in measured._repr_html_()

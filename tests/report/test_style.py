@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from brainmap.report import style
+from brainmap.report.figures import colors_and_type
+from brainmap.report.words import p_and_numbers
 
 # Machado, Oliveira & Fernandes 2009, severity 1.0, applied to linear RGB.
 DEFICIENCIES = {
@@ -33,22 +34,24 @@ def lab(rgb: np.ndarray, deficiency: str = "normal") -> np.ndarray:
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
 def test_signals_can_be_told_apart(deficiency):
     for first, second in combinations(("activation", "gradient", "residual"), 2):
-        pair = [lab(np.array(to_rgb(style.signal_color(name))), deficiency) for name in (first, second)]
+        pair = [lab(np.array(to_rgb(colors_and_type.signal_color(name))), deficiency) for name in (first, second)]
         assert np.linalg.norm(pair[0] - pair[1]) > 18, (first, second)
 
 
 @pytest.mark.parametrize("signal", ["activation", "gradient", "residual", "ceiling"])
 def test_signal_maps_darken_steadily_in_their_hue(signal):
-    colors = style.signal_cmap(signal)(np.linspace(0, 1, 101))[:, :3]
+    colors = colors_and_type.signal_cmap(signal)(np.linspace(0, 1, 101))[:, :3]
     lightness = lab(colors)[:, 0]
     steps = np.diff(lightness)
     assert (steps < 0).all()
     assert steps.min() > 3.5 * steps.mean()  # no jumps: an edge in the map must be an edge in the data
-    np.testing.assert_allclose(np.abs(colors - to_rgb(style.signal_color(signal))).sum(axis=1).min(), 0, atol=0.06)
+    np.testing.assert_allclose(
+        np.abs(colors - to_rgb(colors_and_type.signal_color(signal))).sum(axis=1).min(), 0, atol=0.06
+    )
 
 
 def test_depth_map_brightens_steadily_and_stays_visible_on_white():
-    lightness = lab(style.depth_cmap()(np.linspace(0, 1, 101))[:, :3])[:, 0]
+    lightness = lab(colors_and_type.depth_cmap()(np.linspace(0, 1, 101))[:, :3])[:, 0]
     assert (np.diff(lightness) > 0).all()
     assert lightness.max() < 86
 
@@ -56,7 +59,7 @@ def test_depth_map_brightens_steadily_and_stays_visible_on_white():
 def test_style_leaves_no_trace():
     before = dict(matplotlib.rcParams)
 
-    @style.styled
+    @colors_and_type.styled
     def inside() -> float:
         return matplotlib.rcParams["font.size"]
 
@@ -76,11 +79,11 @@ def test_style_leaves_no_trace():
     ],
 )
 def test_scores_as_text(value, digits, text):
-    assert style.format_score(value, digits) == text
+    assert p_and_numbers.format_score(value, digits) == text
 
 
 @pytest.mark.parametrize(
     ("p", "text"), [(0.0004, "p < .001"), (0.0049, "p = .005"), (0.032, "p = .03"), (0.2, "p = .20")]
 )
 def test_p_values_as_text(p, text):
-    assert style.format_p(p) == text
+    assert p_and_numbers.format_p(p) == text

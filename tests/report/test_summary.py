@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmap.report import StudyResults, checks, methods, summary
-from brainmap.report.panels.statements import order_words, spin_words
+from brainmap.report.panels.order_gain_controls import order_words, spin_words
+from brainmap.report.words import headlines, methods, p_and_numbers, planted_and_found
+from brainmap.results import StudyResults, lookups
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def editable(small_results) -> StudyResults:
 def test_averages_agree_with_pandas(editable, modality, by):
     editable.scores[modality]["r"][0, 0, 0, :, 3] = np.nan  # a target without a score does not count
     r = editable.mean_r(modality)
-    got = summary.averaged_over(editable, modality, by)
+    got = lookups.averaged_over(editable, modality, by)
     for signal, layer in ((0, 0), (1, 5)):
         flat = pd.Series(r.values[0, signal, layer].astype(float))
         expected = flat.groupby(editable.scores[modality][by].values).mean()
@@ -31,7 +32,7 @@ def test_averages_agree_with_pandas(editable, modality, by):
 def test_best_layers_against_a_loop(editable):
     r = editable.mean_r("fmri").sel(signal="gradient").mean("subject").values
     editable.significance["fmri"].loc[{"signal": "gradient", "layer": "block.11"}] = False
-    best, depth, top = summary.best_layers(editable, "gradient")
+    best, depth, top = lookups.best_layers(editable, "gradient")
     significant = editable.significance["fmri"].sel(signal="gradient").values
     for target in range(r.shape[1]):
         layer = int(np.argmax(r[:, target]))
@@ -45,26 +46,26 @@ def test_best_layers_against_a_loop(editable):
 
 
 def test_runs_of_time():
-    assert summary.time_runs([0.1, 0.2, 0.3, 0.7, 0.9, 1.0], 0.1) == [(0.1, 0.3), (0.7, 0.7), (0.9, 1.0)]
-    assert summary.format_windows([(0.1, 0.3), (0.7, 0.7)]) == "0.10–0.30 s, 0.70 s"
-    assert summary.format_windows([]) == "no time"
+    assert lookups.time_runs([0.1, 0.2, 0.3, 0.7, 0.9, 1.0], 0.1) == [(0.1, 0.3), (0.7, 0.7), (0.9, 1.0)]
+    assert p_and_numbers.format_windows([(0.1, 0.3), (0.7, 0.7)]) == "0.10–0.30 s, 0.70 s"
+    assert p_and_numbers.format_windows([]) == "no time"
 
 
 def test_headlines_carry_uncertainty(small_results):
-    headlines = {item.question: item for item in summary.headlines(small_results)}
-    assert len(headlines) == 6
-    area, values, _ = summary.best_area(small_results, "activation")
-    assert headlines["Best-predicted area"].value == area
-    assert "±" in headlines["Best-predicted area"].uncertainty
+    cards = {item.question: item for item in headlines.headlines(small_results)}
+    assert len(cards) == 6
+    area, values, _ = lookups.best_area(small_results, "activation")
+    assert cards["Best-predicted area"].value == area
+    assert "±" in cards["Best-predicted area"].uncertainty
     sem = values.std(ddof=1) / np.sqrt(len(values))
-    assert f"{sem:.3f}"[1:] in headlines["Best-predicted area"].uncertainty
-    assert headlines["Areas where gradients add"].value == "5 of 51"
-    assert headlines["Times when gradients add"].value == "0.50–1.20 s"
-    assert "interval" in headlines["Order in space"].uncertainty
+    assert f"{sem:.3f}"[1:] in cards["Best-predicted area"].uncertainty
+    assert cards["Areas where gradients add"].value == "5 of 51"
+    assert cards["Times when gradients add"].value == "0.50–1.20 s"
+    assert "interval" in cards["Order in space"].uncertainty
 
 
 def test_planted_and_found(editable):
-    verdicts = {check.what: check.verdict for check in checks.found_and_planted(editable)}
+    verdicts = {check.what: check.verdict for check in planted_and_found.found_and_planted(editable)}
     assert set(verdicts.values()) == {"recovered"}
     table = editable.residual["fmri"]
     table.loc[table["unit"] == "FFC", "significant"] = False
@@ -74,22 +75,24 @@ def test_planted_and_found(editable):
     assert "not planted: V1" in _areas(editable).found
     times = editable.residual["meg"]
     times.loc[times["unit"] < -0.2, "significant"] = True
-    window = {check.what: check for check in checks.found_and_planted(editable)}["Times that only gradients drive"]
+    window = {check.what: check for check in planted_and_found.found_and_planted(editable)}[
+        "Times that only gradients drive"
+    ]
     assert window.verdict == "differs"
     editable.truth = None
-    assert checks.found_and_planted(editable) == []
+    assert planted_and_found.found_and_planted(editable) == []
 
 
 def test_planted_depths_are_compared(editable):
     table = editable.hierarchy["spatial"]["activation"]
     editable.truth["depth_by_area"] = dict(zip(table["roi"], table["best_layer"] * 0.9 + 0.02, strict=True))
-    check = next(c for c in checks.found_and_planted(editable) if c.what == "Depth of each area")
+    check = next(c for c in planted_and_found.found_and_planted(editable) if c.what == "Depth of each area")
     assert check.verdict == "recovered"
     assert "r = 1.00" in check.found
 
 
-def _areas(results: StudyResults) -> checks.Check:
-    return next(c for c in checks.found_and_planted(results) if c.what == "Areas that only gradients drive")
+def _areas(results: StudyResults) -> planted_and_found.Check:
+    return next(c for c in planted_and_found.found_and_planted(results) if c.what == "Areas that only gradients drive")
 
 
 def test_answer_follows_the_numbers(editable):
@@ -137,9 +140,9 @@ def test_a_study_of_one_subject_and_gradients_only(editable):
     scores = {name: data.isel(subject=[0]).sel(signal=["gradient"]) for name, data in editable.scores.items()}
     alone = StudyResults(editable.provenance, scores)
     assert "its gradients, predicts" in methods.plain_answer(alone)[0]
-    headlines = summary.headlines(alone)
-    assert [item.signal for item in headlines] == ["gradient", "gradient"]
-    assert all("one subject" in item.uncertainty and "SEM" not in item.note for item in headlines)
+    cards = headlines.headlines(alone)
+    assert [item.signal for item in cards] == ["gradient", "gradient"]
+    assert all("one subject" in item.uncertainty and "SEM" not in item.note for item in cards)
 
 
 def test_a_study_without_any_score_says_so(editable):
@@ -147,7 +150,7 @@ def test_a_study_without_any_score_says_so(editable):
     scores["meg"]["r"][:] = np.nan
     empty = StudyResults(editable.provenance, scores)
     assert methods.plain_answer(empty) == ["No response could be scored."]
-    assert summary.headlines(empty) == []
+    assert headlines.headlines(empty) == []
 
 
 def test_spin_tests_are_told_in_words() -> None:
@@ -163,13 +166,19 @@ def test_spin_tests_are_told_in_words() -> None:
 
 def test_p_of_an_order_is_that_of_the_test_that_knows_its_neighbours() -> None:
     plain = {"r": 0.8, "p": 0.001, "rho_p": 0.002}
-    assert summary.order_p(plain) == (0.001, "p = .001") and summary.order_p(plain, "rho_p") == (0.002, "p = .002")
+    assert p_and_numbers.order_p(plain) == (0.001, "p = .001") and p_and_numbers.order_p(plain, "rho_p") == (
+        0.002,
+        "p = .002",
+    )
     spun = plain | {"spin_p": 0.03, "spin_rho_p": 0.04}
-    assert summary.order_p(spun) == (0.03, "spin p = .03") and summary.order_p(spun, "rho_p") == (0.04, "spin p = .04")
+    assert p_and_numbers.order_p(spun) == (0.03, "spin p = .03") and p_and_numbers.order_p(spun, "rho_p") == (
+        0.04,
+        "spin p = .04",
+    )
     sloped = plain | {"slope_p": 0.2}
-    assert summary.order_p(sloped) == (0.2, "slope p = .20") and summary.order_p(sloped, "rho_p")[1] == ""
-    assert summary.order_p(plain | {"slope_p": float("nan")})[0] == 0.001
-    assert np.isnan(summary.order_p({})[0]) and summary.order_p({})[1] == ""
+    assert p_and_numbers.order_p(sloped) == (0.2, "slope p = .20") and p_and_numbers.order_p(sloped, "rho_p")[1] == ""
+    assert p_and_numbers.order_p(plain | {"slope_p": float("nan")})[0] == 0.001
+    assert np.isnan(p_and_numbers.order_p({})[0]) and p_and_numbers.order_p({})[1] == ""
     table = pd.DataFrame({"layer": ["a"]})
     table.attrs = sloped | {"slope": 0.1234, "slope_low": -0.05, "slope_high": 0.3}
     words = order_words(table)

@@ -8,10 +8,11 @@ import pytest
 from matplotlib.colors import Normalize
 from scipy.spatial import ConvexHull
 
-from brainmap.errors import InputError
-from brainmap.report import style
-from brainmap.report.cortex import cortex_of, load_cortex, on_areas, on_vertices
-from brainmap.report.surface import HemisphereMesh, fill_gaps, paint, rasterise, smooth
+from brainmap.common.errors import InputError
+from brainmap.report.cortex import cortex_of
+from brainmap.report.cortex.mesh_raster import HemisphereMesh, fill_gaps, paint, rasterise, smooth
+from brainmap.report.cortex.values_on_mesh import load_cortex, on_areas, on_vertices
+from brainmap.report.figures import colors_and_type
 
 RADIUS = 40.0
 
@@ -70,7 +71,7 @@ def test_values_are_interpolated_between_vertices():
 
 def test_cortex_without_values_is_grey_and_values_have_their_colour():
     mesh = load_cortex().meshes["L"]
-    norm, cmap = Normalize(0, 1), style.signal_cmap("gradient")
+    norm, cmap = Normalize(0, 1), colors_and_type.signal_cmap("gradient")
     nothing = paint(mesh, np.full(len(mesh.coordinates), np.nan), "lateral", cmap=cmap, norm=norm, pixels_per_mm=0.5)
     opaque = nothing[nothing[..., 3] == 1][:, :3]
     assert np.ptp(opaque, axis=1).max() < 0.02
@@ -84,7 +85,7 @@ def test_cortex_without_values_is_grey_and_values_have_their_colour():
 def test_wrong_lengths_are_refused():
     mesh = load_cortex().meshes["L"]
     with pytest.raises(InputError, match="32492 vertices"):
-        paint(mesh, np.zeros(10), "lateral", cmap=style.depth_cmap(), norm=Normalize(0, 1))
+        paint(mesh, np.zeros(10), "lateral", cmap=colors_and_type.depth_cmap(), norm=Normalize(0, 1))
     with pytest.raises(InputError, match="unknown view"):
         rasterise(mesh, "above")
 

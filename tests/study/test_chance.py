@@ -14,11 +14,12 @@ from PIL import Image
 from scipy import stats
 from study.own_files import OwnFiles, run_brainmap, write_own
 
-from brainmap.encoding.correction import adjust
-from brainmap.encoding.permutation import PermutationOptions, permutation_test
-from brainmap.encoding.permutation_input import common_penalty
-from brainmap.report import StudyResults
-from brainmap.study import StudyConfig, chance
+from brainmap.results import StudyResults
+from brainmap.statistics.correction import adjust
+from brainmap.statistics.permutation.permutation_test import permutation_test
+from brainmap.statistics.permutation.permuted_subject import PermutationOptions, common_penalty
+from brainmap.study import StudyConfig
+from brainmap.study.analysis import above_chance
 from brainmap.study.inputs import extractor, load_stimuli
 
 OPTIONS = ("--layers", "block.2,block.11", "--signals", "activation", "--cv", "4", "--test", "permutation")
@@ -40,7 +41,7 @@ def many_targets(folder: Path) -> OwnFiles:
 
 
 def test_marks_are_those_of_the_test_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chance, "FEW", 50)
+    monkeypatch.setattr(above_chance, "FEW", 50)
     own, out = many_targets(tmp_path / "own"), tmp_path / "run"
     dry = run_brainmap("fit", *own.options, *OPTIONS, "--shuffles", "99", "--out", str(out), "--dry-run", cwd=tmp_path)
     assert "99 refits × 1 subjects × 2 maps × 60 targets" in dry.stdout and "about" in dry.stdout
@@ -127,7 +128,7 @@ def shown(sessions: list[str], groups: list[str] | None = None, rows: np.ndarray
 def test_photographs_are_exchanged_within_sessions(
     sessions: list[str], groups: list[str] | None, strata: list[int] | None, words: str
 ) -> None:
-    (found,), said = chance.session_strata([shown(sessions, groups)])
+    (found,), said = above_chance.session_strata([shown(sessions, groups)])
     assert said == words
     if strata is None:
         assert found is None
@@ -137,12 +138,12 @@ def test_photographs_are_exchanged_within_sessions(
 
 def test_subjects_who_are_permuted_alike_have_common_strata() -> None:
     first, second = shown(["a"] * 4 + ["b"] * 4), shown(["a", "a", "b", "b"] * 2)
-    strata, _ = chance.session_strata([first, second])
+    strata, _ = above_chance.session_strata([first, second])
     assert strata[0].tolist() == strata[1].tolist() and len(set(strata[0])) == 4
     other = shown(["a", "a", "b", "b"] * 2, rows=np.arange(8) + 1)  # other photographs: strata of its own
-    strata, _ = chance.session_strata([first, other])
+    strata, _ = above_chance.session_strata([first, other])
     assert [len(set(labels)) for labels in strata] == [2, 2]
-    none, _ = chance.session_strata([first, shown(["a", "b"] * 3 + ["a", "c"])])
+    none, _ = above_chance.session_strata([first, shown(["a", "b"] * 3 + ["a", "c"])])
     assert none == [None, None]
 
 
@@ -153,7 +154,7 @@ def test_strata_reach_the_test() -> None:
     labels = np.repeat([0, 1], 6)
     features = {("activation", "block.0"): np.zeros((12, 2))}
     space = ("activation", "block.0", [labels])
-    (found,) = chance._inputs([one], None, features, config, space, fixed=False)  # type: ignore[arg-type, list-item]
+    (found,) = above_chance._inputs([one], None, features, config, space, fixed=False)  # type: ignore[arg-type, list-item]
     assert found.strata is labels and found.groups is one.groups
 
 
@@ -169,7 +170,7 @@ def test_level_and_signed_ranks_can_be_set() -> None:
     counts = []
     for level in (0.05, 0.01):
         config = StudyConfig(fmri_test="wilcoxon", fmri_level=level)
-        marks, method = chance.above_chance(r, subjects, None, None, config)  # type: ignore[arg-type]
+        marks, method = above_chance.above_chance(r, subjects, None, None, config)  # type: ignore[arg-type]
         assert "Wilcoxon signed-rank test over subjects" in method
         assert method.endswith("of each map" if level == 0.05 else "of each map, p ≤ .01")
         np.testing.assert_array_equal(marks.values[0, 0], adjusted <= level)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from study.own_files import OwnFiles, run_brainmap, write_own
 
-from brainmap.report import StudyResults
+from brainmap.results import StudyResults
 from brainmap.study import Grid, GridConfig
 from brainmap.study.plan import Plan, lines_of_tests
 

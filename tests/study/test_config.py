@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.study import StudyConfig
 
 

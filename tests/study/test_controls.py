@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brainmap.encoding.inference import folds_interval
-from brainmap.study.summary import CONTROL_SPACES, compare_with_controls
+from brainmap.statistics.significance import folds_interval
+from brainmap.study.analysis.encoded_part import CONTROL_SPACES
+from brainmap.study.analysis.summarise import compare_with_controls
 
 
 def study(r: np.ndarray) -> tuple[list[Any], xr.Dataset]:

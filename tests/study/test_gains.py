@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmap.report.collection import gain_by_subject
+from brainmap.results.collection_tables import gain_by_subject
 from brainmap.study import StudyConfig
-from brainmap.study.residual import residual_of_gradients
+from brainmap.study.analysis.gradients_beyond_activations import residual_of_gradients
 
 N, UNITS = 80, np.repeat(["V1", "V2", "V4"], 4)
 
@@ -65,8 +65,8 @@ def test_each_subject_has_a_column(features: Any, same: bool) -> None:
 
 
 def test_only_the_last_layer_where_asked() -> None:
-    from brainmap.encoding.conditional import ConditionalOptions
-    from brainmap.encoding.residual import ResidualOptions, residual
+    from brainmap.statistics.added.added_value import ResidualOptions, residual
+    from brainmap.statistics.added.conditional_test import ConditionalOptions
 
     rng = np.random.default_rng(1)
     two = _Features(

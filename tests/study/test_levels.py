@@ -10,11 +10,12 @@ import yaml
 from safetensors.torch import save_file
 from study.own_files import OwnFiles, run_brainmap
 
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
 from brainmap.models import load_model, model_card, register_model
-from brainmap.study import Grid, GridConfig, reproduction_grid
+from brainmap.papers import reproduction_grid
+from brainmap.study import Grid, GridConfig
+from brainmap.study.declared.level_checkpoints import read_levels
 from brainmap.study.grid import training_step
-from brainmap.study.levels import read_levels
 
 STEPS = (0, 100, 400, 1600)
 

@@ -14,28 +14,18 @@ import yaml
 from scipy import stats
 from study.own_files import OwnFiles, run_brainmap, write_own
 
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.yaml_text import parse_yaml
 from brainmap.data import sample_stimuli
-from brainmap.data.cortex import load_atlas
-from brainmap.encoding.inference import significance
-from brainmap.errors import InputError, MissingFileError
-from brainmap.report import StudyResults
-from brainmap.report.compare_data import comparison_table
-from brainmap.report.joining import join_modalities
-from brainmap.report.reproduction import convergence_panels
-from brainmap.study import (
-    Grid,
-    GridConfig,
-    Study,
-    StudyConfig,
-    load_preset,
-    preset_names,
-    preset_text,
-    reproduce,
-    reproduction_grid,
-)
-from brainmap.study.reproducing import read_properties
+from brainmap.data.atlas import load_atlas
+from brainmap.papers import convergence_panels, reproduce, reproduction_grid
+from brainmap.papers.reproduce import read_properties
+from brainmap.report.page.comparison_data import comparison_table
+from brainmap.results import StudyResults
+from brainmap.results.joined_modalities import join_modalities
+from brainmap.statistics.significance import significance
+from brainmap.study import Grid, GridConfig, Study, StudyConfig, load_preset, preset_names, preset_text
 from brainmap.study.run import feature_spaces
-from brainmap.study.yaml_text import parse_yaml
 
 
 def test_a_grid_is_the_product_of_its_axes() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from study.own_files import OwnFiles, brainmap_command
 
-from brainmap.report import StudyResults
+from brainmap.results import StudyResults
 
 
 def arguments(own: OwnFiles, out: Path) -> list[str]:

@@ -9,8 +9,8 @@ import pytest
 
 import brainmap
 from brainmap.data import GroundTruth, Responses, SimulationConfig
-from brainmap.encoding.conditional import conditional_test
-from brainmap.report import StudyResults
+from brainmap.results import StudyResults
+from brainmap.statistics.added.conditional_test import conditional_test
 from brainmap.study import Study, StudyConfig
 
 SEEDS = range(20)

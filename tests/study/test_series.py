@@ -12,11 +12,11 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from brainmap.cli import app
-from brainmap.errors import InputError, MissingFileError
-from brainmap.report.collection import Collection, Member
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.results.collection import Collection, Member
 from brainmap.study import checkpoint_grid
 from brainmap.study.grid import training_step
-from brainmap.study.series import collect_series
+from brainmap.study.training_series import collect_series
 
 STEPS = (0, 100, 400, 1600, 6400)
 

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import brainmap
-from brainmap.models.fitting import read_tensors
+from brainmap.models.checkpoints.weight_files import read_tensors
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -7,10 +7,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from brainmap.common.errors import MissingFileError
+from brainmap.common.files import file_hash
 from brainmap.data.fetching.dataset import Dataset, size_on_disk
-from brainmap.data.fetching.hashing import file_hash
-from brainmap.data.manifests.entries import FileEntry
-from brainmap.errors import MissingFileError
+from brainmap.data.manifests.file_entries import FileEntry
 
 
 @dataclass

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from brainmap.common.errors import InputError
+from brainmap.common.files import inside
 from brainmap.data.manifests.catalog import dataset_files, load_manifest, manifest_folder
-from brainmap.data.manifests.entries import FileEntry, chosen_entries
-from brainmap.data.manifests.paths import inside
-from brainmap.data.manifests.schema import Manifest
-from brainmap.errors import InputError
+from brainmap.data.manifests.file_entries import FileEntry, chosen_entries
+from brainmap.data.manifests.manifest import Manifest
 
 ROOT_VARIABLE = "BRAINMAP_DATA"
 OWN_FOLDER = ".brainmap"  # caches live here; no file of the dataset does

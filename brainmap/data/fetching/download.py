@@ -10,19 +10,18 @@ import http.client
 import os
 import shutil
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from brainmap.common.errors import BrainmapError, InputError
+from brainmap.common.files import file_hash
+from brainmap.common.progress import track
 from brainmap.data.fetching.dataset import Dataset, FetchPlan
-from brainmap.data.fetching.hashing import file_hash
 from brainmap.data.fetching.terms import require_terms
-from brainmap.data.manifests.entries import FileEntry
-from brainmap.errors import BrainmapError, InputError
-from brainmap.progress import track
+from brainmap.data.manifests.file_entries import FileEntry
 
 BLOCK = 2**20
 ATTEMPTS = 4

@@ -8,8 +8,8 @@ import json
 import os
 from pathlib import Path
 
-from brainmap.data.manifests.schema import Manifest
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
+from brainmap.data.manifests.manifest import Manifest
 
 
 def terms_file() -> Path:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from brainmap.common.files import file_hash
+from brainmap.common.progress import track
 from brainmap.data.fetching.dataset import OWN_FOLDER, Dataset
-from brainmap.data.fetching.hashing import file_hash
-from brainmap.data.manifests.entries import FileEntry, chosen_entries
-from brainmap.progress import track
+from brainmap.data.manifests.file_entries import FileEntry, chosen_entries
 
 
 @dataclass

@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from brainmap.data.manifests.entries import FileEntry, all_entries
-from brainmap.data.manifests.schema import Manifest
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.data.manifests.file_entries import FileEntry, all_entries
+from brainmap.data.manifests.manifest import Manifest
 
 PACKAGE = Path(__file__).resolve().parents[2]
 

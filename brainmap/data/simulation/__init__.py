@@ -4,9 +4,6 @@ Nothing here is shipped or downloaded: responses follow from feature arrays and 
 in every object, and their :class:`GroundTruth` says what an analysis should find.
 """
 
-from brainmap.data.simulation.config import SimulationConfig
-from brainmap.data.simulation.simulate import simulate
-from brainmap.data.simulation.toy import toy_features
-from brainmap.data.simulation.truth import GroundTruth
+import lazy_loader
 
-__all__ = ["GroundTruth", "SimulationConfig", "simulate", "toy_features"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 
 MAX_FREEDOM, MAX_RANK, MAX_REMOVED = 40.0, 30, 150
 FARTHEST = 4

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from brainmap.data.simulation.config import SimulationConfig, Stream, stream
 from brainmap.data.simulation.drives import gradient_drives, layer_drives, split_features
+from brainmap.data.simulation.simulation_config import SimulationConfig, Stream, stream
 
 UNMODELLED_COUNT = 8
 GRADIENT, UNMODELLED = -1, -2

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainmap.data.cortex import MESH_NAME
-from brainmap.data.responses import Modality, Responses
-from brainmap.data.simulation import fmri, meg
-from brainmap.data.simulation.config import SimulationConfig, Stream, stream
+from brainmap.common.errors import InputError
+from brainmap.common.names import Modality
+from brainmap.data.atlas import MESH_NAME
+from brainmap.data.responses import Responses
+from brainmap.data.simulation import simulated_fmri, simulated_meg
+from brainmap.data.simulation.ground_truth import GroundTruth
 from brainmap.data.simulation.latents import Latents, make_latents
-from brainmap.data.simulation.truth import GroundTruth
-from brainmap.errors import InputError
+from brainmap.data.simulation.simulation_config import SimulationConfig, Stream, stream
 
 IMAGES_PER_RUN = 100
 STIMULUS_DURATION = 0.5  # s, as in THINGS-MEG
@@ -75,8 +76,8 @@ class _Job:
     stimuli: np.ndarray
     latents: Latents
     areas: pd.DataFrame
-    fmri_plan: fmri.FmriPlan
-    meg_plan: meg.MegPlan
+    fmri_plan: simulated_fmri.FmriPlan
+    meg_plan: simulated_meg.MegPlan
     kept: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,15 +91,15 @@ class _Job:
         arrays = {key: np.asarray(features[key]) for key in features if key[0] in ("activation", "gradient")}
         _check_table(table, arrays)
         latents = make_latents(arrays, table, config, seed)
-        areas = fmri.planted_areas(config, seed, gradient=latents.has_gradient)
+        areas = simulated_fmri.planted_areas(config, seed, gradient=latents.has_gradient)
         return cls(
             config=config,
             seed=seed,
             stimuli=table["stimulus"].to_numpy(dtype=str),
             latents=latents,
             areas=areas,
-            fmri_plan=fmri.plan_fmri(config, areas, len(latents.layers)),
-            meg_plan=meg.plan_meg(config, areas, latents, seed),
+            fmri_plan=simulated_fmri.plan_fmri(config, areas, len(latents.layers)),
+            meg_plan=simulated_meg.plan_meg(config, areas, latents, seed),
         )
 
     def truth(self) -> GroundTruth:
@@ -141,24 +142,24 @@ class _Job:
         return pd.DataFrame(columns), images
 
     def _fmri(self, number: int, images: np.ndarray) -> np.ndarray:
-        weights = fmri.fmri_weights(self.fmri_plan, self.latents, self.config, self.seed, number)
-        ceiling = fmri.fmri_ceiling(self.fmri_plan, self.config, self.seed, number)
+        weights = simulated_fmri.fmri_weights(self.fmri_plan, self.latents, self.config, self.seed, number)
+        ceiling = simulated_fmri.fmri_ceiling(self.fmri_plan, self.config, self.seed, number)
         prefix = f"fmri/{self.config.subjects[number]}"
         self.kept |= {f"{prefix}/weights": weights, f"{prefix}/ceiling": ceiling}
         noiseless = (self.latents.values @ weights).astype(np.float32)
         rng = stream(self.seed, Stream.FMRI_NOISE, number)
-        return fmri.fmri_responses(noiseless, images, ceiling, self.fmri_plan, rng)
+        return simulated_fmri.fmri_responses(noiseless, images, ceiling, self.fmri_plan, rng)
 
     def _meg(self, number: int, images: np.ndarray) -> np.ndarray:
-        patterns = meg.meg_patterns(self.meg_plan, self.seed, number)
-        courses = meg.meg_courses(self.meg_plan, self.latents, patterns, self.config)
+        patterns = simulated_meg.meg_patterns(self.meg_plan, self.seed, number)
+        courses = simulated_meg.meg_courses(self.meg_plan, self.latents, patterns, self.config)
         mixing = (patterns[:, :, None] * courses[:, None, :]).reshape(len(patterns), -1)
         noiseless = (self.latents.values @ mixing).astype(np.float32)
-        ceiling = meg.meg_ceiling(noiseless.var(axis=0, dtype=np.float64), self.config.repeats)
+        ceiling = simulated_meg.meg_ceiling(noiseless.var(axis=0, dtype=np.float64), self.config.repeats)
         prefix = f"meg/{self.config.subjects[number]}"
         self.kept |= {f"{prefix}/patterns": patterns, f"{prefix}/courses": courses, f"{prefix}/ceiling": ceiling}
         rng = stream(self.seed, Stream.MEG_NOISE, number)
-        return meg.meg_responses(noiseless, images, self.meg_plan, self.config, rng)
+        return simulated_meg.meg_responses(noiseless, images, self.meg_plan, self.config, rng)
 
 
 def _check_table(table: pd.DataFrame, features: Mapping[tuple[str, str], np.ndarray]) -> None:
@@ -173,13 +174,13 @@ def _check_table(table: pd.DataFrame, features: Mapping[tuple[str, str], np.ndar
             )
 
 
-def _vertex_truth(plan: fmri.FmriPlan, layers: tuple[str, ...]) -> pd.DataFrame:
+def _vertex_truth(plan: simulated_fmri.FmriPlan, layers: tuple[str, ...]) -> pd.DataFrame:
     nearest = np.rint(plan.depth * (len(layers) - 1)).astype(int)
     columns = {"depth": plan.depth, "layer": np.array(layers)[nearest], "gradient_share": plan.gradient_share}
     return plan.targets[["roi", "hemisphere", "vertex"]].assign(**columns)
 
 
-def _time_truth(plan: meg.MegPlan, latents: Latents) -> pd.DataFrame:
+def _time_truth(plan: simulated_meg.MegPlan, latents: Latents) -> pd.DataFrame:
     total = plan.layer_power.sum(axis=0)
     driven = total > 1e-3
     depth = np.where(driven, latents.depths @ plan.layer_power / np.maximum(total, 1e-12), np.nan)

@@ -1,14 +1,14 @@
 """Objectives: image to loss, one value per image. Importing this package fills :data:`OBJECTIVES`."""
 
-from brainmap.models.batch import Batch
-from brainmap.models.objectives.base import OBJECTIVES, Objective, find_objective, register_objective
-from brainmap.models.objectives.bridge import CLIPBridge, fit_clip_bridge
+from brainmap.models.image_batch import Batch
+from brainmap.models.objectives.clip_bridge import CLIPBridge, fit_clip_bridge
 from brainmap.models.objectives.contrastive import Contrastive, KoLeo, LeJEPALoss, SIGReg
 from brainmap.models.objectives.coupled import CoupledObjective, FrozenReference, freeze_reference
 from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo, DINOSinkhorn, DINOv3Loss
-from brainmap.models.objectives.generic import FeatureEnergy, Headless
 from brainmap.models.objectives.masked import IJEPALatent, MAEReconstruction, VJEPALatent
+from brainmap.models.objectives.objective import OBJECTIVES, Objective, find_objective, register_objective
 from brainmap.models.objectives.supervised import CrossEntropy, CrossEntropyTop1, ImageTextSimilarity
+from brainmap.models.objectives.surrogates import FeatureEnergy, Headless
 
 __all__ = [
     "DINO",

@@ -9,16 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainmap.models.batch import Batch
-from brainmap.models.lejepa import LeJEPA
-from brainmap.models.objectives.base import Exactness, add_objective
-from brainmap.models.objectives.coupled import (
-    Bank,
-    CoupledObjective,
-    nearest_distance,
-    random_directions,
-    sigreg,
-)
+from brainmap.models.adapters.lejepa import LeJEPA
+from brainmap.models.image_batch import Batch
+from brainmap.models.objectives.coupled import Bank, CoupledObjective, nearest_distance, random_directions, sigreg
+from brainmap.models.objectives.objective import Exactness, add_objective
 from brainmap.models.views import multi_crop
 
 if TYPE_CHECKING:

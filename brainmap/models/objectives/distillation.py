@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from brainmap.models.batch import Batch
-from brainmap.models.objectives.base import Objective, add_objective
+from brainmap.models.image_batch import Batch
 from brainmap.models.objectives.coupled import Bank, CoupledObjective, nearest_distance, sinkhorn_scales
+from brainmap.models.objectives.objective import Objective, add_objective
 from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss, sinkhorn
 from brainmap.models.views import Views, multi_crop, patch_masks
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
+
 
 FINAL_TEACHER_TEMPERATURE = 0.07
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainmap.models.batch import Batch
-from brainmap.models.ijepa import IJEPA, target_and_context
-from brainmap.models.objectives.base import Objective, add_objective
+from brainmap.models.adapters.ijepa import IJEPA, target_and_context
+from brainmap.models.image_batch import Batch
+from brainmap.models.objectives.objective import Objective, add_objective
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
+
 
 MASKS = 3  # purpose of the per-image generators
 
@@ -111,7 +112,7 @@ class IJEPALatent(Objective):
 
     Assran et al. 2023; for full checkpoints, which hold encoder E, its moving average Ē and predictor P. Exact but for
     the sampling of blocks, whose sizes are fixed so that images of a batch don't trim each other: see
-    :func:`brainmap.models.ijepa.target_and_context`.
+    :func:`brainmap.models.adapters.ijepa.target_and_context`.
 
     Parameters
     ----------

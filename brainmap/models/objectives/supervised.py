@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainmap.errors import InputError
-from brainmap.models.batch import Batch
-from brainmap.models.objectives.base import Objective, add_objective
+from brainmap.common.errors import InputError
+from brainmap.models.image_batch import Batch
+from brainmap.models.objectives.objective import Objective, add_objective
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from brainmap.report.style import (
+from brainmap.common.names import signal_name
+from brainmap.report.figures.colors_and_type import (
     COLUMN,
     INK,
     MUTED,
@@ -22,7 +23,6 @@ from brainmap.report.style import (
     new_figure,
     round_ticks,
     signal_color,
-    signal_name,
     styled,
 )
 

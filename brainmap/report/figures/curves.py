@@ -12,7 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from brainmap.report.style import (
+from brainmap.common.names import signal_name
+from brainmap.report.figures.colors_and_type import (
     COLUMN,
     FAINT,
     INK,
@@ -23,7 +24,6 @@ from brainmap.report.style import (
     new_figure,
     round_ticks,
     signal_color,
-    signal_name,
     styled,
 )
 

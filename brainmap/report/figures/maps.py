@@ -12,7 +12,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from brainmap.report.cortex import (
+from brainmap.common.names import signal_name
+from brainmap.report.cortex.mesh_raster import View, paint, smooth
+from brainmap.report.cortex.values_on_mesh import (
     HEMISPHERE_NAMES,
     HEMISPHERES,
     Cortex,
@@ -22,7 +24,7 @@ from brainmap.report.cortex import (
     on_areas,
     on_vertices,
 )
-from brainmap.report.style import (
+from brainmap.report.figures.colors_and_type import (
     COLUMN,
     FAINT,
     INK,
@@ -32,10 +34,8 @@ from brainmap.report.style import (
     depth_cmap,
     new_figure,
     signal_cmap,
-    signal_name,
     styled,
 )
-from brainmap.report.surface import View, paint, smooth
 
 VIEWS: tuple[View, ...] = ("lateral", "medial", "ventral")
 """Rows of a map of both hemispheres."""

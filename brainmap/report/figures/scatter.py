@@ -10,18 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from brainmap.report.style import (
-    COLUMN,
-    INK,
-    MUTED,
-    depth_colors,
-    format_score,
-    new_figure,
-    signal_color,
-    signal_name,
-    styled,
-)
-from brainmap.report.summary import order_p
+from brainmap.common.names import signal_name
+from brainmap.report.figures.colors_and_type import COLUMN, INK, MUTED, depth_colors, new_figure, signal_color, styled
+from brainmap.report.words.p_and_numbers import format_score, order_p
 
 LANDMARKS = ("V1", "V2", "V4", "MT", "FFC", "TPOJ1", "44", "IFSa", "PH", "TE1p")
 LONGEST_LINE = 54  # characters of small type that fit above a column, in the widest of the fonts

@@ -12,10 +12,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from brainmap.report.cortex import Cortex, area_borders, load_cortex
-from brainmap.report.figures.curves import MARKS_LABEL, TIME_LABEL, mark_runs, mark_stimulus
-from brainmap.report.figures.maps import LANDMARKS, MapScale
-from brainmap.report.style import (
+from brainmap.common.names import signal_name
+from brainmap.report.cortex.mesh_raster import View, paint
+from brainmap.report.cortex.values_on_mesh import Cortex, area_borders, load_cortex
+from brainmap.report.figures.colors_and_type import (
     COLUMN,
     FAINT,
     INK,
@@ -26,10 +26,10 @@ from brainmap.report.style import (
     new_figure,
     round_ticks,
     signal_color,
-    signal_name,
     styled,
 )
-from brainmap.report.surface import View, paint
+from brainmap.report.figures.curves import MARKS_LABEL, TIME_LABEL, mark_runs, mark_stimulus
+from brainmap.report.figures.maps import LANDMARKS, MapScale
 
 _PIXELS_PER_MM = 1.6
 

@@ -10,8 +10,17 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from brainmap.errors import InputError
-from brainmap.report.style import COLUMN, FAINT, INK, MUTED, figure_title, new_figure, signal_cmap, styled
+from brainmap.common.errors import InputError
+from brainmap.report.figures.colors_and_type import (
+    COLUMN,
+    FAINT,
+    INK,
+    MUTED,
+    figure_title,
+    new_figure,
+    signal_cmap,
+    styled,
+)
 
 _HEAD = 0.095  # radius of the head that mne draws, in m
 
@@ -29,7 +38,7 @@ def sensor_positions(names: Sequence[str]) -> np.ndarray:
     np.ndarray of shape (n_sensors, 2)
         Positions scaled to the drawn head; NaN for sensors the layout does not know.
     """
-    from brainmap.data.sensors import load_sensors
+    from brainmap.data.sensor_layout import load_sensors
 
     layout = load_sensors("ctf-275")
     flat = layout[["u", "v"]].to_numpy()

@@ -12,8 +12,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from brainmap.common.names import signal_name
 from brainmap.report.figures.bars import level_colors, small_axes
-from brainmap.report.style import (
+from brainmap.report.figures.colors_and_type import (
     COLUMN,
     INK,
     MUTED,
@@ -22,7 +23,6 @@ from brainmap.report.style import (
     new_figure,
     round_ticks,
     signal_color,
-    signal_name,
     styled,
 )
 

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainmap.report import summary
+from brainmap.common.names import signal_name
 from brainmap.report.figures import curves, heatmaps, topographies
-from brainmap.report.panels.base import Panel, how_significant, in_brackets, signals_of, stimulus_span, suffix_of
-from brainmap.report.results import StudyResults
-from brainmap.report.style import signal_name
+from brainmap.report.panels.panel import Panel, how_significant, in_brackets, signals_of, suffix_of
+from brainmap.report.words import headlines
+from brainmap.results import lookups
+from brainmap.results.lookups import stimulus_span
+from brainmap.results.study_results import StudyResults
 
 
 def meg_panels(results: StudyResults) -> Iterator[Panel]:
     """Yield curves by layer, layer by time, and sensors at the peaks, for each signal."""
-    scores = summary.averaged_over(results, "meg", "time")
+    scores = lookups.averaged_over(results, "meg", "time")
     suffix = suffix_of(results, "meg")
     stimulus = stimulus_span(results)
     span = f" Shaded: photograph shown (0 to {stimulus[1]:g} s)." if stimulus else ""
@@ -38,7 +40,7 @@ def has_layout(results: StudyResults) -> bool:
 
 def _peaks(results: StudyResults, signal: str) -> np.ndarray | None:
     """Return T_max by layer in the order of the scores."""
-    table = summary.hierarchy_table(results, "temporal", signal)
+    table = lookups.hierarchy_table(results, "temporal", signal)
     if table is None:
         return None
     by_layer = dict(zip(table["layer"].astype(str), table["t_max"].astype(float), strict=True))
@@ -46,7 +48,7 @@ def _peaks(results: StudyResults, signal: str) -> np.ndarray | None:
 
 
 def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, title: str, span: str) -> Panel:
-    marks, peaks = summary.time_marks(results, signal), _peaks(results, signal)
+    marks, peaks = lookups.time_marks(results, signal), _peaks(results, signal)
     depths = results.depths("meg")
     n = scores.sizes["subject"]
     top = scores.mean("subject", skipna=True).transpose("layer", "time")
@@ -63,7 +65,7 @@ def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, titl
         f"{signal_name(signal)}: when each layer predicts",
         caption,
         f"Encoding score over time for each layer of {signal_name(signal).lower()}; the highest value is at "
-        f"{1000 * float(top['time'].values[time]):.0f} ms in {summary.layer_name(str(top['layer'].values[layer]))}.",
+        f"{1000 * float(top['time'].values[time]):.0f} ms in {headlines.layer_name(str(top['layer'].values[layer]))}.",
         lambda: curves.layer_curves(
             scores, depths, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=title
         ),
@@ -92,7 +94,7 @@ def _by_time(scores: xr.DataArray) -> pd.DataFrame:
 
 
 def _heatmap_panel(results: StudyResults, scores: xr.DataArray, signal: str, suffix: str) -> Panel:
-    marks, peaks = summary.time_marks(results, signal), _peaks(results, signal)
+    marks, peaks = lookups.time_marks(results, signal), _peaks(results, signal)
     caption = "The same scores as a map of layer and time."
     caption += " Dots: Tmax." if peaks is not None else ""
     caption += " Outline: significant." if marks is not None else ""
@@ -128,7 +130,7 @@ def _topography_panel(results: StudyResults, signal: str, suffix: str) -> Iterat
         wanted = peaks[layer] if peaks is not None and np.isfinite(peaks[layer]) else by_time.idxmax()
         time = times[np.argmin(np.abs(times - wanted))]
         panels.append(one[one["time"] == time].set_index("sensor")["r"].reindex(sensors).to_numpy())
-        captions.append(f"{summary.layer_name(str(r['layer'].values[layer]))}\n{1000 * time:.0f} ms")
+        captions.append(f"{headlines.layer_name(str(r['layer'].values[layer]))}\n{1000 * time:.0f} ms")
     values = xr.DataArray(np.stack(panels), dims=("panel", "sensor"), coords={"sensor": sensors})
     name = signal_name(signal)
     yield Panel(

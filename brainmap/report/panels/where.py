@@ -9,12 +9,14 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from brainmap.report import summary
-from brainmap.report.cortex import FSAVERAGE5, HEMISPHERES, cortex_of
-from brainmap.report.figures import areas, maps
-from brainmap.report.panels.base import Panel, how_significant, in_brackets, signals_of, suffix_of
-from brainmap.report.results import StudyResults
-from brainmap.report.style import format_score, signal_name
+from brainmap.common.names import signal_name
+from brainmap.report.cortex.values_on_mesh import FSAVERAGE5, HEMISPHERES, cortex_of
+from brainmap.report.figures import heatmaps, maps
+from brainmap.report.panels.panel import Panel, how_significant, in_brackets, signals_of, suffix_of
+from brainmap.report.words import headlines
+from brainmap.report.words.p_and_numbers import format_score
+from brainmap.results import lookups
+from brainmap.results.study_results import StudyResults
 
 MOST_AREAS = 40
 
@@ -31,7 +33,7 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
     n_layers = results.scores["fmri"].sizes["layer"]
     suffix = suffix_of(results, "fmri")
     for signal in signals_of(results, "fmri"):
-        _, depth, top = summary.best_layers(results, signal)
+        _, depth, top = lookups.best_layers(results, signal)
         by_area = _by_area(targets, {"r": top, "best_layer_depth": depth})
         shown = int(np.isfinite(top).sum())
         which = _which_targets(results, signal, shown, len(targets))
@@ -92,7 +94,7 @@ def _area_panels(results: StudyResults, targets: pd.DataFrame) -> Iterator[Panel
 
 
 def _area_map(grid: xr.DataArray, signal: str, title: str) -> Callable[[], Figure]:
-    return lambda: areas.layer_area_heatmap(grid, signal, title=title)
+    return lambda: heatmaps.layer_area_heatmap(grid, signal, title=title)
 
 
 def _ceiling_panel(results: StudyResults, targets: pd.DataFrame, suffix: str) -> Iterator[Panel]:
@@ -121,7 +123,7 @@ def _residual_map_panel(results: StudyResults, targets: pd.DataFrame, suffix: st
     kept = table["significant"].astype(bool)
     delta = {str(unit): float(value) for unit, value in zip(table["unit"][kept], table["delta"][kept], strict=True)}
     sides = [side for side in HEMISPHERES if side in set(targets["hemisphere"])]
-    listed = summary.area_list(list(delta)) or "no area"
+    listed = headlines.area_list(list(delta)) or "no area"
     yield Panel(
         "map-residual",
         "where",
@@ -151,7 +153,7 @@ def _by_area(targets: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFra
 
 
 def _which_targets(results: StudyResults, signal: str, shown: int, total: int) -> str:
-    if summary.significance_of(results, "fmri", signal) is None:
+    if lookups.significance_of(results, "fmri", signal) is None:
         return f"All {total:,} vertices are shown: this study made no test per vertex."
     made = in_brackets(how_significant(results, "fmri"))
     return (

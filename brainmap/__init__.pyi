@@ -1,0 +1,15 @@
+from .common.errors import InputError as InputError
+from .common.versions import __version__ as __version__
+from .comparison.rsa import rsa as rsa
+from .data.responses import Responses as Responses
+from .data.sample import sample_stimuli as sample_stimuli
+from .data.simulation.simulate import simulate as simulate
+from .encoding.cross_validation import cross_val_encode as cross_val_encode
+from .encoding.encoding_result import EncodingResult as EncodingResult
+from .encoding.ridge import EncodingRidgeCV as EncodingRidgeCV
+from .features.extractor import FeatureExtractor as FeatureExtractor
+from .features.store import FeatureStore as FeatureStore
+from .models.loading import load_model as load_model
+from .models.model_cards import list_models as list_models
+from .stimuli import StimulusSet as StimulusSet
+from .study.run import Study as Study

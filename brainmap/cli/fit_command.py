@@ -1,0 +1,148 @@
+"""``brainmap fit``: from photographs and responses to a report."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from brainmap.cli.console import console, interruptible, names, print_table, settings
+
+
+class ModalityChoice(StrEnum):
+    """What ``--modality`` takes."""
+
+    fmri = "fmri"
+    meg = "meg"
+    both = "both"
+
+
+def fit(
+    model: Annotated[str, typer.Option(help="Registered model (see `brainmap models`).")] = "dino-tiny",
+    weights: Annotated[str, typer.Option(help="trained, untrained, or a named checkpoint.")] = "trained",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights of your own: a file, or a folder as save_pretrained writes it.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder of a training's checkpoints, named by step: one study for each.")
+    ] = None,
+    modality: Annotated[
+        ModalityChoice | None, typer.Option(help="What to predict.", show_default="all there is")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="sample, own, or a public one (`brainmap data`).")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subjects, comma-separated.", show_default="all")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers, comma-separated.", show_default="all")] = None,
+    signals: Annotated[str, typer.Option(help="Signals, comma-separated.")] = "activation,gradient",
+    site: Annotated[str, typer.Option(help="block (residual stream), mlp or attn (their last projection).")] = "block",
+    pooling: Annotated[str, typer.Option(help="cls, register-mean, patch-mean, all-mean or flatten.")] = "patch-mean",
+    objective: Annotated[
+        str | None, typer.Option(help="Loss to backpropagate.", show_default="the model's own")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="folds, or test: score on the test photographs that the dataset names.")
+    ] = "folds",
+    cv: Annotated[int, typer.Option(help="Outer folds, grouped by source photograph.")] = 5,
+    pca: Annotated[int | None, typer.Option(help="Principal components, fitted on the train split.")] = None,
+    test: Annotated[
+        str,
+        typer.Option(help="Yardstick of 'above chance': folds, subjects, wilcoxon, or permutation (see --dry-run)."),
+    ] = "folds",
+    shuffles: Annotated[int, typer.Option(help="Permutations of photographs, for --test permutation.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of folds, permutations and simulation.")] = 0,
+    stimuli: Annotated[Path | None, typer.Option(help="Folder or zip of photographs.")] = None,
+    responses: Annotated[Path | None, typer.Option(help="Own data: trials x targets, .npy.")] = None,
+    targets: Annotated[Path | None, typer.Option(help="Own data: table, one row per target.")] = None,
+    events: Annotated[Path | None, typer.Option(help="Own data: table, one row per trial.")] = None,
+    table: Annotated[Path | None, typer.Option(help="Own data: table of the photographs (optional).")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Public dataset: its folder.", show_default="$BRAINMAP_DATA")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Public dataset: prepared responses.", show_default="in its folder")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Public dataset: setting of its reader, as atlas=streams.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="brainmap_runs/...")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    memory: Annotated[str, typer.Option(help="Bound on memory, as 8GB.")] = "4GB",
+    batch_size: Annotated[
+        int, typer.Option(min=0, help="Images per forward and backward pass; 0: the largest that --memory holds.")
+    ] = 32,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Predict brain responses from a model's activations and gradients, and write a report.
+
+    Without options: the embedded sample. The same command again finds its finished parts; after Ctrl-C it continues.
+    """
+    from brainmap.study import Study, StudyConfig
+
+    own = {"stimuli": stimuli, "responses": responses, "targets": targets, "events": events, "table": table}
+    public = dataset not in (None, "sample", "own")
+    given = {name: path for name, path in own.items() if path is not None and not (public and name == "stimuli")}
+    values: dict[str, Any] = {
+        "model": model, "weights": _weights(weights, checkpoint, checkpoints),
+        "subjects": names(subject), "layers": names(layers),
+        "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "split": split,
+        "cv": cv, "pca": pca, "fmri_test": test, "meg_test": test, "shuffles": shuffles,
+        "seed": seed, "device": device, "memory": memory, "batch_size": batch_size or None,
+        "dataset": dataset or ("own" if given else "sample"), "own": given or None,
+        "place": {"data_root": data_root, "cache": cache, "images": stimuli if public else None},
+        "reading": settings(set_ or []),
+        "modality": None if modality in (None, ModalityChoice.both) else (modality.value,),
+    }  # fmt: skip
+    if checkpoints is not None:
+        _over_training(values, checkpoints, out, dry_run)
+        return
+    with interruptible():
+        study = Study(StudyConfig.from_dict(values), out)
+        if dry_run:
+            console().print(study.plan().to_text())
+        else:
+            _finish(study.run(), study.out)
+
+
+def _weights(weights: str, checkpoint: Path | None, checkpoints: Path | None) -> str:
+    """One of three ways to say which weights."""
+    from brainmap.common.errors import InputError, MissingFileError
+
+    given = [weights != "trained", checkpoint is not None, checkpoints is not None]
+    if sum(given) > 1:
+        raise InputError("--weights, --checkpoint and --checkpoints exclude one another; give one of them")
+    if checkpoint is None:
+        return weights
+    if not checkpoint.exists():
+        raise MissingFileError(f"--checkpoint {checkpoint}: there is no such file or folder")
+    return str(checkpoint)
+
+
+def _over_training(values: dict[str, Any], folder: Path, out: Path | None, dry_run: bool) -> None:
+    """Run the study at every checkpoint; print scores of the first and last, half times, and where the tables lie."""
+    from brainmap.study import checkpoint_grid, run_series
+
+    screen = console()
+    with interruptible():
+        grid = checkpoint_grid(values, folder, out)
+        if dry_run:
+            screen.print(grid.plan())
+            return
+        series = run_series(grid)
+    for modality, halves in series.half_times.items():
+        table = series.table(modality).pivot(index="unit", columns="step", values="r").round(3)
+        if len(halves):
+            table["half time"] = halves.set_index("unit")["half_time"].round(0)
+        screen.print(f"\n{modality}: mean r over targets at each training step")
+        print_table([{"unit": str(unit), **{str(k): str(v) for k, v in row.items()}} for unit, row in table.iterrows()])
+    screen.print(f"\nTables: {grid.out}")
+
+
+def _finish(results: Any, out: Path) -> None:
+    """Print headline numbers and where the report lies."""
+    from brainmap.report.words.methods import plain_answer
+
+    screen = console()
+    for sentence in plain_answer(results):
+        screen.print(sentence)
+    screen.print(f"\nReport: {out / 'report.html'}")

@@ -1,0 +1,29 @@
+"""``brainmap models``: which vision models there are, and what each can give."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from brainmap.cli.console import console, print_table
+
+models_app = typer.Typer(help="Vision models: which there are, and what each can give.", invoke_without_command=True)
+
+
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    """List the registered models."""
+    if context.invoked_subcommand is None:
+        from brainmap.study import list_models
+
+        print_table(list_models())
+
+
+@models_app.command("show")
+def models_show(name: Annotated[str, typer.Argument(help="Registered model.")]) -> None:
+    """Print a model's card: layers, tokens, objectives, weights, licence."""
+    from brainmap.study import describe_model
+
+    for key, value in describe_model(name):
+        console().print(f"{key:<14} {value}")

@@ -1,0 +1,66 @@
+"""``brainmap reproduce``: every panel and number of a published study, on the data at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from brainmap.cli.console import console, interruptible, print_table
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="misalignment (Raugel et al. 2026) or convergence (2025).")],
+    out: Annotated[Path | None, typer.Option(help="Folder.", show_default="brainmap_runs/<name>")] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="convergence: folder with cortical maps (expansion, ...) on the fsLR-32k mesh.")
+    ] = None,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Model size: checkpoints of one training. Once each, small to large."),
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Image type: checkpoints of a training on such images. Once each."),
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Study file in place of the preset's; may start with `preset: NAME`.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(help="Public dataset in place of the sample; twice for fMRI of one and MEG of the other."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the public datasets.", show_default="$BRAINMAP_DATA")
+    ] = None,
+    thin: Annotated[
+        int | None,
+        typer.Option(help="Every n-th vertex and sensor of the simulated sample.", show_default="the preset's"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Draw every panel of a paper and put its numbers beside those found here.
+
+    Panels whose data are absent are drawn, too, and say what is missing. Of `convergence`, --sizes and --types take
+    NAME=FOLDER, NAME=MODEL:FOLDER for checkpoints of a registered model, or NAME=MODEL for its trained weights.
+    """
+    from brainmap.papers import reproduce as run_reproduction
+    from brainmap.papers import reproduction_grid
+    from brainmap.papers.reproduce import read_maps
+
+    settings: dict[str, Any] = {} if thin is None else {"thin": thin}
+    factors = {"sizes": sizes or [], "types": types or []}
+    place = {} if data_root is None else {"place": {"data_root": str(data_root)}}
+    data = [{"dataset": one, **place} for one in dataset or []]
+    screen = console()
+    with interruptible():
+        if dry_run:
+            grid = reproduction_grid(name, out, study=study, factors=factors, data=data, **settings)
+            read_maps(name, maps)
+            screen.print(grid.plan())
+            return
+        found = run_reproduction(name, out, maps=maps, study=study, factors=factors, data=data, settings=settings)
+    print_table([{str(key): str(value) for key, value in row.items()} for row in found.numbers.to_dict("records")])
+    screen.print(f"\n{len(found.drawn)} panels drawn, {len(found.missing)} say which data are missing")
+    screen.print(f"Page: {found.page}")

@@ -1,0 +1,22 @@
+"""Names that every room uses: modalities and signals, in code and in titles."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Modality = Literal["fmri", "meg"]
+MODALITY_NAMES = {"fmri": "fMRI", "meg": "MEG"}
+
+Signal = Literal["activation", "gradient"]
+SIGNAL_NAMES = {
+    "activation": "Activations",
+    "gradient": "Gradients",
+    "residual": "Gradients beyond activations",
+}
+
+LEVEL = 0.05  # of significance
+
+
+def signal_name(signal: str) -> str:
+    """Return a signal as it is written in titles."""
+    return SIGNAL_NAMES.get(signal, signal[:1].upper() + signal[1:])

@@ -1,0 +1,12 @@
+from .cka import cka as cka
+from .cka import cka_matrix as cka_matrix
+from .geometry import effective_dimension as effective_dimension
+from .geometry import geometry as geometry
+from .geometry import rankme as rankme
+from .geometry import two_nn_dimension as two_nn_dimension
+from .manifold_alignment import manifold_alignment as manifold_alignment
+from .manifold_capacity import ManifoldCapacity as ManifoldCapacity
+from .manifold_capacity import manifold_capacity as manifold_capacity
+from .rsa import RSAResult as RSAResult
+from .rsa import rsa as rsa
+from .rsa import rsa_difference as rsa_difference

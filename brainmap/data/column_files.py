@@ -1,0 +1,269 @@
+"""Prepared responses on disk, one file per run or session, read by columns; stacked and z-scored as they are read.
+
+Encoding asks for all trials of some targets. Files therefore keep each target's trials together (a ``.npy`` file in
+Fortran order): a block of targets is one short read per file, and only that block is ever in memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from brainmap.common.errors import InputError
+
+DTYPE = np.dtype("<f4")
+STATISTICS_BYTES = 32 * 2**20
+
+
+class ColumnSource(Protocol):
+    """Anything (n_rows, n_columns) that hands out all rows of some columns as float32."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        ...
+
+    def columns(self, chosen: slice | np.ndarray) -> np.ndarray:
+        """Read all rows of some columns."""
+        ...
+
+
+class ColumnFile:
+    """A float32 array in a ``.npy`` file in Fortran order, read by columns without mapping it.
+
+    Parameters
+    ----------
+    path : Path
+        File written by :func:`write_columns`.
+
+    Raises
+    ------
+    InputError
+        If the file is not such an array, or is cut short.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as stream:
+            try:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
+                shape, fortran, dtype = read(stream)
+            except ValueError as error:
+                raise InputError(
+                    f"{path} is not a prepared array ({error}); remove it, it will be made anew."
+                ) from error
+            self._offset = stream.tell()
+        if len(shape) != 2 or not fortran or dtype != DTYPE:
+            raise InputError(f"{path} is not a prepared array ({dtype}, {shape}); remove it, it will be made anew.")
+        self.shape: tuple[int, int] = (int(shape[0]), int(shape[1]))
+        if path.stat().st_size != self._offset + self.shape[0] * self.shape[1] * DTYPE.itemsize:
+            raise InputError(f"{path} is cut short; remove it, it will be made anew.")
+
+    def columns(self, chosen: slice | np.ndarray) -> np.ndarray:
+        """Read all rows of some columns, (n_rows, k) float32."""
+        if isinstance(chosen, slice):
+            start, stop, step = chosen.indices(self.shape[1])
+            if step == 1:
+                return self._contiguous(start, stop)
+        wanted = np.arange(self.shape[1])[chosen]
+        unique, inverse = np.unique(wanted, return_inverse=True)
+        block = np.empty((self.shape[0], len(unique)), dtype=np.float32, order="F")
+        for first, last in _runs(unique):
+            block[:, first:last] = self._contiguous(int(unique[first]), int(unique[last - 1]) + 1)
+        return (
+            block
+            if len(wanted) == len(unique) and np.array_equal(inverse, np.arange(len(unique)))
+            else block[:, inverse]
+        )
+
+    def _contiguous(self, start: int, stop: int) -> np.ndarray:
+        count = max(0, stop - start)
+        with self.path.open("rb") as stream:
+            stream.seek(self._offset + start * self.shape[0] * DTYPE.itemsize)
+            values = np.fromfile(stream, dtype=DTYPE, count=count * self.shape[0])
+        return values.reshape(count, self.shape[0]).T
+
+
+def write_columns(path: Path, shape: tuple[int, int], blocks: Iterable[np.ndarray]) -> Path:
+    """Write an array column block by column block; it appears under its name only when complete.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    shape : tuple of int
+        Rows and columns.
+    blocks : iterable of numpy.ndarray, (n_rows, k)
+        Columns from left to right; together they must be all of them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    written = 0
+    with partial.open("wb") as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(DTYPE), "fortran_order": True, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for block in blocks:
+            if block.shape[0] != shape[0]:
+                raise InputError(f"A block of {block.shape[0]} rows cannot be written to {path}, which has {shape[0]}.")
+            np.ascontiguousarray(block.T, dtype=DTYPE).tofile(stream)
+            written += block.shape[1]
+    if written != shape[1]:
+        partial.unlink()
+        raise InputError(f"{written} columns were made for {path}, which has {shape[1]}.")
+    os.replace(partial, path)
+    return path
+
+
+class RowStack:
+    """Arrays on top of each other, read lazily; optionally each standardised by its own mean and deviation.
+
+    Parameters
+    ----------
+    parts : sequence of ColumnSource
+        Arrays with equal numbers of columns.
+    mean, deviation : numpy.ndarray of float32, (n_groups, n_columns), optional
+        What to subtract and divide by.
+    group : sequence of int, optional
+        Row of ``mean`` and ``deviation`` for each part.
+    keep : numpy.ndarray of int, optional
+        Rows of the stack to keep, in this order; all by default.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[ColumnSource],
+        *,
+        mean: np.ndarray | None = None,
+        deviation: np.ndarray | None = None,
+        group: Sequence[int] | None = None,
+        keep: np.ndarray | None = None,
+    ) -> None:
+        widths = {part.shape[1] for part in parts}
+        if len(widths) != 1:
+            raise InputError(f"Prepared parts have different numbers of targets: {sorted(widths)}; prepare them anew.")
+        self.parts, self.mean, self.deviation = list(parts), mean, deviation
+        self.group = list(group) if group is not None else [0] * len(self.parts)
+        self._starts = np.cumsum([0, *(part.shape[0] for part in self.parts)])
+        self.keep = np.arange(self._starts[-1]) if keep is None else np.asarray(keep, dtype=np.int64)
+        self._whole = np.array_equal(self.keep, np.arange(self._starts[-1]))
+        self.shape: tuple[int, int] = (len(self.keep), widths.pop())
+        self.dtype = np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def oindex(self) -> RowStack:
+        """Rows and columns are chosen independently of each other, as in Zarr's ``oindex``."""
+        return self
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        columns = columns if isinstance(columns, slice) else np.asarray(columns)
+        wanted = self.keep[rows if isinstance(rows, slice) else np.asarray(rows)]
+        if self._whole and isinstance(rows, slice) and len(wanted) == self.shape[0] and rows.step in (None, 1):
+            return np.concatenate([self._part(number, columns) for number in range(len(self.parts))])
+        width = (
+            len(range(*columns.indices(self.shape[1])))
+            if isinstance(columns, slice)
+            else len(np.arange(self.shape[1])[columns])
+        )
+        out = np.empty((len(wanted), width), dtype=np.float32)
+        home = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(home):
+            here = home == number
+            out[here] = self._part(int(number), columns)[wanted[here] - self._starts[number]]
+        return out
+
+    def _part(self, number: int, columns: slice | np.ndarray) -> np.ndarray:
+        block = self.parts[number].columns(columns)
+        if self.mean is None or self.deviation is None:
+            return block
+        row = self.group[number]
+        return (block - self.mean[row, columns]) / self.deviation[row, columns]
+
+
+def standardised(
+    parts: Sequence[ColumnSource],
+    group: Sequence[int],
+    *,
+    keep: np.ndarray | None = None,
+    store: Path | None = None,
+) -> RowStack:
+    """Stack parts so that every column has mean 0 and deviation 1 within each group of parts.
+
+    Parameters
+    ----------
+    parts : sequence of ColumnSource
+        Arrays with equal numbers of columns.
+    group : sequence of int
+        Group of each part (its session, say), 0 … k − 1.
+    keep : numpy.ndarray of int, optional
+        Rows to keep; statistics come from these rows only.
+    store : Path, optional
+        File that keeps the statistics (they take one pass over the data).
+
+    Returns
+    -------
+    RowStack
+        A column that is constant in a group is 0 there.
+    """
+    shape = (2, max(group) + 1, parts[0].shape[1])
+    if store is not None and store.is_file():
+        found = np.load(store, allow_pickle=False)
+        if found.shape == shape:
+            return RowStack(parts, mean=found[0], deviation=found[1], group=group, keep=keep)
+    starts = np.cumsum([0, *(part.shape[0] for part in parts)])
+    kept = np.ones(starts[-1], dtype=bool) if keep is None else np.isin(np.arange(starts[-1]), keep)
+    result = np.zeros(shape, dtype=np.float32)
+    for one in range(shape[1]):
+        members = [number for number in range(len(parts)) if group[number] == one]
+        rows = sum(parts[number].shape[0] for number in members)
+        for columns in column_blocks(shape[2], rows):
+            block = np.concatenate([parts[n].columns(columns)[kept[starts[n] : starts[n + 1]]] for n in members])
+            result[0, one, columns] = block.mean(axis=0, dtype=np.float64)
+            deviation = block.std(axis=0, dtype=np.float64)
+            result[1, one, columns] = np.where(deviation > 0, deviation, 1.0)
+    if store is not None:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        partial = store.with_name(store.name + ".partial.npy")
+        np.save(partial, result)
+        os.replace(partial, store)
+    return RowStack(parts, mean=result[0], deviation=result[1], group=group, keep=keep)
+
+
+def column_blocks(n_columns: int, n_rows: int, budget: int = STATISTICS_BYTES) -> Iterator[slice]:
+    """Cut columns into blocks of at most ``budget`` bytes in float64."""
+    width = max(1, budget // (8 * max(1, n_rows)))
+    for start in range(0, n_columns, width):
+        yield slice(start, min(start + width, n_columns))
+
+
+def zscore_columns(block: np.ndarray) -> np.ndarray:
+    """Mean 0 and deviation 1 over the rows of each column, float32; constant columns become 0."""
+    mean = block.mean(axis=0, dtype=np.float64)
+    deviation = block.std(axis=0, dtype=np.float64)
+    scaled: np.ndarray = ((block - mean) / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)
+    return scaled
+
+
+def made(path: Path, make: Callable[[], object]) -> Path:
+    """Return a file, making it first if it is not there."""
+    if not path.is_file():
+        make()
+    return path
+
+
+def _runs(increasing: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Stretches of consecutive numbers, as positions (first, one past the last)."""
+    if not len(increasing):
+        return
+    breaks = np.flatnonzero(np.diff(increasing) > 1) + 1
+    edges = [0, *breaks.tolist(), len(increasing)]
+    yield from itertools.pairwise(edges)

@@ -1,0 +1,202 @@
+"""Maps and time courses for other tools: GIFTI and CIFTI on cortical meshes, FIF for MNE, NIfTI for volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmap.common.errors import InputError
+from brainmap.data.atlas import N_VERTICES
+from brainmap.data.sensor_layout import load_sensors
+
+MESH_VERTICES = {"fsLR-32k": N_VERTICES, "fsaverage": 163842, "fsaverage5": 10242}
+STRUCTURES = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
+GIFTI_STRUCTURES = {"L": "CortexLeft", "R": "CortexRight"}
+
+
+def write_gifti(
+    maps: Mapping[str, np.ndarray], targets: pd.DataFrame, stem: str | Path, *, mesh: str = "fsLR-32k"
+) -> list[Path]:
+    """Write maps as GIFTI, one file a hemisphere (``<stem>.L.func.gii``).
+
+    Parameters
+    ----------
+    maps : mapping of str to numpy.ndarray, (n_targets,)
+        Name of each map, and a value per target.
+    targets : pandas.DataFrame
+        ``hemisphere`` and ``vertex`` (or ``mesh_vertex``) of each target.
+    stem : str or Path
+        Beginning of the files' names.
+    mesh : {'fsLR-32k', 'fsaverage', 'fsaverage5'}
+        Mesh that vertices count in. Vertices without target are NaN.
+
+    Returns
+    -------
+    list of Path
+    """
+    import nibabel
+
+    written = []
+    for side, full in _on_mesh(maps, targets, mesh).items():
+        image = nibabel.gifti.GiftiImage(
+            meta=nibabel.gifti.GiftiMetaData({"AnatomicalStructurePrimary": GIFTI_STRUCTURES[side], "mesh": mesh})
+        )
+        for name, values in zip(maps, full, strict=True):
+            array = nibabel.gifti.GiftiDataArray(
+                values, intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32", meta={"Name": name}
+            )
+            image.add_gifti_data_array(array)
+        path = Path(f"{stem}.{side}.func.gii")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(image, path)
+        written.append(path)
+    return written
+
+
+def write_cifti(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, path: str | Path) -> Path:
+    """Write maps on the fsLR-32k mesh as one ``.dscalar.nii`` with the vertices that are targets.
+
+    Parameters
+    ----------
+    maps, targets
+        As in :func:`write_gifti`.
+    path : str or Path
+        File; must end in ``.dscalar.nii``.
+    """
+    import nibabel
+    from nibabel import cifti2
+
+    file = Path(path)
+    if not file.name.endswith(".dscalar.nii"):
+        raise InputError(f"A CIFTI file of maps ends in .dscalar.nii, not {file.name!r}.")
+    axis, order = None, []
+    for side, rows, vertices in _sides(targets, "fsLR-32k"):
+        by_vertex = np.argsort(vertices)
+        part = cifti2.BrainModelAxis.from_surface(vertices[by_vertex], N_VERTICES, STRUCTURES[side])
+        axis = part if axis is None else axis + part
+        order.append(rows[by_vertex])
+    values = _checked(maps, len(targets))[:, np.concatenate(order)]
+    header = cifti2.Cifti2Header.from_axes((cifti2.ScalarAxis(list(maps)), axis))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(cifti2.Cifti2Image(values.astype(np.float32), header), file)
+    return file
+
+
+def write_volume(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, like: str | Path, path: str | Path) -> Path:
+    """Write maps of voxels as NIfTI in the space of another image; ``vertex`` counts voxels in C order.
+
+    Parameters
+    ----------
+    maps, targets
+        As in :func:`write_gifti`.
+    like : str or Path
+        Image whose shape and position are used.
+    path : str or Path
+        File to write.
+    """
+    import nibabel
+
+    model: Any = nibabel.load(like)
+    values = _checked(maps, len(targets))
+    volume = np.full((int(np.prod(model.shape[:3])), len(values)), np.nan, dtype=np.float32)
+    volume[_vertices(targets)] = values.T
+    image = nibabel.Nifti1Image(volume.reshape(*model.shape[:3], len(values)), model.affine)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(image, path)
+    return Path(path)
+
+
+def write_evoked(values: np.ndarray, targets: pd.DataFrame, path: str | Path, *, comment: str = "brainmap") -> Path:
+    """Write one value per sensor × time as an evoked response that MNE reads.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, (n_targets,) or (n_conditions, n_targets)
+        Scores, or mean responses.
+    targets : pandas.DataFrame
+        ``sensor`` and ``time`` (s) of each target, sensor by sensor.
+    path : str or Path
+        File; MNE wants it to end in ``-ave.fif``.
+    comment : str
+        Name of the response; conditions are numbered.
+
+    Notes
+    -----
+    Sensors of the CTF-275 system get their canonical positions; others have none. Units are whatever the values are
+    (correlations, standard deviations): the channel type is magnetometer so that MNE draws topographies.
+    """
+    import mne
+
+    sensors = targets["sensor"].drop_duplicates().to_numpy(dtype=str)
+    times = np.unique(targets["time"].to_numpy(dtype=float))
+    if len(targets) != len(sensors) * len(times):
+        raise InputError(f"{len(targets)} targets are no grid of {len(sensors)} sensors and {len(times)} times.")
+    array = np.atleast_2d(np.asarray(values, dtype=float))
+    if array.shape[1] != len(targets):
+        raise InputError(f"There are {array.shape[1]} values for {len(targets)} targets.")
+    rate = 1.0 if len(times) < 2 else 1.0 / float(np.median(np.diff(times)))
+    info = mne.create_info(sensors.tolist(), rate, "mag")
+    places = load_sensors("ctf-275").set_index("sensor")
+    for channel in info["chs"]:
+        if channel["ch_name"] in places.index:
+            place = places.loc[channel["ch_name"]]
+            channel["loc"][:3] = place[["x", "y", "z"]].to_numpy(dtype=float)
+            channel["loc"][3:12] = _frame(place[["nx", "ny", "nz"]].to_numpy(dtype=float)).ravel()
+    grid = array.reshape(len(array), len(sensors), len(times))
+    names = [comment if len(grid) == 1 else f"{comment} {number}" for number in range(len(grid))]
+    evoked = [
+        mne.EvokedArray(one, info, tmin=float(times[0]), comment=name) for one, name in zip(grid, names, strict=True)
+    ]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    mne.write_evokeds(path, evoked, overwrite=True, verbose="error")
+    return Path(path)
+
+
+def _frame(normal: np.ndarray) -> np.ndarray:
+    """Two directions in the coil's plane, and its normal."""
+    unit = normal / np.linalg.norm(normal)
+    across = np.cross(unit, [0.0, 0.0, 1.0] if abs(unit[2]) < 0.9 else [1.0, 0.0, 0.0])
+    across /= np.linalg.norm(across)
+    return np.stack([across, np.cross(unit, across), unit])
+
+
+def _vertices(targets: pd.DataFrame) -> np.ndarray:
+    column = "mesh_vertex" if "mesh_vertex" in targets else "vertex"
+    if column not in targets or (targets[column] < 0).any():
+        raise InputError("The targets have no places on a mesh; only targets with a vertex can be exported as maps.")
+    return targets[column].to_numpy(dtype=np.int64)
+
+
+def _sides(targets: pd.DataFrame, mesh: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    if mesh not in MESH_VERTICES:
+        raise InputError(f"There is no mesh {mesh!r}; choose {', '.join(MESH_VERTICES)}.")
+    vertices = _vertices(targets)
+    if vertices.max() >= MESH_VERTICES[mesh]:
+        raise InputError(f"Vertex {vertices.max()} is not on {mesh}, which has {MESH_VERTICES[mesh]} a hemisphere.")
+    side = targets["hemisphere"].to_numpy()
+    found = [(one, np.flatnonzero(side == one)) for one in ("L", "R")]
+    if sum(len(rows) for _, rows in found) != len(targets):
+        raise InputError("Every target needs the hemisphere 'L' or 'R' to be exported as a map.")
+    return [(one, rows, vertices[rows]) for one, rows in found if len(rows)]
+
+
+def _on_mesh(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, mesh: str) -> dict[str, np.ndarray]:
+    values = _checked(maps, len(targets))
+    full = {}
+    for side, rows, vertices in _sides(targets, mesh):
+        full[side] = np.full((len(values), MESH_VERTICES[mesh]), np.nan, dtype=np.float32)
+        full[side][:, vertices] = values[:, rows]
+    return full
+
+
+def _checked(maps: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    if not maps:
+        raise InputError("There is no map to export.")
+    for name, values in maps.items():
+        if np.shape(values) != (count,):
+            raise InputError(f"The map {name!r} has shape {np.shape(values)} for {count} targets.")
+    return np.stack([np.asarray(values, dtype=np.float32) for values in maps.values()])

@@ -1,0 +1,211 @@
+"""The schema of ``data_manifests/*.yaml``; unknown keys are errors. ``docs/datasets.md`` describes it for authors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from brainmap.common.files import HashKind, checked_relative
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Terms(_Strict):
+    """Licence and terms of use.
+
+    Attributes
+    ----------
+    licence : str
+        SPDX name where there is one.
+    url : str, optional
+        Where the terms are written.
+    confirm : bool
+        Whether the user has to agree once before anything is fetched.
+    text : str
+        What one agrees to, in a few sentences.
+    """
+
+    licence: str
+    url: str | None = None
+    confirm: bool = False
+    text: str = ""
+
+
+class SubjectFacts(_Strict):
+    """What is known of one subject.
+
+    Attributes
+    ----------
+    code : str
+        The subject in file names, such as ``subj01``.
+    sessions : int
+        Number of sessions.
+    runs, trials, images : int, optional
+        Totals over sessions; catch trials count as trials.
+    """
+
+    code: str
+    sessions: Annotated[int, Field(ge=1)]
+    runs: int | None = None
+    trials: int | None = None
+    images: int | None = None
+
+
+class FileGroup(_Strict):
+    """Files whose paths follow a pattern.
+
+    Attributes
+    ----------
+    path : str
+        Path below the dataset's folder, with ``{subject}``, ``{code}``, ``{session:02d}`` and the names in ``each``.
+    per : tuple of {"subject", "session"}
+        What to go through; sessions run from 1 to the subject's number of them.
+    each : dict of str to tuple of str
+        Further names and their values, all combinations.
+    bytes : int, optional
+        Exact size of every file.
+    about : int, optional
+        Approximate size, where the exact one is not published.
+    hash, digest : str, optional
+        Kind and value, for a single file.
+    url : str, optional
+        Where the file lies, if not below ``base_url``.
+    by_hand : bool
+        Whether the file can only be had by hand.
+    """
+
+    path: str
+    per: tuple[Literal["subject", "session"], ...] = ()
+    each: dict[str, tuple[str, ...]] = {}
+    bytes: int | None = Field(default=None, ge=0)
+    about: int | None = Field(default=None, ge=0)
+    hash: HashKind | None = None
+    digest: str | None = None
+    url: str | None = None
+    by_hand: bool = False
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        return checked_relative(value)
+
+    @model_validator(mode="after")
+    def _one_digest(self) -> FileGroup:
+        if (self.hash is None) != (self.digest is None):
+            raise ValueError(f"'{self.path}': 'hash' and 'digest' go together")
+        if self.digest is not None and (self.per or self.each):
+            raise ValueError(f"'{self.path}': one digest cannot hold for several files; list them one by one")
+        return self
+
+
+class StimulusFacts(_Strict):
+    """Where the photographs come from.
+
+    Attributes
+    ----------
+    included : bool
+        Whether they are among the dataset's files.
+    source : str
+        Who made them, and where they are to be had by hand if they are not.
+    path : str, optional
+        Where they lie, or are put, below the dataset's folder.
+    terms : str
+        Licence of the photographs.
+    """
+
+    included: bool
+    source: str
+    path: str | None = None
+    terms: str = ""
+
+
+class Manifest(_Strict):
+    """A dataset.
+
+    Attributes
+    ----------
+    name, title, version : str
+        Name for ``--dataset``, in full, and the version the files are of.
+    modality : {"fmri", "meg", "eeg"}
+        What was measured.
+    terms : Terms
+        Licence.
+    citation : str
+        How to cite it.
+    homepage : str
+        Where it is described.
+    size : int
+        Bytes of everything.
+    base_url : str, optional
+        Files lie at ``<base_url>/<path>``; without it they are fetched by hand (``by_hand`` says how).
+    by_hand : str
+        How to get what cannot be fetched.
+    recognise : tuple of str
+        Paths of which one at least exists in a folder that holds the dataset.
+    aliases : tuple of str
+        Other names of the dataset's folder.
+    file_list : str, optional
+        Compressed table beside the manifest: path, bytes, hash, digest of every file.
+    files : tuple of FileGroup
+        Files by pattern; used without ``file_list`` or in addition to it.
+    purposes : dict of str to tuple of str
+        What for → patterns of the paths it needs (``fnmatch``; ``{code}`` and ``{subject}`` are filled in).
+    subjects : dict of str to SubjectFacts
+        By the name for ``--subject``.
+    stimuli : StimulusFacts
+        The photographs.
+    space : str
+        Atlas and space of the responses.
+    reader : str
+        Name of the reader.
+    facts : dict
+        Further facts: shown, and asserted by tests.
+    """
+
+    name: Name
+    title: str
+    version: str
+    modality: Literal["fmri", "meg", "eeg"]
+    terms: Terms
+    citation: str
+    homepage: str
+    size: Annotated[int, Field(ge=0)]
+    base_url: str | None = None
+    by_hand: str = ""
+    recognise: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    file_list: str | None = None
+    files: tuple[FileGroup, ...] = ()
+    purposes: dict[str, tuple[str, ...]] = {}
+    subjects: dict[str, SubjectFacts]
+    stimuli: StimulusFacts
+    space: str
+    reader: str
+    facts: dict[str, Any] = {}
+
+    @field_validator("base_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("https://", "http://")):
+            raise ValueError(f"'base_url' must start with https://, got {value!r}")
+        return value
+
+    @field_validator("file_list")
+    @classmethod
+    def _beside(cls, value: str | None) -> str | None:
+        if value is not None and "/" in checked_relative(value):
+            raise ValueError(f"'file_list' must lie beside the manifest, got {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Manifest:
+        if self.base_url is None and not self.by_hand:
+            raise ValueError("a dataset without 'base_url' must say in 'by_hand' how to get its files")
+        if not self.files and self.file_list is None:
+            raise ValueError("a dataset needs 'files' or a 'file_list'")
+        return self

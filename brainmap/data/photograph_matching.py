@@ -1,0 +1,174 @@
+"""Trials to photographs: by name or id, with a report of what does not match; equal names are no proof."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.image_readers import FolderReader, ImageReader, SubsetReader, ZipReader, is_image_name
+from brainmap.stimuli import StimulusSet, content_id
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which photograph each trial showed.
+
+    Attributes
+    ----------
+    ids : numpy.ndarray of str, (n,)
+        Content id of each trial's photograph; empty where it is not among the photographs.
+    unmatched : pandas.DataFrame
+        ``row`` and ``label`` of every trial without photograph.
+    """
+
+    ids: np.ndarray
+    unmatched: pd.DataFrame
+
+    @property
+    def found(self) -> np.ndarray:
+        """Whether each trial has its photograph, (n,) bool."""
+        return self.ids != ""
+
+
+def match_trials(labels: Sequence[str] | np.ndarray, stimuli: StimulusSet) -> Match:
+    """Match trials to photographs by content id, full name, or file name without folder and suffix.
+
+    Parameters
+    ----------
+    labels : sequence of str, (n,)
+        What a dataset calls the photograph of each trial, such as ``dog/dog_12s.jpg``.
+    stimuli : StimulusSet
+        The photographs.
+    """
+    known = {identity: identity for identity in stimuli.ids}
+    by_stem: dict[str, set[str]] = defaultdict(set)
+    for name, identity in zip(stimuli.table["name"], stimuli.ids, strict=True):
+        known.setdefault(str(name), identity)
+        by_stem[image_key(str(name))].add(identity)
+    for stem, ids in by_stem.items():
+        if len(ids) == 1:  # a name that two photographs share names neither
+            known.setdefault(stem, next(iter(ids)))
+    found = [known.get(str(label)) or known.get(image_key(str(label)), "") for label in labels]
+    ids_array = np.array(found, dtype=str)
+    rows = np.flatnonzero(ids_array == "")
+    return Match(
+        ids_array,
+        pd.DataFrame({"row": rows, "label": [str(label) for label in np.asarray(labels, dtype=object)[rows]]}),
+    )
+
+
+def image_key(name: str) -> str:
+    """File name without folder and suffix: ``images_meg/dog/dog_12s.jpg`` → ``dog_12s``."""
+    path = PurePosixPath(name)
+    return path.stem if is_image_name(path.name) else path.name
+
+
+def compare_sets(one: StimulusSet, other: StimulusSet) -> pd.DataFrame:
+    """Compare two sets of photographs by name and by content.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per name (without folder and suffix) of either set: ``name`` and ``relation``, which is ``same``,
+        ``same name, other content``, ``same content, other name``, ``only in the first`` or ``only in the second``.
+    """
+    names = [{image_key(str(n)): i for n, i in zip(part.table["name"], part.ids, strict=True)} for part in (one, other)]
+    contents = [set(part.values()) for part in names]
+    rows = []
+    for name in sorted({**names[0], **names[1]}):
+        first, second = (part.get(name) for part in names)
+        if first is not None and second is not None:
+            relation = "same" if first == second else "same name, other content"
+        elif (first or second) in contents[0] & contents[1]:
+            relation = "same content, other name"
+        else:
+            relation = "only in the first" if second is None else "only in the second"
+        rows.append({"name": name, "relation": relation})
+    return pd.DataFrame(rows, columns=["name", "relation"])
+
+
+def open_images(
+    source: Path,
+    keys: Iterable[str] | None = None,
+    *,
+    marks: Mapping[str, Collection[str]] | None = None,
+    cache: Path | None = None,
+) -> StimulusSet:
+    """Open photographs of a folder or zip archive, by file name without folder and suffix.
+
+    Parameters
+    ----------
+    source : Path
+        Folder (searched recursively) or zip archive.
+    keys : iterable of str, optional
+        Names of the photographs wanted, without folder and suffix; those that are absent are left out. All by default.
+    marks : mapping of str to collection of str, optional
+        Further columns of the table: true for the photographs named.
+    cache : Path, optional
+        Folder that keeps content ids; they are computed anew when the size or the time of a file changes.
+
+    Returns
+    -------
+    StimulusSet
+        In sorted order of names; the table's ``category`` is the name without its last ``_``-separated part.
+
+    Raises
+    ------
+    InputError
+        If two files have the same name and different pixels: which one was shown cannot be told.
+    MissingFileError
+        If there is no such folder or archive.
+    """
+    reader, names = _open(source)
+    wanted = None if keys is None else set(keys)
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(names):
+        key = image_key(name)
+        if wanted is None or key in wanted:
+            places[key].append(index)
+    if not places:
+        raise InputError(f"None of the photographs wanted is in {source}; name the folder that holds them.")
+    for key, indices in places.items():
+        if len({content_id(reader.read(index)) for index in indices} if len(indices) > 1 else indices) > 1:
+            where = " and ".join(names[index] for index in indices[:2])
+            raise InputError(
+                f"{source} holds {len(indices)} files called {key!r} with different pixels ({where}); "
+                "name the folder of the photographs that this dataset showed."
+            )
+    table = pd.DataFrame({"name": sorted(places)})
+    table["category"] = [name.rpartition("_")[0] or name for name in table["name"]]
+    for column, marked in (marks or {}).items():
+        table[column] = table["name"].isin(set(marked))
+    order = np.array([places[name][0] for name in table["name"]])
+    stimuli = StimulusSet(SubsetReader(reader, order), table, allow_duplicates=True)
+    if cache is None:
+        return stimuli
+    return stimuli.keep_ids(cache / "photographs" / f"ids-{_state(source, [names[index] for index in order])}.npy")
+
+
+def _state(source: Path, names: list[str]) -> str:
+    """Sixteen hex characters that change with the names, sizes and times of files."""
+    files = [source] if source.is_file() else [source / name for name in names]
+    digest = hashlib.sha256("\n".join(names).encode())
+    for file in files:
+        status = file.stat()
+        digest.update(f"{status.st_size}:{status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _open(source: Path) -> tuple[ImageReader, list[str]]:
+    if source.suffix.lower() == ".zip":
+        archive = ZipReader(source)
+        return archive, archive.names
+    if not source.is_dir():
+        raise MissingFileError(f"There is no folder or archive of photographs {source}; give it with --stimuli.")
+    names = [file.relative_to(source).as_posix() for file in sorted(source.rglob("*"))]
+    names = [name for name in names if is_image_name(name)]
+    return FolderReader(source, names), names

@@ -1,0 +1,171 @@
+"""What all readers of datasets share: where files are, options, and the way from trials to photographs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.names import Modality
+from brainmap.data.column_files import ColumnFile, RowStack, standardised
+from brainmap.data.photograph_matching import match_trials
+from brainmap.data.readers.findings import Findings
+from brainmap.data.responses import Responses
+from brainmap.stimuli import StimulusSet
+
+OWN_FOLDER = ".brainmap"
+DEFAULT_MEMORY = 4 * 10**9
+
+
+class Options(BaseModel):
+    """Settings that every reader has; each reader adds its own. Unknown ones are errors.
+
+    Attributes
+    ----------
+    unmatched : {"error", "drop"}
+        What to do with trials whose photograph is not on disk.
+    missing : {"error", "skip"}
+        What to do when files of a run or session are absent.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    unmatched: Literal["error", "drop"] = "error"
+    missing: Literal["error", "skip"] = "error"
+
+
+class DatasetReader(ABC):
+    """A dataset on disk.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the dataset.
+    cache : Path, optional
+        Folder for prepared responses; ``.brainmap`` in the dataset's folder by default.
+    images : Path, optional
+        Folder or archive of the photographs, for datasets that come without them.
+    options : dict, optional
+        Settings of the reader, by name.
+    memory : int, optional
+        Bytes that preparing may hold.
+
+    Raises
+    ------
+    InputError
+        For unknown settings or values.
+    """
+
+    name: ClassVar[str]
+    modality: ClassVar[Modality]
+    options_model: ClassVar[type[Options]] = Options
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        cache: Path | None = None,
+        images: Path | None = None,
+        options: dict[str, Any] | None = None,
+        memory: int | None = None,
+    ) -> None:
+        if not root.is_dir():
+            raise MissingFileError(
+                f"There is no folder {root}; name the folder of {self.name} with --data-root, "
+                f"or get the data with: brainmap data fetch {self.name}"
+            )
+        self.root, self.images, self.memory = root, images, DEFAULT_MEMORY if memory is None else memory
+        self.cache = cache if cache is not None else root / OWN_FOLDER
+        try:
+            self.options: Any = self.options_model(**(options or {}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            known = ", ".join(self.options_model.model_fields)
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(
+                f"The reader of {self.name} cannot use {where} = {first['input']!r}: {first['msg']}; "
+                f"its settings are {known}."
+            ) from None
+
+    @abstractmethod
+    def subjects(self) -> list[str]:
+        """Names of the subjects that have files here."""
+
+    @abstractmethod
+    def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
+        """Photographs that some subjects saw."""
+
+    @abstractmethod
+    def responses(self, subject: str, stimuli: StimulusSet) -> Responses:
+        """Responses of one subject; the first call prepares and caches them."""
+
+    @abstractmethod
+    def shape(self, subject: str) -> tuple[int, int]:
+        """Number of trials and (an estimate of the number of) targets, without reading responses."""
+
+    @property
+    def purpose(self) -> str:
+        """Which list of the manifest's ``purposes`` names the files that these settings need."""
+        return "fit"
+
+    def resolve(self, subject: str) -> str:
+        """Name of a subject as files have it: ``1``, ``01`` and ``sub-01`` are one."""
+        from brainmap.data.readers.folder_files import bare
+
+        for known in self.subjects():
+            if bare(known) == bare(subject):
+                return known
+        raise InputError(
+            f"{self.root} has no files of subject {subject!r}; there are {', '.join(self.subjects()) or 'none'}."
+        )
+
+    def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
+        """Which photographs make up the dataset's own test split, (n,) bool; None where it has none."""
+        return None
+
+    def nuisance(self, subject: str) -> pd.DataFrame:
+        """Nuisance variables of each trial (session, run, time in the run, …), rows as in the responses."""
+        raise InputError(f"{self.name} has no table of nuisance variables for subject {subject}.")
+
+    # -- shared by readers ----------------------------------------------------------------------------------------
+
+    def _matched(
+        self, trials: pd.DataFrame, stimuli: StimulusSet, findings: Findings, file: str
+    ) -> tuple[pd.DataFrame, np.ndarray]:
+        """Replace labels by content ids; return the trials kept and their rows."""
+        match = match_trials(trials["label"].to_numpy(), stimuli)
+        if len(match.unmatched):
+            first = match.unmatched.iloc[0]
+            what = f"{len(match.unmatched)} of {len(trials)} trials show photographs that are not on disk"
+            if self.options.unmatched == "error" or len(match.unmatched) == len(trials):
+                raise InputError(
+                    f"{what}; the first is {first['label']!r} (trial {first['row']} of {file}). Complete the folder "
+                    "of photographs, or drop these trials with --set unmatched=drop."
+                )
+            for row, label in match.unmatched.itertuples(index=False):
+                findings.add(file, int(row), f"photograph {label} is not on disk", "trial dropped")
+        rows = np.flatnonzero(match.found)
+        kept = trials.iloc[rows].assign(stimulus=match.ids[rows]).reset_index(drop=True)
+        return with_repeats(kept), rows
+
+    def _stacked(
+        self, parts: Sequence[Path], groups: Sequence[int] | None, rows: np.ndarray, store: Path | None = None
+    ) -> RowStack:
+        """Stack prepared files, z-scored within groups where there are any."""
+        files = [ColumnFile(path) for path in parts]
+        if groups is None:
+            return RowStack(files, keep=rows)
+        return standardised(files, groups, keep=rows, store=store)
+
+
+def with_repeats(trials: pd.DataFrame) -> pd.DataFrame:
+    """Number the showings of each photograph from 0, in the order of the trials."""
+    repeat = trials.groupby("stimulus", sort=False).cumcount().to_numpy()
+    rest = [column for column in trials if column not in ("stimulus", "repeat")]
+    return trials.assign(repeat=repeat)[["stimulus", "repeat", *rest]]

@@ -1,0 +1,1 @@
+"""Readers of the Natural Scenes Dataset and of its Algonauts packaging."""

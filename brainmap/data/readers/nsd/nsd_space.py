@@ -1,0 +1,297 @@
+"""Where NSD's betas live: vertices of fsaverage (``.mgh``) or voxels of the functional volume (HDF5, int16 / 300)."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.data.readers.dataset_reader import Options
+from brainmap.data.readers.nsd.nsd_areas import (
+    ATLASES,
+    merged,
+    named_areas,
+    read_labels,
+    surface_areas,
+    surface_coordinates,
+)
+from brainmap.data.recordings.single_trials import signal_at_delay
+
+SCALE = 300.0  # betas in the volume are stored as integers, 300 per percent signal change
+FRAMES = 25  # trials read at once
+REPETITION_TIME = 4 / 3  # s, of the time series at 1.8 mm and of what is made from them
+
+
+class Space(ABC):
+    """Targets of one subject in one space, and the files that hold their betas."""
+
+    mesh: str
+
+    def __init__(self, root: Path, code: str, options: NSDOptions) -> None:
+        self.root, self.code, self.options = root, code, options
+        self.folder = root / "nsddata_betas/ppdata" / code / options.space / options.betas
+
+    @cached_property
+    @abstractmethod
+    def targets(self) -> pd.DataFrame:
+        """One row per target, with the columns of fMRI targets and ``ncsnr``."""
+
+    @abstractmethod
+    def files(self, session: int) -> list[Path]:
+        """Files of a session's betas."""
+
+    @abstractmethod
+    def read(self, session: int, start: int, stop: int) -> np.ndarray:
+        """Betas of targets ``start`` to ``stop`` in % signal change, (n_trials, k) float."""
+
+    @property
+    def digest(self) -> str:
+        """Changes when other targets are kept."""
+        places = self.targets[["hemisphere", "vertex"]].to_csv(index=False)
+        return hashlib.sha256(places.encode()).hexdigest()[:16]
+
+
+class Surface(Space):
+    """Vertices of fsaverage."""
+
+    mesh = "fsaverage"
+
+    @cached_property
+    def targets(self) -> pd.DataFrame:
+        """Vertices in the mask, left hemisphere first."""
+        tables = []
+        for side in ("L", "R"):
+            names = merged(surface_areas(self.root, side, self.options.atlas))
+            kept = np.arange(len(names))
+            if self.options.mask != "all":
+                kept = np.flatnonzero(surface_areas(self.root, side, self.options.mask) != "")
+            xyz = surface_coordinates(self.root, side, len(names))[kept]
+            table = pd.DataFrame({"roi": names[kept], "hemisphere": side})
+            table[["x", "y", "z"]] = xyz
+            table["vertex"] = kept
+            table["ncsnr"] = self._ncsnr(side, len(names))[kept]
+            tables.append(table)
+        return pd.concat(tables, ignore_index=True)
+
+    def files(self, session: int) -> list[Path]:
+        """Left and right ``.mgh`` of a session."""
+        return [self.folder / f"{side}h.betas_session{session:02d}.mgh" for side in "lr"]
+
+    def read(self, session: int, start: int, stop: int) -> np.ndarray:
+        """Betas of some vertices; a file is read a few trials at a time."""
+        chosen = self.targets.iloc[start:stop]
+        parts = []
+        for side, file in zip("LR", self.files(session), strict=True):
+            vertices = chosen.loc[chosen["hemisphere"] == side, "vertex"].to_numpy()
+            parts.append(_read_frames(file, vertices))
+        if parts[0].shape[0] != parts[1].shape[0]:
+            raise InputError(
+                f"The hemispheres of session {session} have {parts[0].shape[0]} and {parts[1].shape[0]} trials."
+            )
+        return np.concatenate(parts, axis=1)
+
+    def _ncsnr(self, side: str, n_vertices: int) -> np.ndarray:
+        file = self.folder / f"{side.lower()}h.ncsnr.mgh"
+        if not file.is_file():
+            return np.full(n_vertices, np.nan)
+        import nibabel
+
+        image: Any = nibabel.load(file)
+        values = np.asarray(image.dataobj, dtype=np.float32).ravel()
+        if len(values) != n_vertices:
+            raise InputError(f"{file} has {len(values)} vertices, the label files {n_vertices}; fetch them anew.")
+        return values
+
+
+class Volume(Space):
+    """Voxels of the functional volume at 1.8 mm."""
+
+    mesh = "func1pt8mm"
+
+    @cached_property
+    def targets(self) -> pd.DataFrame:
+        """Voxels in the mask; ``vertex`` is the voxel's place in the flattened (x, y, z) volume, C order."""
+        areas, sides = self._areas(self.options.atlas)
+        kept = np.arange(len(areas))
+        if self.options.mask != "all":
+            kept = np.flatnonzero(self._areas(self.options.mask)[0] != "")
+        ijk = np.stack(np.unravel_index(kept, self._volume.shape[:3]), axis=1)
+        xyz = ijk @ self._volume.affine[:3, :3].T + self._volume.affine[:3, 3]
+        table = pd.DataFrame({"roi": merged(areas[kept]), "hemisphere": sides[kept]})
+        table[["x", "y", "z"]] = xyz
+        table["vertex"] = kept
+        table["ncsnr"] = self._ncsnr(kept)
+        return table
+
+    @cached_property
+    def _volume(self) -> Any:
+        import nibabel
+
+        file = self._roi_file("l", self.options.atlas)
+        if not file.is_file():
+            raise MissingFileError(
+                f"There is no label file {file}; get it with: brainmap data fetch nsd --for fit-func1pt8mm"
+            )
+        return nibabel.load(file)
+
+    def _roi_file(self, side: str, atlas: str) -> Path:
+        return self.root / "nsddata/ppdata" / self.code / "func1pt8mm/roi" / f"{side}h.{atlas}.nii.gz"
+
+    def _areas(self, atlas: str) -> tuple[np.ndarray, np.ndarray]:
+        areas = np.full(int(np.prod(self._volume.shape[:3])), "", dtype="<U16")
+        sides = np.full(len(areas), "", dtype="<U1")
+        for side in ("l", "r"):
+            numbers = read_labels(self._roi_file(side, atlas))
+            named = named_areas(numbers, atlas)
+            areas[named != ""] = named[named != ""]
+            sides[numbers >= 0] = side.upper()  # NSD writes -1 in the other hemisphere
+        return areas, sides
+
+    def _ncsnr(self, kept: np.ndarray) -> np.ndarray:
+        file = self.folder / "ncsnr.nii.gz"
+        if not file.is_file():
+            return np.full(len(kept), np.nan)
+        import nibabel
+
+        image: Any = nibabel.load(file)
+        return np.asarray(image.dataobj, dtype=np.float32).ravel(order="C")[kept]
+
+    def files(self, session: int) -> list[Path]:
+        """HDF5 file of a session."""
+        return [self.folder / f"betas_session{session:02d}.hdf5"]
+
+    def read(self, session: int, start: int, stop: int) -> np.ndarray:
+        """Betas of some voxels; the file is read a few trials at a time."""
+        import h5py
+
+        kept = self.targets["vertex"].to_numpy()[start:stop]
+        i, j, k = np.unravel_index(kept, self._volume.shape[:3])
+        file = self.files(session)[0]
+        with h5py.File(file, "r") as opened:
+            if "betas" not in opened:
+                raise InputError(f"{file} has no dataset 'betas'; it has {sorted(opened)}.")
+            betas = opened["betas"]
+            if betas.shape[1:] != tuple(reversed(self._volume.shape[:3])):
+                raise InputError(
+                    f"{file} has volumes of {betas.shape[1:]} (z, y, x); the areas' are {self._volume.shape}."
+                )
+            out = np.empty((betas.shape[0], len(kept)), dtype=np.float32)
+            for first in range(0, betas.shape[0], FRAMES):
+                block = betas[first : first + FRAMES]
+                out[first : first + FRAMES] = block[:, k, j, i] / SCALE
+        return out
+
+
+class SurfaceSeries(Surface):
+    """Vertices of fsaverage, with the BOLD signal some seconds after each onset instead of betas.
+
+    Time series on fsaverage are not in the public bucket: they are made from the volumes with NSD's own mapping tools
+    and expected as ``nsddata_timeseries/ppdata/subj01/fsaverage/timeseries/lh.timeseries_session01_run01.mgh``, with
+    the published designs (``func1pt8mm/design/design_session01_run01.tsv``, one row per volume: 0, or the photograph).
+    """
+
+    def _run_files(self, session: int) -> list[tuple[Path, Path, Path]]:
+        """Design, left and right series of each run of a session."""
+        base = self.root / "nsddata_timeseries/ppdata" / self.code
+        found = []
+        for design in sorted((base / "func1pt8mm/design").glob(f"design_session{session:02d}_run*.tsv")):
+            run = design.stem.removeprefix("design_")
+            sides = [base / f"fsaverage/timeseries/{side}h.timeseries_{run}.mgh" for side in "lr"]
+            found.append((design, sides[0], sides[1]))
+        return found
+
+    def files(self, session: int) -> list[Path]:
+        """Designs and series of a session."""
+        files = [file for run in self._run_files(session) for file in run]
+        return files or [self.root / "nsddata_timeseries/ppdata" / self.code / f"session {session}"]
+
+    def read(self, session: int, start: int, stop: int) -> np.ndarray:
+        """Signal at the delay of some vertices, run after run."""
+        chosen = self.targets.iloc[start:stop]
+        vertices = [chosen.loc[chosen["hemisphere"] == side, "vertex"].to_numpy() for side in "LR"]
+        parts = []
+        for design, left, right in self._run_files(session):
+            shown = pd.read_csv(design, header=None).to_numpy().ravel()
+            series = np.concatenate(
+                [_read_frames(file, kept) for file, kept in zip((left, right), vertices, strict=True)], axis=1
+            )
+            if len(series) != len(shown):
+                raise InputError(f"{left} has {len(series)} volumes, {design} {len(shown)} rows; make the series anew.")
+            scans = np.arange(len(series)) * REPETITION_TIME
+            onsets = scans[shown > 0]
+            blocks = list(signal_at_delay(series, onsets, scans, delay=self.options.delay))
+            parts.append(np.concatenate(blocks, axis=1))
+        return np.concatenate(parts)
+
+    def order(self, session: int) -> np.ndarray:
+        """Photographs (rows of the stimulus brick) in the order of the designs."""
+        shown = [pd.read_csv(design, header=None).to_numpy().ravel() for design, _, _ in self._run_files(session)]
+        everything = np.concatenate(shown)
+        rows: np.ndarray = everything[everything > 0].astype(np.int64) - 1
+        return rows
+
+
+def open_space(root: Path, code: str, options: NSDOptions) -> Space:
+    """Open the space that the options name."""
+    if options.estimate == "bold":
+        if options.space != "fsaverage":
+            raise InputError("The signal at a delay is read from surface time series: space must be fsaverage.")
+        return SurfaceSeries(root, code, options)
+    return Surface(root, code, options) if options.space == "fsaverage" else Volume(root, code, options)
+
+
+def _read_frames(file: Path, vertices: np.ndarray) -> np.ndarray:
+    import nibabel
+
+    image: Any = nibabel.load(file)
+    n_vertices = int(np.prod(image.shape[:3]))
+    if len(vertices) and vertices.max() >= n_vertices:
+        raise InputError(f"{file} has {n_vertices} vertices, the label files more; fetch them anew.")
+    n_frames = image.shape[3] if len(image.shape) > 3 else 1
+    out = np.empty((n_frames, len(vertices)), dtype=np.float32)
+    for first in range(0, n_frames, FRAMES):
+        frames = np.asarray(image.dataobj[..., first : first + FRAMES])
+        out[first : first + FRAMES] = frames.reshape(n_vertices, -1, order="F")[vertices].T
+    return out
+
+
+class NSDOptions(Options):
+    """Settings of the reader.
+
+    Attributes
+    ----------
+    space : {"fsaverage", "func1pt8mm"}
+        Surface vertices, or voxels of the functional volume.
+    mask : str
+        Keep targets that this atlas labels; ``all`` keeps everything that was measured.
+    atlas : str
+        Whose names become the targets' ``roi``.
+    zscore : {"session", "none"}
+        Standardise every target within each session, as NSD's authors advise, or leave betas in percent signal change.
+    sessions : tuple of int, optional
+        Sessions to use; all the subject has by default.
+    betas : str
+        Version of the betas.
+    estimate : {"betas", "bold"}
+        Published betas, or the BOLD signal ``delay`` seconds after onset from time series on fsaverage.
+    delay : float
+        In s.
+    block : int
+        Bytes of betas held at once while preparing.
+    """
+
+    space: Literal["fsaverage", "func1pt8mm"] = "fsaverage"
+    mask: Literal["all", *ATLASES] = "nsdgeneral"  # type: ignore[valid-type]
+    atlas: Literal[ATLASES] = "HCP_MMP1"  # type: ignore[valid-type]
+    zscore: Literal["session", "none"] = "session"
+    sessions: tuple[int, ...] | None = None
+    betas: str = "betas_fithrf_GLMdenoise_RR"
+    estimate: Literal["betas", "bold"] = "betas"
+    delay: float = 5.5
+    block: int = 256 * 2**20

@@ -1,0 +1,1 @@
+"""From a raw recording to single trials: triggers, epochs, first-level models."""

@@ -1,0 +1,211 @@
+"""What `cross_val_encode` returns: scores with their names and their provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from brainmap.common.errors import InputError
+
+SCORES = ("r", "r2", "alpha")
+
+
+class EncodingResult:
+    """Scores of one cross-validated encoding analysis.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Variables ``r`` (Pearson correlation), ``r2`` (coefficient of determination) and ``alpha`` (the penalty chosen
+        inside each train set; NaN for estimators without one) with dimensions ``(layer, split, target)``. Attributes
+        say how the scores were made. NaN scores mark targets that are constant in a test set.
+    predictions : mapping, optional
+        ``{layer: (n_rows, n_targets) array}`` of out-of-fold predictions; NaN in rows that no split tested.
+    estimators : mapping, optional
+        ``{layer: [fitted estimator of each split]}``.
+    """
+
+    def __init__(
+        self,
+        dataset: xr.Dataset,
+        *,
+        predictions: Mapping[str, Any] | None = None,
+        estimators: Mapping[str, list[Any]] | None = None,
+    ) -> None:
+        missing = [name for name in SCORES if name not in dataset]
+        if missing:
+            raise InputError(f"an encoding result needs the variables {', '.join(SCORES)}; {missing[0]!r} is missing.")
+        self.dataset = dataset
+        self.predictions = predictions
+        self.estimators = estimators
+
+    @classmethod
+    def from_arrays(
+        cls,
+        scores: Mapping[str, NDArray[Any]],
+        *,
+        layers: Sequence[str],
+        attrs: Mapping[str, Any],
+        predictions: Mapping[str, Any] | None = None,
+        estimators: Mapping[str, list[Any]] | None = None,
+    ) -> EncodingResult:
+        """Build a result from arrays of shape (n_layers, n_splits, n_targets), one per name in ``r, r2, alpha``."""
+        n_splits, n_targets = scores["r"].shape[1:]
+        variables = {name: (("layer", "split", "target"), np.asarray(values)) for name, values in scores.items()}
+        coords = {"layer": list(layers), "split": np.arange(n_splits), "target": np.arange(n_targets)}
+        dataset = xr.Dataset(variables, coords=coords, attrs=dict(attrs))
+        return cls(dataset, predictions=predictions, estimators=estimators)
+
+    @property
+    def r(self) -> xr.DataArray:
+        """Pearson correlation of prediction and held-out response, per split."""
+        return self.dataset["r"]
+
+    @property
+    def r2(self) -> xr.DataArray:
+        """Coefficient of determination on the held-out rows, per split (negative when worse than their mean)."""
+        return self.dataset["r2"]
+
+    @property
+    def alpha(self) -> xr.DataArray:
+        """Penalty chosen by inner cross-validation, per split and target."""
+        return self.dataset["alpha"]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the scores were made: number of trials, splits and their hash, alphas, scoring, versions."""
+        return dict(self.dataset.attrs)
+
+    def with_targets(self, table: pd.DataFrame) -> EncodingResult:
+        """Return the result with the columns of a target table (ROI, coordinates, sensor, time …) as coordinates.
+
+        Raises
+        ------
+        InputError
+            If the table does not have one row per target.
+        """
+        n_targets = self.dataset.sizes["target"]
+        if len(table) != n_targets:
+            raise InputError(f"the target table has {len(table)} rows but the result has {n_targets} targets.")
+        coords = {str(name): ("target", _storable(table[name])) for name in table.columns}
+        dataset = self.dataset.assign_coords(coords)
+        return EncodingResult(dataset, predictions=self.predictions, estimators=self.estimators)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a long pandas table, one row per cell: all coordinates and ``r``, ``r2``, ``alpha`` as columns."""
+        return self.dataset.to_dataframe().reset_index()
+
+    def save(self, path: str | Path) -> Path:
+        """Write scores and provenance to a Zarr directory (replacing one of that name) and return its path."""
+        path = Path(path)
+        dataset = self.dataset.copy()
+        dataset.attrs = {"brainmap_provenance": json.dumps(self.dataset.attrs, default=_jsonable)}
+        for name in list(dataset.variables):
+            dataset[name].encoding.clear()
+        texts = [name for name in dataset.variables if dataset[name].dtype.kind in "OUT"]
+        plain = {  # fixed-length unicode has no Zarr v3 specification
+            name: (dataset[name].dims, np.array(dataset[name].values.tolist(), dtype=np.dtypes.StringDType()))
+            for name in texts
+        }
+        dataset = dataset.drop_vars(texts).assign_coords(xr.Coordinates(plain, indexes={}))
+        dataset.to_zarr(path, mode="w", consolidated=False, zarr_format=3)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> EncodingResult:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If there is no encoding result at `path`.
+        """
+        if not Path(path).is_dir():
+            raise InputError(f"no encoding result at {path}; give the directory that `EncodingResult.save` wrote.")
+        with xr.open_zarr(path, consolidated=False, chunks=None) as stored:
+            dataset = stored.load()
+        for name in list(dataset.variables):
+            if dataset[name].dtype.kind in "OT":
+                dataset[name] = (dataset[name].dims, np.array(dataset[name].values.tolist(), dtype=str))
+        text = dataset.attrs.pop("brainmap_provenance", None)
+        if text is None:
+            raise InputError(f"{path} is a Zarr store but not an encoding result (it holds no provenance).")
+        dataset.attrs = json.loads(text)
+        return cls(dataset)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {size}" for name, size in self.dataset.sizes.items())
+        return f"<EncodingResult {sizes}; mean r {float(self.r.mean()):.4f}, {self.dataset.attrs.get('scheme', '')}>"
+
+
+def concat(results: Sequence[EncodingResult], dim: str, labels: Sequence[Any]) -> EncodingResult:
+    """Stack results along a new dimension (``'subject'``, ``'signal'``, ``'model'`` …), which comes first.
+
+    Parameters
+    ----------
+    results : sequence of EncodingResult
+        With the same layers, splits and targets.
+    dim : str
+        Name of the new dimension.
+    labels : sequence
+        One label per result.
+
+    Returns
+    -------
+    EncodingResult
+        Attributes that all results share stay as they are; one that differs becomes a list in the order of `labels`.
+        Predictions and estimators are not carried over.
+
+    Raises
+    ------
+    InputError
+        If numbers of results and labels differ, or layers, splits or targets do.
+    """
+    if not results or len(results) != len(labels):
+        raise InputError(f"{len(results)} results and {len(labels)} labels for {dim!r}; give one label per result.")
+    if dim in results[0].dataset.dims:
+        raise InputError(f"the results already have a dimension {dim!r}; choose another name.")
+    datasets = [result.dataset for result in results]
+    for label, dataset in zip(labels, datasets, strict=True):
+        for name in datasets[0].dims:
+            if not datasets[0][name].equals(dataset[name]):
+                raise InputError(f"result {label!r} has another {name!r} axis than {labels[0]!r}; stack alike results.")
+    stacked = xr.concat(
+        [dataset.drop_attrs() for dataset in datasets],
+        dim=pd.Index(list(labels), name=dim),
+        join="exact",
+        coords="different",
+        compat="equals",
+        combine_attrs="drop",
+    )
+    stacked.attrs = _merge_attrs([dataset.attrs for dataset in datasets])
+    return EncodingResult(stacked)
+
+
+def _merge_attrs(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for key in dict.fromkeys(key for one in attrs for key in one):
+        values = [one.get(key) for one in attrs]
+        texts = {json.dumps(value, default=_jsonable, sort_keys=True) for value in values}
+        merged[key] = values[0] if len(texts) == 1 else values
+    return merged
+
+
+def _storable(column: pd.Series) -> NDArray[Any]:
+    values = column.to_numpy()
+    return values.astype(str) if values.dtype.kind not in "biuf" else values
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)

@@ -1,0 +1,187 @@
+"""Factorisation from rows: the form for few rows, where responses enter as they are.
+
+With fewer train rows than about twice the features, ``X'Y`` is larger than ``Y`` and working with rows is cheaper. It
+is also safer: whitened cross-products come from orthonormal columns, so d ≈ n costs no digits. The eigendecomposition
+is of the Gram matrix when there are fewer components than rows and of the kernel (dual form) otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmap.encoding.backend import Backend
+from brainmap.encoding.layer.spectrum import Spectrum, Train, Validation, couple, without_rounding
+from brainmap.encoding.layer.sufficient_statistics import Float64, safe_scale
+from brainmap.encoding.settings import Problem, TrainSet
+
+
+@dataclass(frozen=True)
+class PreparedRows:
+    """Rows as one outer split's ridge sees them.
+
+    Attributes
+    ----------
+    features : ndarray, shape (n_rows, n_components)
+        After nuisance projection, centring, scaling and PCA, float64, rows sorted by atom.
+    kernel : ndarray, shape (n_rows, n_rows) or None
+        ``features @ features.T`` where there are more components than train rows.
+    back : ndarray, shape (n_components, n_features)
+        From weights on `features` to weights on original features.
+    centre : ndarray, shape (n_features,)
+        What was subtracted from the original features (without nuisance regressors).
+    """
+
+    features: Float64
+    kernel: Float64 | None
+    back: Any
+    centre: Float64
+
+    @classmethod
+    def of(cls, X: NDArray[Any], train: NDArray[np.int64], problem: Problem) -> PreparedRows:
+        """Prepare all rows with statistics of the outer train rows."""
+        settings = problem.settings
+        features = X.astype(np.float64)
+        mean = features[train].mean(axis=0)
+        centring = settings.fit_intercept or settings.scale or settings.pca is not None or problem.n_nuisance > 0
+        centre = mean if centring else np.zeros_like(mean)
+        features -= centre
+        if problem.design.nuisance is not None:
+            regressors = np.column_stack([problem.design.nuisance, np.ones(len(X))])
+            features -= regressors @ np.linalg.lstsq(regressors[train], features[train], rcond=None)[0]
+        back: Any = np.ones(features.shape[1])  # a diagonal, until PCA
+        if settings.scale:
+            inside = features[train]
+            back = 1.0 / safe_scale((inside**2).mean(axis=0), mean, len(train))
+            features *= back
+        if settings.band_scale is not None:
+            features *= settings.band_scale
+            back = back * settings.band_scale
+        if settings.pca is not None:
+            keep = max(1, min(settings.pca, len(train) - 1, features.shape[1]))
+            components = principal_axes(features[train], keep)
+            features, back = features @ components, components.T * back
+        dual = features.shape[1] > len(train)
+        return cls(features, features @ features.T if dual else None, back, centre)
+
+    def original(self, weights: Float64) -> Float64:
+        """Turn weights on the prepared features, (n_components, n), into weights on the original ones."""
+        return self.back[:, None] * weights if self.back.ndim == 1 else self.back.T @ weights
+
+
+def principal_axes(centred: Float64, keep: int) -> Float64:
+    """Return the leading principal axes of centred rows, shape (n_features, ≤ keep)."""
+    n, d = centred.shape
+    if d <= n:
+        return Spectrum.of(centred.T @ centred, 0.0).vectors[:, :keep]
+    spectrum = Spectrum.of(centred @ centred.T, 1e-15)
+    left, values = spectrum.vectors[:, :keep], spectrum.values[:keep]
+    return centred.T @ (left / np.sqrt(values))
+
+
+@dataclass(frozen=True)
+class _Whitened:
+    """Train rows whitened: their map, and how to whiten any other rows."""
+
+    spectrum: Spectrum
+    map: Float64  # (rank, n_train), gives c from train responses
+    mean: Float64  # of prepared features over the train rows (zero without intercept)
+    inverse: Float64  # primal: (n_components, rank); dual: (n_train, rank)
+
+
+def _whiten(rows: PreparedRows, train: NDArray[np.int64], problem: Problem) -> _Whitened:
+    settings = problem.settings
+    weight = None if problem.design.weight is None else problem.design.weight[train]
+    root = np.ones(len(train)) if weight is None else np.sqrt(weight)
+    share = root**2 / (root**2).sum()
+    if rows.kernel is not None:
+        kernel = rows.kernel[np.ix_(train, train)]
+        if settings.fit_intercept:
+            lean = kernel @ share
+            kernel = kernel - lean[:, None] - lean[None, :] + share @ lean
+        spectrum = Spectrum.of(root[:, None] * kernel * root[None, :], settings.options.rank_tolerance)
+        vectors = root[:, None] * spectrum.vectors
+        return _Whitened(spectrum, vectors.T, share, vectors / spectrum.values)
+    inside = rows.features[train]
+    mean = share @ inside if settings.fit_intercept else np.zeros(inside.shape[1])
+    centred = (inside - mean) * root[:, None]
+    if centred.shape[1] <= len(train):
+        spectrum = Spectrum.of(centred.T @ centred, settings.options.rank_tolerance)
+        inverse = spectrum.vectors / np.sqrt(spectrum.values)
+    else:
+        left = Spectrum.of(centred @ centred.T, settings.options.rank_tolerance)
+        vectors = centred.T @ (left.vectors / np.sqrt(left.values))
+        spectrum, inverse = Spectrum(left.values, vectors), vectors / np.sqrt(left.values)
+    return _Whitened(spectrum, ((centred @ inverse) * root[:, None]).T, mean, inverse)
+
+
+def _apply(
+    whitened: _Whitened, rows: PreparedRows, train: NDArray[np.int64], other: NDArray[np.int64], problem: Problem
+) -> Float64:
+    """Whiten other rows about the train mean, shape (n_other, rank)."""
+    if rows.kernel is None:
+        return (rows.features[other] - whitened.mean) @ whitened.inverse
+    block = rows.kernel[np.ix_(other, train)]
+    if problem.settings.fit_intercept:
+        lean = rows.kernel[np.ix_(train, train)] @ whitened.mean
+        block = block - (block @ whitened.mean)[:, None] - lean[None, :] + whitened.mean @ lean
+    return block @ whitened.inverse
+
+
+def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, backend: Backend) -> Train:
+    """Factorise one train set; ``map`` has shape (rank, n_train) and acts on train responses."""
+    settings = problem.settings
+    train = problem.rows(train_set.members)
+    whitened = _whiten(rows, train, problem)
+    spectrum = whitened.spectrum
+    shrink = spectrum.shrinkage(settings.alphas)
+    validations = []
+    for outer, members in train_set.validations:
+        if not members.any():
+            continue
+        held = _apply(whitened, rows, train, problem.rows(members), problem)
+        gap = held.mean(axis=0)
+        held -= gap
+        small = len(held) < len(spectrum.values)
+        energy = held.T @ held
+        lead = max(128, len(spectrum.values) // 4) if settings.options.mode == "screen" else None
+        validations.append(
+            Validation(
+                outer,
+                members,
+                len(held),
+                backend.put(held.T),
+                backend.put(gap),
+                gram=backend.put(held if small else without_rounding(energy)) if train_set.final else None,
+                coupling=None
+                if train_set.final
+                else couple(spectrum, energy, settings.alphas, backend=backend, rows=held, lead=lead),
+            )
+        )
+    degrees = shrink.sum(axis=1) + settings.fit_intercept
+    return Train(train_set.members, backend.put(whitened.map), backend.put(shrink), tuple(validations), None, degrees)
+
+
+def weight_map(train_set: TrainSet, rows: PreparedRows, problem: Problem) -> tuple[Float64, Float64]:
+    """Return how shrunk whitened cross-products become weights on original features, and the constant to add.
+
+    Returns
+    -------
+    ndarray, shape (n_features, rank)
+        Times ``φ c``: weights.
+    ndarray, shape (rank,)
+        Times ``φ c``: what to add to ``x @ weights`` besides the mean train response.
+    """
+    train = problem.rows(train_set.members)
+    whitened = _whiten(rows, train, problem)
+    if rows.kernel is None:
+        inverse, mean = whitened.inverse, whitened.mean
+    else:
+        inside = rows.features[train]
+        mean = whitened.mean @ inside if problem.settings.fit_intercept else np.zeros(inside.shape[1])
+        inverse = (inside - mean).T @ whitened.inverse
+    matrix = rows.original(inverse)
+    return matrix, -(rows.centre @ matrix) - mean @ inverse

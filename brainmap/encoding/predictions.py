@@ -1,0 +1,196 @@
+"""Predictions, residuals and weights on demand, streamed to Zarr batch by batch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmap.common.array_sources import as_source
+from brainmap.common.errors import InputError
+from brainmap.encoding.engine import SplitWeights, score_batch
+from brainmap.encoding.layer.layer_factors import LayerFactors
+from brainmap.encoding.layer.response_batch import Batch, Responses
+
+if TYPE_CHECKING:
+    from brainmap.encoding.prepared_encoding import PreparedEncoding
+
+
+What = Literal["prediction", "residual", "coef"]
+CHUNK = 256
+
+
+def export_arrays(
+    prepared: PreparedEncoding,
+    Y: Any,
+    path: str | Path,
+    *,
+    what: Sequence[What] = ("prediction",),
+    layers: Sequence[str] | None = None,
+    targets: Any = None,
+) -> Path:
+    """Write arrays of chosen layers and targets to a Zarr directory, one group per layer.
+
+    Parameters
+    ----------
+    prepared : PreparedEncoding
+        Features, splits and model; penalties are chosen by inner cross-validation as in `PreparedEncoding.encode`.
+    Y : array-like, shape (n_rows, n_targets)
+        Responses.
+    path : path
+        Directory to write (replaced if it exists).
+    what : sequence of {'prediction', 'residual', 'coef'}
+        'prediction' and 'residual': out of fold, (n_rows, n_chosen), NaN in rows never tested; with nuisance regressors
+        both refer to the responses after projection. 'coef': weights on the original features of each split,
+        (n_splits, n_chosen, n_features), with 'intercept' (n_splits, n_chosen) beside them.
+    layers : sequence of str, optional
+        Default all.
+    targets : slice, mask or ascending indices, optional
+        Default all.
+
+    Returns
+    -------
+    Path
+    """
+    import zarr
+
+    names = prepared.layers if layers is None else [str(name) for name in layers]
+    unknown = [name for name in names if name not in prepared.layers] + [
+        one for one in what if one not in get_args(What)
+    ]
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is neither a layer of this analysis nor one of {', '.join(get_args(What))}.")
+    if "coef" in what:
+        prepared.keep_weights()
+    source = as_source(Y, "Y", average=prepared.averaging).select(targets)
+    group = zarr.open_group(str(path), mode="w", zarr_format=3)
+    group.attrs.update({"kind": "brainmap encoding arrays", "provenance": prepared.provenance()})
+    stores = {name: _create(group, name, what, prepared, source.shape) for name in names}
+    writing = threading.Lock()
+
+    def visit(layer: LayerFactors, part: slice, responses: Responses) -> None:
+        found = _compute(layer, responses, prepared, what)
+        with writing:  # batches share stored chunks
+            for key, values in found.items():
+                store = stores[layer.name][key]
+                if store.ndim == 2:
+                    store[:, part] = values
+                else:
+                    store[:, part, :] = values
+
+    prepared.engine.run(source, visit, names)
+    return Path(path)
+
+
+def _create(
+    group: Any, name: str, what: Sequence[What], prepared: PreparedEncoding, shape: tuple[int, int]
+) -> dict[str, Any]:
+    inside = group.create_group(name)
+    n_splits, n_features = len(prepared.problem.plan.outer), prepared.sources[name].shape[1]
+    width = min(CHUNK, shape[1])
+    shapes = {"prediction": shape, "residual": shape, "coef": (n_splits, shape[1], n_features)}
+    wanted = {key: shapes[key] for key in what}
+    if "coef" in what:
+        wanted["intercept"] = (n_splits, shape[1])  # type: ignore[index]
+    return {
+        key: inside.create_array(
+            key,
+            shape=size,
+            dtype="float32",
+            fill_value=float("nan"),
+            chunks=(size[0], width) if len(size) == 2 else (1, width, size[2]),
+        )
+        for key, size in wanted.items()
+    }
+
+
+def _compute(
+    layer: LayerFactors, responses: Responses, prepared: PreparedEncoding, what: Sequence[What]
+) -> dict[str, NDArray[Any]]:
+    from brainmap.encoding.predictions import out_of_fold
+    from brainmap.encoding.ridge import coefficients
+
+    problem = prepared.problem
+    batch = Batch.of(responses, layer, problem)
+    _, weights = score_batch(batch)
+    found: dict[str, NDArray[Any]] = {}
+    if "prediction" in what or "residual" in what:
+        prediction = out_of_fold(batch, weights)
+        if "prediction" in what:
+            found["prediction"] = prediction
+        if "residual" in what:
+            found["residual"] = _truth(batch, responses) - prediction
+    if "coef" in what:
+        pairs = [coefficients(batch, parts, split) for split, parts in enumerate(weights)]
+        found["coef"] = np.stack([coef for coef, _ in pairs])
+        found["intercept"] = np.stack([intercept for _, intercept in pairs])
+    return found
+
+
+def _truth(batch: Batch, responses: Responses) -> NDArray[np.float64]:
+    """Return the responses that predictions are compared with, rows in the caller's order."""
+    problem = batch.problem
+    result = np.full(responses.values.shape, np.nan)
+    for train in batch.layer.outer:
+        for held in train.validations:
+            rows = problem.rows(held.members)
+            values = responses.values[rows].astype(np.float64)
+            if problem.design.nuisance is not None:
+                regressors = np.column_stack([problem.design.nuisance, np.ones(problem.n_rows)])
+                inside = problem.rows(train.members)
+                fitted = np.linalg.lstsq(regressors[inside], responses.values[inside].astype(np.float64), rcond=None)[0]
+                values -= regressors[rows] @ fitted
+            result[problem.order[rows]] = values
+    shift = 0.0 if problem.n_nuisance else responses.shift
+    return result * responses.scale + shift
+
+
+def out_of_fold(batch: Batch, weights: list[list[SplitWeights]]) -> NDArray[np.float64]:
+    """Return predictions of the test rows of each split, (n_rows, n_targets), NaN in rows never tested.
+
+    Rows come back in the order of the caller. With overlapping test sets the last split that tested a row counts. With
+    nuisance regressors these are predictions of what is left of the responses after projection.
+    """
+    problem, layer = batch.problem, batch.layer
+    result = np.full((problem.n_rows, batch.total.shape[1]), np.nan)
+    for split, parts in enumerate(weights):
+        train = layer.outer[split]
+        own = batch.without_nuisance(train)
+        level = np.zeros(result.shape[1])
+        if problem.settings.fit_intercept:
+            level = own.moments(train.members, fit=True).mean * batch.scale
+            level += 0.0 if problem.n_nuisance else batch.shift
+        for part in parts:
+            part_train = part.layer.outer[split]
+            for held in part_train.validations:
+                rows = problem.rows(held.members)
+                if layer.form == "rows":
+                    centred = held.map.T @ part.values + held.gap @ part.values
+                else:
+                    centred = layer.features[rows] @ (part_train.map.T @ part.values)
+                shown = layer.backend.get(centred).astype(np.float64) * batch.scale[part.targets] + level[part.targets]
+                result[_cells(problem.order[rows], part.targets)] = shown
+    return result
+
+
+def _cells(rows: NDArray[np.int64], targets: Any) -> Any:
+    return (rows, targets) if isinstance(targets, slice) else np.ix_(rows, targets)
+
+
+def prediction_arrays(names: list[str], shape: tuple[int, int], where: bool | str | Path) -> dict[str, Any]:
+    """Return one array of NaN per layer: float64 in memory, or float32 in a Zarr directory at a path."""
+    if where is True:
+        return {name: np.full(shape, np.nan) for name in names}
+    import zarr
+
+    group = zarr.open_group(str(where), mode="w", zarr_format=3)
+    group.attrs["kind"] = "brainmap out-of-fold predictions"
+    chunks = (shape[0], min(shape[1], 256))
+    return {
+        name: group.create_array(name, shape=shape, dtype="float32", chunks=chunks, fill_value=float("nan"))
+        for name in names
+    }

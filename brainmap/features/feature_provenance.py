@@ -1,0 +1,56 @@
+"""Provenance of features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from brainmap.common.versions import versions
+from brainmap.features.feature_blocks import Plan
+
+if TYPE_CHECKING:
+    from brainmap.features.extractor import FeatureExtractor
+
+
+def describe(extractor: FeatureExtractor, plan: Plan, reason: str | None) -> dict[str, Any]:
+    """Everything needed to say how features were made; JSON-able.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        That made them.
+    plan : Plan
+        Which images shared a batch.
+    reason : str or None
+        Why they are not stored, if they are not.
+    """
+    model, objective = extractor.model, extractor.objective
+    described: dict[str, Any] = {
+        "model": model.name,
+        "weights": model.weights,
+        "weights_source": model.loaded.source,
+        "weights_digest": model.digest,
+        "preprocessing": model.preprocessing.model_dump(mode="json"),
+        "site": extractor.site,
+        "signals": list(extractor.signals),
+        "projection": {name: part.identity() for name, part in extractor.projections.items() if part is not None},
+        "layers": list(extractor.layers),
+        "batch_size": extractor.batch_size,
+        "batch_halved": extractor.largest is not None,
+        "precision": model.precision,
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+        "n_images": plan.images,
+        "stored": reason is None,
+        "not_stored_because": reason,
+    }
+    if objective is not None:
+        described["objective"] = objective.identity(model)
+        described["exactness"] = objective.label(model)
+        described["batch_coupled"] = objective.batch_coupled
+        if objective.batch_coupled:
+            described["batch_composition"] = plan.composition()
+        described["gradient_of"] = f"{extractor.wrt} of site '{extractor.site}', branch '{objective.branch(model)}'"
+    described["versions"] = versions(("torch", "transformers", "numpy"))
+    return described

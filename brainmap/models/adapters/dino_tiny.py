@@ -1,0 +1,55 @@
+"""``dino-tiny``: the project's own small self-supervised ViT, in the architecture of DINOv3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+from brainmap.models.adapters.adapter import Adapter
+from brainmap.models.checkpoints.weight_files import fill
+from brainmap.models.self_distillation import Branch, DINOHead, SelfDistillation
+
+
+def dino_tiny_config() -> DINOv3ViTConfig:
+    """Twelve blocks of width 96, patches of 16 px, 4 registers, rotary positions: any multiple of 16 px goes in."""
+    return DINOv3ViTConfig(
+        image_size=64,
+        patch_size=16,
+        hidden_size=96,
+        intermediate_size=384,
+        num_hidden_layers=12,
+        num_attention_heads=3,
+        num_register_tokens=4,
+        layerscale_value=1.0,
+        attn_implementation="sdpa",  # type: ignore[call-arg]
+    )
+
+
+def build_self_distillation(seed: int) -> SelfDistillation:
+    """Student, teacher and heads with initial weights drawn from ``seed``; the caller's generator is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = DINOv3ViTModel(dino_tiny_config())
+        heads = [DINOHead(96, hidden=192, bottleneck=48, prototypes=512) for _ in range(2)]
+        return SelfDistillation(Branch(backbone, *heads))
+
+
+class DinoTinyAdapter(Adapter):
+    """Student, teacher and heads of ``dino-tiny``; activations are the teacher's, as in every DINO release."""
+
+    def build(self, seed: int) -> nn.Module:
+        """Build from the project's own configuration."""
+        from brainmap.models.adapters.dino_tiny import build_self_distillation
+
+        return build_self_distillation(seed)
+
+    def from_tensors(self, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
+        """Fill strictly."""
+        return fill(self.build(0), tensors, source)
+
+    def branches(self, module: nn.Module) -> dict[str, nn.Module]:
+        """Backbones of teacher and student."""
+        return {name: module.get_submodule(f"{name}.backbone") for name in ("teacher", "student")}

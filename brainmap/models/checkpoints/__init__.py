@@ -1,0 +1,1 @@
+"""Files of weights: layouts of names, series along a training, ONNX."""

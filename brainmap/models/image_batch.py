@@ -1,0 +1,69 @@
+"""The batch an objective gets: photographs, pixels, ids, table rows, and a random generator per image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from brainmap.common.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images on their way through an objective.
+
+    Attributes
+    ----------
+    images : sequence of (h, w, 3) uint8 arrays
+        The photographs as they are, for objectives that draw their own views.
+    pixels : Tensor, (n, 3, s, s)
+        The same, preprocessed: the plain view.
+    ids : sequence of str
+        Stimulus ids; random draws of an image are seeded by its id.
+    table : pandas.DataFrame
+        The stimuli's rows (captions, categories), in order.
+    """
+
+    images: Sequence[np.ndarray]
+    pixels: Tensor
+    ids: Sequence[str]
+    table: pd.DataFrame
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """Part of the batch."""
+        return Batch(self.images[rows], self.pixels[rows], self.ids[rows], self.table.iloc[rows])
+
+    def generators(self, seed: int, purpose: int) -> list[np.random.Generator]:
+        """One random generator per image, seeded by (seed, purpose, id): batch size and order cannot matter."""
+        return [np.random.default_rng([seed, purpose, *id_words(key)]) for key in self.ids]
+
+    def column(self, name: str) -> list[Any]:
+        """Values of a column of the stimulus table.
+
+        Raises
+        ------
+        InputError
+            If the column is missing or has an empty cell; the row is named.
+        """
+        if name not in self.table:
+            raise InputError(f"This objective needs a column '{name}' in the stimulus table; add it.")
+        empty = np.flatnonzero(self.table[name].isna().to_numpy())
+        if len(empty):
+            raise InputError(f"Column '{name}' of the stimulus table is empty for stimulus {self.ids[int(empty[0])]}.")
+        return self.table[name].tolist()
+
+
+def id_words(key: str) -> list[int]:
+    """Four 32-bit words of sha256 of a stimulus id."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return [int.from_bytes(digest[start : start + 4], "little") for start in range(0, 16, 4)]

@@ -1,0 +1,252 @@
+"""Model cards: what the library knows about a model, as data. One YAML file per family in ``models/cards/``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from brainmap.common.errors import InputError
+from brainmap.models.preprocessing import Preprocessing
+
+Layout = Literal["auto", "tokens", "channels-first", "channels-last"]
+
+
+class SiteSpec(BaseModel):
+    """Where in a layer's module a site is.
+
+    Attributes
+    ----------
+    path : str
+        Dotted path below the layer's module; empty for the module itself. Alternatives are separated by ``|``.
+    layout : {"auto", "tokens", "channels-first", "channels-last"}
+        Order of the output's axes; ``auto``: three axes are tokens, four are channels-first.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = ""
+    layout: Layout = "auto"
+
+
+class ViewSpec(BaseModel):
+    """Random views of an image as in self-supervised training.
+
+    Attributes
+    ----------
+    global_pixels, local_pixels : int, optional
+        Side of the crops; by default the model's input size, and 3/7 of it on the patch grid.
+    local_crops : int
+        Number of local crops; there are always two global ones.
+    short_side : int, optional
+        Images are first resized to this short side, as the training set was; not resized by default.
+    global_scale, local_scale : tuple of float
+        Range of a crop's share of the image's area.
+    mask_ratio : tuple of float
+        Range of the share of masked patches in the one global crop that is masked.
+    photometric : bool
+        Draw brightness, contrast, saturation, grey and blur.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    global_pixels: int | None = None
+    local_pixels: int | None = None
+    local_crops: int = Field(default=2, ge=0)
+    short_side: int | None = None
+    global_scale: tuple[float, float] = (0.32, 1.0)
+    local_scale: tuple[float, float] = (0.05, 0.32)
+    mask_ratio: tuple[float, float] = (0.1, 0.5)
+    photometric: bool = True
+
+
+class ModelCard(BaseModel):
+    """Everything brainmap knows about one model before loading it.
+
+    Attributes
+    ----------
+    name, family : str
+        Name used in the API and on the command line, and the file it is declared in.
+    aliases : tuple of str
+        Other names that mean this model.
+    adapter : str
+        How the module is built, loaded and called (``brainmap.models.adapters``).
+    architecture, config : str, dict
+        Class in ``transformers`` and the parameters of its configuration, so that untrained weights need no download.
+    hub, revision : str, optional
+        Repository and revision of the trained weights. Without a revision the newest is taken; the commit that
+        was loaded goes into provenance.
+    file, prefix : str, optional
+        File of the repository that holds the weights, where it is not in the library's own format, and the prefix of
+        the vision network's tensors in it.
+    tokenizer : str, optional
+        Repository of the tokenizer, where it is not that of the weights.
+    package : str, optional
+        Installable package that holds the trained weights instead (extra ``realweights``).
+    network : str
+        Path from the loaded module to the vision network; empty when they are the same.
+    build_options : dict
+        Further arguments of the class, such as ``add_pooling_layer: false``.
+    layers : tuple of str
+        Patterns of module paths inside the vision network; ``*`` stands for a number. Their natural order is the
+        order of ``block.0``, ``block.1``, … Alternatives, for versions of the library, are separated by ``|``.
+    sites : dict
+        Where in a layer signals are read: ``block`` (residual stream), ``mlp`` (last projection of the MLP), ``attn``.
+    tokens : dict
+        Number of leading tokens of each role, in order, for example ``{cls: 1, register: 4}``; all others are patches.
+    patch : int, optional
+        Side of a patch in pixels.
+    frames : int, optional
+        A still image is repeated to a clip of so many frames.
+    sizes : {"any", "interpolated", "fixed"}
+        Which input sizes it takes: any multiple of the patch, the same by interpolating its position embeddings, or
+        only the one of ``preprocessing``.
+    embedding : {"cls", "mean"}
+        How final tokens become one vector per image.
+    output : {"tokens", "logits"}
+        What a module of one's own returns.
+    caption_length : int
+        Tokens of a caption, for models with a text tower.
+    preprocessing, views
+        See :class:`Preprocessing` and :class:`ViewSpec`.
+    objective : str
+        Default objective.
+    licence, licence_url, gated, mirror
+        Terms of the weights; where to accept them; an ungated copy where the licence allows one.
+    download : str, optional
+        The authors' page with further files, such as full training checkpoints.
+    parameters : float, optional
+        Number of parameters of the vision network.
+    citation, notes : str
+        Where the model comes from and what to mind.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    family: str = ""
+    aliases: tuple[str, ...] = ()
+    adapter: str = "transformers"
+    architecture: str = ""
+    config: dict[str, Any] = Field(default_factory=dict)
+    hub: str | None = None
+    revision: str | None = None
+    file: str | None = None
+    prefix: str = ""
+    tokenizer: str | None = None
+    package: str | None = None
+    network: str = ""
+    build_options: dict[str, Any] = Field(default_factory=dict)
+    layers: tuple[str, ...]
+    sites: dict[str, SiteSpec] = Field(default_factory=lambda: {"block": SiteSpec()})
+    tokens: dict[Literal["cls", "register"], int] = Field(default_factory=dict)
+    patch: int | None = None
+    frames: int | None = None
+    sizes: Literal["any", "interpolated", "fixed"] = "any"
+    embedding: Literal["cls", "mean"] = "mean"
+    output: Literal["tokens", "logits"] = "tokens"
+    caption_length: int = 77
+    preprocessing: Preprocessing = Preprocessing()
+    views: ViewSpec = ViewSpec()
+    objective: str = "feature-energy"
+    licence: str = "unknown"
+    licence_url: str | None = None
+    gated: bool = False
+    download: str | None = None
+    mirror: str | None = None
+    parameters: float | None = None
+    citation: str = ""
+    notes: str = ""
+
+    @property
+    def gate(self) -> str | None:
+        """Page on which access to gated weights is asked for."""
+        return f"https://huggingface.co/{self.hub}" if self.gated and self.hub else self.licence_url
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {name: {"path": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
+
+
+def read_family(text: str, family: str) -> list[ModelCard]:
+    """Read one family's YAML: common fields, and under ``models`` one entry per model that adds or overrides.
+
+    ``config``, ``preprocessing`` and ``views`` of an entry are merged into the family's, field by field.
+
+    Raises
+    ------
+    InputError
+        Naming family, model and field.
+    """
+    declared = yaml.safe_load(text)
+    members = declared.pop("models")
+    cards = []
+    for name, own in members.items():
+        fields = {"name": name, "family": family, **declared, **(own or {})}
+        for nested in ("config", "preprocessing", "views"):
+            fields[nested] = {**declared.get(nested, {}), **(own or {}).get(nested, {})}
+        try:
+            cards.append(ModelCard(**fields))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"Model card '{name}' of family '{family}': {where}: {first['msg']}.") from None
+    return cards
+
+
+@functools.cache
+def _shipped() -> dict[str, ModelCard]:
+    cards: dict[str, ModelCard] = {}
+    folder = resources.files("brainmap.models") / "cards"
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".yaml"):
+            for card in read_family(file.read_text(encoding="utf-8"), file.name.removesuffix(".yaml")):
+                cards[card.name] = card
+    return cards
+
+
+_registered: dict[str, ModelCard] = {}
+
+
+def list_models() -> list[str]:
+    """Names of all models with a card, shipped and registered, sorted."""
+    return sorted({**_shipped(), **_registered})
+
+
+def register_model(card: ModelCard) -> ModelCard:
+    """Add a card, so that ``load_model(card.name)`` works; a card of the same name is replaced."""
+    _registered[card.name] = card
+    return card
+
+
+def model_card(name: str) -> ModelCard:
+    """The card of a model, by name, alias or hub repository.
+
+    Raises
+    ------
+    InputError
+        Naming the closest known models.
+    """
+    cards = {**_shipped(), **_registered}
+    if name in cards:
+        return cards[name]
+    for card in cards.values():
+        if name in card.aliases or name == card.hub:
+            return card
+    import difflib
+
+    close = difflib.get_close_matches(name, cards, n=3, cutoff=0.4)
+    hint = f"; did you mean {' or '.join(close)}?" if close else f"; known models: {', '.join(sorted(cards))}."
+    raise InputError(f"There is no model named '{name}'{hint}")

@@ -1,0 +1,146 @@
+"""What an objective is, and how one is registered."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from torch import Tensor
+
+from brainmap.common.errors import InputError
+from brainmap.models.image_batch import Batch
+
+if TYPE_CHECKING:
+    from brainmap.models.vision_model import VisionModel
+
+
+Exactness = Literal["exact", "native similarity", "surrogate"]
+
+
+class Objective(ABC):
+    """A loss for each image, whose gradient says what the model would learn from it.
+
+    Subclasses are frozen dataclasses; their fields are their parameters, and go into the store's key.
+
+    Class attributes
+    ----------------
+    name : str
+        Registered name.
+    exactness : {"exact", "native similarity", "surrogate"}
+        Whether this is the model's own training loss.
+    needs : tuple of str
+        Columns of the stimulus table that are used (``caption``, ``category``).
+    plain_view : bool
+        True if the loss runs the network once, on ``batch.pixels``: activations then come from the same forward pass.
+        Otherwise its views need a forward pass of their own.
+    batch_coupled : bool
+        True if images of a batch influence each other. The gradient of an image is then that of the batch's summed
+        loss, and rows of the store are bound to the batch they were computed in.
+    version : int or None
+        Raise it when the numbers change. None: unknown, so that nothing is cached on disk.
+
+    Notes
+    -----
+    Every forward of the differentiated branch must be *view-major*: with v views of n images, row ``j·n + i`` is view j
+    of image i. That is what assigns rows of a site's output to images.
+    """
+
+    name: ClassVar[str]
+    exactness: ClassVar[Exactness]
+    needs: ClassVar[tuple[str, ...]] = ()
+    plain_view: ClassVar[bool] = False
+    batch_coupled: ClassVar[bool] = False
+    version: ClassVar[int | None] = 1
+
+    @abstractmethod
+    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+        """Loss of each image (n,), differentiable with respect to the branch's sites."""
+
+    def supports(self, model: VisionModel) -> bool:
+        """Whether the model has the parts this loss is made of."""
+        return True
+
+    def label(self, model: VisionModel) -> Exactness:
+        """Exactness for a model; the class's, unless it differs between models."""
+        return self.exactness
+
+    def branch(self, model: VisionModel) -> str:
+        """Branch of the model whose sites the gradient is taken at; the first one unless overridden."""
+        return next(iter(model.branches))
+
+    def identity(self, model: VisionModel) -> dict[str, Any]:
+        """What decides the numbers, for the feature store."""
+        parameters: dict[str, Any] = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
+        return {"name": self.name, "version": self.version, "parameters": parameters}
+
+
+OBJECTIVES: dict[str, Objective] = {}
+
+
+def add_objective(objective: Objective) -> Objective:
+    """Register an objective instance under its name; one of the same name is replaced."""
+    OBJECTIVES[objective.name] = objective
+    return objective
+
+
+def register_objective(
+    name: str, *, needs: Sequence[str] = (), plain_view: bool = False, version: int | None = None
+) -> Callable[[Callable[[VisionModel, Batch], Tensor]], Callable[[VisionModel, Batch], Tensor]]:
+    """Register a loss of one's own, as a decorator of ``function(model, batch) -> Tensor (n,)``.
+
+    Parameters
+    ----------
+    name : str
+        How it is asked for.
+    needs : sequence of str
+        Columns of the stimulus table it uses.
+    plain_view : bool
+        Declare that it runs the model exactly once, on ``batch.pixels``: saves one forward pass.
+    version : int, optional
+        Raise it when the function changes. Without it gradients are not cached on disk.
+
+    Examples
+    --------
+    >>> @register_objective("contrast", plain_view=True, version=1)
+    ... def contrast(model, batch):
+    ...     return model.tokens(batch.pixels).var((1, 2))
+    """
+
+    def decorate(function: Callable[[VisionModel, Batch], Tensor]) -> Callable[[VisionModel, Batch], Tensor]:
+        attributes = {
+            "name": name,
+            "exactness": "surrogate",
+            "needs": tuple(needs),
+            "plain_view": plain_view,
+            "version": version,
+            "__call__": lambda self, model, batch: function(model, batch),
+            "__doc__": function.__doc__,
+        }
+        add_objective(type(f"Own_{name}", (Objective,), attributes)())
+        return function
+
+    return decorate
+
+
+def find_objective(model: VisionModel, objective: str | Objective | None) -> Objective:
+    """The objective to use with a model: an instance, a registered name, or None for the card's default.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, or the model lacks its parts.
+    """
+    if objective is None:
+        objective = model.card.objective
+    if isinstance(objective, str):
+        if objective not in OBJECTIVES:
+            raise InputError(
+                f"There is no objective '{objective}'; '{model.name}' can use {', '.join(model.objectives)}."
+            )
+        objective = OBJECTIVES[objective]
+    if not objective.supports(model):
+        able = ", ".join(model.objectives)
+        raise InputError(f"Model '{model.name}' lacks the parts of objective '{objective.name}'; it can use {able}.")
+    return objective

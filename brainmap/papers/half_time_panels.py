@@ -1,0 +1,226 @@
+"""Study B, figures 5 and 8: when areas and moments are learned, and what that has to do with the cortex."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from brainmap.common.errors import InputError
+from brainmap.hierarchy import agreement, distance_to
+from brainmap.hierarchy.half_times import training_half_times
+from brainmap.papers import paper_tables
+from brainmap.papers.paper_panel import PaperPanel, absent_panel, data_word, no_training, with_simulated
+from brainmap.report import figures
+from brainmap.report.cortex.values_on_mesh import cortex_of
+from brainmap.results import lookups
+from brainmap.results.collection import Member
+from brainmap.results.lookups import stimulus_span
+
+PROPERTIES = {
+    "expansion": "Cortical expansion",
+    "thickness": "Thickness (mm)",
+    "timescale": "Intrinsic timescale",
+    "myelin": "Myelin (T1w/T2w)",
+}
+ACTIVATION = "activation"
+
+
+def figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
+    """Panels 5A–F: areas (A, C, E) need fMRI, time windows (B, D, F) need MEG."""
+    space, time = _half_times_in_space(training), _half_times_in_time(training)
+    for in_space, in_time in zip(space, time, strict=True):  # 5A, 5B, 5C, …
+        yield from (in_space, in_time)
+
+
+def _half_times_in_space(training: Sequence[Member]) -> list[PaperPanel]:
+    """Panels 5A, 5C and 5E, which need fMRI."""
+    if lacking := no_training(training, 4, "fmri"):
+        return [absent_panel(number, "Half times of areas", lacking) for number in ("5A", "5C", "5E")]
+    targets = training[-1].results.targets("fmri")
+    names = [name for name in paper_tables.ROIS_B if name in set(targets["roi"])]
+    areas = paper_tables.cells_over_training(training, "fmri", "roi", names)
+    near = {str(name): float(value) for name, value in _distances(training[-1]).reindex(names).items()}
+    half = paper_tables.area_half_times(training)
+    return [
+        _share_panel("5A", areas, near, ("Distance from V1 (mm)", "Areas over training"), training),
+        _half_time_map(half, training),
+        _half_time_scatter("5E", half[half["unit"].isin(names)], near, training),
+    ]
+
+
+def _half_times_in_time(training: Sequence[Member]) -> list[PaperPanel]:
+    """Panels 5B, 5D and 5F, which need MEG."""
+    if lacking := no_training(training, 4, "meg"):
+        return [absent_panel(number, "Half times of MEG windows", lacking) for number in ("5B", "5D", "5F")]
+    windows = paper_tables.windows_over_training(training)
+    centres = {str(unit): float(unit) for unit in windows["unit"].values}
+    half = training_half_times(windows)
+    return [
+        _share_panel("5B", windows, centres, ("Time window (s)", "MEG windows over training"), training),
+        _half_time_curve(half, training),
+        _half_time_scatter("5F", half, {unit: float(unit) for unit in half["unit"]}, training),
+    ]
+
+
+def _share_panel(
+    number: str, cells: xr.DataArray, values: Mapping[str, float], words: tuple[str, str], training: Sequence[Member]
+) -> PaperPanel:
+    table = paper_tables.normalised(cells)
+    table["unit"] = table["unit"].astype(str)
+    known = {name: float(value) for name, value in values.items() if np.isfinite(value)}
+    table = table[table["unit"].isin(list(known))]
+    if table.empty:
+        return absent_panel(number, words[1], "No area or window has a positive score at the last checkpoint.")
+    return PaperPanel(
+        number, words[1], "Score at the best layer as a share of that at the last checkpoint; dashed: 50 %. Windows: "
+        "those that reach a tenth of the highest score.",
+        lambda: figures.normalised_curves(
+            table, known, group="unit", label=words[0], title=with_simulated(words[1], training)
+        ),
+    )  # fmt: skip
+
+
+def _half_time_map(table: pd.DataFrame, training: Sequence[Member]) -> PaperPanel:
+    title = "Half time of each area"
+    known = table.dropna(subset=["percent"])
+    why = _failures(table)
+    if len(known) < 2:
+        return absent_panel("5C", title, f"Fewer than two areas have a half time: {why}.")
+    values = dict(zip(known["unit"].astype(str), known["percent"].astype(float), strict=True))
+    return PaperPanel(
+        "5C", title,
+        f"Step at which the score reaches half of its final value, {len(known)} of {len(table)} areas; {why}.",
+        lambda: figures.half_time_map(
+            values, title=with_simulated(title, training), hemispheres=_sides(training),
+            cortex=cortex_of(training[-1].results.targets("fmri")),
+        ),
+    )  # fmt: skip
+
+
+def _sides(training: Sequence[Member]) -> list[str]:
+    present = set(training[-1].results.targets("fmri")["hemisphere"])
+    return [side for side in ("L", "R") if side in present]
+
+
+def _half_time_curve(table: pd.DataFrame, training: Sequence[Member]) -> PaperPanel:
+    title = "Half time along the MEG response"
+    known = table.dropna(subset=["percent"])
+    if len(known) < 2:
+        return absent_panel("5D", title, f"Fewer than two windows have a half time: {_failures(table)}.")
+    results = training[-1].results
+    mean = lookups.averaged_over(results, "meg", "time").sel(signal=ACTIVATION).mean("subject")
+    curve = mean.max("layer")
+    centres = table["unit"].to_numpy(float)
+    nearest = np.abs(curve["time"].values[:, None] - centres).argmin(axis=1)
+    reach = np.abs(curve["time"].values - centres[nearest]) <= 0.5 * float(np.median(np.diff(centres))) + 1e-9
+    values = np.where(reach, table["percent"].to_numpy(float)[nearest], np.nan)
+    return PaperPanel(
+        "5D", title,
+        f"Best layer of the last checkpoint; colour: half time of the window; grey: none ({_failures(table)}).",
+        lambda: figures.window_curves(
+            curve, values, title=with_simulated(title, training), stimulus=stimulus_span(results)
+        ),
+    )  # fmt: skip
+
+
+def _half_time_scatter(
+    number: str, table: pd.DataFrame, values: Mapping[Any, float], training: Sequence[Member]
+) -> PaperPanel:
+    space = number == "5E"
+    title = "Half time and distance from V1" if space else "Half time and time window"
+    rows = table.assign(x=[values.get(unit, np.nan) for unit in table["unit"]]).dropna(subset=["x", "percent"])
+    if len(rows) < 4:
+        sentence = f"Needs four areas or windows with a half time, here are {len(rows)}: {_failures(table)}."
+        return absent_panel(number, title, sentence)
+    found = agreement(rows["x"], rows["percent"]).as_attrs()
+    if space:
+        found |= paper_tables.spins_of(rows.set_index("unit")["percent"])
+    spun = "; spin p: the map of distances turned over the cortex" if "spin_p" in found else ""
+    labels = ("Distance from V1 (mm)" if space else "Time after onset (s)", "Half time (% of training)")
+    names = rows["unit"].astype(str).tolist() if space else None
+    return PaperPanel(
+        number, title,
+        f"One point per {'area' if space else 'window'}; {_failures(table)}. Bars: 95 % interval over subjects and "
+        f"folds, cut at the axes. Line with its 95 % bootstrap band{spun}.",
+        lambda: figures.scatter_with_fit(
+            rows["x"].to_numpy(float), rows["percent"].to_numpy(float), labels=labels, names=names,
+            statistics={str(k): v for k, v in found.items()}, title=with_simulated(title, training),
+            interval=rows[["percent_low", "percent_high"]].to_numpy(float).T,
+        ),
+    )  # fmt: skip
+
+
+def _failures(table: pd.DataFrame) -> str:
+    failed = table.loc[table["failure"].astype(str) != "", "failure"].astype(str)
+    if failed.empty:
+        return "every one has a half time"
+    kinds = failed.str.replace(r"[\d.]+%?|\(.*?\)", "", regex=True).str.split().str.join(" ").value_counts()
+    return f"{len(failed)} of {len(table)} have none (most often: {kinds.index[0]})"
+
+
+def _distances(member: Member) -> pd.Series:
+    targets = member.results.targets("fmri")
+    if not {"x", "y", "z"} <= set(targets.columns):
+        return pd.Series(dtype=float)
+    return distance_to(targets)
+
+
+def figure_8(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[PaperPanel]:
+    """Each property of the cortex as a map, and the half times of its areas against it."""
+    if lacking := no_training(training, 4, "fmri"):
+        for key in PROPERTIES:
+            yield absent_panel("8", f"Half time and {key}", lacking)
+        return
+    table = paper_tables.area_half_times(training)
+    known = table.dropna(subset=["percent"]).set_index("unit")
+    for key, label in PROPERTIES.items():
+        if key not in properties:
+            where = "give a folder with its map by --maps"
+            yield absent_panel(
+                "8", f"Half time and {key}", f"Needs a map of {label.lower()} by HCP-MMP1 area; {where}."
+            )
+            continue
+        yield from _property_panels(key, label, properties[key], known, training)
+
+
+def _property_panels(
+    key: str, label: str, values: pd.Series, half: pd.DataFrame, training: Sequence[Member]
+) -> Iterator[PaperPanel]:
+    shown = {str(area): float(value) for area, value in values.items() if np.isfinite(value)}
+    yield PaperPanel(
+        "8", f"Map of {key}", f"{label}, mean of each area (measured).",
+        lambda: figures.property_map(shown, label, title=f"{label} (measured)", hemispheres=_sides(training)),
+    )  # fmt: skip
+    title = f"Half time and {key}"
+    both = [area for area in half.index if area in shown]
+    try:
+        statistics = paper_tables.against_property(half.loc[both, "percent"], values)
+    except InputError as error:
+        yield absent_panel("8", title, f"Needs more areas with a half time: {error}")
+        return
+    yield PaperPanel(
+        "8", title,
+        f"One point per area with a half time; bars: 95 % interval over subjects and folds, cut at the axes; spin p: "
+        f"{paper_tables.SPINS:,} rotations. The property is measured, half times are {data_word(training)}.",
+        _scatter(both, shown, half, (label, "Half time (% of training)"), statistics, with_simulated(title, training)),
+    )  # fmt: skip
+
+
+def _scatter(
+    areas: Sequence[str],
+    values: Mapping[str, float],
+    half: pd.DataFrame,
+    labels: tuple[str, str],
+    statistics: Mapping[str, float],
+    title: str,
+) -> Callable[[], Figure]:
+    x = np.array([values[area] for area in areas])
+    y, *bars = half.loc[list(areas), ["percent", "percent_low", "percent_high"]].to_numpy(float).T
+    return lambda: figures.scatter_with_fit(
+        x, y, labels=labels, names=list(areas), statistics=statistics, title=title, interval=np.stack(bars)
+    )

@@ -1,0 +1,188 @@
+"""All panels of a study on disk: PDF and PNG each, the table of numbers, one page that shows both, a contact sheet."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from PIL import Image
+
+from brainmap.common.errors import InputError
+from brainmap.common.progress import track
+from brainmap.papers.paper_panel import PaperPanel, absent_panel
+from brainmap.report.figures.colors_and_type import save_figure
+from brainmap.report.figures.contact_sheet import contact_sheet
+from brainmap.report.page.comparison_page import write_comparison
+from brainmap.results.collection import Collection
+
+PANELS, SHEET, PAGE, TABLE = "panels", "contact_sheet.png", "index.html", "numbers"
+COMPARISON = "comparison.html"
+MADE_BY = '<p class="eyebrow">brainmap reproduce</p>'  # in the page's template
+PNG_DPI, SHEET_DPI, SHEET_BYTES = 200, 150, 2_000_000
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What was written.
+
+    Attributes
+    ----------
+    folder, page, sheet : Path
+        Where; the page shows everything.
+    drawn, missing : tuple of str
+        Panels with data, and panels that say which data are absent.
+    numbers : pandas.DataFrame
+        The table of published and measured numbers.
+    """
+
+    folder: Path
+    page: Path
+    sheet: Path
+    drawn: tuple[str, ...]
+    missing: tuple[str, ...]
+    numbers: pd.DataFrame
+
+
+def write_reproduction(
+    panels: Sequence[PaperPanel],
+    numbers: pd.DataFrame,
+    collection: Collection,
+    folder: str | Path,
+    *,
+    deviations: Sequence[Mapping[str, str]] = (),
+    citation: str = "",
+) -> Reproduction:
+    """Write every panel as PDF and PNG, the numbers as CSV, Markdown and HTML, two pages and a contact sheet.
+
+    ``index.html`` shows panels and numbers; ``comparison.html``, to which it links, holds every study's scores, methods
+    and data of figures.
+
+    Parameters
+    ----------
+    panels : sequence of PaperPanel
+        In the order of the paper; missing ones are written too, and say what is missing.
+    numbers : pandas.DataFrame
+        From :func:`brainmap.papers.paper_numbers`.
+    collection : Collection
+        The studies, for what is said about the data.
+    folder : str or Path
+        Created if needed; files of the same names are replaced. Panels that the page of an earlier run shows and this
+        one does not write are removed, and no other file.
+    deviations : sequence of mapping
+        ``what``, ``paper``, ``default``, ``here``: shown on the page.
+    citation : str
+        Of the paper.
+
+    Returns
+    -------
+    Reproduction
+    """
+    folder = Path(folder)
+    (folder / PANELS).mkdir(parents=True, exist_ok=True)
+    shown: list[dict[str, Any]] = []
+    figures: dict[str, Figure] = {}
+    for name, panel in zip(_names(panels), track(panels, "drawing panels", unit="panels"), strict=True):
+        try:
+            figure = panel.draw()
+        except InputError as error:  # such as targets without a place on a mesh: draw the other panels
+            panel = absent_panel(panel.number, panel.title, f"Cannot be drawn: {error}.")
+            figure = panel.draw()
+        save_figure(figure, folder / PANELS / f"{name}.png", dpi=PNG_DPI)
+        save_figure(figure, folder / PANELS / f"{name}.pdf", dpi=PNG_DPI)
+        width, height = (round(96 * size) for size in figure.get_size_inches())
+        shown.append({"name": name, "panel": panel, "width": width, "height": height})
+        figures[f"{panel.number}{' ' * len(figures)}"] = figure  # names must differ; spaces are not seen
+    _write_numbers(numbers, folder)
+    sheet = folder / SHEET
+    simulated = " (simulated responses)" if collection.simulated else ""
+    save_sheet(figures, sheet, title=f"{collection.title}{simulated}")
+    page = folder / PAGE
+    _remove_earlier(page, {item["name"] for item in shown})
+    notes = {"citation": citation, "deviations": list(deviations)}
+    compared = write_comparison(collection, folder / COMPARISON, notes=notes).name if len(collection) else ""
+    context = {**notes, "absent": collection.absent, "comparison": compared}
+    page.write_text(_page(shown, numbers, collection, context), encoding="utf-8")
+    drawn = tuple(item["name"] for item in shown if not item["panel"].missing)
+    missing = tuple(item["name"] for item in shown if item["panel"].missing)
+    return Reproduction(folder, page, sheet, drawn, missing, numbers)
+
+
+def _remove_earlier(page: Path, names: set[str]) -> None:
+    """Remove panels of an earlier run that have no successor: those, and only those, that its page shows."""
+    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    if MADE_BY not in text:
+        return
+    kept = {name.casefold() for name in names}  # a file system may take 2A.png and 2a.png for one
+    for name, suffix in re.findall(rf'="{PANELS}/([^"/\\]+)\.(png|pdf)"', text):
+        if html.unescape(name).casefold() not in kept:
+            (page.parent / PANELS / f"{html.unescape(name)}.{suffix}").unlink(missing_ok=True)
+
+
+def save_sheet(figures: Mapping[str, Figure], path: Path, *, title: str) -> None:
+    """Save a contact sheet as PNG in full colour, under two megabytes: a palette would band the maps' colours."""
+    sheet = contact_sheet(figures, columns=6, title=title)
+    dpi = SHEET_DPI
+    while True:
+        buffer = io.BytesIO()
+        save_figure(sheet, buffer, format="png", dpi=dpi)
+        packed = io.BytesIO()
+        Image.open(buffer).convert("RGB").save(packed, format="PNG", optimize=True)
+        if packed.tell() < SHEET_BYTES or dpi <= 40:
+            path.write_bytes(packed.getvalue())
+            return
+        dpi = int(dpi * 0.85)
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """Return a table as Markdown."""
+    cells = table.astype(str).map(lambda text: text.replace("|", "\\|"))
+    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells.to_numpy()]) + "\n"
+
+
+def _write_numbers(numbers: pd.DataFrame, folder: Path) -> None:
+    numbers.to_csv(folder / f"{TABLE}.csv", index=False)
+    (folder / f"{TABLE}.md").write_text(markdown_table(numbers), encoding="utf-8")
+    body = numbers.to_html(index=False, border=0, escape=True)
+    text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Numbers</title>{body}</html>\n'
+    (folder / f"{TABLE}.html").write_text(text, encoding="utf-8")
+
+
+def _names(panels: Sequence[PaperPanel]) -> list[str]:
+    """Return a file name for each panel; equal ones are numbered."""
+    keys = [panel.key.replace(",", "_") for panel in panels]
+    seen: dict[str, int] = {}
+    names = []
+    for key in keys:
+        seen[key] = seen.get(key, 0) + 1
+        names.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
+    return names
+
+
+def _page(
+    shown: Sequence[Mapping[str, Any]], numbers: pd.DataFrame, collection: Collection, context: Mapping[str, Any]
+) -> str:
+    environment = Environment(loader=PackageLoader("brainmap.report.page"), autoescape=True, undefined=StrictUndefined)
+    css = resources.files("brainmap.report.page").joinpath("templates", "report.css").read_text(encoding="utf-8")
+    return environment.get_template("reproduction.html.j2").render(
+        title=collection.title,
+        simulated=collection.simulated,
+        panels=shown,
+        n_missing=int(np.sum([bool(item["panel"].missing) for item in shown])),
+        numbers=numbers.to_dict("records"),
+        columns=list(numbers.columns),
+        css=css,
+        folder=PANELS,
+        table=TABLE,
+        **context,
+    )

@@ -1,0 +1,291 @@
+"""From studies to what the papers' panels show: averages and look-ups on :class:`StudyResults`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.hierarchy import half_time, temporal_hierarchy, time_courses
+from brainmap.hierarchy.half_times import training_half_times
+from brainmap.results import lookups
+from brainmap.results.collection import Member
+from brainmap.results.collection_tables import RESIDUAL, _mean_and_sem, score_table, significant_targets
+from brainmap.results.study_results import StudyResults
+
+SPINS = 1000
+WINDOWS = {"0.08–0.13 s": (0.08, 0.13), "0.13–0.18 s": (0.13, 0.18), "0.50–0.55 s": (0.5, 0.55)}
+AREAS_B = ("V1", "FFC", "44")
+ROIS_B = (
+    *("V1", "V2", "V3", "V4", "FFC", "TPOJ2", "TPOJ1", "TE2p", "STV", "TE1p", "IFJp", "IFJa", "44", "IFSp", "IFSa"),
+)
+
+
+def course(results: StudyResults, signal: str, *, layer: int | None = -1) -> pd.DataFrame:
+    """Time course of one layer (or the mean over layers), mean over sensors, ± SEM over subjects, with its marks."""
+    scores = lookups.averaged_over(results, "meg", "time").sel(signal=signal)
+    values = (scores.mean("layer") if layer is None else scores.isel(layer=layer)).transpose("subject", "time").values
+    marks = lookups.time_marks(results, signal)
+    table = _mean_and_sem(values, scores["time"].values)
+    if marks is not None and layer is not None:
+        table["significant"] = marks.isel(layer=layer).values.astype(bool)
+    return table
+
+
+def residual_course(results: StudyResults) -> pd.DataFrame | None:
+    """What gradients add over time, with its interval and marks."""
+    table = results.residual.get("meg")
+    if table is None:
+        return None
+    renamed = table.rename(columns={"unit": "time", "delta": "r"})
+    return renamed[["time", "r", "low", "high", "significant"]].sort_values("time").reset_index(drop=True)
+
+
+def signal_courses(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """Last layer's course of each signal, and the residual's."""
+    found = {str(name): course(results, str(name)) for name in results.scores["meg"]["signal"].values}
+    residual = residual_course(results)
+    return found | ({RESIDUAL: residual} if residual is not None else {})
+
+
+def mean_courses(members: Sequence[Member]) -> dict[str, pd.DataFrame]:
+    """Average the signals' courses over models, ± SEM over models; marks where every model is significant."""
+    each = [signal_courses(member.results) for member in members]
+    if len(each) == 1:
+        return each[0]
+    found = {}
+    for signal in each[0]:
+        tables = [courses[signal] for courses in each if signal in courses]
+        table = _mean_and_sem(np.stack([t["r"].to_numpy(float) for t in tables]), tables[0]["time"].to_numpy())
+        if all("significant" in t for t in tables):
+            table["significant"] = np.all([t["significant"].to_numpy(bool) for t in tables], axis=0)
+        found[signal] = table
+    return found
+
+
+def last_layer_map(results: StudyResults, signal: str) -> tuple[np.ndarray, np.ndarray]:
+    """Score of the last layer at every fMRI target, mean over subjects and splits, and where it is significant."""
+    r = results.mean_r("fmri").sel(signal=signal).mean("subject", skipna=True).isel(layer=-1).values.astype(float)
+    marks = lookups.significance_of(results, "fmri", signal)
+    if marks is None or "target" not in marks.dims:
+        return r, np.ones(len(r), dtype=bool)
+    shown = marks.isel(layer=-1).values if "layer" in marks.dims else marks.values
+    return r, shown.astype(bool)
+
+
+def mean_where_any(maps: Sequence[np.ndarray], shown: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over models of every target that is significant in one of them, NaN elsewhere; each (n_targets,).
+
+    Masking each model's map before averaging would leave, vertex by vertex, the mean of those that happen to pass.
+    """
+    mean: np.ndarray = np.where(np.any(shown, axis=0), np.mean(maps, axis=0), np.nan)
+    return mean
+
+
+def cells_over_training(members: Sequence[Member], modality: str, by: str, names: Sequence[Any] = ()) -> xr.DataArray:
+    """Best layer's score (layers: highest mean) of each area or time at each checkpoint.
+
+    Returns
+    -------
+    xr.DataArray
+        Dims (step, subject, split, unit), as :func:`brainmap.hierarchy.half_times` takes it.
+    """
+    parts = []
+    for member in members:
+        r = member.results.scores[modality]["r"].isel(signal=0)
+        labels = np.asarray(r[by].values)
+        units = list(names) if len(names) else sorted(set(labels.tolist()))
+        stacked = [r.isel(target=np.flatnonzero(labels == unit)).mean("target", skipna=True) for unit in units]
+        both = xr.concat(stacked, "unit").assign_coords(unit=units)
+        best = both.mean(("subject", "split")).argmax("layer")
+        parts.append(both.isel(layer=best).drop_vars(["layer", "depth", "signal"], errors="ignore"))
+    steps = [member.step for member in members]
+    return xr.concat(parts, "step").assign_coords(step=steps).transpose("step", "subject", "split", "unit")
+
+
+def windows_over_training(members: Sequence[Member], width: float = 0.08) -> xr.DataArray:
+    """The same for windows of the MEG response after onset; ``unit`` is the window's centre in s.
+
+    Windows whose score at the last checkpoint is below a tenth of the highest are left out: a share of nothing says
+    nothing.
+    """
+    times = np.asarray(sorted(set(members[0].results.targets("meg")["time"].astype(float))))
+    fine = cells_over_training(members, "meg", "time", times.tolist())
+    window = np.floor(times / width).astype(int)
+    centres, parts = [], []
+    for number in np.unique(window[times > 0]):
+        chosen = np.flatnonzero(window == number)
+        centres.append(round(float(times[chosen].mean()), 4))
+        parts.append(fine.isel(unit=chosen).mean("unit"))
+    stacked = xr.concat(parts, "unit").assign_coords(unit=centres)
+    final = stacked.isel(step=-1).mean(("subject", "split"))
+    kept = np.flatnonzero(final.values >= 0.1 * float(final.max()))
+    return stacked.isel(unit=kept).transpose("step", "subject", "split", "unit")
+
+
+def normalised(cells: xr.DataArray) -> pd.DataFrame:
+    """Score of every unit as a share of that at the last checkpoint: ``step``, ``unit``, ``value``."""
+    mean = cells.mean(("subject", "split")).transpose("step", "unit")
+    last = mean.isel(step=-1)
+    share = (mean / last.where(last > 0)).to_series().rename("value").reset_index()
+    return share.dropna()
+
+
+def area_half_times(training: Sequence[Member]) -> pd.DataFrame:
+    """Half time of every area, see :func:`training_half_times`; the part of them that counts depends on all of them."""
+    names = sorted(set(training[-1].results.targets("fmri")["roi"].astype(str)) - {""})
+    return training_half_times(cells_over_training(training, "fmri", "roi", names))
+
+
+def three_scores(members: Sequence[Member]) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
+    """Study B 4E: encoding, spatial and temporal score at every checkpoint, and the sigmoid of each.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        ``step``, ``score``, ``raw`` and ``value`` (share of the final value).
+    fits : dict
+        Score → its curve as :func:`~brainmap.report.figures.score_sigmoids` takes it; scores without a fit are absent.
+    """
+    targets = significant_targets(members[-1].results, "fmri")
+    raw: dict[str, list[float]] = {"encoding": [], "spatial": [], "temporal": []}
+    for member in members:
+        results = member.results
+        raw["encoding"].append(float(score_table(results, "fmri", layer="best", targets=targets)["r"].iloc[0]))
+        for kind in ("spatial", "temporal"):
+            table = lookups.hierarchy_table(results, kind, "activation")
+            raw[kind].append(float(table.attrs["r"]) if table is not None and "r" in table.attrs else np.nan)
+    steps = [int(member.step or 0) for member in members]
+    rows, fits = [], {}
+    for name, values in raw.items():
+        final = values[-1] if np.isfinite(values[-1]) and values[-1] > 0 else np.nan
+        share = np.asarray(values) / final
+        rows += [{"step": s, "score": name, "raw": v, "value": x} for s, v, x in zip(steps, values, share, strict=True)]
+        known = np.isfinite(share)
+        if known.sum() < 4:
+            continue
+        found = half_time(np.asarray(steps)[known], share[known])
+        if not found.failure and found.curve is not None:
+            floor, gain, middle, slope = found.curve
+            fits[name] = {"floor": floor, "gain": gain, "middle": middle, "slope": slope, "half_time": found.step}
+    return pd.DataFrame(rows).dropna(subset=["value"]), fits
+
+
+def temporal_table(results: StudyResults, signal: str = "activation") -> pd.DataFrame | None:
+    """Return the temporal hierarchy of a signal."""
+    return lookups.hierarchy_table(results, "temporal", signal)
+
+
+def layer_course_bars(results: StudyResults, span: tuple[float, float]) -> pd.DataFrame:
+    """Score of every layer in a time window, normalised to the best layer, ± SEM over subjects."""
+    scores = lookups.averaged_over(results, "meg", "time").isel(signal=0)
+    times = scores["time"].values
+    inside = np.flatnonzero((times >= span[0] - 1e-9) & (times <= span[1] + 1e-9))
+    if not len(inside):  # slower sampling than the window: the sample nearest to its middle
+        inside = np.array([int(np.argmin(np.abs(times - np.mean(span))))])
+    values = scores.isel(time=inside).mean("time").transpose("subject", "layer").values
+    return _layer_bars(values, results.depths("meg"))
+
+
+def layer_area_bars(results: StudyResults, area: str) -> pd.DataFrame | None:
+    """Score of every layer in an area, normalised to the best layer, ± SEM over subjects; None without the area."""
+    scores = lookups.averaged_over(results, "fmri", "roi").isel(signal=0)
+    if area not in scores["roi"].values:
+        return None
+    return _layer_bars(scores.sel(roi=area).transpose("subject", "layer").values, results.depths("fmri"))
+
+
+def normalised_courses(results: StudyResults) -> xr.DataArray:
+    """Study B 3B: R̃(t), each layer's course divided by its maximum over time; dims (subject, layer, time)."""
+    scores = lookups.averaged_over(results, "meg", "time").isel(signal=0).transpose("subject", "layer", "time")
+    top = scores.mean("subject").max("time")
+    return scores / top.where(top > 0)
+
+
+def mean_depth_map(members: Sequence[Member], signal: str) -> np.ndarray:
+    """Depth of the best layer at every target, mean over all models; NaN where it is significant in none."""
+    maps, shown = [], []
+    for member in members:
+        best, depth, _ = lookups.best_layers(member.results, signal)
+        maps.append(np.where(best >= 0, member.results.depths("fmri")[best], np.nan))
+        shown.append(np.isfinite(depth))
+    return mean_where_any(maps, shown)
+
+
+def mean_spatial(members: Sequence[Member], signal: str) -> pd.DataFrame | None:
+    """Mean of :func:`mean_depth_map` in every area of the models' spatial hierarchies, against distance from V1."""
+    from brainmap.hierarchy import agreement
+
+    tables = [lookups.hierarchy_table(member.results, "spatial", signal) for member in members]
+    known = [table.set_index("roi")["distance_mm"] for table in tables if table is not None]
+    if not known:
+        return None
+    roi = members[0].results.targets("fmri")["roi"].astype(str).to_numpy()
+    depth = pd.Series(mean_depth_map(members, signal)).groupby(roi).mean().rename("best_layer")
+    distance = pd.concat(known).groupby(level=0).mean().rename("distance_mm")
+    mean = pd.concat([distance, depth], axis=1, join="inner").dropna().rename_axis("roi").reset_index()
+    if len(mean) < 4:
+        return None
+    mean.attrs = agreement(mean["distance_mm"], mean["best_layer"]).as_attrs()
+    mean.attrs |= spins_of(mean.set_index("roi")["best_layer"])
+    return mean
+
+
+def spins_of(values: pd.Series) -> dict[Hashable, Any]:
+    """Spin test of values of areas against their distance from V1; empty for areas that HCP-MMP1 does not have."""
+    from brainmap.hierarchy import cortex_areas
+
+    away = cortex_areas().groupby("roi")["distance_mm"].mean()
+    if not set(values.index) <= set(away.index):
+        return {}
+    found = against_property(values, away)
+    return {"spin_p": found["spin_p"], "spin_rho_p": found["spin_rho_p"], "n_spins": SPINS}
+
+
+def against_property(values: pd.Series, measured: pd.Series) -> dict[str, float]:
+    """Values of areas against a property of the cortex: r, its interval, ρ, and the p of both with and without spins.
+
+    Raises
+    ------
+    InputError
+        If fewer than four areas have both.
+    """
+    from brainmap.hierarchy import SpinOptions, compare_properties, cortex_areas
+
+    both = values[measured.reindex(values.index).notna()].dropna()
+    row = compare_properties(both, {"property": measured}, cortex_areas(), options=SpinOptions(SPINS)).iloc[0]
+    return {str(name): float(row[name]) for name in row.index if name != "property"}
+
+
+def depth_courses(members: Sequence[Member], signal: str, n: int = 10) -> tuple[xr.DataArray, np.ndarray]:
+    """Courses at evenly spaced depths, one row per model (dim ``subject``): models differ in their number of layers."""
+    grid = np.linspace(0, 1, n)
+    rows = []
+    for member in members:
+        scores = lookups.averaged_over(member.results, "meg", "time").sel(signal=signal).mean("subject")
+        values = scores.transpose("layer", "time").values
+        depth = member.results.depths("meg")
+        rows.append(np.stack([np.interp(grid, depth, column) for column in values.T], axis=1))
+    times = lookups.averaged_over(members[0].results, "meg", "time")["time"].values
+    stacked = xr.DataArray(np.stack(rows), dims=("subject", "layer", "time"), coords={"time": times})
+    return stacked, grid
+
+
+def onset_of(results: StudyResults) -> float:
+    """Return the onset latency of the mean over layers, in s."""
+    courses = time_courses(results.scores["meg"]["r"].isel(signal=0))
+    try:
+        table = temporal_hierarchy(courses)
+    except ValueError:
+        return float("nan")
+    return float(table["onset"].min())
+
+
+def _layer_bars(values: np.ndarray, depths: np.ndarray) -> pd.DataFrame:
+    table = _mean_and_sem(values, depths).rename(columns={"time": "depth"})
+    top = float(table["r"].max())
+    scale = top if top > 0 else 1.0
+    return table.assign(**{name: table[name] / scale for name in ("r", "low", "high")})

@@ -1,0 +1,5 @@
+"""Values on a cortical mesh, and its rasterised views."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

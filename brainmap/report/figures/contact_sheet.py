@@ -1,0 +1,69 @@
+"""Many figures on one sheet, to see at a glance what a study looks like."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from brainmap.report.figures.colors_and_type import COLUMN, INK, new_figure, save_figure, styled
+
+_CELL = 3.2  # inches a column
+_TALLEST = 4.4  # inches
+_GAP, _LABEL = 0.25, 0.34
+_DPI = 110
+
+
+@styled
+def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str = "") -> Figure:
+    """Put figures on one sheet in reading order, each under its name.
+
+    Parameters
+    ----------
+    figures : mapping of str to Figure
+        Name to figure, in reading order.
+    columns : int
+        Width of the sheet, in figures as wide as a journal's column; wider ones take two, and tall ones shrink.
+    title : str
+        Title of the sheet.
+
+    Returns
+    -------
+    Figure
+        The sheet; the figures on it are pictures.
+    """
+    columns = max(1, min(columns, len(figures)))
+    pictures = {name: _thumbnail(figure) for name, figure in figures.items()}
+    room = columns * (_CELL + _GAP) - _GAP
+    places = {}
+    left = offset = tallest = 0.0
+    for (name, picture), figure in zip(pictures.items(), figures.values(), strict=True):
+        wide = (2 * _CELL + _GAP) if columns > 1 and figure.get_size_inches()[0] > 1.4 * COLUMN else _CELL
+        ratio = picture.shape[0] / picture.shape[1]
+        wide = min(wide, _TALLEST / ratio)
+        if left + wide > room + 1e-9:
+            left, offset, tallest = 0.0, offset + tallest + _LABEL, 0.0
+        places[name] = (left, offset, wide, wide * ratio)
+        left, tallest = left + wide + _GAP, max(tallest, wide * ratio)
+    width, height = room + 2 * _GAP, offset + tallest + _LABEL + (0.6 if title else 0.2)
+    sheet = new_figure(width, height)
+    sheet.set_layout_engine("none")
+    top = height - (0.5 if title else 0.1)
+    for name, (column, row, wide, tall) in places.items():
+        left, y = _GAP + column, top - row
+        sheet.text(left / width, (y - 0.05) / height, name, va="top", fontsize=8.5, weight="bold", color=INK)
+        ax = sheet.add_axes((left / width, (y - 0.24 - tall) / height, wide / width, tall / height))
+        ax.imshow(pictures[name], aspect="auto", interpolation="antialiased")
+        ax.set_axis_off()
+    if title:
+        sheet.text(0.25 / width, 1 - 0.14 / height, title, va="top", fontsize=13, weight="bold", color=INK)
+    return sheet
+
+
+def _thumbnail(figure: Figure) -> np.ndarray:
+    buffer = io.BytesIO()
+    save_figure(figure, buffer, format="png", dpi=2 * _DPI)
+    return np.asarray(Image.open(buffer).convert("RGB"))

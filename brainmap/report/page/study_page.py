@@ -1,0 +1,201 @@
+"""One self-contained HTML file a study: opens offline, fits a phone, speaks to a screen reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from brainmap.common.names import MODALITY_NAMES
+from brainmap.common.progress import track
+from brainmap.report.figures.colors_and_type import signal_color
+from brainmap.report.figures.contact_sheet import contact_sheet
+from brainmap.report.page import interactive
+from brainmap.report.page.page_parts import _asset, _environment, csv_link, picture
+from brainmap.report.panels import Panel, missing_panels, study_panels
+from brainmap.report.words import headlines, methods, planted_and_found
+from brainmap.report.words.citations import citations
+from brainmap.report.words.p_and_numbers import format_score
+from brainmap.results.study_results import StudyResults
+
+if TYPE_CHECKING:
+    from brainmap.results.study_results import StudyResults
+
+_SECTIONS = {
+    "where": ("Where", "Which places of the cortex each signal predicts, and from which depth of the model."),
+    "when": ("When", "At which moments after onset each layer predicts the MEG."),
+    "order": (
+        "In which order",
+        "Whether the order of the layers is the order of the brain: in space along the distance from V1, in time along "
+        "the latency.",
+    ),
+    "beyond": ("Gradients beyond activations", "What gradients predict that activations do not."),
+    "controls": ("Controls", "The same regression on feature spaces that know little about the model."),
+}
+
+
+def write_report(results: StudyResults, path: str | Path) -> Path:
+    """Write the report of a study.
+
+    Parameters
+    ----------
+    results : StudyResults
+        What to show; parts that are missing are named in the report.
+    path : str or Path
+        The HTML file, or a folder that gets ``report.html``.
+
+    Returns
+    -------
+    Path
+        The file. It loads nothing from the network.
+
+    Raises
+    ------
+    InputError
+        If the results lack scores or do not say whether they are simulated.
+    """
+    results.check()
+    path = Path(path)
+    if path.is_dir() or not path.suffix:
+        path = path / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = render_report(results)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def render_report(results: StudyResults) -> str:
+    """Return the report as HTML text."""
+    figures = [_figure(panel) for panel in track(study_panels(results), "drawing the report", unit="figures")]
+    for number, figure in enumerate(figures, 1):
+        figure["number"] = number
+    notes = missing_panels(results)
+    sections = [
+        {
+            "key": key,
+            "title": title,
+            "lead": lead,
+            "figures": [figure for figure in figures if figure["section"] == key],
+            "note": notes.get(key),
+        }
+        for key, (title, lead) in _SECTIONS.items()
+    ]
+    data = {"meg": interactive.meg_data(results), "cortex": interactive.cortex_data(results)}
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=methods.report_title(results),
+            simulated=results.simulated,
+            answer=methods.plain_answer(results),
+            chips=_chips(results),
+            headlines=[{**vars(item), "color": signal_color(item.signal)} for item in headlines.headlines(results)],
+            sections=sections,
+            checks=planted_and_found.found_and_planted(results),
+            hypotheses=_hypotheses(results),
+            methods=methods.methods_paragraph(results),
+            provenance=methods.provenance_rows(results),
+            citations=citations(results),
+            data=data,
+            plotly=interactive.plotly_source() if any(data.values()) else "",
+            css=_asset("report.css"),
+            common=_asset("common.js"),
+            packed_tables=[figure for figure in figures if figure["packed"]],
+            script=_asset("report.js"),
+        )
+    )
+
+
+def summary_html(results: StudyResults) -> str:
+    """Return a short summary for notebooks: what it is, the headline numbers, how to see more."""
+    return (
+        _environment()
+        .get_template("summary.html.j2")
+        .render(
+            title=methods.report_title(results),
+            simulated=results.simulated,
+            answer=methods.plain_answer(results),
+            headlines=[{**vars(item), "color": signal_color(item.signal)} for item in headlines.headlines(results)],
+            shapes={MODALITY_NAMES[name]: dict(results.scores[name]["r"].sizes) for name in results.modalities},
+        )
+    )
+
+
+def _figure(panel: Panel) -> dict[str, Any]:
+    figure = panel.draw()
+    width, height = figure.get_size_inches()
+    csv, packed = csv_link(panel.table)
+    return {
+        "key": panel.key,
+        "section": panel.section,
+        "title": panel.title,
+        "caption": panel.caption,
+        "alt": panel.alt,
+        "image": picture(figure, raster=panel.raster),
+        "width": round(96 * width),
+        "height": round(96 * height),
+        "csv": csv,
+        "packed": packed,
+    }
+
+
+def _hypotheses(results: StudyResults) -> dict[str, Any] | None:
+    """Rows of the table of hypotheses, as text, and its CSV."""
+    table = results.hypotheses
+    if table is None:
+        return None
+    rows = []
+    for row in table.to_dict("records"):
+        digits = 3 if row["unit"] == "s" else 2
+        effect, low, high = (format_score(float(row[name]), digits) for name in ("effect", "low", "high"))
+        name = MODALITY_NAMES.get(str(row["modality"]), str(row["modality"]))
+        rows.append(
+            {
+                "number": row["hypothesis"], "prediction": row["prediction"], "modality": name,
+                "effect": f"{effect} [{low}, {high}] {row['unit']}", "verdict": row["verdict"], "note": row["note"],
+            }
+        )  # fmt: skip
+    return {"rows": rows, "csv": csv_link(table)[0]}
+
+
+def _chips(results: StudyResults) -> list[str]:
+    p: Mapping[str, Any] = results.provenance
+    chips = [
+        f"{p[key]}" if key != "n_images" else f"{p[key]:,} photographs"
+        for key in ("model", "weights", "dataset", "n_images")
+        if p.get(key)
+    ]
+    chips += [
+        f"{_count(results.scores[name].sizes['subject'], 'subject')}, {headlines.modality_phrase(results, name)}"
+        for name in results.modalities
+    ]
+    if p.get("objective") and p.get("exactness"):
+        chips.append(f"gradients: {p['objective']} ({p['exactness']})")
+    return chips
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def study_contact_sheet(results: StudyResults, *, columns: int = 4) -> Figure:
+    """Draw every figure that the report of a study shows on one sheet."""
+    from brainmap.report.panels import study_panels
+    from brainmap.report.words.methods import report_title
+
+    title = report_title(results) + (" (simulated data)" if results.simulated else "")
+    return contact_sheet({panel.title: panel.draw() for panel in study_panels(results)}, columns=columns, title=title)
+
+
+def study_overview(results: StudyResults) -> Figure:
+    """Draw the three figures that say most about a study side by side, for a README or a slide."""
+    from brainmap.report.panels import study_panels
+
+    panels = {panel.key: panel for panel in study_panels(results)}
+    wanted = ("map-layer-activation", "meg-curves-activation", "order-spatial-activation", "residual-times")
+    chosen = [panels[key] for key in wanted if key in panels][:3] or list(panels.values())[:3]
+    return contact_sheet({panel.title: panel.draw() for panel in chosen}, columns=3)

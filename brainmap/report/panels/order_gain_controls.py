@@ -1,0 +1,164 @@
+"""Panels of the sections *order*, *beyond activations* and *controls*: statements with their evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brainmap.common.names import MODALITY_NAMES, signal_name
+from brainmap.report.figures import bars, control_dots, curves, scatter
+from brainmap.report.panels.panel import SIGNALS, Panel, how_significant, in_brackets, suffix_of
+from brainmap.report.words import headlines, p_and_numbers
+from brainmap.report.words.p_and_numbers import format_p, format_score
+from brainmap.results import lookups
+from brainmap.results.collection_tables import residual_layers
+from brainmap.results.lookups import stimulus_span
+from brainmap.results.study_results import StudyResults
+
+
+def order_panels(results: StudyResults) -> Iterator[Panel]:
+    """Yield the spatial and temporal hierarchy of each signal."""
+    kinds: tuple[tuple[str, str, Callable[..., Figure]], ...] = (
+        ("spatial", "fmri", scatter.distance_vs_best_layer),
+        ("temporal", "meg", scatter.depth_vs_peak_time),
+    )
+    for kind, modality, draw in kinds:
+        for signal in SIGNALS:
+            table = lookups.hierarchy_table(results, kind, signal)
+            if table is not None:
+                yield _scatter_panel(results, table, (kind, modality, signal), draw)
+
+
+def _scatter_panel(
+    results: StudyResults, table: pd.DataFrame, which: tuple[str, str, str], draw: Callable[..., Figure]
+) -> Panel:
+    kind, modality, signal = which
+    name = signal_name(signal)
+    words = {
+        "spatial": (
+            f"{name}: best layer and distance from V1",
+            f"One point per area ({len(table)}). Distance is between the centres of the areas.",
+        ),
+        "temporal": (
+            f"{name}: latency and layer depth",
+            f"One point per layer ({len(table)}), bars: interval of Tmax.",
+        ),
+    }[kind]
+    made = str(table.attrs.get("p_method") or how_significant(results, kind))
+    return Panel(
+        f"order-{kind}-{signal}",
+        "order",
+        words[0],
+        f"{words[1]} {order_words(table, made)}",
+        f"Scatter plot; {p_and_numbers.order_text(table.attrs)}.",
+        lambda: draw(table, signal, title=name + suffix_of(results, modality)),
+        table,
+    )
+
+
+def order_words(table: pd.DataFrame, made: str = "") -> str:
+    """Say what the line, the brackets and p of a hierarchy's scatter are.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Hierarchy, statistics in ``attrs``; the p shown is that of the spin test where there is one.
+    made : str
+        How p was made where there are no spins; ``attrs["p_method"]`` by default.
+    """
+    text = "Line: least squares with its 95 % bootstrap band. In brackets: 95 % interval of r."
+    made = made or str(table.attrs.get("p_method", ""))
+    return text + (spin_words(table) or slope_words(table) or (f" p: {made}." if made else ""))
+
+
+def slope_words(table: pd.DataFrame) -> str:
+    """Test of an order in time; empty where there is none."""
+    attrs = table.attrs
+    if not np.isfinite(attrs.get("slope_p", np.nan)):
+        return ""
+    slope, low, high = (f"{1000 * float(attrs[name]):.0f}" for name in ("slope", "slope_low", "slope_high"))
+    text = f" Slope p: from the first to the last layer Tmax changes by {slope} ms [{low}, {high}], layers resampled"
+    return f"{text} together, as they share noise; with layers taken for independent {format_p(float(attrs['p']))}."
+
+
+def spin_words(table: pd.DataFrame) -> str:
+    """Spin test of a spatial hierarchy, through space and along the mesh; empty where there is none."""
+    attrs = table.attrs
+    if "spin_p" not in attrs:
+        return ""
+    text = f" Spin p: the map of distances turned over the cortex ({attrs['n_spins']:,} spins), as neighbours are alike"
+    text += f"; with areas taken for independent {format_p(float(attrs['p']))}." if "p" in attrs else "."
+    if "geodesic_r" not in attrs:
+        return text
+    along = f"r = {format_score(float(attrs['geodesic_r']))}, spins: {format_p(float(attrs['geodesic_spin_p']))}"
+    return f"{text} Distance along the mesh, from the edge of V1, instead: {along}."
+
+
+def residual_panels(results: StudyResults) -> Iterator[Panel]:
+    """Yield what gradients add to activations, by area and over time."""
+    truth: dict[str, Any] = results.truth or {}
+    made = how_significant(results, "residual")
+    over = "activations of the last layer" if residual_layers(results) == "last" else "activations of all layers"
+    planted_areas = [str(area) for area in truth.get("residual_areas", [])]
+    window = truth.get("residual_window")
+    if "fmri" in results.residual:
+        table = results.residual["fmri"]
+        units = lookups.residual_units(results, "fmri")
+        diamonds = " Diamonds: areas with a planted effect." if planted_areas else ""
+        yield Panel(
+            "residual-areas",
+            "beyond",
+            "What gradients add, area by area",
+            f"Gain in held-out r over {over}, with its interval. Green: significant{in_brackets(made)}.{diamonds}",
+            f"Bars of the gain per area; significant in {headlines.area_list(units) or 'no area'}.",
+            lambda: bars.residual_bars(
+                table, planted=planted_areas, title=signal_name("residual") + suffix_of(results, "fmri")
+            ),
+            table,
+        )
+    if "meg" in results.residual:
+        series = results.residual["meg"]
+        span = (float(window[0]), float(window[1])) if window is not None else None
+        bracket = " Bracket: planted window." if span else ""
+        significant = p_and_numbers.format_windows(lookups.residual_windows(results))
+        yield Panel(
+            "residual-times",
+            "beyond",
+            "What gradients add, over time",
+            f"Gain in held-out r over {over} (mean over sensors), with its interval. "
+            f"Bar below: significant times{in_brackets(made)}.{bracket}",
+            f"Curve of the gain over time; significant at {significant}.",
+            lambda: curves.residual_curve(
+                series,
+                window=span,
+                stimulus=stimulus_span(results),
+                title=signal_name("residual") + suffix_of(results, "meg"),
+            ),
+            series,
+        )
+
+
+def control_panels(results: StudyResults) -> Iterator[Panel]:
+    """Yield the comparison with control feature spaces, by modality."""
+    for modality, table in results.controls.items():
+        if modality not in MODALITY_NAMES or not len(table):
+            continue
+        spaces = headlines.area_list([str(s) for s in table["space"]], most=12)
+        yield Panel(
+            f"controls-{modality}",
+            "controls",
+            f"{MODALITY_NAMES[modality]}: compared with simple feature spaces",
+            "Mean held-out r over targets, with its 95 % interval. An effect of gradients that their norm, the loss "
+            "value or the gradients of other photographs explain is not one.",
+            f"Mean score and interval of {spaces}.",
+            _controls_figure(table, "Feature spaces" + suffix_of(results, modality)),
+            table,
+        )
+
+
+def _controls_figure(table: pd.DataFrame, title: str) -> Callable[[], Figure]:
+    return lambda: control_dots.controls_dots(table, title=title)

@@ -1,0 +1,1 @@
+"""Sentences of a report: headlines, methods, p and numbers, citations."""

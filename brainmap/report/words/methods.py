@@ -1,0 +1,294 @@
+"""Words about what was done: the answer in plain language, the methods paragraph, the table of provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from brainmap.common.names import MODALITY_NAMES
+from brainmap.report.words import headlines, p_and_numbers
+from brainmap.report.words.p_and_numbers import format_score
+from brainmap.results import lookups
+from brainmap.results.result_files import plain
+from brainmap.results.study_results import StudyResults
+
+SURROGATE_NOTE = {
+    "exact": "exact: the gradient of the loss the model was trained with",
+    "native similarity": "native similarity: the model's own image–text similarity, not its training loss",
+    "surrogate": "surrogate: a stand-in for a training loss that needs what is not there",
+}
+
+_LABELS = {
+    "dataset": "Data",
+    "model": "Model",
+    "weights": "Weights",
+    "weights_digest": "Weights digest",
+    "objective": "Loss behind the gradients",
+    "exactness": "Gradients are",
+    "site": "Site in the block",
+    "pooling": "Pooling of tokens",
+    "n_images": "Photographs",
+    "n_sources": "Source photographs",
+    "n_trials": "Trials",
+    "cv": "Outer folds",
+    "fixed_split": "Scored on",
+    "groups": "Folds grouped by",
+    "split_hash": "Split hash",
+    "alphas": "Ridge α",
+    "alpha_per_target": "One α per target",
+    "inner_cv": "Inner cross-validation",
+    "standardise": "Scaling of features",
+    "pca": "Principal components",
+    "scoring": "Score",
+    "ceiling_normalised": "Divided by noise ceiling",
+    "p_values": "How p was made",
+    "alpha_level": "Significance level",
+    "seeds": "Seeds",
+    "versions": "Versions",
+    "device": "Device",
+    "created": "Made",
+}
+_NOT_LISTED = {"title", "simulated", "citations", "stimulus_duration"}
+
+
+def report_title(results: StudyResults) -> str:
+    """Return the title of the report."""
+    given = results.provenance.get("title")
+    if given:
+        return str(given)
+    model = results.provenance.get("model", "the model")
+    where = " and ".join(word for word, name in (("where", "fmri"), ("when", "meg")) if name in results.modalities)
+    return f"{where.capitalize()} {model} predicts responses to photographs"
+
+
+def plain_answer(results: StudyResults) -> list[str]:
+    """Return the findings as a few sentences without jargon; each says *simulated* where the data are."""
+    sentences = [text for text in (_prediction(results), _order(results), _gradients(results)) if text]
+    return sentences
+
+
+def _prediction(results: StudyResults) -> str:
+    parts = []
+    signals = [lookups.main_signal(results, modality) for modality in ("fmri", "meg")]
+    if signals[0] is not None:
+        area, values, _ = lookups.best_area(results, signals[0])
+        mean = format_score(float(np.nanmean(values)))
+        parts.append(f"{headlines.modality_phrase(results, 'fmri')} responses best in {area} (r = {mean})")
+    if signals[1] is not None:
+        time, values, _ = lookups.best_moment(results, signals[1])
+        mean = format_score(float(np.nanmean(values)), 3)
+        when = f"{1000 * time:.0f} ms after onset"
+        parts.append(f"{headlines.modality_phrase(results, 'meg')} responses best {when} (r = {mean})")
+    if not parts:
+        return "No response could be scored."
+    model = str(results.provenance.get("model", "the model"))
+    subject = f"What {model} computes about a photograph"
+    if "activation" not in signals:
+        subject = f"What {model} would learn from a photograph, its gradients,"
+    return f"{subject} predicts {' and '.join(parts)}."
+
+
+def _order(results: StudyResults) -> str:
+    found, unclear = [], []
+    for kind, brain, rule in (
+        ("spatial", "distance from V1", "the farther from V1 the areas it fits best"),
+        ("temporal", "latency", "the later the moments it fits best"),
+    ):
+        table = lookups.hierarchy_table(results, kind, "activation")
+        if table is None or "r" not in table.attrs:
+            continue
+        r, p = float(table.attrs["r"]), p_and_numbers.order_p(table.attrs)[0]
+        numbers = f"({p_and_numbers.order_text(table.attrs)})"
+        if np.isfinite(p) and p < 0.05:
+            found.append(
+                f"{rule if r > 0 else rule.replace('farther from', 'nearer to').replace('later', 'earlier')} {numbers}"
+            )
+        else:
+            unclear.append(f"{brain} {numbers}")
+    sentences = [f"The deeper a layer, {' and '.join(found)}."] if found else []
+    if unclear:
+        sentences.append(f"There is no reliable relation between the depth of a layer and {' or '.join(unclear)}.")
+    return " ".join(sentences)
+
+
+def _gradients(results: StudyResults) -> str:
+    exactness = str(results.provenance.get("exactness", ""))
+    kind = "surrogate gradients" if exactness == "surrogate" else "gradients"
+    parts = []
+    if "fmri" in results.residual:
+        units = lookups.residual_units(results, "fmri")
+        total = len(results.residual["fmri"])
+        parts.append(
+            f"in {len(units)} of {total} areas ({headlines.area_list(units)})" if units else f"in none of {total} areas"
+        )
+    if "meg" in results.residual:
+        windows = lookups.residual_windows(results)
+        parts.append(f"at {p_and_numbers.format_windows(windows)}" if windows else "at no time")
+    if not parts:
+        return ""
+    return f"What it would learn from the photograph, its {kind}, adds to that prediction {' and '.join(parts)}."
+
+
+def methods_paragraph(results: StudyResults) -> str:
+    """Return the methods of the study as a paragraph, written from its settings; unknown settings are not mentioned."""
+    p = results.provenance
+    sentences = [_features_sentence(results), _encoding_sentence(p), _score_sentence(results)]
+    if results.residual:
+        which = "of the last layer" if _setting(p, "residual_layers") == "last" else "of all layers"
+        sentences.append(_RESIDUALS.get(str(_setting(p, "residual")), "").format(layers=which))
+    made = p.get("p_values")
+    if isinstance(made, Mapping):
+        named = {MODALITY_NAMES.get(str(key), str(key).capitalize()): str(text) for key, text in made.items()}
+        sentences += [f"{name}: {text.rstrip('.')}." for name, text in named.items()]
+    elif made:
+        sentences.append(f"Significance: {made}.")
+    if results.simulated:
+        sentences.insert(0, "The brain responses are simulated: no person was measured.")
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _features_sentence(results: StudyResults) -> str:
+    p = results.provenance
+    first = next(iter(results.scores.values()))
+    n_layers = first.sizes["layer"]
+    text = f"Features came from {n_layers} layers of {p.get('model', 'the model')}"
+    if p.get("weights"):
+        text += f" ({p['weights']} weights)"
+    if p.get("site"):
+        text += f", read at the {'output of each block' if p['site'] == 'block' else 'last projection of each MLP'}"
+    if p.get("pooling"):
+        text += f" and pooled over tokens ({p['pooling']})"
+    if p.get("n_images"):
+        text += f", for {p['n_images']:,} photographs"
+    if p.get("n_sources"):
+        text += f" from {p['n_sources']:,} sources"
+    text += "."
+    if "gradient" in first["signal"].values and p.get("objective"):
+        note = SURROGATE_NOTE.get(str(p.get("exactness", "")), "")
+        text += f" Gradients are those of the loss '{p['objective']}' with respect to the same layers"
+        text += f" ({note})." if note else "."
+    projected = _setting(p, "projection")
+    if projected and "gradient" in first["signal"].values:
+        text += f" Gradients were projected at random to {projected} dimensions."
+    return text
+
+
+def _setting(p: Mapping[str, Any], name: str) -> Any:
+    """Return a setting of the study's declaration, as far as the provenance holds it."""
+    config = p.get("config")
+    return config.get(name) if isinstance(config, Mapping) else None
+
+
+_RESIDUALS = {
+    "nested": "The gain of gradients over activations is the difference in held-out r between ridge regressions on the "
+    "activations {layers} without and with the gradients {layers}, residualised on them in the train split.",
+    "matched": "The gain of gradients over activations is the difference in held-out r between 150 principal "
+    "components of activations joined with 150 of gradients, and 300 components of activations, both {layers}.",
+}
+
+
+def _encoding_sentence(p: Mapping[str, Any]) -> str:
+    text = "Responses were predicted by ridge regression"
+    alphas = _alphas(p.get("alphas"))
+    if alphas is not None and len(alphas) > 1:
+        text += f" with α from {len(alphas)} values between {_number(alphas.min())} and {_number(alphas.max())}"
+        text += ", one per target," if p.get("alpha_per_target") else ","
+        text += f" chosen by {p['inner_cv']}" if p.get("inner_cv") else " chosen by inner cross-validation"
+    if p.get("standardise"):
+        text += (
+            f"; features were standardised ({p['standardise']})"
+            if isinstance(p["standardise"], str)
+            else "; features were standardised"
+        )
+    if p.get("pca"):
+        text += f" and reduced to {p['pca']} principal components, fitted on the train split"
+    if p.get("cv"):
+        text += f". Scores are from {p['cv']}-fold cross-validation"
+        text += f" with folds grouped by {p['groups']}" if p.get("groups") else ""
+        text += f" (split hash {_short(p['split_hash'])})" if p.get("split_hash") else ""
+    elif p.get("fixed_split"):
+        text += f". Models were trained once and scored on {p['fixed_split']}"
+        text += f" (split hash {_short(p['split_hash'])})" if p.get("split_hash") else ""
+    return text + "."
+
+
+def _score_sentence(results: StudyResults) -> str:
+    p = results.provenance
+    normalised = p.get("ceiling_normalised")
+    text = f"The score is {p.get('scoring', 'Pearson r')} between predicted and held-out responses, averaged over folds"
+    if normalised is not None:
+        text += "; it is divided by the noise ceiling" if normalised else "; it is not divided by a noise ceiling"
+    counts = " and ".join(_size(results, modality) for modality in results.modalities)
+    return f"{text}. Scored were {counts}."
+
+
+def _size(results: StudyResults, modality: str) -> str:
+    sizes = results.scores[modality].sizes
+    subjects = f"{sizes['subject']} subject{'s' if sizes['subject'] != 1 else ''}"
+    return f"{subjects} and {sizes['target']:,} targets of {headlines.modality_phrase(results, modality)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{MODALITY_NAMES.get(str(key), key)} {_short(item)}" for key, item in value.items())
+    return str(value)[:16]
+
+
+def provenance_rows(results: StudyResults) -> list[tuple[str, str]]:
+    """Return the provenance as label and text, known things first, nothing left out."""
+    given = results.provenance
+    rows = [("Responses", "SIMULATED" if results.simulated else "measured")]
+    rows += [(label, _text(given[key], key)) for key, label in _LABELS.items() if key in given]
+    for modality in results.modalities:
+        sizes = results.scores[modality].sizes
+        counts = [f"{sizes[dim]:,} {dim}s" for dim in ("subject", "layer", "split", "target")]
+        rows.append((f"{MODALITY_NAMES[modality]} scores", " × ".join(counts)))
+    known = {*_LABELS, *_NOT_LISTED}
+    rows += [
+        (key.replace("_", " ").capitalize(), _text(value, key)) for key, value in given.items() if key not in known
+    ]
+    return rows
+
+
+def _alphas(value: Any) -> np.ndarray | None:
+    """Return ridge penalties in increasing order, or None where they are not a list of numbers."""
+    if not isinstance(value, (list, tuple, np.ndarray, int, float)) or not np.size(value):
+        return None
+    return np.sort(np.atleast_1d(np.asarray(value, dtype=float)))
+
+
+def _number(value: float) -> str:
+    """Return a number with a power of ten that reads well, such as 10⁸ or 3.2 × 10⁻³."""
+    if value == 0 or 0.01 <= abs(value) < 10000:
+        return f"{value:.3g}"
+    power = int(np.floor(np.log10(abs(value)) + 1e-9))
+    raised = "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    factor = value / 10.0**power
+    return raised if abs(factor - 1) < 1e-6 else f"{factor:.2g} × {raised}"
+
+
+def _text(value: Any, key: str = "") -> str:
+    value = plain(value)
+    if key == "exactness":
+        return SURROGATE_NOTE.get(str(value), str(value))
+    alphas = _alphas(value) if key == "alphas" else None
+    if alphas is not None:
+        return (
+            f"{len(alphas)} values, {_number(alphas[0])} to {_number(alphas[-1])}"
+            if len(alphas) > 1
+            else _number(alphas[0])
+        )
+    if value is None:
+        return "held-out folds" if key == "fixed_split" else "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if key.startswith("n_") else str(value)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{MODALITY_NAMES.get(str(k), k)}: {_text(v, key)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value) or "none"
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,0 +1,160 @@
+"""The numbers of a report, taken out of the results: averages and look-ups, no new statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.results.study_results import StudyResults
+
+
+def averaged_over(results: StudyResults, modality: str, by: str) -> xr.DataArray:
+    """Average r over splits and over the targets that share a coordinate.
+
+    Parameters
+    ----------
+    results : StudyResults
+        Results.
+    modality : str
+        ``fmri`` or ``meg``.
+    by : str
+        Target coordinate to keep, such as ``time`` (averages over sensors) or ``roi``.
+
+    Returns
+    -------
+    xr.DataArray
+        Dims ``(subject, signal, layer, by)``; targets without a score do not count.
+    """
+    r = results.mean_r(modality)
+    labels, index = np.unique(np.asarray(results.scores[modality][by].values), return_inverse=True)
+    flat = r.values.reshape(-1, r.sizes["target"]).astype(float)
+    known = np.isfinite(flat)
+    total = np.stack([np.bincount(index, row, len(labels)) for row in np.where(known, flat, 0.0)])
+    count = np.stack([np.bincount(index, row, len(labels)) for row in known.astype(float)])
+    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    coords = {name: r[name].values for name in ("subject", "signal", "layer")}
+    return xr.DataArray(
+        mean.reshape(*r.shape[:-1], len(labels)), dims=("subject", "signal", "layer", by), coords={**coords, by: labels}
+    )
+
+
+def best_layers(results: StudyResults, signal: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the best layer of each fMRI target from the mean over subjects and splits.
+
+    Returns
+    -------
+    tuple of np.ndarray, each of shape (n_targets,)
+        Number of the best layer (−1 where no layer has a score), its depth, and r there. Targets that are not
+        significant at their best layer have NaN in the last two.
+    """
+    r = results.mean_r("fmri").sel(signal=signal).mean("subject", skipna=True).values
+    known = np.isfinite(r).any(axis=0)
+    best = np.where(known, np.argmax(np.where(np.isfinite(r), r, -np.inf), axis=0), -1)
+    top = np.take_along_axis(r, np.maximum(best, 0)[None], axis=0)[0]
+    shown = known & _significant_at(results, signal, best)
+    depth = np.where(shown, results.depths("fmri")[best], np.nan)
+    return best, depth, np.where(shown, top, np.nan)
+
+
+def _significant_at(results: StudyResults, signal: str, layer: np.ndarray) -> np.ndarray:
+    marks = significance_of(results, "fmri", signal)
+    if marks is None or "target" not in marks.dims:
+        return np.ones(len(layer), dtype=bool)
+    if "layer" not in marks.dims:
+        return marks.values.astype(bool)
+    marks = marks.transpose("layer", "target")
+    return np.take_along_axis(marks.values.astype(bool), np.maximum(layer, 0)[None], axis=0)[0]
+
+
+def significance_of(results: StudyResults, modality: str, signal: str) -> xr.DataArray | None:
+    """Return the significance marks of one signal, or None where the study made none."""
+    marks = results.significance.get(modality)
+    if marks is None:
+        return None
+    if "signal" in marks.dims:
+        if signal not in marks["signal"].values:
+            return None
+        marks = marks.sel(signal=signal)
+    return marks
+
+
+def time_marks(results: StudyResults, signal: str) -> xr.DataArray | None:
+    """Return MEG marks with dims ``(layer, time)``, or None where they are by target or absent."""
+    marks = significance_of(results, "meg", signal)
+    return marks if marks is not None and set(marks.dims) == {"layer", "time"} else None
+
+
+def hierarchy_table(results: StudyResults, kind: str, signal: str) -> pd.DataFrame | None:
+    """Return the table of one hierarchy (``spatial``, ``temporal``) for one signal, or None where there is none."""
+    part = results.hierarchy.get(kind)
+    if isinstance(part, Mapping):
+        table = part.get(signal)
+    elif isinstance(part, pd.DataFrame) and "signal" in part:
+        table = part[part["signal"] == signal]
+    else:
+        table = part if signal == "activation" else None
+    return table if isinstance(table, pd.DataFrame) and len(table) else None
+
+
+def residual_units(results: StudyResults, modality: str) -> list[Any]:
+    """Return the areas or times at which gradients add significantly, in the order of the table."""
+    table = results.residual.get(modality)
+    return [] if table is None else table.loc[table["significant"].astype(bool), "unit"].tolist()
+
+
+def time_runs(times: list[float], step: float) -> list[tuple[float, float]]:
+    """Join neighbouring time samples into windows ``(first, last)`` in s."""
+    runs: list[tuple[float, float]] = []
+    for time in sorted(float(t) for t in times):
+        if runs and time - runs[-1][1] < 1.5 * step:
+            runs[-1] = (runs[-1][0], time)
+        else:
+            runs.append((time, time))
+    return runs
+
+
+def residual_windows(results: StudyResults) -> list[tuple[float, float]]:
+    """Return the time windows in which gradients add significantly to activations."""
+    table = results.residual.get("meg")
+    if table is None or len(table) < 2:
+        return []
+    step = float(np.median(np.diff(np.sort(table["unit"].to_numpy(float)))))
+    return time_runs(residual_units(results, "meg"), step)
+
+
+def main_signal(results: StudyResults, modality: str) -> str | None:
+    """Return the signal that headlines are about: activations if they were scored, None where nothing has a score."""
+    if modality not in results.modalities:
+        return None
+    r = results.scores[modality]["r"]
+    names = [str(name) for name in r["signal"].values]
+    for name in sorted(names, key=lambda name: name != "activation"):
+        if np.isfinite(r.sel(signal=name).values).any():
+            return name
+    return None
+
+
+def best_area(results: StudyResults, signal: str) -> tuple[str, np.ndarray, str]:
+    """Return the best-predicted area, its score per subject at its best layer, and that layer."""
+    r = averaged_over(results, "fmri", "roi").sel(signal=signal)
+    mean = r.mean("subject", skipna=True).transpose("layer", "roi")
+    layer, area = np.unravel_index(np.nanargmax(mean.values), mean.shape)
+    return str(mean["roi"].values[area]), r.isel(layer=layer, roi=area).values, str(mean["layer"].values[layer])
+
+
+def best_moment(results: StudyResults, signal: str) -> tuple[float, np.ndarray, str]:
+    """Return the time of the highest MEG score (mean over sensors), the score per subject there, and the layer."""
+    r = averaged_over(results, "meg", "time").sel(signal=signal)
+    mean = r.mean("subject", skipna=True).transpose("layer", "time")
+    layer, time = np.unravel_index(np.nanargmax(mean.values), mean.shape)
+    return float(mean["time"].values[time]), r.isel(layer=layer, time=time).values, str(mean["layer"].values[layer])
+
+
+def stimulus_span(results: StudyResults) -> tuple[float, float] | None:
+    """Return when the photograph was shown, in s, if the study knows."""
+    duration = results.provenance.get("stimulus_duration")
+    return (0.0, float(duration)) if duration else None

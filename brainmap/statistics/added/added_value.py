@@ -1,0 +1,339 @@
+"""Residual of added features beyond a baseline: how much of the held-out score only the gradients bring.
+
+``nested`` (default): the baseline is the activations of all layers, reduced by PCA on the train split; the gradients
+are residualised there on the same components, so the two parts of the train set are orthogonal, a ridge with one
+penalty each splits into two ridges, and the gradients cannot help merely by relieving the baseline's regularisation.
+``matched`` is Study A's (Raugel et al. 2026): ``R([PCA150(activations); PCA150(gradients)]) − R(PCA300(activations))``.
+
+Effects are differences of held-out Pearson r. Whether they are more than noise is decided by
+:mod:`brainmap.statistics.added.conditional_test`, whose null distribution refits; intervals here are cluster
+jackknifes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from brainmap.common.errors import InputError
+from brainmap.encoding.folds import SplitPlan, plan_splits
+from brainmap.statistics.added.conditional_test import ConditionalOptions, ConditionalTest, conditional_test
+from brainmap.statistics.added.penalty_choice import DRAWS, held_out
+from brainmap.statistics.checked_arrays import Features, check_responses, feature_arrays, target_blocks
+from brainmap.statistics.jackknife import (
+    corrected_residuals,
+    half_width,
+    score_gradient,
+    sum_by_group,
+    tested_changes,
+    training_changes,
+)
+from brainmap.statistics.two_bands import TwoBands, fit_bands
+
+FloatArray = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class ResidualOptions:
+    """Settings of :func:`residual_scores`.
+
+    Parameters
+    ----------
+    method : {'nested', 'matched'}
+        See the module's description.
+    explained : float
+        ``nested``: the baseline's components hold this share of its variance on the train split …
+    max_components : int
+        … but are at most so many, and at most a quarter of the images. Added features keep at most so many, too.
+    matched_components : int
+        ``matched``: components of each half; the baseline has twice as many.
+    alphas : tuple of float
+        Ridge penalties to choose from, per target, by inner cross-validation of r.
+    cv, inner_cv : int
+        Outer and inner folds, grouped.
+    seed : int
+        Seed of the folds.
+    """
+
+    method: Literal["nested", "matched"] = "nested"
+    explained: float = 0.999
+    max_components: int = 200
+    matched_components: int = 150
+    alphas: tuple[float, ...] = (1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
+    cv: int = 5
+    inner_cv: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in ("nested", "matched"):
+            raise InputError(f"The residual method {self.method!r} is unknown; choose 'nested' or 'matched'.")
+        if not self.alphas or min(self.alphas) <= 0:
+            raise InputError(f"Ridge penalties must be positive, got {self.alphas}.")
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualScores:
+    """Held-out scores with and without the added features.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        ``r_base``, ``r_full`` and ``delta`` with dims (subject, split, target); settings in ``attrs``.
+    test, training, choice : ndarray, (n_groups, n_targets)
+        Change of a target's ``delta`` (mean over subjects and splits) when the group is not tested, does not teach, or
+        has no say in how much of the added features is added (:mod:`brainmap.statistics.added.penalty_choice`).
+    """
+
+    dataset: xr.Dataset
+    test: NDArray[np.float32]
+    training: NDArray[np.float32]
+    choice: NDArray[np.float32]
+
+    def by_unit(self, units: ArrayLike, *, confidence: float = 0.95) -> pd.DataFrame:
+        """Average over the targets of each unit.
+
+        Parameters
+        ----------
+        units : array-like, (n_targets,)
+            Unit (area, time) of each target.
+        confidence : float
+            Coverage of the interval.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``unit``, ``delta``, ``low``, ``high``, ``r_base``, ``r_full``, ``n_targets``. The interval is
+            over groups of images (:mod:`brainmap.statistics.jackknife`), and knows that other images might have led to
+            adding more or less of the features (:mod:`brainmap.statistics.added.penalty_choice`).
+        """
+        labels = np.asarray(units)
+        if labels.shape != (self.dataset.sizes["target"],):
+            raise InputError(f"There are {self.dataset.sizes['target']} targets but units of shape {labels.shape}.")
+        names, codes = np.unique(labels, return_inverse=True)
+        count = np.bincount(codes)
+        means = self.dataset.mean(("subject", "split"), skipna=True)
+        table = pd.DataFrame({"unit": names})
+        for name in ("delta", "r_base", "r_full"):
+            table[name] = np.bincount(codes, np.nan_to_num(means[name].values)) / count
+        test, training, choice = (
+            np.stack([np.bincount(codes, row) for row in changes]) / count
+            for changes in (self.test, self.training, self.choice)
+        )
+        # Another choice changes delta by a gain that is measured with noise, and what noise brings is in the standard
+        # error already: the squared gain counts less its variance, and joins what the same group does when tested.
+        given = half_width(test, training, 1, 0.5)  # standard error at the choices made: t's quartile with one is 1
+        squared = np.maximum(table["delta"].to_numpy() ** 2, 1e-30)  # zero, with no error, where nothing was added
+        test = test + np.sqrt(np.maximum(1.0 - given**2 / squared, 0.0)) * choice
+        half = half_width(test, training, len(test) - self.dataset.sizes["split"], confidence)
+        table.insert(2, "low", table["delta"] - half)
+        table.insert(3, "high", table["delta"] + half)
+        return table.assign(n_targets=count)
+
+    def by_subject(self, units: ArrayLike) -> pd.DataFrame:
+        """Average ``delta`` over splits and the targets of each unit, subject by subject.
+
+        Parameters
+        ----------
+        units : array-like, (n_targets,)
+            Unit (area, time) of each target.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per unit (the index), one column per subject, numbered from 0; targets without a score do not count.
+        """
+        means = self.dataset["delta"].mean("split", skipna=True).transpose("target", "subject")
+        return pd.DataFrame(means.values).groupby(np.asarray(units)).mean().rename_axis("unit")
+
+    def __repr__(self) -> str:
+        delta = self.dataset["delta"].mean(("subject", "split"))
+        sizes = f"{self.dataset.sizes['subject']} subjects × {self.dataset.sizes['target']} targets"
+        return f"<ResidualScores ({self.dataset.attrs['method']}), {sizes}: mean Δr {float(delta.mean()):+.4f}>"
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualResult:
+    """Residual per unit, with a test.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row per unit: ``unit``, ``delta`` (mean held-out gain in r), ``low``, ``high``, ``r_base``, ``r_full``,
+        ``statistic``, ``p``, ``p_fwer``, ``significant``, ``n_targets``.
+    scores : ResidualScores
+        Per target.
+    test : ConditionalTest
+        The test behind ``p``.
+    """
+
+    table: pd.DataFrame
+    scores: ResidualScores
+    test: ConditionalTest
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table; how it was made is in ``attrs``."""
+        table = self.table.copy()
+        table.attrs = {**self.scores.dataset.attrs, "p_method": self.test.method, "alpha": self.test.options.alpha}
+        return table
+
+    def __repr__(self) -> str:
+        hits, row = int(self.table["significant"].sum()), int(self.table["delta"].to_numpy().argmax())
+        largest = f"{self.table['delta'].iloc[row]:+.3f} at {self.table['unit'].iloc[row]}"
+        return f"<ResidualResult: {hits} of {len(self.table)} units significant; largest Δr {largest}>"
+
+
+def residual_scores(
+    base: Features,
+    added: Features,
+    responses: ArrayLike | Sequence[ArrayLike],
+    *,
+    groups: ArrayLike | None = None,
+    options: ResidualOptions | None = None,
+) -> ResidualScores:
+    """Held-out score of a baseline with and without added features.
+
+    Parameters
+    ----------
+    base, added : array-like (n_images, d) or mapping of layer to array-like
+        Activations (of all layers) and gradients. Scaling, PCA and residualisation are fitted on each train split.
+    responses : array-like (n_images, n_targets), or a sequence of them
+        Responses to the same images; a sequence holds several subjects with the same targets.
+    groups : array-like, (n_images,), optional
+        Images that must stay in one fold; default: every image for itself.
+    options : ResidualOptions, optional
+        Settings.
+
+    Returns
+    -------
+    ResidualScores
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, values are not finite, or there are too few groups for the folds.
+    """
+    setup = options or ResidualOptions()
+    subjects = check_responses(responses)
+    x = np.concatenate(list(feature_arrays(base, "baseline").values()), axis=1)
+    g = np.concatenate(list(feature_arrays(added, "added").values()), axis=1)
+    labels = np.arange(len(x)) if groups is None else np.asarray(groups)
+    if not len(x) == len(g) == len(subjects[0]) == len(labels):
+        found = (len(x), len(g), len(subjects[0]), len(labels))
+        raise InputError(f"Baseline, added features, responses and groups have {found} rows; they must agree.")
+    plan = plan_splits(len(x), setup.cv, groups=labels, inner_cv=setup.inner_cv, seed=setup.seed)
+    bands = _all_bands(x, g, plan, setup)
+    codes = np.unique(labels, return_inverse=True)[1]
+    scored = [_score_subject(y, plan, bands, codes, setup) for y in subjects]
+    base_r, full_r, changes = (np.stack(parts) for parts in zip(*scored, strict=True))
+    dims = ("subject", "split", "target")
+    dataset = xr.Dataset({"r_base": (dims, base_r), "r_full": (dims, full_r), "delta": (dims, full_r - base_r)})
+    dataset.attrs = {**asdict(setup), "n_images": len(x), "split_hash": plan.hash, "split_scheme": plan.scheme}
+    dataset.attrs |= {"inner_scheme": plan.inner_scheme, "scoring": "pearson r, difference of held-out scores"}
+    return ResidualScores(dataset, *changes.mean(axis=0))
+
+
+def residual(
+    base: Features,
+    added: Features,
+    responses: ArrayLike | Sequence[ArrayLike],
+    *,
+    units: ArrayLike,
+    groups: ArrayLike | None = None,
+    options: tuple[ResidualOptions, ConditionalOptions] | None = None,
+) -> ResidualResult:
+    """Residual of added features per unit: its size, its interval, and a test with family-wise error control.
+
+    Parameters
+    ----------
+    base, added, responses, groups
+        As in :func:`residual_scores`.
+    units : array-like, (n_targets,)
+        Area or time of each target.
+    options : tuple of (ResidualOptions, ConditionalOptions), optional
+        Settings of the scores and of the test.
+
+    Returns
+    -------
+    ResidualResult
+
+    Raises
+    ------
+    InputError
+        As in :func:`residual_scores` and :func:`~brainmap.statistics.added.conditional_test.conditional_test`.
+    """
+    score_options, test_options = options or (ResidualOptions(), ConditionalOptions())
+    scores = residual_scores(base, added, responses, groups=groups, options=score_options)
+    test = conditional_test(base, added, responses, units=units, groups=groups, options=test_options)
+    effects = scores.by_unit(units).drop(columns="n_targets")
+    columns = ["unit", "statistic", "p", "p_fwer", "significant", "n_targets"]
+    return ResidualResult(effects.merge(test.table[columns], on="unit"), scores, test)
+
+
+def _all_bands(x: FloatArray, g: FloatArray, plan: SplitPlan, setup: ResidualOptions) -> list[list[TwoBands]]:
+    """For each outer split, its inner splits' bands and then its own."""
+    limits = (setup.explained, min(setup.max_components, len(x) // 4), setup.max_components)
+    matched = setup.matched_components if setup.method == "matched" else None
+    return [
+        [fit_bands(x, g, split, limits=limits, matched=matched) for split in [*inner, outer]]
+        for outer, inner in zip(plan.outer, plan.inner, strict=True)
+    ]
+
+
+def _score_subject(
+    y: FloatArray, plan: SplitPlan, bands: list[list[TwoBands]], codes: NDArray[np.intp], setup: ResidualOptions
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Scores (split, target) without and with the added features, and the changes by group (3, group, target)."""
+    n_targets = y.shape[1]
+    scores = np.full((2, len(plan.outer), n_targets), np.nan, dtype=np.float32)
+    changes = np.zeros((3, int(codes.max()) + 1, n_targets), dtype=np.float32)
+    alphas = np.sort(np.asarray(setup.alphas, dtype=np.float32))
+    added = np.zeros(n_targets)
+    for part in target_blocks(max(len(y), DRAWS) * (len(alphas) + 1), n_targets):
+        block = np.asarray(y[:, part], dtype=np.float32)
+        for number, (outer, inner) in enumerate(zip(plan.outer, plan.inner, strict=True)):
+            fit = held_out(block, (outer, inner), bands[number], alphas, codes)
+            predictions, penalties = fit.predictions, fit.penalties
+            truth, test_codes = block[outer[1]], codes[outer[1]]
+            base_r, base_changes = tested_changes(truth, predictions[0], test_codes)
+            full_r, full_changes = tested_changes(truth, predictions[1], test_codes)
+            scores[0, number, part], scores[1, number, part] = base_r, full_r
+            changes[0, np.unique(test_codes), part] += (full_changes - base_changes) / len(plan.outer)
+            slopes = [score_gradient(truth, prediction) for prediction in predictions]
+            taught = _taught(bands[number][-1], block[outer[0]], penalties, slopes, codes[outer[0]])
+            names, sums = sum_by_group(taught, codes[outer[0]])
+            changes[1, names, part] += sums / len(plan.outer)
+            changes[2, :, part] += fit.choice / len(plan.outer)
+            added[part] += np.isfinite(penalties[1])
+    # A pair of groups enters twice only if both their splits chose to add anything: the share of the other splits did.
+    changes[1] *= np.sqrt(np.maximum(added - 1, 0) / (len(plan.outer) - 1))
+    return scores[0], scores[1], changes
+
+
+def _taught(
+    bands: TwoBands,
+    y: FloatArray,
+    penalties: tuple[FloatArray, FloatArray],
+    slopes: list[NDArray[np.float64]],
+    codes: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Change of the difference of scores when a train row does not teach, (n_train, n_targets)."""
+    centred = y - y.mean(axis=0)
+    fits = [
+        band.fitted(band.weights(centred), alpha)
+        for band, alpha in zip((bands.base, bands.added), penalties, strict=True)
+    ]
+    base = corrected_residuals(bands.base, penalties[0], centred - fits[0], codes)
+    without = training_changes(bands.base, penalties[0], slopes[0], base)
+    if not bands.additive:
+        own = corrected_residuals(bands.added, penalties[1], centred - fits[1], codes)
+        return training_changes(bands.added, penalties[1], slopes[1], own) - without
+    # Orthogonal bands: what the baseline explains does not reach the added weights; both fits absorbed noise.
+    rest = corrected_residuals(bands.added, penalties[1], base - fits[1], codes)
+    both = training_changes(bands.base, penalties[0], slopes[1], base)
+    return both + training_changes(bands.added, penalties[1], slopes[1], rest) - without

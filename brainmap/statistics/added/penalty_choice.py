@@ -1,0 +1,159 @@
+"""Choice of ridge penalties by inner cross-validation, and how a held-out score depends on it through each group.
+
+The train images decide which penalty wins. Mostly that hardly matters: near the best penalty the score is flat. But
+where quite different ones come out even (add much of the gradients, or nothing), the winner differs from study to
+study, and the score with it. A winner has no derivative. The mean score over the winners on other train images of the
+same kind has one: with Gaussian noise on the inner scores, of the covariance that their own jackknife gives, it is the
+regression of the winner's score on that noise (the infinitesimal jackknife of a bagged estimate, Efron 2014).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmap.encoding.any_estimator import pearson
+from brainmap.statistics.jackknife import tested_changes
+from brainmap.statistics.two_bands import Band, Split, TwoBands
+
+Array = NDArray[np.floating]
+Float64 = NDArray[np.float64]
+DRAWS = 512  # noise draws per target: the regression on six to eight penalties then errs by one or two per cent
+TIE = 1e-6  # mean validation scores that differ less are equal
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Predictions of the outer test rows at the chosen penalties.
+
+    Parameters
+    ----------
+    predictions : tuple of ndarray, (n_test, n_targets)
+        Without and with the added features.
+    penalties : tuple of ndarray, (n_targets,)
+        Of the baseline and of the added band.
+    choice : ndarray, (n_groups, n_targets)
+        Change of the held-out r with the added features when a group has no say in the added band's penalty.
+    """
+
+    predictions: tuple[NDArray[np.float32], NDArray[np.float32]]
+    penalties: tuple[Array, Array]
+    choice: Float64
+
+
+def held_out(
+    y: Array,
+    splits: tuple[Split, tuple[Split, ...]],
+    bands: list[TwoBands],
+    alphas: Array,
+    codes: NDArray[np.intp],
+) -> HeldOut:
+    """Predict the outer test rows without and with the added features, penalties chosen by inner cross-validation.
+
+    Parameters
+    ----------
+    y : ndarray, (n, n_targets)
+        Responses.
+    splits : tuple of (outer split, inner splits)
+        Train and test rows of each.
+    bands : list of TwoBands
+        One per inner split, and the outer split's last.
+    alphas : ndarray
+        Penalties in increasing order. For an additive band infinity (nothing added) is tried, too.
+    codes : ndarray of int, (n,)
+        Group of each row.
+    """
+    (train, test), inner = splits
+    own, additive = bands[-1], bands[-1].additive
+    chosen = alphas[_best(_base_scores(y, inner, [band.base for band in bands[:-1]], alphas))]
+    grid = np.append(alphas, np.float32(np.inf)) if additive else alphas
+    scores, changes = _added_scores(y, inner, bands[:-1], chosen if additive else None, grid, codes)
+    best = _best(scores)
+    centred = y[train] - y[train].mean(axis=0)
+    base = own.base.predict(own.base.weights(centred), chosen)
+    start = base if additive else np.zeros_like(base)
+    weights = own.added.weights(centred)
+    reached = np.stack([pearson(y[test], start + own.added.predict(weights, alpha)) for alpha in grid])
+    full = start + own.added.predict(weights, grid[best])
+    return HeldOut((base, full), (chosen, grid[best]), choice_changes(scores, changes, np.nan_to_num(reached)))
+
+
+def choice_changes(inner: Float64, changes: Float64, reached: Float64) -> Float64:
+    """Change of the mean score of the winner when a group has no say in who wins.
+
+    Parameters
+    ----------
+    inner : ndarray, (n_options, n_targets)
+        Mean validation scores, whose largest wins.
+    changes : ndarray, (n_options, n_groups, n_targets)
+        Their changes when a group is not there to validate.
+    reached : ndarray, (n_options, n_targets)
+        Held-out score of each option.
+
+    Returns
+    -------
+    ndarray, (n_groups, n_targets)
+    """
+    values, vectors = np.linalg.eigh(np.einsum("agt,bgt->tab", changes, changes, optimize=True))
+    spread = np.sqrt(np.maximum(values, 0.0))
+    draws = _draws(len(inner))
+    noise = (vectors * spread[:, None, :]) @ draws.T  # (target, option, draw)
+    winner = (inner.T[:, :, None] + noise).argmax(axis=1)
+    slope = np.take_along_axis(reached.T, winner, axis=1) @ draws / len(draws)
+    known = spread > 1e-6 * spread.max(axis=1, keepdims=True)
+    share = (vectors @ np.where(known, slope / np.where(known, spread, 1.0), 0.0)[:, :, None])[:, :, 0]
+    moved: Float64 = np.einsum("agt,ta->gt", changes, share)
+    return moved
+
+
+def _draws(n: int) -> Float64:
+    """Normal draws in pairs of opposite sign, (DRAWS, n), whose covariance is exactly one."""
+    half, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((DRAWS // 2, n)))
+    return np.concatenate([half, -half]) * np.sqrt(DRAWS / 2)
+
+
+def _base_scores(y: Array, inner: tuple[Split, ...], bands: list[Band], alphas: Array) -> Float64:
+    """Mean validation r of every penalty, (n_penalties, n_targets)."""
+    total = np.zeros((len(alphas), y.shape[1]))
+    for (train, validation), band in zip(inner, bands, strict=True):
+        weights = band.weights(y[train] - y[train].mean(axis=0))
+        truth = y[validation] - y[validation].mean(axis=0)
+        truth_norm = np.maximum(np.linalg.norm(truth, axis=0), 1e-20)
+        for index, alpha in enumerate(alphas):
+            prediction = band.predict(weights, alpha)
+            prediction = prediction - prediction.mean(axis=0)
+            norm = np.linalg.norm(prediction, axis=0)
+            total[index] += (truth * prediction).sum(axis=0) / np.maximum(norm * truth_norm, 1e-20)
+    return total / len(inner)
+
+
+def _added_scores(
+    y: Array,
+    inner: tuple[Split, ...],
+    bands: list[TwoBands],
+    chosen: Array | None,
+    grid: Array,
+    codes: NDArray[np.intp],
+) -> tuple[Float64, Float64]:
+    """Mean validation r of every penalty of the added band, beside the baseline's chosen ones, and changes by group."""
+    scores = np.zeros((len(grid), y.shape[1]))
+    changes = np.zeros((len(grid), int(codes.max()) + 1, y.shape[1]))
+    for (train, validation), band in zip(inner, bands, strict=True):
+        centred = y[train] - y[train].mean(axis=0)
+        start = 0.0 if chosen is None else band.base.predict(band.base.weights(centred), chosen)
+        weights, names = band.added.weights(centred), np.unique(codes[validation])
+        for index, alpha in enumerate(grid):
+            with np.errstate(divide="ignore", invalid="ignore"):  # of a single group nothing can be left out
+                r, moved = tested_changes(y[validation], start + band.added.predict(weights, alpha), codes[validation])
+            scores[index] += np.nan_to_num(r) / len(inner)
+            changes[index, names] += moved / len(inner)
+    return scores, changes
+
+
+def _best(scores: Float64) -> NDArray[np.intp]:
+    """Index of the highest score per target; among ties the last (the largest penalty)."""
+    close = scores >= scores.max(axis=0) - TIE
+    last: NDArray[np.intp] = len(scores) - 1 - np.argmax(close[::-1], axis=0)
+    return last

@@ -1,0 +1,286 @@
+"""Permutation null of encoding scores that refits: every permutation trains and tests on permuted responses.
+
+Shuffling only the test labels of a finished K-fold cross-validation is anti-conservative (12 % false positives at 5 %,
+measured in ``docs/statistics.md``): folds share training data, and that dependence is lost. Refitting restores it, and
+is cheap, since everything about X is decomposed once. A penalty that a target chose on the observed responses
+favours them in principle: take one that many targets agree on
+(:func:`~brainmap.statistics.permutation.permuted_subject.common_penalty`), or let every permutation choose anew
+(``candidates``).
+
+This module is the test (p values, stopping early, continuing); orders of rows are in
+:mod:`brainmap.statistics.permutation.group_orders`, scores of permuted responses in
+:mod:`brainmap.encoding.permuted_scores`, what a test is made from in
+:mod:`brainmap.statistics.permutation.permuted_subject`, and what it takes in
+:mod:`brainmap.statistics.permutation.expected_time`.
+
+Whole groups (repeats of an image, crops of a photograph) move together, within strata (sessions) where asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from brainmap.common.errors import InputError
+from brainmap.statistics.permutation.block_store import BlockStore
+from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, PermutedSubject
+
+__all__ = [
+    "PermutationInput",
+    "PermutationOptions",
+    "PermutationTest",
+    "group_permutation_test",
+    "permutation_null",
+    "permutation_test",
+]
+FloatArray = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class PermutationTest:
+    """Result of :func:`permutation_test`.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row per target: ``r`` (mean over folds and subjects), ``p`` (one-sided), ``n_permutations`` (used) and
+        ``p_fwer`` (maximum over targets; NaN for sequential tests); with units, one row per unit and the column
+        ``unit``.
+    options : PermutationOptions
+        Settings used.
+    split_hash : str
+        Identifies the folds (of the first subject).
+    """
+
+    table: pd.DataFrame
+    options: PermutationOptions
+    split_hash: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table, settings in ``attrs``."""
+        table = self.table.copy()
+        table.attrs = {"method": self.method, "split_hash": self.split_hash}
+        return table
+
+    @property
+    def method(self) -> str:
+        """How the p values were made, in words."""
+        rule = "" if self.options.stop_after is None else f", stopped after {self.options.stop_after} exceedances"
+        chosen = self.options.candidates
+        penalty = "fixed penalty" if chosen is None else f"the best of {len(chosen)} penalties for each permutation"
+        return f"{self.options.n_permutations} permutations of whole groups with refit at {penalty}{rule}"
+
+    def __repr__(self) -> str:
+        hits = int((self.table["p"] <= 0.05).sum())
+        return f"<PermutationTest of {len(self.table)} targets: {hits} with p ≤ .05 (uncorrected); {self.method}>"
+
+
+def permutation_test(
+    X: ArrayLike,
+    Y: Any,
+    *,
+    alpha: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+    options: PermutationOptions | None = None,
+    checkpoint: str | Path | None = None,
+) -> PermutationTest:
+    """Test held-out scores of a ridge regression against permuted responses.
+
+    Parameters
+    ----------
+    X, Y, alpha, groups, strata
+        As in :class:`~brainmap.statistics.permutation.permuted_subject.PermutationInput`.
+    options : PermutationOptions, optional
+        Settings.
+    checkpoint : str or Path, optional
+        ``.npz`` file in which finished blocks of targets are kept; the same call again continues there.
+
+    Returns
+    -------
+    PermutationTest
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, values are not finite, penalties are not positive, a group lies in two strata, or each
+        stratum holds one group only.
+    """
+    one = PermutationInput(X, Y, alpha, groups, strata)
+    return group_permutation_test([one], options=options, checkpoint=checkpoint)
+
+
+def group_permutation_test(
+    subjects: Sequence[PermutationInput],
+    *,
+    units: ArrayLike | None = None,
+    options: PermutationOptions | None = None,
+    checkpoint: str | Path | None = None,
+    memory: str | int = "8GB",
+    device: str = "cpu",
+) -> PermutationTest:
+    """Test held-out scores averaged over subjects, and over the targets of a unit, against permuted responses.
+
+    Parameters
+    ----------
+    subjects : sequence of PermutationInput
+        With the same targets.
+    units : array-like, (n_targets,), optional
+        Average over the targets of a unit (area, time); default: every target for itself.
+    options, checkpoint
+        As in :func:`permutation_test`.
+    memory, device
+        As in :class:`~brainmap.encoding.PreparedEncoding`; beside it, ``block`` targets of every subject are held.
+
+    Returns
+    -------
+    PermutationTest
+
+    Raises
+    ------
+    InputError
+        As in :func:`permutation_test`, and if subjects differ in their number of targets.
+    """
+    setup = options or PermutationOptions()
+    group = [PermutedSubject(data, setup, number, memory=memory, device=device) for number, data in enumerate(subjects)]
+    names, blocks = _blocks(group, units, setup.block)
+    store = BlockStore(checkpoint, [array for one in group for array in (one.x, one.codes, one.strata)], setup)
+    largest = np.full(setup.n_permutations, -np.inf)
+    parts = []
+    for start, (columns, unit) in enumerate(blocks):
+        values = [one.read(columns) for one in group]
+        key = store.key(start, [*values, *(one.penalty[..., columns] for one in group)])
+        done = store.load(key)
+        if done is None:
+            done = _test_block(group, values, columns, unit)
+            store.save(key, done)
+        largest = np.maximum(largest, done["largest"])
+        parts.append(done)
+    r, exceeding, used = (np.concatenate([p[name] for p in parts]) for name in ("r", "exceeding", "used"))
+    settled = setup.stop_after is not None and exceeding >= setup.stop_after
+    p = np.where(settled, exceeding / np.maximum(used, 1), (exceeding + 1) / (used + 1))
+    family = np.full(len(r), np.nan)
+    if setup.stop_after is None:
+        family = (1 + (largest[:, None] >= r).sum(axis=0)) / (1 + setup.n_permutations)
+    table = pd.DataFrame({"r": r, "p": np.where(np.isfinite(r), p, np.nan), "p_fwer": family, "n_permutations": used})
+    if units is not None:
+        table.insert(0, "unit", names)
+    return PermutationTest(table, setup, group[0].prepared.problem.plan.hash)
+
+
+def permutation_null(
+    X: ArrayLike,
+    Y: Any,
+    *,
+    alpha: ArrayLike | None = None,
+    units: ArrayLike,
+    groups: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+    options: PermutationOptions | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray]:
+    """Mean score per unit (time, area) with its permutations, for cluster tests and maximum statistics.
+
+    Parameters
+    ----------
+    X, Y, alpha, groups, strata, options
+        As in :func:`permutation_test`.
+    units : array-like, (n_targets,)
+        Unit of each target; scores are averaged over the targets of a unit. The same permutations are used for all.
+
+    Returns
+    -------
+    observed : ndarray, (n_units,)
+        Mean r.
+    null : ndarray, (n_permutations, n_units)
+        The same for permuted responses.
+    names : ndarray, (n_units,)
+        Units, sorted. Average results of several subjects to test the group.
+
+    Raises
+    ------
+    InputError
+        As in :func:`permutation_test`.
+    """
+    setup = options or PermutationOptions()
+    subject = PermutedSubject(PermutationInput(X, Y, alpha, groups, strata), setup)
+    names, blocks = _blocks([subject], units, setup.block)
+    parts = []
+    for columns, unit in blocks:
+        values = subject.read(columns)
+        chunks = [_averaged([subject.scores(values, chunk, columns)], unit) for chunk in subject.chunks()]
+        parts.append(np.concatenate(chunks))
+    means = np.concatenate(parts, axis=1)
+    return means[0], means[1:], names
+
+
+def _blocks(
+    group: Sequence[PermutedSubject], units: ArrayLike | None, size: int
+) -> tuple[NDArray, list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
+    """Names of units, and blocks of whole units: their columns, sorted by unit, and the unit of each (from 0)."""
+    counts = [one.n_targets for one in group]
+    if len(set(counts)) != 1:
+        raise InputError(f"All subjects must have the same targets; they have {counts} of them.")
+    names, code = np.unique(np.arange(counts[0]) if units is None else np.asarray(units), return_inverse=True)
+    if code.shape != (counts[0],):
+        raise InputError(f"There are {counts[0]} targets but units of shape {code.shape}.")
+    order = np.argsort(code, kind="stable")
+    last = np.cumsum(np.bincount(code))
+    blocks, begin, first = [], 0, 0
+    for number, end in enumerate(last):
+        following = last[number + 1] if number + 1 < len(last) else None
+        if following is None or following - begin > size:
+            columns = order[begin:end]
+            blocks.append((columns, code[columns] - first))
+            begin, first = int(end), number + 1
+    return names, blocks
+
+
+def _averaged(scores: Sequence[NDArray[np.float64]], unit: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Mean over subjects and then over the targets of a unit, (n_orders, n_units); what is NaN does not count."""
+    stacked = np.stack(scores)
+    known = np.isfinite(stacked)
+    count = known.sum(axis=0)
+    mean = np.where(known, stacked, 0.0).sum(axis=0) / np.maximum(count, 1)
+    starts = np.flatnonzero(np.diff(unit, prepend=-1))
+    targets = np.add.reduceat((count > 0).astype(np.float64), starts, axis=1)
+    total = np.add.reduceat(np.where(count > 0, mean, 0.0), starts, axis=1)
+    return np.divide(total, targets, out=np.full(total.shape, np.nan), where=targets > 0)
+
+
+def _test_block(
+    group: Sequence[PermutedSubject],
+    values: Sequence[FloatArray],
+    columns: NDArray[np.intp],
+    unit: NDArray[np.intp],
+) -> dict[str, NDArray]:
+    """Observed r, exceedances and permutations used per unit; the largest null score of each permutation."""
+    setup, n_units = group[0].setup, int(unit.max()) + 1
+    observed = np.full(n_units, np.nan)
+    exceeding, used = np.zeros(n_units, dtype=np.int64), np.zeros(n_units, dtype=np.int64)
+    largest = np.full(setup.n_permutations, -np.inf)
+    active, number = np.arange(n_units), -1
+    for orders in zip(*(one.chunks() for one in group), strict=True):
+        if not len(active):
+            break
+        use = np.isin(unit, active)
+        scores = [one.scores(y[:, use], o, columns[use]) for one, y, o in zip(group, values, orders, strict=True)]
+        null = _averaged(scores, unit[use])
+        if number < 0:
+            observed, null, number = null[0], null[1:], 0
+            null, active = null[:, np.isfinite(observed)], np.flatnonzero(np.isfinite(observed))
+        counting = np.ones(len(active), dtype=bool)  # a unit that is settled inside a chunk stops counting there
+        for row in null:
+            exceeding[active[counting]] += row[counting] >= observed[active[counting]]
+            used[active[counting]] += 1
+            largest[number] = np.nanmax(row, initial=-np.inf)
+            number += 1
+            if setup.stop_after is not None:
+                counting &= exceeding[active] < setup.stop_after
+        active = active[counting]
+    return {"r": observed, "exceeding": exceeding, "used": used, "largest": largest}

@@ -1,0 +1,370 @@
+"""Which scores are above chance? Tests on cross-validated scores, corrections for many targets, paired comparisons.
+
+Two questions, two denominators:
+
+* ``folds``: would the result hold for other *photographs*? Scores are averaged over subjects; the variation over folds
+  is the yardstick. The folds of one cross-validation share training data. Under the null hypothesis a score is a sum
+  over pairs of folds, each pair entering twice, so fold scores correlate by 1/(K − 1) and the variance of their mean is
+  ``s² · 2 (K − 1) / (K (K − 2))``, not s²/K (close to Nadeau and Bengio 2003). Calibrated also when subjects share
+  responses to the photographs that no model explains; needs nothing but the scores, and is the default.
+* ``subjects`` (t or Wilcoxon): would it hold for other *subjects* who see the same photographs? Its null hypothesis is
+  that the mean score of all such subjects *for these photographs* is zero. Responses to them that all subjects share
+  and the features do not explain correlate with the features by chance; that chance is part of the subjects' mean, so
+  the test says nothing about other photographs (measured in ``docs/statistics.md``).
+
+To claim both, ask for both. Where there is an effect, as when two models are compared that both predict, fold scores
+are nearly independent and ``folds`` is too careful; :mod:`brainmap.statistics.image_intervals` then holds its level.
+
+A permutation null with refit is in :mod:`brainmap.statistics.permutation.permutation_test`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from brainmap.common.errors import InputError
+from brainmap.statistics.correction import CORRECTIONS, Correction, adjust
+
+FloatArray = NDArray[np.float64]
+FLIP_PURPOSE = 42
+Test = Literal["folds", "subjects", "wilcoxon"]
+Alternative = Literal["greater", "less", "two-sided"]
+LEAST = {"folds": 3, "subjects": 3, "wilcoxon": 5}
+"""Folds or subjects that a one-sided test needs: fewer have no spread, or cannot reach p ≤ .05 (2⁻ⁿ)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Significance:
+    """Result of a test per target (or time).
+
+    Parameters
+    ----------
+    statistic, p, p_adjusted : DataArray
+        Test statistic, p value, p value after correction; NaN where a score is missing.
+    significant : DataArray of bool
+        ``p_adjusted ≤ alpha``.
+    alpha : float
+        Level.
+    method : str
+        Test, correction and family, in words.
+    """
+
+    statistic: xr.DataArray
+    p: xr.DataArray
+    p_adjusted: xr.DataArray
+    significant: xr.DataArray
+    alpha: float
+    method: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per test with all four values."""
+        names = ("statistic", "p", "p_adjusted", "significant")
+        table = xr.Dataset({name: getattr(self, name) for name in names}).to_dataframe().reset_index()
+        table.attrs = {"method": self.method, "alpha": self.alpha}
+        return table
+
+    def __repr__(self) -> str:
+        hits, total = int(self.significant.sum()), int(np.isfinite(self.p).sum())
+        return f"<Significance: {hits} of {total} at {self.alpha:g}; {self.method}>"
+
+
+def significance(
+    r: xr.DataArray | xr.Dataset,
+    *,
+    per: Literal["target", "time"] = "target",
+    test: Test = "folds",
+    correction: Correction = "bh",
+    alpha: float = 0.05,
+) -> Significance:
+    """Test every map or time course of scores against chance, one-sided.
+
+    Parameters
+    ----------
+    r : DataArray or Dataset (its ``r``)
+        Scores with dims ``target`` and ``split`` and optionally ``subject``, ``signal``, ``layer`` …
+    per : {'target', 'time'}
+        'time' first averages over sensors (coordinate ``time`` of ``target``), as both studies do for MEG.
+    test : {'folds', 'subjects', 'wilcoxon'}
+        See the module's description.
+    correction : {'bh', 'by', 'bonferroni', 'none'}
+        Over the targets (times) of one map: every signal and layer is a family of its own.
+    alpha : float
+        Level of the corrected p.
+
+    Returns
+    -------
+    Significance
+        Arrays with the dims of ``r`` less ``subject`` and ``split``; ``target`` or ``time`` last.
+
+    Raises
+    ------
+    InputError
+        If the scores are no DataArray, a dimension is missing, a subject or fold has no score at all, there are fewer
+        than three folds (``folds``) or subjects, or the level is no share.
+    """
+    check_level(alpha)
+    scores = _labelled(r["r"] if isinstance(r, xr.Dataset) else r)
+    if "target" not in scores.dims:
+        raise InputError(f"Scores need a dimension 'target'; these have {tuple(scores.dims)}.")
+    if per not in ("target", "time"):
+        raise InputError(f"Significance is per 'target' or per 'time', not per {per!r}.")
+    if per == "time":
+        if "time" not in scores.coords:
+            raise InputError(
+                "Significance per time needs the coordinate 'time' on the targets; these scores have none."
+            )
+        scores = scores.groupby("time").mean(skipna=True)
+    statistic, p = _test(scores, test, "greater")
+    adjusted = adjust(p, correction, over=(per,))
+    words = f"{_TESTS[test]}, one-sided; {CORRECTIONS[correction]} over {per}s of each map"
+    order = (..., per)
+    t, p, adjusted = (array.transpose(*order) for array in (statistic, p, adjusted))
+    return Significance(t, p, adjusted, adjusted <= alpha, alpha, words)
+
+
+def compare(
+    first: xr.DataArray,
+    second: xr.DataArray,
+    *,
+    test: Test = "folds",
+    alternative: Alternative = "two-sided",
+    correction: Correction = "bh",
+    alpha: float = 0.05,
+) -> Significance:
+    """Compare two sets of scores of the same targets, folds and subjects, pair by pair.
+
+    Parameters
+    ----------
+    first, second : DataArray
+        Scores with the same dims, such as two models or two signals; computed on the same splits.
+    test : {'folds', 'subjects', 'wilcoxon'}
+        See the module's description.
+    alternative : {'two-sided', 'greater', 'less'}
+        Of ``first − second``.
+    correction, alpha
+        As in :func:`significance`; the family is ``target`` where there is one, else all tests.
+
+    Returns
+    -------
+    Significance
+
+    Raises
+    ------
+    InputError
+        If the two are no DataArrays or do not describe the same tests, a subject or fold has no score at all in one of
+        them, or the level is no share.
+    """
+    check_level(alpha)
+    first, second = _labelled(first), _labelled(second)
+    if set(first.dims) != set(second.dims) or any(first.sizes[d] != second.sizes[d] for d in first.dims):
+        raise InputError(f"Paired scores must have equal dims; got {dict(first.sizes)} and {dict(second.sizes)}.")
+    difference = first - second.transpose(*first.dims).drop_vars(
+        [name for name in second.coords if name not in first.coords], errors="ignore"
+    )
+    if difference.size != first.size:
+        raise InputError("Paired scores must carry the same labels (subjects, splits, targets) on their dimensions.")
+    for name in (name for name in first.coords if name in second.coords):
+        if first[name].dims == ("target",) and not first[name].variable.equals(second[name].variable):
+            raise InputError(f"Paired scores must have the same targets in the same order; their '{name}' differs.")
+    statistic, p = _test(difference, test, alternative)
+    family: list[Hashable] = [d for d in p.dims if d in ("target", "time")] or list(p.dims)
+    adjusted = adjust(p, correction, over=family)
+    words = f"{_TESTS[test]} of paired differences, {alternative}; {CORRECTIONS[correction]}"
+    return Significance(statistic, p, adjusted, adjusted <= alpha, alpha, words)
+
+
+def check_level(alpha: float) -> None:
+    """Refuse a level of significance that is not between 0 and 1."""
+    if not 0 < alpha < 1:
+        raise InputError(f"The level alpha must lie between 0 and 1, such as 0.05; it is {alpha:g}.")
+
+
+def folds_t(values: FloatArray, alternative: Alternative = "greater") -> tuple[FloatArray, FloatArray]:
+    """Corrected t test of K-fold scores against zero.
+
+    Parameters
+    ----------
+    values : ndarray, (n_folds, ...)
+        Score of each fold.
+    alternative : {'greater', 'less', 'two-sided'}
+        Direction.
+
+    Returns
+    -------
+    t, p : ndarray, (...)
+        K − 1 degrees of freedom; the variance of the mean accounts for the correlation 1/(K − 1) of fold scores.
+
+    Raises
+    ------
+    InputError
+        For fewer than three folds.
+    """
+    folds, least = len(values), LEAST["folds"]
+    if folds < least:
+        raise InputError(f"A test over folds needs at least {least}, here are {folds}; test over subjects instead.")
+    spread = values.var(axis=0, ddof=1) * 2.0 * (folds - 1) / (folds * (folds - 2))
+    return _t(values.mean(axis=0), spread, folds - 1, alternative)
+
+
+def folds_interval(values: FloatArray, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """Interval of a mean over folds, with the variance of :func:`folds_t`, (n_folds, ...) → low, high."""
+    t, _ = folds_t(values)
+    mean = values.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * np.abs(np.where(t != 0, mean / t, 0.0))
+    return mean - half, mean + half
+
+
+def subjects_t(values: FloatArray, alternative: Alternative = "greater") -> tuple[FloatArray, FloatArray]:
+    """One-sample t test against zero over the first axis (as ``scipy.stats.ttest_1samp``), (n_subjects, ...)."""
+    n, least = len(values), LEAST["subjects"]
+    if n < least:
+        raise InputError(f"A test over subjects needs at least {least} of them, here are {n}; test over folds instead.")
+    return _t(values.mean(axis=0), values.var(axis=0, ddof=1) / n, n - 1, alternative)
+
+
+def subjects_interval(values: FloatArray, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """Interval of a mean over subjects, for these photographs, (n_subjects, ...) → low, high.
+
+    Student's; a percentile bootstrap of n subjects is narrower by √((n − 1)/n) and by the tails of t, and misses too
+    often with the four to eight subjects that there are.
+    """
+    if len(values) < LEAST["subjects"]:
+        raise InputError(f"An interval over subjects needs at least {LEAST['subjects']}, here are {len(values)}.")
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return values.mean(axis=0) - half, values.mean(axis=0) + half
+
+
+def subjects_wilcoxon(values: FloatArray, alternative: Alternative = "greater") -> tuple[FloatArray, FloatArray]:
+    """Wilcoxon signed-rank test over the first axis, exact for few subjects, (n_subjects, ...).
+
+    Raises
+    ------
+    InputError
+        If no result could reach p ≤ .05: the smallest one-sided p is 2⁻ⁿ, so five subjects are needed, or six.
+    """
+    _refuse_too_few(len(values), alternative, "Wilcoxon's test")
+    flat = values.reshape(len(values), -1)
+    finite = np.isfinite(flat).all(axis=0) & (flat != 0).any(axis=0)
+    statistic, p = np.full(flat.shape[1], np.nan), np.full(flat.shape[1], np.nan)
+    if finite.any():
+        result = stats.wilcoxon(flat[:, finite], alternative=alternative, axis=0)
+        statistic[finite], p[finite] = result.statistic, result.pvalue
+    return statistic.reshape(values.shape[1:]), p.reshape(values.shape[1:])
+
+
+def sign_flip_max(
+    values: FloatArray, *, n_flips: int = 5000, alternative: Alternative = "greater", seed: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """Sign-flip test over independent observations with the maximum statistic over tests (family-wise error).
+
+    Parameters
+    ----------
+    values : ndarray, (n_observations, n_tests)
+        One row per subject (or other independent observation with symmetric errors).
+    n_flips : int
+        Random flips; all 2ⁿ are used when there are no more.
+    alternative : {'greater', 'less', 'two-sided'}
+        Direction.
+    seed : int
+        Seed.
+
+    Returns
+    -------
+    t, p_fwer : ndarray, (n_tests,)
+
+    Raises
+    ------
+    InputError
+        If 2ⁿ flips cannot reach p ≤ .05.
+    """
+    n, n_tests = values.shape
+    _refuse_too_few(n, alternative, "A sign-flip test")
+    rng = np.random.default_rng([seed, FLIP_PURPOSE])
+    exact = 2**n <= n_flips
+    signs: FloatArray = _all_signs(n) if exact else rng.choice(np.array([-1.0, 1.0]), size=(n_flips, n))
+    power = (values**2).mean(axis=0)
+
+    def t_of(mean: FloatArray) -> FloatArray:
+        t: FloatArray = mean / np.sqrt(np.maximum(power - mean**2, 1e-300) / (n - 1))
+        return t
+
+    def toward(t: FloatArray) -> FloatArray:
+        return np.abs(t) if alternative == "two-sided" else (t if alternative == "greater" else -t)
+
+    observed = t_of(values.mean(axis=0))
+    null = np.concatenate(
+        [toward(t_of(part @ values / n)).max(axis=1) for part in np.array_split(signs, 1 + n_tests // 100)]
+    )
+    reached = (null[:, None] >= toward(observed) * (1 - 1e-9) - 1e-12).sum(axis=0)
+    own = 0 if exact else 1  # all flips include the identity; random ones are joined by it
+    p: FloatArray = (reached + own).astype(np.float64) / (len(null) + own)
+    return observed, p
+
+
+def _refuse_too_few(n: int, alternative: Alternative, name: str) -> None:
+    """Refuse a test whose smallest p, 2⁻ⁿ or for two sides twice that, exceeds .05."""
+    if n < LEAST["wilcoxon"] + (alternative == "two-sided"):
+        raise InputError(f"{name} cannot reach p < .05 ({alternative}) with {n} subjects; use more, or a t test.")
+
+
+def _all_signs(n: int) -> FloatArray:
+    """All 2ⁿ patterns of signs, (2ⁿ, n)."""
+    bits: NDArray[np.intp] = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    return bits.astype(np.float64) * 2.0 - 1.0
+
+
+_TESTS = {
+    "folds": "t test over folds (mean of subjects), variance corrected for shared training data",
+    "subjects": "one-sample t test over subjects",
+    "wilcoxon": "Wilcoxon signed-rank test over subjects",
+}
+
+
+def _labelled(scores: Any) -> xr.DataArray:
+    """Refuse scores without names of their dimensions."""
+    if not isinstance(scores, xr.DataArray):
+        raise InputError(f"A test needs scores as an xarray.DataArray, not {type(scores).__name__}.")
+    return scores
+
+
+def _test(scores: xr.DataArray, test: Test, alternative: Alternative) -> tuple[xr.DataArray, xr.DataArray]:
+    """Reduce ``subject`` and ``split`` by a test."""
+    if test not in _TESTS:
+        raise InputError(f"The test {test!r} is unknown; choose one of {', '.join(map(repr, _TESTS))}.")
+    directions = get_args(Alternative)
+    if alternative not in directions:
+        raise InputError(f"The alternative {alternative!r} is unknown; choose one of {', '.join(directions)}.")
+    unit, averaged = ("split", "subject") if test == "folds" else ("subject", "split")
+    if unit not in scores.dims:
+        raise InputError(f"A test over {unit}s needs the dimension {unit!r}; the scores have {tuple(scores.dims)}.")
+    for dim in (name for name in (unit, averaged) if name in scores.dims):
+        scored = scores.notnull().any([other for other in scores.dims if other != dim])
+        if not scored.all():  # a single one makes every test NaN
+            name = scores[dim].values[int(scored.values.argmin())]
+            raise InputError(f"The {dim} {str(name)!r} has no score that is a number; leave it out.")
+    if averaged in scores.dims:
+        scores = scores.mean(averaged, skipna=False)
+    ordered = scores.transpose(unit, ...)
+    if not np.isfinite(ordered.values).all(axis=0).any():
+        raise InputError("Nothing can be tested: everywhere the score of some subject or split is missing.")
+    function = {"folds": folds_t, "subjects": subjects_t, "wilcoxon": subjects_wilcoxon}[test]
+    statistic, p = function(np.asarray(ordered.values, dtype=np.float64), alternative)
+    like = ordered.isel({unit: 0}, drop=True)
+    return like.copy(data=statistic), like.copy(data=p)
+
+
+def _t(mean: FloatArray, variance: FloatArray, freedom: int, alternative: Alternative) -> tuple[FloatArray, FloatArray]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = mean / np.sqrt(variance)
+    tails = {"greater": stats.t.sf(t, freedom), "less": stats.t.cdf(t, freedom)}
+    p = tails[alternative] if alternative in tails else 2.0 * stats.t.sf(np.abs(t), freedom)
+    return t, np.asarray(p)

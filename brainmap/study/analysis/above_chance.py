@@ -1,0 +1,237 @@
+"""Which vertices (fMRI) or moments (MEG) are predicted above chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.names import LEVEL
+from brainmap.common.progress import track
+from brainmap.data.published_splits import fixed_split
+from brainmap.encoding.ridge import DEFAULT_ALPHAS
+from brainmap.statistics.correction import adjust
+from brainmap.statistics.permutation.permutation_test import group_permutation_test
+from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, common_penalty
+from brainmap.statistics.significance import significance
+from brainmap.study.declared.study_config import StudyConfig
+
+if TYPE_CHECKING:
+    from brainmap.features import Features
+    from brainmap.stimuli import StimulusSet
+    from brainmap.study.analysis.encoded_part import Encoded
+
+
+PER = {"fmri": "target", "meg": "time"}
+STOP_AFTER = 25
+FEW = 500  # fewer targets agree on a penalty by chance: every permutation then chooses its own
+
+
+def above_chance(
+    r: xr.DataArray,
+    subjects: Sequence[Encoded],
+    stimuli: StimulusSet,
+    features: Features,
+    config: StudyConfig,
+    *,
+    scratch: Path | None = None,
+) -> tuple[xr.DataArray | None, str]:
+    """Mark the targets (fMRI) or times (MEG) predicted above chance.
+
+    Parameters
+    ----------
+    r : DataArray, (subject, signal, layer, split, target)
+        Scores.
+    subjects : sequence of Encoded
+        Of one modality, in the order of ``r``.
+    stimuli, features, config
+        The study.
+    scratch : Path, optional
+        Folder in which a permutation test keeps what is finished.
+
+    Returns
+    -------
+    marks : DataArray of bool, (signal, layer, target or time), or None
+        None where the test cannot be made.
+    method : str
+        How, or why not.
+    """
+    modality = subjects[0].responses.modality
+    per, test = PER[modality], config.yardstick(modality)
+    try:
+        if test == "permutation":
+            return _permuted(r, subjects, stimuli, features, config, scratch)
+        level = config.level(modality)
+        tested = significance(r, per="target" if per == "target" else "time", test=test, alpha=level)
+    except InputError as error:
+        return None, f"not computed: {error}"
+    return tested.significant, tested.method + _at(level)
+
+
+def permutation_options(config: StudyConfig, n_rows: int, n_targets: int, *, sequential: bool) -> PermutationOptions:
+    """Return the settings of a study's permutation test.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+    n_rows, n_targets : int
+        Rows of all subjects together, and targets.
+    sequential : bool
+        Stop early where a target is settled.
+    """
+    block = parse_memory(config.memory) // (4 * 16 * max(n_rows, 1))
+    return PermutationOptions(
+        n_permutations=config.shuffles,
+        cv=config.cv,
+        stop_after=STOP_AFTER if sequential and config.shuffles > 4 * STOP_AFTER else None,
+        candidates=tuple(float(a) for a in DEFAULT_ALPHAS) if n_targets < FEW else None,
+        pca=config.pca,
+        block=int(np.clip(block, 16, 8192)),
+        seed=config.seed,
+    )
+
+
+def _permuted(
+    r: xr.DataArray,
+    subjects: Sequence[Encoded],
+    stimuli: StimulusSet,
+    features: Features,
+    config: StudyConfig,
+    scratch: Path | None,
+) -> tuple[xr.DataArray, str]:
+    """Permute whole photographs and refit, map by map."""
+    modality = subjects[0].responses.modality
+    per, units = PER[modality], None if modality == "fmri" else r["time"].values
+    names = np.arange(r.sizes["target"]) if units is None else np.unique(units)
+    rows = sum(len(one.rows) for one in subjects)
+    options = permutation_options(config, rows, r.sizes["target"], sequential=units is None)
+    layers = [str(layer) for layer in r["layer"].values]
+    strata, sessions = session_strata(subjects)
+    p = np.full((r.sizes["signal"], len(layers), len(names)), np.nan)
+    maps = [(i, j, signal, layer) for i, signal in enumerate(config.signals) for j, layer in enumerate(layers)]
+    for i, j, signal, layer in track(maps, f"{modality} permutations", unit="maps"):
+        found = group_permutation_test(
+            _inputs(subjects, stimuli, features, config, (signal, layer, strata), fixed=options.candidates is None),
+            units=units,
+            options=options,
+            checkpoint=None if scratch is None else scratch / modality / f"{signal}-{layer}.npz",
+            memory=config.memory,
+            device=config.device,
+        )
+        p[i, j] = found.table["p"].to_numpy()
+    coords = {"signal": list(config.signals), "layer": layers} | ({} if units is None else {"time": names})
+    array = xr.DataArray(p, dims=("signal", "layer", per), coords=coords)
+    if "depth" in r.coords:
+        array = array.assign_coords(depth=("layer", r["depth"].values))
+    marks = adjust(array, "bh", over=(per,)) <= config.level(modality)
+    return marks, _words(options, per, (len(names), config.level(modality)), sessions)
+
+
+def session_strata(subjects: Sequence[Encoded]) -> tuple[list[np.ndarray | None], str]:
+    """Within what photographs are exchanged: those shown in the same session (or in the same several sessions).
+
+    Responses differ between sessions, so that photographs of two sessions are no fair exchange. Where some photograph
+    would have no partner left, as where each was shown in a combination of sessions of its own, all are exchanged.
+
+    Parameters
+    ----------
+    subjects : sequence of Encoded
+        Of one modality. Those who saw the same photographs as the first are permuted alike, and get common strata.
+
+    Returns
+    -------
+    strata : list of ndarray or None, one per subject, each (n_images,)
+        None: no strata.
+    words : str
+        What the method's sentence says about sessions; empty where nobody had more than one.
+    """
+    if not any(one.responses.trials.get("session", pd.Series(dtype=str)).nunique() > 1 for one in subjects):
+        return [None] * len(subjects), ""
+    own = [_shown_in(one) for one in subjects]
+    alike = [np.array_equal(one.rows, subjects[0].rows) for one in subjects]
+    common = _joined([labels for labels, same in zip(own, alike, strict=True) if same])
+    strata = [common if same else labels for labels, same in zip(own, alike, strict=True)]
+    for one, labels in zip(subjects, strata, strict=True):
+        groups_of = pd.Series(one.groups).groupby(labels).nunique()
+        if groups_of.min() < 2:
+            return [None] * len(subjects), ", exchanged across sessions (too few were shown in the same ones)"
+    if all(len(np.unique(labels)) == 1 for labels in strata):  # every session showed every photograph
+        return [None] * len(subjects), ""
+    return list(strata), " within sessions"
+
+
+def _shown_in(one: Encoded) -> np.ndarray:
+    """Number of the set of sessions in which each photograph of a subject was shown, alike within a group of them."""
+    trials = one.responses.trials
+    if "session" not in trials:
+        return np.zeros(len(one.rows), dtype=np.intp)
+    sets = trials.groupby(trials["stimulus"].astype(str))["session"].agg(lambda s: "+".join(sorted(set(map(str, s)))))
+    each = sets.loc[one.averaged.trials["stimulus"].astype(str)]
+    # Photographs of one source move together, in sequence: only a source that was shown alike can take their place.
+    patterns = each.groupby(one.groups).agg(lambda s: s.iloc[0] if s.nunique() == 1 else "|".join(s))
+    return np.unique(patterns.loc[one.groups].to_numpy(str), return_inverse=True)[1]
+
+
+def _joined(labels: Sequence[np.ndarray]) -> np.ndarray:
+    """Number the combinations of several labels of the same rows."""
+    return np.unique(np.column_stack(labels), axis=0, return_inverse=True)[1].ravel()
+
+
+def _words(options: PermutationOptions, per: str, tests: tuple[int, float], sessions: str) -> str:
+    """How the p values were made, and how many tests must be passed together for the correction to let any pass."""
+    fixed = "the penalty that most of the best predicted targets chose"
+    penalty = fixed if options.candidates is None else "its own best penalty"
+    stopped = "" if options.stop_after is None else f", stopped after {options.stop_after} exceedances"
+    together = int(np.ceil(tests[0] / (tests[1] * (options.n_permutations + 1))))
+    least = f"; so few permutations can only mark {together} {per}s or more at once" if together > 1 else ""
+    return (
+        f"{options.n_permutations} permutations of whole photographs{sessions}, each refitted at {penalty}{stopped}; "
+        "score averaged over subjects, one-sided; false discovery rate (Benjamini–Hochberg) "
+        f"over {per}s of each map{_at(tests[1])}{least}"
+    )
+
+
+def _at(level: float) -> str:
+    """Say the level where it is not the one that is told for the whole study."""
+    return "" if level == LEVEL else f", p ≤ {format(level, 'g').removeprefix('0')}"
+
+
+def _inputs(
+    subjects: Sequence[Encoded],
+    stimuli: StimulusSet,
+    features: Features,
+    config: StudyConfig,
+    space: tuple[str, str, Sequence[np.ndarray | None]],
+    *,
+    fixed: bool,
+) -> list[PermutationInput]:
+    """Features and averaged responses of all subjects for one signal and layer, with each subject's strata."""
+    signal, layer, strata = space
+    values = np.asarray(features[signal, layer])
+    penalty = None
+    if fixed:
+        chosen, scores = (
+            np.concatenate([one.spaces[signal].dataset[name].sel(layer=layer).values for one in subjects])
+            for name in ("alpha", "r")
+        )
+        penalty = common_penalty(chosen, scores)
+    first = subjects[0].rows
+    return [
+        PermutationInput(
+            values[one.rows],
+            one.averaged.values,
+            penalty,
+            one.groups,
+            within,
+            cv=fixed_split(one.averaged, stimuli) if config.split == "test" else None,
+            same_photographs=bool(np.array_equal(one.rows, first)),
+        )
+        for one, within in zip(subjects, strata, strict=True)
+    ]

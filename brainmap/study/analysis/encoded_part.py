@@ -1,0 +1,68 @@
+"""Encoded part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+from brainmap.data import Responses
+from brainmap.encoding import EncodingResult, concat
+
+CONTROL_SPACES = "controls"
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One subject's responses and what was encoded from them.
+
+    Attributes
+    ----------
+    responses, averaged : Responses
+        Trials, and means over the repeats of each photograph.
+    rows : ndarray of int, (n_images,)
+        Row of the stimulus set of each row of ``averaged``.
+    groups : ndarray of str, (n_images,)
+        Source photograph of each row.
+    spaces : dict of str to EncodingResult
+        Feature space (``activation``, ``gradient``, ``controls``) → result; filled as they are finished.
+    """
+
+    responses: Responses
+    averaged: Responses
+    rows: np.ndarray
+    groups: np.ndarray
+    spaces: dict[str, EncodingResult] = field(default_factory=dict)
+
+
+def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[str, float]) -> xr.Dataset:
+    """Stack results to dims (subject, signal, layer, split, target), with the layers' depths as coordinate."""
+    per_signal = [
+        concat([one.spaces[space] for one in subjects], "subject", [one.responses.subject for one in subjects])
+        for space in spaces
+    ]
+    scores = concat(per_signal, "signal", list(spaces)).dataset
+    depth = [depths[str(layer)] for layer in scores["layer"].values]
+    scores = scores.assign_coords(depth=("layer", depth))
+    return scores.transpose("subject", "signal", "layer", "split", "target")
+
+
+def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
+    """Noise ceiling of r for the averaged responses, (subject, target); None where nothing was shown twice."""
+    from brainmap.statistics.noise_ceiling import ceiling_from_ncsnr, explainable_variance
+
+    ceilings = []
+    for one in subjects:
+        published = one.responses.targets.get("ncsnr")
+        if published is not None and np.isfinite(published).all():  # the dataset's own, from all of its repeats
+            repeats = one.averaged.trials.get("n_repeats", 1)
+            ceilings.append(ceiling_from_ncsnr(published.to_numpy(dtype=float), np.asarray(repeats)).r)
+            continue
+        stimulus = one.responses.trials["stimulus"].to_numpy()
+        if len(np.unique(stimulus)) == len(stimulus):
+            return None
+        ceilings.append(explainable_variance(one.responses.values, stimulus).r)
+    names = [one.responses.subject for one in subjects]
+    return xr.DataArray(np.stack(ceilings), dims=("subject", "target"), coords={"subject": names})

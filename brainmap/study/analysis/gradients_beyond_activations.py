@@ -1,0 +1,107 @@
+"""What gradients add to activations, area by area or moment by moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.statistics.added.added_value import ResidualOptions, ResidualResult, residual
+from brainmap.statistics.added.conditional_test import ConditionalOptions
+from brainmap.statistics.added.pooled_subjects import pool_residuals
+from brainmap.study.declared.study_config import StudyConfig
+
+if TYPE_CHECKING:
+    from brainmap.features import Features
+    from brainmap.study.analysis.encoded_part import Encoded
+
+
+UNIT = {"fmri": "roi", "meg": "time"}
+
+
+def residual_of_gradients(
+    subjects: Sequence[Encoded], features: Features, config: StudyConfig
+) -> tuple[pd.DataFrame | None, str]:
+    """Test and size what gradients add.
+
+    Subjects who saw the same photographs are tested together; others one by one, and then pooled.
+
+    Parameters
+    ----------
+    subjects : sequence of Encoded
+        Of one modality.
+    features : Features
+        Activations and gradients.
+    config : StudyConfig
+        Folds, seed, number of sign flips and memory.
+
+    Returns
+    -------
+    table : pandas.DataFrame or None
+        ``unit``, ``delta`` (gain in held-out r), ``low``, ``high``, ``statistic``, ``p_fwer``, ``significant`` and
+        more, see :func:`brainmap.statistics.added.added_value.residual`, and ``delta <subject>`` for each subject.
+        None where it cannot be computed.
+    method : str
+        How p was made, or why there is no table.
+    """
+    layers = residual_layers(features, config)
+    needed = (
+        3
+        * 8
+        * len(subjects[0].rows)
+        * sum(features[signal, layer].shape[1] for signal in ("activation", "gradient") for layer in layers)
+    )
+    if needed > parse_memory(config.memory):
+        which = "all layers" if config.residual_layers == "all" else "the last layer"
+        return None, (
+            f"not computed: {which} of both signals together need about {needed / 1e9:.0f} GB; raise --memory, "
+            "choose fewer layers (or residual_layers: last), or project the features"
+        )
+    try:
+        if all(np.array_equal(one.rows, subjects[0].rows) for one in subjects):
+            result = _residual(subjects, features, config, config.seed)
+            return _with_subjects(result.to_frame(), [result], subjects), result.test.method
+        seeds = [config.seed + number for number in range(len(subjects))]
+        each = [_residual([one], features, config, seed) for one, seed in zip(subjects, seeds, strict=True)]
+        pooled = pool_residuals(each)
+    except InputError as error:
+        return None, f"not computed: {error}"
+    return _with_subjects(pooled.to_frame(), each, subjects), pooled.method
+
+
+def residual_layers(features: Features, config: StudyConfig) -> list[str]:
+    """Layers whose activations and gradients are compared: all of the study, or its last one."""
+    return list(features.layers) if config.residual_layers == "all" else [features.layers[-1]]
+
+
+def _with_subjects(table: pd.DataFrame, results: Sequence[ResidualResult], subjects: Sequence[Encoded]) -> pd.DataFrame:
+    """Add each subject's own gain: how far it differs between people is what an interval over images cannot say."""
+    units = [one.responses.targets[UNIT[one.responses.modality]].to_numpy() for one in subjects]
+    tables = [result.scores.by_subject(own) for result, own in zip(results, units, strict=False)]
+    columns = pd.concat(tables, axis=1)
+    columns.columns = pd.Index([f"delta {one.responses.subject}" for one in subjects])
+    return table.join(columns, on="unit")
+
+
+def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConfig, seed: int) -> ResidualResult:
+    """Residual of subjects who saw the same photographs."""
+    first = subjects[0]
+    activations, gradients = (
+        {layer: np.asarray(features[signal, layer])[first.rows] for layer in residual_layers(features, config)}
+        for signal in ("activation", "gradient")
+    )
+    return residual(
+        activations,
+        gradients,
+        [one.averaged.values for one in subjects],
+        units=first.responses.targets[UNIT[first.responses.modality]].to_numpy(),
+        groups=first.groups,
+        options=(
+            ResidualOptions(config.residual, cv=config.cv, seed=config.seed),
+            ConditionalOptions(n_flips=config.permutations, seed=seed),
+        ),
+    )

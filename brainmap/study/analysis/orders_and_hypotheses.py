@@ -1,0 +1,134 @@
+"""The order of layers over the cortex (fMRI) or over time (MEG), for every signal of a study."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from brainmap.common.errors import InputError
+from brainmap.data import Responses
+from brainmap.results.study_results import StudyResults
+from brainmap.study.declared.study_config import StudyConfig
+
+Tables = dict[str, dict[str, pd.DataFrame]]
+
+
+def order_of_layers(
+    scores: xr.Dataset, responses: Responses, config: StudyConfig, marks: xr.DataArray | None = None
+) -> tuple[Tables, dict[str, str]]:
+    """Spatial (fMRI) or temporal (MEG) hierarchy of each signal, and how its p was made.
+
+    With ``order_over: significant`` only fMRI targets count that some layer predicts above chance (``marks``). Left out
+    where there is no order to speak of: too few layers, areas without coordinates, nothing predicted. Areas of HCP-MMP1
+    get a spin test and, beside Euclidean distances from V1, those along the mesh.
+    """
+    from brainmap.hierarchy import temporal_hierarchy, top_areas
+    from brainmap.hierarchy.order_in_space import predicted_somewhere
+
+    kind = "spatial" if responses.modality == "fmri" else "temporal"
+    tables: dict[str, pd.DataFrame] = {}
+    areas = None
+    masks = predicted_somewhere(marks) if kind == "spatial" and config.order_over == "significant" else {}
+    if kind == "spatial" and config.top_areas is not None and "activation" in config.signals:
+        areas = top_areas(scores["r"].sel(signal="activation"), responses.targets, fraction=config.top_areas)
+    for signal in config.signals:
+        r = scores["r"].sel(signal=signal)
+        try:
+            if kind == "spatial":
+                tables[signal] = _spatial(r, responses.targets, areas, config.seed, mask=masks.get(signal))
+            else:
+                tables[signal] = temporal_hierarchy(r, seed=config.seed)
+        except InputError:
+            continue
+    if not tables:
+        return {}, {}
+    attrs = next(iter(tables.values())).attrs
+    beside = f"; beside it spin tests ({attrs['n_spins']} rotations of the cortex)" if "spin_p" in attrs else ""
+    counted = "; only targets predicted above chance in some layer" if masks else ""
+    return {kind: tables}, {kind: attrs["p_method"] + counted + beside}
+
+
+def _spatial(
+    r: xr.DataArray,
+    targets: pd.DataFrame,
+    areas: list[str] | None,
+    seed: int,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+) -> pd.DataFrame:
+    """Spatial hierarchy; ``attrs`` also hold ``spin_p`` and, along the mesh, ``geodesic_r`` and ``geodesic_spin_p``."""
+    from brainmap.hierarchy import Resampling, SpatialOptions, spatial_hierarchy
+    from brainmap.hierarchy.cortex_distances import in_hcp_areas
+
+    cortex = _hcp_areas() if in_hcp_areas(targets) else None
+    table = spatial_hierarchy(r, targets, mask=mask, areas=areas, cortex=cortex, seed=seed)
+    if cortex is None:
+        return table
+    along = cortex.assign(distance_mm=cortex["geodesic_mm"])
+    distances = along.groupby("roi")["distance_mm"].mean()
+    quick = SpatialOptions(resampling=Resampling(n=0))
+    other = spatial_hierarchy(
+        r, targets, mask=mask, areas=areas, distances=distances, cortex=along, options=quick, seed=seed
+    ).attrs
+    table["geodesic_mm"] = distances.reindex(table["roi"]).to_numpy()
+    kept = {"r": "geodesic_r", "low": "geodesic_low", "high": "geodesic_high", "spin_p": "geodesic_spin_p"}
+    table.attrs |= {name: other[key] for key, name in kept.items()}
+    return table
+
+
+@functools.cache
+def _hcp_areas() -> pd.DataFrame:
+    """All areas of HCP-MMP1 with their distances from V1 through space and along the mesh (mm)."""
+    from brainmap.data.atlas import load_atlas, load_surface
+    from brainmap.hierarchy import cortex_areas, geodesic_to_areas
+
+    table = cortex_areas()
+    parts = []
+    for side, labels in load_atlas().items():
+        everywhere = pd.DataFrame({"roi": labels, "hemisphere": side, "vertex": range(len(labels))})
+        distance = geodesic_to_areas(everywhere, {side: load_surface(side, "midthickness")})
+        mine = table[table["hemisphere"] == side]
+        parts.append(mine.assign(geodesic_mm=distance.reindex(mine["roi"]).to_numpy()))
+    return pd.concat(parts, ignore_index=True)
+
+
+def hypotheses(results: StudyResults) -> pd.DataFrame | None:
+    """Test Study A's three hypotheses on the scores of a study, for the table in the report.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        As :func:`judged_hypotheses`; None where a signal is missing or there are too few layers, areas or folds.
+    """
+    try:
+        return judged_hypotheses(results)
+    except (InputError, KeyError):  # areas without coordinates, too few layers: there is no order to speak of
+        return None
+
+
+def judged_hypotheses(results: StudyResults) -> pd.DataFrame:
+    """Test the hypotheses with 200 resamples (tables need verdicts, not the last digit of an interval).
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`brainmap.hierarchy.evaluate_hypotheses`, over the targets that count in the study's own order.
+
+    Raises
+    ------
+    InputError
+        Where a signal is missing or there are too few layers, areas or folds.
+    """
+    from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
+    from brainmap.hierarchy.order_in_space import predicted_somewhere
+
+    plan = Resampling(n=200)
+    options = HypothesisOptions(spatial=SpatialOptions(resampling=plan), temporal=TemporalOptions(resampling=plan))
+    scores: dict[str, xr.Dataset | xr.DataArray] = {name: results.scores[name] for name in results.modalities}
+    chosen = results.provenance.get("config", {}).get("order_over") == "significant"
+    masks = predicted_somewhere(results.significance.get("fmri")) if chosen else {}
+    return evaluate_hypotheses(scores, masks=masks, options=options)

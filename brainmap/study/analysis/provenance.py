@@ -1,0 +1,129 @@
+"""What must travel with every score: what was done, on what, and how each p was made."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from brainmap.common.names import LEVEL
+from brainmap.common.versions import versions
+from brainmap.study.declared.study_config import StudyConfig
+from brainmap.study.inputs import Inputs
+
+if TYPE_CHECKING:
+    from brainmap.features import Features
+
+
+def describe(
+    config: StudyConfig,
+    inputs: Inputs,
+    features: Features,
+    scores: Mapping[str, xr.Dataset],
+    p_values: Mapping[str, Mapping[str, str]],
+) -> dict[str, Any]:
+    """Describe a study.
+
+    Parameters
+    ----------
+    config, inputs, features, scores
+        The study, what it started from, and its scores by modality.
+    p_values : mapping
+        Modality → statistic → how its p values were made.
+
+    Returns
+    -------
+    dict
+        JSON-able, with the names that :class:`brainmap.results.StudyResults` shows.
+    """
+    everyone = [responses for subjects in inputs.responses.values() for responses in subjects.values()]
+    extracted = features.provenance
+    objective = extracted.get("objective") or {}
+    first = next(iter(scores.values())).attrs
+    return {
+        "simulated": any(responses.simulated for responses in everyone),
+        "dataset": config.dataset,
+        "subjects": {modality: list(subjects) for modality, subjects in inputs.responses.items()},
+        "model": config.model,
+        "weights": config.weights,
+        "weights_digest": extracted["weights_digest"],
+        "objective": objective.get("name"),
+        "exactness": extracted.get("exactness"),
+        "batch_coupled": extracted.get("batch_coupled"),
+        "site": config.site,
+        "pooling": config.pooling,
+        "n_images": len(inputs.stimuli),
+        "n_sources": int(inputs.stimuli.table["source"].nunique()),
+        "n_trials": {
+            modality: max(responses.n_trials for responses in subjects.values())
+            for modality, subjects in inputs.responses.items()
+        },
+        "repeats": "averaged before encoding",
+        "cv": config.cv if config.split == "folds" else None,
+        "fixed_split": None if config.split == "folds" else "the test photographs that the dataset names",
+        "groups": "source photograph",
+        "split_hash": {modality: dataset.attrs["split_hash"] for modality, dataset in scores.items()},
+        "inner_cv": first["inner_scheme"],
+        "alphas": first["alphas"],
+        "alpha_per_target": True,
+        "standardise": "on the train split",
+        "pca": config.pca,
+        "scoring": "Pearson r",
+        "ceiling_normalised": False,
+        "p_values": _by_statistic(p_values),
+        "alpha_level": LEVEL,
+        "notes": [
+            *sorted({note for dataset in scores.values() for note in _flat(dataset.attrs.get("warnings", []))}),
+            *_found_in_files(everyone),
+        ],
+        "stimulus_duration": _stimulus_duration(everyone),
+        "seeds": {"folds, permutations, simulation": config.seed},
+        "versions": versions(),
+        "device": config.device,
+        "memory": config.memory,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "config": json.loads(json.dumps(config.describe())),
+    }
+
+
+def _by_statistic(p_values: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Statistic → method, naming the modality where two modalities differ."""
+    merged: dict[str, dict[str, str]] = {}
+    for modality, statistics in p_values.items():
+        for name, text in statistics.items():
+            merged.setdefault(name, {})[modality] = text
+    return {
+        name: next(iter(texts.values()))
+        if len(set(texts.values())) == 1
+        else "; ".join(f"{modality}: {text}" for modality, text in texts.items())
+        for name, texts in merged.items()
+    }
+
+
+def _flat(notes: Any) -> list[str]:
+    """Return all texts in nested lists (results that were stacked keep a list each where they differ)."""
+    return [notes] if isinstance(notes, str) else [text for part in notes for text in _flat(part)]
+
+
+def _found_in_files(everyone: list[Any]) -> list[str]:
+    """Say what readers found wrong in a dataset's files, and what they did about it."""
+    notes = []
+    for responses in everyone:
+        found = responses.info.get("findings") or {}
+        if found.get("n"):
+            first = found["items"][0]
+            row = "" if first["row"] is None else f", row {first['row']}"
+            notes.append(
+                f"Subject {responses.subject}: {found['n']} findings in the files, the first in {first['file']}{row}: "
+                f"{first['what']} ({first['done']})."
+            )
+    return notes
+
+
+def _stimulus_duration(everyone: list[Any]) -> float | None:
+    """Return how long a photograph was shown (s), where the recordings say so."""
+    durations = {responses.info.get("stimulus_duration") for responses in everyone}
+    return durations.pop() if len(durations) == 1 else None

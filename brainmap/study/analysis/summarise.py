@@ -1,0 +1,136 @@
+"""From encoding results to the results of a study: ceilings, significance, residual, hierarchies, controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.common.progress import track
+from brainmap.statistics.significance import folds_interval
+from brainmap.study.analysis.above_chance import above_chance
+from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, noise_ceilings, stack
+from brainmap.study.analysis.gradients_beyond_activations import residual_of_gradients
+from brainmap.study.analysis.orders_and_hypotheses import hypotheses, order_of_layers
+from brainmap.study.analysis.provenance import describe
+from brainmap.study.declared.study_config import StudyConfig
+from brainmap.study.inputs import Inputs
+
+if TYPE_CHECKING:
+    from brainmap.features import Features
+    from brainmap.results import StudyResults
+
+
+def summarise(
+    config: StudyConfig,
+    inputs: Inputs,
+    features: Features,
+    encoded: Sequence[Encoded],
+    *,
+    scratch: Path | None = None,
+) -> StudyResults:
+    """Compute everything that follows from the scores.
+
+    Parameters
+    ----------
+    config, inputs, features
+        The study and what it started from.
+    encoded : sequence of Encoded
+        All subjects of all modalities.
+    scratch : Path, optional
+        Folder in which permutation tests keep what is finished.
+
+    Returns
+    -------
+    StudyResults
+    """
+    from brainmap.results import StudyResults
+
+    by_modality: dict[str, list[Encoded]] = {}
+    for one in encoded:
+        by_modality.setdefault(one.responses.modality, []).append(one)
+    steps = track(by_modality.items(), "statistics", unit="modalities")
+    parts = {modality: _summarise_modality(config, inputs, features, each, scratch) for modality, each in steps}
+    scores = {modality: part.scores for modality, part in parts.items()}
+    hierarchy = {name: table for part in parts.values() for name, table in part.hierarchy.items()}
+    results = StudyResults(
+        provenance=describe(config, inputs, features, scores, {name: part.methods for name, part in parts.items()}),
+        scores=scores,
+        residual={modality: part.residual for modality, part in parts.items() if part.residual is not None},
+        hierarchy=hierarchy,
+        significance={name: part.significance for name, part in parts.items() if part.significance is not None},
+        controls={modality: part.controls for modality, part in parts.items()},
+        ceilings={modality: part.ceilings for modality, part in parts.items() if part.ceilings is not None},
+        truth=inputs.truth.to_report() if inputs.truth is not None else None,
+    )
+    results.hypotheses = hypotheses(results.check())
+    return results
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What is known of one modality."""
+
+    scores: xr.Dataset
+    residual: pd.DataFrame | None
+    hierarchy: dict[str, dict[str, pd.DataFrame]]
+    significance: xr.DataArray | None
+    controls: pd.DataFrame
+    ceilings: xr.DataArray | None
+    methods: dict[str, str]
+
+
+def _summarise_modality(
+    config: StudyConfig, inputs: Inputs, features: Features, subjects: Sequence[Encoded], scratch: Path | None
+) -> _Part:
+    scores = stack(subjects, config.signals, features.depths)
+    modality = subjects[0].responses.modality
+    marks, tested = above_chance(scores["r"], subjects, inputs.stimuli, features, config, scratch=scratch)
+    hierarchy, methods = order_of_layers(scores, subjects[0].responses, config, marks)
+    methods[modality] = tested
+    residual = None
+    if set(config.signals) == {"activation", "gradient"}:
+        residual, made = residual_of_gradients(subjects, features, config)
+        methods["residual"] = made
+    return _Part(
+        scores=scores,
+        residual=residual,
+        hierarchy=hierarchy,
+        significance=marks,
+        controls=compare_with_controls(subjects, scores),
+        ceilings=noise_ceilings(subjects),
+        methods=methods,
+    )
+
+
+def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset) -> pd.DataFrame:
+    """Mean score of each signal's best layer and of each control, with its 95 % interval over folds.
+
+    Scores are averaged over subjects first: responses to the photographs that all subjects share make subjects agree
+    by chance, and are no further evidence. The variance is that of
+    :func:`~brainmap.statistics.significance.folds_interval`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``space``, ``r`` (mean over targets), ``low``, ``high``; NaN with fewer than three folds.
+    """
+    spaces = {}
+    for signal in scores["signal"].values:
+        mean = scores["r"].sel(signal=signal).mean("target", skipna=True)
+        best = mean.mean(("subject", "split")).argmax("layer")
+        spaces[str(signal)] = mean.isel(layer=best).transpose("subject", "split").values
+    controls = [one.spaces[CONTROL_SPACES].r.mean("target", skipna=True) for one in subjects]
+    for name in controls[0]["layer"].values:
+        spaces[str(name)] = np.stack([one.sel(layer=name).values for one in controls])
+    rows = []
+    for name, values in spaces.items():
+        folds = values.mean(axis=0, dtype=np.float64)
+        low, high = folds_interval(folds) if len(folds) > 2 else (np.nan, np.nan)
+        rows.append({"space": name, "r": folds.mean(), "low": low, "high": high})
+    return pd.DataFrame(rows)

@@ -1,0 +1,28 @@
+"""The two published studies as study files, to the letter of the papers as far as they state it."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from brainmap.common.errors import InputError
+
+FOLDER = "presets"
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the presets that ship with brainmap."""
+    files = resources.files("brainmap.study.declared").joinpath(FOLDER).iterdir()
+    return tuple(sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")))
+
+
+def preset_text(name: str) -> str:
+    """Return the YAML of a preset: a study file to start one's own from.
+
+    Raises
+    ------
+    InputError
+        If there is no such preset.
+    """
+    if name not in preset_names():
+        raise InputError(f"there is no preset '{name}'; the presets are {', '.join(preset_names())}")
+    return resources.files("brainmap.study.declared").joinpath(FOLDER, f"{name}.yaml").read_text(encoding="utf-8")

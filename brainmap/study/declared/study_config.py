@@ -1,0 +1,251 @@
+"""The declaration of one analysis: every setting that can change a number, checked before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.names import LEVEL, Modality, Signal
+from brainmap.common.yaml_text import read_yaml
+
+Yardstick = Literal["folds", "subjects", "wilcoxon", "permutation"]
+Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
+
+
+class OwnData(BaseModel):
+    """Photographs and recordings of one's own, as plain files.
+
+    Attributes
+    ----------
+    stimuli : Path
+        Folder or zip of photographs.
+    responses : Path
+        ``.npy``, trials × targets, float.
+    targets : Path
+        Table, one row per target (fMRI: ``roi``, ``hemisphere``, ``x``, ``y``, ``z``; MEG: ``sensor``, ``time``).
+    events : Path
+        Table, one row per trial: ``stimulus`` (file name of the photograph) and optionally ``session``, ``run``.
+    table : Path, optional
+        Table of the photographs: ``name`` and optionally ``source``, ``category``, ``caption``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stimuli: Path
+    responses: Path
+    targets: Path
+    events: Path
+    table: Path | None = None
+
+
+class Place(BaseModel):
+    """Where a public dataset lies on this machine; part of how, not of what is computed.
+
+    Attributes
+    ----------
+    data_root : Path, optional
+        Folder of the dataset, or the one that holds its folder; ``$BRAINMAP_DATA`` by default.
+    images : Path, optional
+        Folder or zip of photographs, for datasets that come without them.
+    cache : Path, optional
+        Where prepared responses go; ``.brainmap`` in the dataset's folder by default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_root: Path | None = None
+    images: Path | None = None
+    cache: Path | None = None
+
+
+class StudyConfig(BaseModel):
+    """Settings of a study; unknown keys are errors.
+
+    Attributes
+    ----------
+    model, weights : str
+        Registered model and which of its weights: ``trained``, ``untrained``, a named checkpoint, or the path of one.
+    dataset : str
+        ``sample``, ``own`` with ``own`` filled in, or a public dataset (see ``brainmap data list``).
+    place : Place
+        Where a public dataset lies.
+    reading : dict
+        Settings of the reader of a public dataset, such as ``{"atlas": "streams"}``.
+    modality : tuple of {"fmri", "meg"}, optional
+        What to predict; everything the dataset has by default.
+    subjects, layers : tuple of str, optional
+        All by default.
+    signals : tuple of {"activation", "gradient"}
+        What to predict from.
+    site, pooling, objective : str
+        Where in a block, how tokens become one vector, and which loss is backpropagated (the model's own by default).
+    split : {"folds", "test"}
+        Score on ``cv`` folds grouped by source, or train on the rest and score on the test photographs that the data
+        set names (its column ``test`` or ``shared``). What gradients add is always tested on all photographs.
+    cv, seed : int
+        Number of outer folds, grouped by source photograph, and the seed of their shuffling.
+    pca : int, optional
+        Principal components of the features, fitted on the train split; all dimensions by default.
+    projection : int, optional
+        Dimensions of a random projection of the gradients, before anything is fitted; none by default.
+    method : {"ridge", "ridge-gcv"}
+        Ridge penalties chosen by grouped inner cross-validation of r, or by generalised cross-validation of the squared
+        error (the criterion of scikit-learn's ``RidgeCV``).
+    residual : {"nested", "matched"}
+        How the gain of gradients over activations is measured, see :mod:`brainmap.statistics.added.added_value`.
+    residual_layers : {"all", "last"}
+        Activations and gradients of all layers, or of the last one only: what it alone does not hold of the activations
+        of earlier layers, its gradients may then add.
+    fmri_test, meg_test : {"folds", "subjects", "wilcoxon", "permutation"}
+        Yardstick of "above chance", see :mod:`brainmap.statistics.significance`; "permutation" refits on permuted
+        photographs, see :mod:`brainmap.statistics.permutation.permutation_test`; ``--dry-run`` says what that takes.
+    fmri_level : float
+        Level of that test for fMRI, after correction for multiple testing; .05 for MEG, and wherever else p is judged.
+    shuffles : int
+        Permutations of photographs.
+    top_areas : float, optional
+        Share of the areas, best predicted by activations first, that enter the spatial hierarchy; all by default.
+    order_over : {"all", "significant"}
+        Targets that enter the spatial hierarchy: all, or those that some layer predicts above chance. The best layer of
+        the others is chance, which pulls an area's mean to the middle.
+    permutations : int
+        Sign flips of the test of the residual.
+    thin : int
+        Of the sample, every n-th vertex and sensor only: the same study in a fraction of the time.
+    batch_size, device, memory
+        How to compute; they are part of the provenance. Without a batch size, the largest that ``memory`` holds.
+    """
+
+    # Numbers are text where text is wanted: NSD calls its subjects 1, 2, …
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    model: str = "dino-tiny"
+    weights: str = "trained"
+    dataset: str = "sample"
+    own: OwnData | None = None
+    place: Place = Place()
+    reading: dict[str, Any] = {}
+    modality: tuple[Modality, ...] | None = None
+    subjects: tuple[str, ...] | None = None
+    layers: tuple[str, ...] | None = None
+    signals: tuple[Signal, ...] = ("activation", "gradient")
+    site: Literal["block", "mlp", "attn"] = "block"
+    pooling: Pooling = "patch-mean"
+    objective: str | None = None
+    split: Literal["folds", "test"] = "folds"
+    cv: Annotated[int, Field(ge=2, le=100)] = 5
+    pca: Annotated[int, Field(ge=1)] | None = None
+    projection: Annotated[int, Field(ge=4)] | None = None
+    method: Literal["ridge", "ridge-gcv"] = "ridge"
+    residual: Literal["nested", "matched"] = "nested"
+    residual_layers: Literal["all", "last"] = "all"
+    fmri_test: Yardstick = "folds"
+    meg_test: Yardstick = "folds"
+    fmri_level: Annotated[float, Field(gt=0, lt=1)] = LEVEL
+    shuffles: Annotated[int, Field(ge=19)] = 1000
+    top_areas: Annotated[float, Field(gt=0, le=1)] | None = None
+    order_over: Literal["all", "significant"] = "all"
+    seed: Annotated[int, Field(ge=0)] = 0
+    permutations: Annotated[int, Field(ge=100)] = 5000
+    thin: Annotated[int, Field(ge=1, le=40)] = 1
+    batch_size: Annotated[int, Field(ge=1)] | None = 32
+    device: str = "cpu"
+    memory: str = "4GB"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        if (self.dataset == "own") != (self.own is not None):
+            raise ValueError("dataset 'own' and the files of 'own' (stimuli, responses, targets, events) go together")
+        for name in ("modality", "signals", "layers", "subjects"):
+            values = getattr(self, name)
+            if values is not None and (not values or len(set(values)) < len(values)):
+                raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
+        return self
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # Python takes true for 1
+            raise ValueError("no setting is true or false; give a number or a word")
+        return value
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str) -> str:
+        from brainmap.data.readers import reader_names
+
+        known = ["sample", "own", *reader_names()]
+        if value not in known:
+            raise ValueError(f"there is no such dataset; there are {', '.join(known)}")
+        return value
+
+    @field_validator("memory")
+    @classmethod
+    def _known_size(cls, value: str) -> str:
+        parse_memory(value)
+        return value
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> StudyConfig:
+        """Check plain values.
+
+        Raises
+        ------
+        InputError
+            One sentence that names the first offending key and value.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InputError(_one_sentence(error)) from None
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> StudyConfig:
+        """Read a study file.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, is not YAML, or holds an unknown key or a value out of range.
+        """
+        return cls.from_dict(read_yaml(path))
+
+    def yardstick(self, modality: str) -> Yardstick:
+        """Return the test of "above chance" for a modality."""
+        return self.fmri_test if modality == "fmri" else self.meg_test
+
+    def level(self, modality: str) -> float:
+        """Return the level of that test."""
+        return self.fmri_level if modality == "fmri" else LEVEL
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as plain JSON-able values."""
+        return json.loads(self.model_dump_json())
+
+    def digest(self) -> str:
+        """Twelve hex characters that identify what is computed; how and where does not count."""
+        described = self.describe()
+        for how in ("device", "place") if self.batch_size is None else ("device", "memory", "place"):
+            described.pop(how)  # memory decides the batch size, where none is given
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _one_sentence(error: ValidationError) -> str:
+    """Turn pydantic's first complaint into one sentence with key, value and what would do."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if not str(part).isdigit())
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(StudyConfig.model_fields)
+        return f"unknown setting '{where}' = {first['input']!r}; known settings: {known}"
+    if first["type"] == "missing":
+        *above, name = first["loc"]
+        option = f" (on the command line --{name} FILE)" if above == ["own"] else ""
+        return f"setting '{where}' is missing{option}; it goes together with {', '.join(first['input'])}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"setting '{where}' = {first['input']!r}: {message}" if where else message

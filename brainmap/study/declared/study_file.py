@@ -1,0 +1,335 @@
+"""A study file: models × checkpoints × subjects × sites × reductions …, declared once."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from brainmap.common.errors import InputError
+from brainmap.common.yaml_text import parse_yaml, read_yaml
+from brainmap.study.declared.level_checkpoints import LEVEL, Level, level_settings
+from brainmap.study.declared.presets import preset_text
+from brainmap.study.declared.study_config import StudyConfig
+
+MAX_CELLS = 2000
+WHERE_AND_HOW = (
+    *("model", "weights", "dataset", "own", "place", "reading", "modality", "subjects"),
+    *("batch_size", "device", "memory"),
+)
+LONGEST_LABEL = 200  # file systems take names of 255 bytes
+DEFAULT_PART = "study"
+
+
+class Part(BaseModel):
+    """Some of the cells of a grid.
+
+    Attributes
+    ----------
+    study : dict
+        Settings of these cells, over those of the whole file.
+    grid : dict of str to list
+        Setting → values; one study for each combination.
+    levels : dict of str to Level
+        Levels of a factor: each a model, or the checkpoints of a training, at every combination of the grid. The parts
+        ``sizes`` (from small to large) and ``types`` are the model sizes and image types of Study B's figures 6 and 7.
+    sample : dict
+        Settings that replace those above where the data are the simulated sample.
+    needs : str
+        What must be installed or at hand for these cells, in words; shown where they cannot run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    levels: dict[str, Level] = Field(default_factory=dict)
+    sample: dict[str, Any] = Field(default_factory=dict)
+    needs: str = ""
+
+    @field_validator("levels")
+    @classmethod
+    def _some_levels(cls, value: dict[str, Level]) -> dict[str, Level]:
+        if not value:
+            raise ValueError("a factor needs at least two levels; leave 'levels' out where nothing is compared")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the levels of a part that has none, as a file does."""
+        return {name: value for name, value in plain(self).items() if name != "levels" or value}
+
+    def combinations(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the settings of every study of the part, which is called ``name``, and its level if it has some."""
+        for level in level_settings(self.levels, name) if self.levels else [{}]:
+            yield from (combination | level for combination in _combinations(self.grid))
+
+
+class Deviation(BaseModel):
+    """Where a preset leaves the sound default, or where what runs here is not what a paper did.
+
+    Attributes
+    ----------
+    what, paper, default, here : str
+        The choice; what the paper states; what brainmap does by default; what this file does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    what: str
+    paper: str
+    default: str
+    here: str
+
+
+class GridConfig(BaseModel):
+    """A study file; unknown keys are errors.
+
+    Attributes
+    ----------
+    title, citation : str
+        Words for the report.
+    preset : str, optional
+        Start from this preset: its settings, parts and deviations hold where the file says nothing else.
+    study : dict
+        Settings of every cell: those of :class:`brainmap.study.StudyConfig`.
+    grid : dict of str to list
+        Setting → values; one study for each combination. ``{projection: [50, 800], pca: [50, 300]}`` is a robustness
+        grid of four.
+    parts : dict of str to Part
+        Named groups of cells, instead of or beside ``grid``.
+    data : list of dict
+        Data sets, each as settings (``dataset``, ``subjects``, ``place``, ``own`` …): every study is made with each of
+        them. Studies of fMRI and of MEG that differ in nothing else are shown as one.
+    sample : dict
+        Settings that replace those above where the data are the simulated sample, which is smaller than any real study.
+    deviations : tuple of Deviation
+        For presets.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str = ""
+    citation: str = ""
+    preset: str | None = None
+    study: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    parts: dict[str, Part] = Field(default_factory=dict)
+    data: tuple[dict[str, Any], ...] = ()
+    sample: dict[str, Any] = Field(default_factory=dict)
+    deviations: tuple[Deviation, ...] = ()
+
+    @model_validator(mode="after")
+    def _lists_of_values(self) -> GridConfig:
+        parts = self.parts.values()
+        for grid in (self.grid, *(part.grid for part in parts)):
+            for name, values in grid.items():
+                if not values:
+                    raise ValueError(f"the axis '{name}' of the grid needs at least one value")
+        samples = (self.sample, *(part.sample for part in parts))  # looked at by no cell where the data are real
+        levelled = [*self.data, self.grid, *(part.grid for part in parts)]  # a level is given by 'levels' alone
+        unknown = [name for sample in samples for name in sample if name not in StudyConfig.model_fields]
+        unknown += [LEVEL for settings in levelled if LEVEL in settings]
+        if unknown:
+            raise ValueError(f"unknown setting '{unknown[0]}'; known settings: {', '.join(StudyConfig.model_fields)}")
+        return self
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GridConfig:
+        """Check plain values, those of every cell included.
+
+        Raises
+        ------
+        InputError
+            One sentence that names the first offending key and value.
+        """
+        try:
+            config = cls(**_wrapped(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise InputError(f"unknown key '{where}' in the study file; known: {', '.join(_KEYS)}") from None
+            message = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"study file, '{where}': {message}" if where else f"study file: {message}") from None
+        if config.preset is not None:
+            config = config._over(read_preset(config.preset))
+        config.cells()
+        return config
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> GridConfig:
+        """Read a study file.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, is not YAML, or holds an unknown key or a value out of range.
+        """
+        return cls.from_dict(read_yaml(path))
+
+    def cells(self) -> list[Cell]:
+        """Return all cells in the order of the file; a study that several parts ask for is one cell.
+
+        Raises
+        ------
+        InputError
+            If the settings of a cell are wrong, or there are too many.
+        """
+        found: dict[str, Cell] = {}
+        for name, part in self._parts():
+            for settings in self._with_data(part.combinations(name)):
+                declared = {**self.study, **part.study}
+                declared |= {key: value for key, value in settings.items() if key != LEVEL}
+                if declared.get("dataset", "sample") == "sample":
+                    sample = {**self.sample, **part.sample}
+                    declared |= {key: value for key, value in sample.items() if key not in settings}
+                config = StudyConfig.from_dict(declared)
+                cell = found.setdefault(config.digest(), Cell(config, _label(config, settings), part.needs))
+                if name in cell.parts and cell.parts[name].get(LEVEL) != settings.get(LEVEL):
+                    both = f"'{cell.parts[name][LEVEL]}' and '{settings[LEVEL]}'"
+                    raise InputError(f"levels {both} of '{name}' hold the same weights, {config.weights}")
+                cell.parts[name] = settings
+                if len(found) > MAX_CELLS:
+                    raise InputError(f"the study file asks for more than {MAX_CELLS:,} studies; make its grid smaller")
+        return list(found.values())
+
+    def _with_data(self, combinations: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield every combination with each of the data sets."""
+        for settings in combinations:
+            for data in self.data or ({},):
+                yield settings | data
+
+    def _parts(self) -> Iterator[tuple[str, Part]]:
+        if self.grid or not self.parts:
+            yield DEFAULT_PART, Part(grid=self.grid)
+        yield from self.parts.items()
+
+    def _over(self, base: GridConfig) -> GridConfig:
+        """Lay this file over a preset; its own grid or parts, if any, replace those of the preset."""
+        own = bool(self.grid or self.parts)
+        return base.model_copy(
+            update={
+                "title": self.title or base.title,
+                "citation": self.citation or base.citation,
+                "study": {**base.study, **self.study},
+                "grid": self.grid if own else base.grid,
+                "parts": self.parts if own else base.parts,
+                "data": self.data or base.data,
+                "sample": {k: v for k, v in {**base.sample, **self.sample}.items() if k not in self.study},
+                "deviations": (*base.deviations, *self._changed(base), *self.deviations),
+                "preset": None,
+            }
+        )
+
+    def _changed(self, base: GridConfig) -> Iterator[Deviation]:
+        """Yield the settings by which this file leaves the preset: what the preset says of itself no longer holds."""
+        for name, value in self.study.items():
+            if name in StudyConfig.model_fields and name not in WHERE_AND_HOW:
+                default = StudyConfig.model_fields[name].default
+                before = {**base.sample, **base.study}.get(name, default)
+                if value != before:
+                    told = (f"preset: {_short(before)}", _short(default), _short(value))
+                    yield Deviation(what=f"Setting '{name}'", paper=told[0], default=told[1], here=told[2])
+
+
+_KEYS = tuple(GridConfig.model_fields)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One study of a grid.
+
+    Attributes
+    ----------
+    config : StudyConfig
+        Its settings.
+    label : str
+        What sets it apart, as a folder name.
+    needs : str
+        What must be at hand.
+    parts : dict of str to dict
+        The parts of the file that asked for it, with the settings they varied.
+    """
+
+    config: StudyConfig
+    label: str
+    needs: str = ""
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's folder: what sets it apart, and the digest of all its settings."""
+        return f"{self.label[:LONGEST_LABEL]}-{self.config.digest()[:8]}"
+
+
+def read_preset(name: str) -> GridConfig:
+    """Return a preset, see :mod:`brainmap.study.declared.presets`."""
+    from brainmap.study.declared.study_file import load_preset
+
+    return load_preset(name)
+
+
+def _wrapped(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the settings of a single study, as ``brainmap fit`` has them, for a file with one cell."""
+    settings = set(StudyConfig.model_fields)
+    if values and set(values) <= settings:
+        return {"study": dict(values)}
+    return dict(values)
+
+
+def _combinations(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))
+
+
+def _label(config: StudyConfig, settings: Mapping[str, Any]) -> str:
+    """Return a readable, file-safe name: model and weights, then whatever else the grid varies."""
+    own = Path(config.model)
+    parts = [own.name if own.is_dir() else config.model, _file_words(Path(config.weights))]
+    told = ("model", "weights", LEVEL, "own", "place", "reading")  # a level is its model and weights; where data lie
+    parts += [f"{name}-{_short(value)}" for name, value in settings.items() if name not in told]
+    if "own" in settings and config.own is not None:  # several recordings of one's own
+        parts.append(_file_words(config.own.responses))
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", "-".join(parts))
+
+
+def _file_words(path: Path) -> str:
+    return f"{path.parent.name}_{path.stem}" if path.parent.name else path.stem
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def load_preset(name: str) -> GridConfig:
+    """Return a preset, checked.
+
+    Parameters
+    ----------
+    name : str
+        ``misalignment`` (Raugel et al. 2026) or ``convergence`` (Raugel et al. 2025).
+
+    Raises
+    ------
+    InputError
+        If there is no such preset.
+    """
+    return GridConfig.from_dict(parse_yaml(preset_text(name), f"preset '{name}'"))

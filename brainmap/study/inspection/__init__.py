@@ -1,0 +1,1 @@
+"""Looking before computing: the machine, the lists of models and datasets, the quality of a recording."""

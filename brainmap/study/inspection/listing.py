@@ -1,0 +1,195 @@
+"""What there is: models and datasets as rows for a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from brainmap.models import ModelCard, VisionModel
+    from brainmap.models.objectives import Objective
+
+
+MEASURED = {"fmri": "fMRI", "meg": "MEG", "eeg": "EEG"}
+
+
+def list_models() -> list[dict[str, str]]:
+    """One row per registered model: name, architecture, parameters, default objective, licence."""
+    from brainmap import models
+
+    rows = []
+    for name in models.list_models():
+        card = models.model_card(name)
+        rows.append(
+            {
+                "model": name,
+                "architecture": card.architecture or card.adapter,
+                "parameters": f"{card.parameters / 1e6:,.1f} M" if card.parameters else "",
+                "objective": card.objective,
+                "weights": models.weights_status(name),
+                "licence": card.licence,
+            }
+        )
+    return rows
+
+
+def describe_model(name: str) -> list[tuple[str, str]]:
+    """Return a model's card as lines; its layers and objectives come from an untrained copy, nothing is downloaded.
+
+    Raises
+    ------
+    InputError
+        If there is no such model.
+    """
+    from brainmap import models
+    from brainmap.models.objectives import OBJECTIVES
+
+    model = models.skeleton(name)
+    card = model.card
+    layers = [layer.name for layer in model.layers]
+    objectives = [f"{name} ({_label(OBJECTIVES[name], model)})" for name in model.objectives]
+    tokens = ", ".join(f"{count} {role}" for role, count in card.tokens.items())
+    size = card.preprocessing.crop
+    grid = f", then {(size // card.patch) ** 2} patches of {card.patch} px" if card.patch else ""
+    lines = [
+        ("model", card.name),
+        ("aliases", ", ".join(card.aliases)),
+        ("architecture", card.architecture or card.adapter),
+        ("parameters", f"{card.parameters / 1e6:,.1f} M" if card.parameters else ""),
+        ("source", _source(card)),
+        ("weights", _here(card.name)),
+        ("layers", f"{len(layers)}: {layers[0]} … {layers[-1]}"),
+        ("sites", ", ".join(model.sites)),
+        ("tokens", (tokens + grid).removeprefix(", then ") or "positions of a grid"),
+        ("input", f"{size} x {size} px"),
+        ("objectives", ", ".join(objectives)),
+        ("default", card.objective),
+        ("licence", " ".join(filter(None, (card.licence, card.licence_url, "(gated)" if card.gated else "")))),
+        ("citation", card.citation),
+        ("notes", card.notes.strip()),
+    ]
+    return [(key, value) for key, value in lines if value]
+
+
+def _label(objective: Objective, model: VisionModel) -> str:
+    needs = f", needs {' and '.join(objective.needs)}" if objective.needs else ""
+    return objective.label(model) + needs + (", batch-coupled" if objective.batch_coupled else "")
+
+
+def _source(card: ModelCard) -> str:
+    """Where the weights come from, and whether that is pinned."""
+    if card.package is not None:
+        return f"package {card.package}"
+    if card.hub is None:
+        return card.download or "this package"
+    pinned = f"revision {card.revision}" if card.revision else "revision main, not pinned"
+    return ", ".join(filter(None, (card.hub, card.file, pinned)))
+
+
+def _here(name: str) -> str:
+    """Whether the weights are on this machine, and which checkpoints come with this installation."""
+    from brainmap import models
+
+    embedded = models.available_weights(name)
+    return models.weights_status(name) + (f": {', '.join(embedded)}" if embedded else "") + "; untrained always"
+
+
+def list_datasets() -> list[dict[str, str]]:
+    """One row per dataset that ``--dataset`` takes."""
+    from brainmap.data import sample_stimuli
+    from brainmap.data.manifests import list_manifests, load_manifest
+    from brainmap.data.simulation import SimulationConfig
+
+    public = []
+    for name in list_manifests():
+        manifest = load_manifest(name)
+        public.append(
+            {
+                "dataset": name,
+                "photographs": "included" if manifest.stimuli.included else "a separate download",
+                "responses": f"{MEASURED[manifest.modality]} of {len(manifest.subjects)} subjects, "
+                f"{manifest.size / 1e9:,.0f} GB, {manifest.terms.licence}",
+                "to use it": f"brainmap data show {name}",
+            }
+        )
+    public += [
+        {
+            "dataset": name,
+            "photographs": "the folder's stimuli/, or --stimuli",
+            "responses": what,
+            "to use it": f"brainmap fit --dataset {name} --data-root FOLDER --set task=...",
+        }
+        for name, what in (("bids-fmri", "fMRI of any BIDS folder"), ("bids-meeg", "MEG or EEG of any BIDS folder"))
+    ]
+    stimuli = sample_stimuli()
+    sources = stimuli.table["source"].nunique()
+    return [
+        {
+            "dataset": "sample",
+            "photographs": f"{len(stimuli)} crops of {sources} photographs, embedded",
+            "responses": f"simulated fMRI and MEG of {len(SimulationConfig().subjects)} subjects",
+            "to use it": "brainmap fit",
+        },
+        {
+            "dataset": "own",
+            "photographs": "a folder or zip",
+            "responses": "responses.npy with two tables, fMRI or MEG",
+            "to use it": "brainmap fit --stimuli photos/ --responses responses.npy --targets targets.tsv "
+            "--events events.tsv",
+        },
+        *public,
+    ]
+
+
+def describe_dataset(name: str) -> list[tuple[str, str]]:
+    """Return a dataset's manifest as lines.
+
+    Raises
+    ------
+    InputError
+        If there is no such dataset.
+    """
+    from brainmap.data.fetching import terms_accepted
+    from brainmap.data.manifests import load_manifest
+
+    manifest = load_manifest(name)
+    agreed = "agreed to" if terms_accepted(manifest) else "not agreed to yet"
+    lines = [
+        ("dataset", f"{manifest.title} ({manifest.name}), version {manifest.version}"),
+        ("responses", f"{MEASURED[manifest.modality]}, {manifest.space}"),
+        ("size", f"{manifest.size / 1e9:,.1f} GB in all"),
+        ("licence", " ".join(filter(None, (manifest.terms.licence, manifest.terms.url)))),
+        ("terms", f"{' '.join(manifest.terms.text.split())} ({agreed})" if manifest.terms.confirm else ""),
+        (
+            "photographs",
+            ("included: " if manifest.stimuli.included else "") + " ".join(manifest.stimuli.source.split()),
+        ),
+        ("their terms", manifest.stimuli.terms),
+        ("by hand", " ".join(manifest.by_hand.split())),
+        ("citation", " ".join(manifest.citation.split())),
+        ("described", manifest.homepage),
+    ]
+    return [(key, value) for key, value in lines if value]
+
+
+def dataset_state(name: str, data_root: str | Path | None = None) -> list[dict[str, str]]:
+    """One row per subject: what ``fit`` needs and what of it is on disk; facts alone where no folder is named."""
+    import os
+
+    from brainmap.data.fetching.dataset import ROOT_VARIABLE, Dataset
+    from brainmap.data.manifests import load_manifest
+
+    manifest = load_manifest(name)
+    dataset = Dataset.open(name, data_root) if data_root or os.environ.get(ROOT_VARIABLE) else None
+    rows = []
+    for subject, facts in manifest.subjects.items():
+        row = {"subject": subject, "sessions": str(facts.sessions)}
+        row["trials"] = f"{facts.trials:,}" if facts.trials else ""
+        if dataset is not None:
+            plan = dataset.plan("fit", [subject])
+            absent = len(plan.missing) + len(plan.wrong)
+            about = "" if plan.exact else "about "
+            row["fit needs"] = f"{len(plan.wanted):,} files, {about}{plan.bytes / 1e9:,.1f} GB"
+            row["missing"] = f"{absent:,} files, {about}{plan.missing_bytes / 1e9:,.1f} GB" if absent else "nothing"
+        rows.append(row)
+    return rows
