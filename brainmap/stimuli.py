@@ -13,6 +13,7 @@ import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.progress import track
+from brainmap.common.tables import read_table, rename_columns
 from brainmap.image_readers import (
     IMAGE_SUFFIXES,
     ArrayReader,
@@ -22,8 +23,8 @@ from brainmap.image_readers import (
     SubsetReader,
     ZipReader,
     is_image_name,
-    without_suffix,
 )
+from brainmap.photograph_names import PhotographNames, photograph_path
 
 
 class StimulusSet:
@@ -69,8 +70,8 @@ class StimulusSet:
         path : str or Path
             Folder, searched recursively; hidden files are skipped.
         table : DataFrame or path to a .tsv or .csv file, optional
-            One row per file. Its column ``name`` is the file's path inside the folder, with or without suffix
-            (``beach/img_07`` or ``beach/img_07.jpg``).
+            One row per file. Its column ``name`` (or ``image``, ``filename``, …) is the file's path inside the folder,
+            with or without suffix (``beach/img_07`` or ``beach/img_07.jpg``); a file name alone where it is unique.
         allow_duplicates : bool
             Keep files with identical pixels.
 
@@ -262,36 +263,34 @@ def content_id(image: np.ndarray) -> str:
 # -- tables ---------------------------------------------------------------------------------------------------------
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a .tsv (tabs) or .csv (commas) file; identifiers stay text, empty cells and ``n/a`` are missing."""
-    file = Path(path)
-    if not file.is_file():
-        raise MissingFileError(f"There is no table {file}; give a .tsv or .csv file.")
-    text = {"name": str, "source": str, "stimulus": str, "sensor": str, "roi": str, "subject": str}
-    try:
-        return pd.read_csv(file, sep="," if file.suffix.lower() == ".csv" else "\t", dtype=text, na_values=["n/a"])
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as a table ({error}); save it as tab-separated UTF-8.") from error
+NAME_SYNONYMS = ("image", "image_name", "file", "file_name", "filename", "file_path", "filepath", "path", "stim_file", "photograph")  # fmt: skip
 
 
 def _table_of_files(names: list[str], table: pd.DataFrame | str | Path | None, where: str) -> pd.DataFrame:
     """One row per file; a given table is brought into the order of the files."""
-    labels = [without_suffix(name) for name in names]
+    labels = [photograph_path(name) for name in names]
     label, count = Counter(labels).most_common(1)[0]
     if count > 1:
         raise InputError(f"{count} files in {where} share the name {label!r} but for the suffix; rename or remove one.")
     if table is None:
         return pd.DataFrame({"name": labels})
-    given = _checked_table(read_table(table) if isinstance(table, str | Path) else table)
-    rows = {without_suffix(name): row for row, name in enumerate(given["name"])}
-    known = set(labels)
-    for name, row in rows.items():
-        if name not in known:
-            raise InputError(f"Row {row} of the table names {name!r}, which is not among the images in {where}.")
-    for label in labels:
-        if label not in rows:
+    given = read_table(table) if isinstance(table, str | Path) else table
+    given = _checked_table(rename_columns(given, {"name": NAME_SYNONYMS}))
+    known = PhotographNames(labels)
+    rows: dict[int, int] = {}
+    for row, name in enumerate(given["name"]):
+        positions = known.find(name)
+        if len(positions) != 1:
+            why = known.explain(name) if positions else f"which is not among the images in {where}"
+            raise InputError(f"Row {row} of the table names {name!r}, {why}.")
+        if positions[0] in rows:
+            before = given["name"].iloc[rows[positions[0]]]
+            raise InputError(f"Row {row} of the table names {name!r}, which is {before!r} of row {rows[positions[0]]}.")
+        rows[positions[0]] = row
+    for position, label in enumerate(labels):
+        if position not in rows:
             raise InputError(f"The image {label!r} in {where} has no row in the table; add one with its name.")
-    return given.iloc[[rows[label] for label in labels]].assign(name=labels).reset_index(drop=True)
+    return given.iloc[[rows[position] for position in range(len(labels))]].assign(name=labels).reset_index(drop=True)
 
 
 def _checked_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.image_readers import FolderReader, ImageReader, SubsetReader, ZipReader, is_image_name
+from brainmap.photograph_names import PhotographNames, photograph_path, shared_by_several
 from brainmap.stimuli import StimulusSet, content_id
 
 
@@ -25,7 +25,7 @@ class Match:
     ids : numpy.ndarray of str, (n,)
         Content id of each trial's photograph; empty where it is not among the photographs.
     unmatched : pandas.DataFrame
-        ``row`` and ``label`` of every trial without photograph.
+        ``row``, ``label`` and ``why`` of every trial without photograph.
     """
 
     ids: np.ndarray
@@ -38,7 +38,7 @@ class Match:
 
 
 def match_trials(labels: Sequence[str] | np.ndarray, stimuli: StimulusSet) -> Match:
-    """Match trials to photographs by content id, full name, or file name without folder and suffix.
+    """Match trials to photographs by content id, or by name as :class:`brainmap.photograph_names.PhotographNames` does.
 
     Parameters
     ----------
@@ -46,28 +46,39 @@ def match_trials(labels: Sequence[str] | np.ndarray, stimuli: StimulusSet) -> Ma
         What a dataset calls the photograph of each trial, such as ``dog/dog_12s.jpg``.
     stimuli : StimulusSet
         The photographs.
+
+    Raises
+    ------
+    InputError
+        If labels that differ in their folder (``cat/00``, ``dog/00``) would mean the same photograph (``00``).
     """
-    known = {identity: identity for identity in stimuli.ids}
-    by_stem: dict[str, set[str]] = defaultdict(set)
-    for name, identity in zip(stimuli.table["name"], stimuli.ids, strict=True):
-        known.setdefault(str(name), identity)
-        by_stem[image_key(str(name))].add(identity)
-    for stem, ids in by_stem.items():
-        if len(ids) == 1:  # a name that two photographs share names neither
-            known.setdefault(stem, next(iter(ids)))
-    found = [known.get(str(label)) or known.get(image_key(str(label)), "") for label in labels]
-    ids_array = np.array(found, dtype=str)
-    rows = np.flatnonzero(ids_array == "")
-    return Match(
-        ids_array,
-        pd.DataFrame({"row": rows, "label": [str(label) for label in np.asarray(labels, dtype=object)[rows]]}),
-    )
+    names = PhotographNames([str(name) for name in stimuli.table["name"]])
+    known = set(stimuli.ids)
+    ids: dict[str, str] = {}
+    meant: dict[str, str | None] = {}
+    why: dict[str, str] = {}
+    for label in dict.fromkeys(str(label) for label in labels):
+        positions = [] if label in known else names.find(label)
+        different = {str(stimuli.ids[position]) for position in positions}
+        ids[label] = label if label in known else (different.pop() if len(different) == 1 else "")
+        meant[label] = names.names[positions[0]] if ids[label] and positions else None
+        if not ids[label]:
+            why[label] = names.explain(label)
+    clash = shared_by_several(meant, meant.values())
+    if clash is not None:
+        raise InputError(
+            f"The trials show {clash[0]!r} and {clash[1]!r}, and the photographs have only one "
+            f"{meant[clash[0]]!r}; keep the folders of the photographs as the trials name them."
+        )
+    found = np.array([ids[str(label)] for label in labels], dtype=str)
+    rows = np.flatnonzero(found == "")
+    absent = [str(labels[row]) for row in rows]
+    return Match(found, pd.DataFrame({"row": rows, "label": absent, "why": [why[label] for label in absent]}))
 
 
 def image_key(name: str) -> str:
     """File name without folder and suffix: ``images_meg/dog/dog_12s.jpg`` → ``dog_12s``."""
-    path = PurePosixPath(name)
-    return path.stem if is_image_name(path.name) else path.name
+    return photograph_path(name).rpartition("/")[2]
 
 
 def compare_sets(one: StimulusSet, other: StimulusSet) -> pd.DataFrame:
@@ -101,14 +112,15 @@ def open_images(
     marks: Mapping[str, Collection[str]] | None = None,
     cache: Path | None = None,
 ) -> StimulusSet:
-    """Open photographs of a folder or zip archive, by file name without folder and suffix.
+    """Open the photographs of a folder or zip archive that some trials show.
 
     Parameters
     ----------
     source : Path
         Folder (searched recursively) or zip archive.
     keys : iterable of str, optional
-        Names of the photographs wanted, without folder and suffix; those that are absent are left out. All by default.
+        Names of the photographs wanted: paths or file names, see :class:`brainmap.photograph_names.PhotographNames`;
+        those that are absent are left out. All by default, by file name without folder and suffix.
     marks : mapping of str to collection of str, optional
         Further columns of the table: true for the photographs named.
     cache : Path, optional
@@ -117,22 +129,20 @@ def open_images(
     Returns
     -------
     StimulusSet
-        In sorted order of names; the table's ``category`` is the name without its last ``_``-separated part.
+        In sorted order of names (the keys, without suffix); the table's ``category`` is the name without its last
+        ``_``-separated part.
 
     Raises
     ------
     InputError
-        If two files have the same name and different pixels: which one was shown cannot be told.
+        If a name means files with different pixels, or two names mean one file: which was shown cannot be told.
     MissingFileError
         If there is no such folder or archive.
     """
     reader, names = _open(source)
-    wanted = None if keys is None else set(keys)
-    places: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate(names):
-        key = image_key(name)
-        if wanted is None or key in wanted:
-            places[key].append(index)
+    known = PhotographNames(names)
+    wanted = sorted({image_key(name) for name in names} if keys is None else {photograph_path(key) for key in keys})
+    places = {key: indices for key in wanted if (indices := known.find(key))}
     if not places:
         raise InputError(f"None of the photographs wanted is in {source}; name the folder that holds them.")
     for key, indices in places.items():
@@ -142,11 +152,17 @@ def open_images(
                 f"{source} holds {len(indices)} files called {key!r} with different pixels ({where}); "
                 "name the folder of the photographs that this dataset showed."
             )
-    table = pd.DataFrame({"name": sorted(places)})
+    clash = shared_by_several(places, [names[indices[0]] for indices in places.values()])
+    if clash is not None:
+        raise InputError(
+            f"The trials show {clash[0]!r} and {clash[1]!r}, and {source} has only one file for both "
+            f"({names[places[clash[0]][0]]}); keep the folders of the photographs as the trials name them."
+        )
+    table = pd.DataFrame({"name": list(places)})
     table["category"] = [name.rpartition("_")[0] or name for name in table["name"]]
     for column, marked in (marks or {}).items():
         table[column] = table["name"].isin(set(marked))
-    order = np.array([places[name][0] for name in table["name"]])
+    order = np.array([indices[0] for indices in places.values()])
     stimuli = StimulusSet(SubsetReader(reader, order), table, allow_duplicates=True)
     if cache is None:
         return stimuli

@@ -148,7 +148,7 @@ class DatasetReader(ABC):
                     f"{what}; the first is {first['label']!r} (trial {first['row']} of {file}). Complete the folder "
                     "of photographs, or drop these trials with --set unmatched=drop."
                 )
-            for row, label in match.unmatched.itertuples(index=False):
+            for row, label in match.unmatched[["row", "label"]].itertuples(index=False):
                 findings.add(file, int(row), f"photograph {label} is not on disk", "trial dropped")
         rows = np.flatnonzero(match.found)
         kept = trials.iloc[rows].assign(stimulus=match.ids[rows]).reset_index(drop=True)

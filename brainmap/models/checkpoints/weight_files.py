@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,19 +43,33 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise MissingFileError(f"There is no checkpoint file {path}.")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    size = path.stat().st_size
+    if not size:
+        raise InputError(f"{path} is empty: whatever saved it was interrupted; use an earlier checkpoint.")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # DINO keeps its arguments in one: plain values
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except UnpicklingError as error:
         raise InputError(
-            f"{path} cannot be read safely: it holds more than tensors, or is damaged ({reason}); "
+            f"{path} cannot be read safely: it holds more than tensors, or is damaged ({_first_line(error)}); "
             "save its state_dict as .safetensors."
         ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        # Whatever an unpickler meets in a file that was cut short or is of another kind.
+        raise InputError(
+            f"{path} ({size:,} bytes) is no complete checkpoint ({_first_line(error)}): saving it may have been "
+            "interrupted; copy it again, or use an earlier one."
+        ) from None
+    if not isinstance(found, Mapping):
+        raise InputError(f"{path} holds a {type(found).__name__}, not tensors by name; save the model's state_dict.")
     for wrapper in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
     return _flatten(found), _recipe(found)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def refuse_sharded(folder: Path) -> None:

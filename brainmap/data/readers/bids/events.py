@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.data.photograph_matching import image_key
 from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.folder_files import entities, read_events
+from brainmap.photograph_names import photograph_path
 
 
 def shown_images(
@@ -40,7 +40,7 @@ def shown_images(
     Returns
     -------
     pandas.DataFrame
-        The file's columns, and ``row`` (0-based), ``label`` (key of the image), ``session`` and ``run``.
+        The file's columns, and ``row`` (0-based), ``label`` (path of the image, without suffix), ``session`` and ``run``.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def shown_images(
         raise InputError(f"Row {row} of {file} starts when another one does; an event is listed twice.")
     parts = entities(file)
     return shown.assign(
-        label=[image_key(str(name)) for name in shown[image_column]],
+        label=[photograph_path(str(name)) for name in shown[image_column]],
         session=parts.get("ses", "1"),
         run=parts.get("run", "1"),
     ).reset_index(drop=True)
