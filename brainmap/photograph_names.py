@@ -12,7 +12,7 @@ Parts = tuple[str, ...]
 
 
 def photograph_path(label: str) -> str:
-    """Path of a photograph without suffix: ``stimuli\\\\beach\\\\img_07.jpg`` → ``stimuli/beach/img_07``.
+    r"""Path of a photograph without suffix: ``stimuli\\beach\\img_07.jpg`` → ``stimuli/beach/img_07``.
 
     Equal names are equal text: composed and decomposed accents (NFC, NFD) are one.
     """
@@ -32,8 +32,8 @@ class PhotographNames:
     Notes
     -----
     A label means the photograph whose path it ends with (``/home/me/stimuli/beach/img_07.jpg`` means ``beach/img_07``),
-    the longest such path; or else the one photograph whose path ends with the label (``img_07``). Folders that both name
-    must agree: ``dog/00`` never means ``cat/00``. Upper and lower case are told apart only where it makes a difference.
+    the longest such path; or else the one photograph whose path ends with the label (``img_07``). Folders that both
+    name must agree: ``dog/00`` never means ``cat/00``. Upper and lower case differ only where it makes a difference.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -50,7 +50,9 @@ class PhotographNames:
         """Say why a label names no single photograph."""
         several = self.find(label)
         if len(several) > 1:
-            return f"both {self.names[several[0]]!r} and {self.names[several[1]]!r} could be meant; give the folder, too"
+            return (
+                f"both {self.names[several[0]]!r} and {self.names[several[1]]!r} could be meant; give the folder, too"
+            )
         return f"photographs are called like {self.names[0]!r}"
 
 

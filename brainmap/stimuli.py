@@ -263,7 +263,10 @@ def content_id(image: np.ndarray) -> str:
 # -- tables ---------------------------------------------------------------------------------------------------------
 
 
-NAME_SYNONYMS = ("image", "image_name", "file", "file_name", "filename", "file_path", "filepath", "path", "stim_file", "photograph")  # fmt: skip
+NAME_SYNONYMS = (
+    *("image", "image_name", "file", "file_name", "filename", "file_path", "filepath", "path"),
+    *("stim_file", "photograph"),
+)
 
 
 def _table_of_files(names: list[str], table: pd.DataFrame | str | Path | None, where: str) -> pd.DataFrame:

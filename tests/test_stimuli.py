@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.stimuli import StimulusSet, content_id, read_table
+from brainmap.stimuli import StimulusSet, content_id
 
 
 def noise_images(count: int, side: int = 8, seed: int = 0) -> np.ndarray:
@@ -203,7 +203,7 @@ def test_table_from_file_is_matched_by_name_with_or_without_suffix(folder: Path,
         ({"name": ["a", "b", "sub/c"]}, r"The image 'sub/d' in .* has no row in the table"),
         ({"name": ["a", "b", "sub/c", "sub/d", "e"]}, r"Row 4 of the table names 'e', which is not among the images"),
         ({"name": ["a", "a", "sub/c", "sub/d"]}, r"The name 'a' occurs twice in the stimulus table \(row 1\)"),
-        ({"file": ["a", "b", "sub/c", "sub/d"]}, r"The stimulus table has no column 'name'; it has \['file'\]"),
+        ({"title": ["a", "b", "sub/c", "sub/d"]}, r"The stimulus table has no column 'name'; it has \['title'\]"),
         ({"name": ["a", None, "sub/c", "sub/d"]}, r"Row 1 of the stimulus table has no 'name'"),
         ({"name": ["a", "b", "sub/c", "sub/d"], "stimulus": 1}, r"column 'stimulus' is kept for content ids"),
     ],
@@ -230,13 +230,3 @@ def test_wrong_arrays_folders_and_files_are_refused(folder: Path, tmp_path: Path
     write_png(folder / "a.bmp", noise_images(1, seed=5)[0])
     with pytest.raises(InputError, match=r"2 files in .* share the name 'a' but for the suffix"):
         StimulusSet.from_folder(folder)
-
-
-def test_unreadable_tables_are_refused(tmp_path: Path):
-    with pytest.raises(MissingFileError, match=r"There is no table .*none\.tsv"):
-        read_table(tmp_path / "none.tsv")
-    (tmp_path / "bad.tsv").write_bytes(b"name\n\xff\xfe\xfa")
-    with pytest.raises(InputError, match="cannot be read as a table"):
-        read_table(tmp_path / "bad.tsv")
-    (tmp_path / "x.csv").write_text("name,source\na,1\n")
-    assert read_table(tmp_path / "x.csv").to_dict("list") == {"name": ["a"], "source": ["1"]}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from brainmap.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
 
 _WHY = {
     errno.ENOSPC: ("the disk is full", "free some space, or write elsewhere"),

@@ -18,13 +18,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.file_errors import reading
-from brainmap.errors import InputError, MissingFileError
 
 DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 MISSING = ("", "n/a")
 SNIFFED_LINES = 2000
-_MARKS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
@@ -147,8 +152,8 @@ def as_numbers(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
 
     Notes
     -----
-    A comma is a decimal sign where it cannot separate thousands: ``0,25`` or ``12,5`` anywhere in these columns. Where all
-    that is there are numbers like ``1,234`` the table is refused.
+    A comma is a decimal sign where it cannot separate thousands: ``0,25`` or ``12,5`` anywhere in these columns. Where
+    all commas are as in ``1,234`` the table is refused.
 
     Raises
     ------
@@ -184,11 +189,11 @@ def as_numbers(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
 
 
 def _decoded(file: Path, encoding: str | None) -> str:
-    if file.is_dir():
-        raise InputError(f"{file} is a folder; give a table (.tsv or .csv).")
-    if not file.exists():
-        raise MissingFileError(f"There is no table {file}; give a .tsv or .csv file.")
     with reading(file):
+        if file.is_dir():
+            raise InputError(f"{file} is a folder; give a table (.tsv or .csv).")
+        if not file.exists():
+            raise MissingFileError(f"There is no table {file}; give a .tsv or .csv file.")
         data = file.read_bytes()
     if file.suffix.lower() == ".gz":
         try:

@@ -11,9 +11,10 @@ import pandas as pd
 from brainmap.common.blocks import Columns
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import Modality
+from brainmap.common.tables import as_numbers, read_table
 from brainmap.data.responses import Responses
 from brainmap.image_readers import without_suffix
-from brainmap.stimuli import StimulusSet, read_table
+from brainmap.stimuli import StimulusSet
 
 TableLike = pd.DataFrame | str | Path
 NO_VERTEX = -1  # a target whose place on a mesh is not known cannot be drawn on one
@@ -151,12 +152,10 @@ def _with_repeats(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _sensor_major(targets: pd.DataFrame) -> np.ndarray:
     """Order of columns that goes sensor by sensor (in order of appearance), times ascending."""
-    times = pd.to_numeric(targets["time"], errors="coerce").to_numpy()
+    times = as_numbers(targets, ["time"])["time"].to_numpy(dtype=float)
     if np.isnan(times).any():
         row = int(np.flatnonzero(np.isnan(times))[0])
-        raise InputError(
-            f"Row {row} of the targets table has the time {str(targets['time'].iloc[row])!r}; give seconds."
-        )
+        raise InputError(f"Row {row} of the targets table has no time; give seconds.")
     if np.abs(times).max() > 30:
         raise InputError(f"The targets table has times up to {np.abs(times).max():g}; give seconds, not milliseconds.")
     _refuse_duplicates(targets, ["sensor", "time"])
@@ -185,7 +184,7 @@ def _checked_vertices(targets: pd.DataFrame) -> pd.DataFrame:
         "z": np.nan,
         "vertex": NO_VERTEX,
     }
-    targets = targets.copy()
+    targets = as_numbers(targets, ["x", "y", "z", "vertex"])
     for name, value in defaults.items():
         if name not in targets:
             targets[name] = value

@@ -72,7 +72,7 @@ def match_trials(labels: Sequence[str] | np.ndarray, stimuli: StimulusSet) -> Ma
         )
     found = np.array([ids[str(label)] for label in labels], dtype=str)
     rows = np.flatnonzero(found == "")
-    absent = [str(labels[row]) for row in rows]
+    absent = [str(labels[int(row)]) for row in rows]
     return Match(found, pd.DataFrame({"row": rows, "label": absent, "why": [why[label] for label in absent]}))
 
 
@@ -129,8 +129,8 @@ def open_images(
     Returns
     -------
     StimulusSet
-        In sorted order of names (the keys, without suffix); the table's ``category`` is the name without its last
-        ``_``-separated part.
+        In sorted order of names (paths as far as keys and files share them); the table's ``category`` is the file's
+        name without its last ``_``-separated part, or else its folder.
 
     Raises
     ------
@@ -158,15 +158,26 @@ def open_images(
             f"The trials show {clash[0]!r} and {clash[1]!r}, and {source} has only one file for both "
             f"({names[places[clash[0]][0]]}); keep the folders of the photographs as the trials name them."
         )
-    table = pd.DataFrame({"name": list(places)})
-    table["category"] = [name.rpartition("_")[0] or name for name in table["name"]]
+    named = {_shared_path(key, names[indices[0]]): indices[0] for key, indices in places.items()}
+    table = pd.DataFrame({"name": sorted(named)})
+    table["category"] = [_category(name) for name in table["name"]]
     for column, marked in (marks or {}).items():
         table[column] = table["name"].isin(set(marked))
-    order = np.array([indices[0] for indices in places.values()])
+    order = np.array([named[name] for name in table["name"]])
     stimuli = StimulusSet(SubsetReader(reader, order), table, allow_duplicates=True)
     if cache is None:
         return stimuli
     return stimuli.keep_ids(cache / "photographs" / f"ids-{_state(source, [names[index] for index in order])}.npy")
+
+
+def _shared_path(key: str, file: str) -> str:
+    """What the name wanted and the file's path have in common: the shorter of the two."""
+    return min(photograph_path(file), key, key=len)
+
+
+def _category(name: str) -> str:
+    folder, _, file = name.rpartition("/")
+    return file.rpartition("_")[0] or folder.rpartition("/")[2] or file
 
 
 def _state(source: Path, names: list[str]) -> str:

@@ -98,7 +98,7 @@ def broken(data: np.ndarray, row: int, column: int, value: float) -> np.ndarray:
             values(4, 4),
             MEG.assign(time=["0.1", "x", "0", "0.1"]),
             EVENTS,
-            "Row 1 of the targets table has the time 'x'",
+            "Row 1 of the table has 'x' in the column 'time'",
         ),
     ],
 )

@@ -35,7 +35,9 @@ def read(reader: DatasetReader) -> tuple[Responses, StimulusSet]:
 
 
 def names_of(responses: Responses, stimuli: StimulusSet) -> list[str]:
-    return stimuli.table["name"].iloc[stimuli.index_of(responses.trials["stimulus"])].tolist()
+    """Names of the trials' photographs, without the folders that some data sets name them by."""
+    names = stimuli.table["name"].iloc[stimuli.index_of(responses.trials["stimulus"])]
+    return [name.rpartition("/")[2] for name in names]
 
 
 @pytest.mark.parametrize("table", [False, True])
@@ -295,7 +297,7 @@ def test_equal_names_with_other_content_are_told_apart(tmp_path):
         open_images(tmp_path, ["dog_01b"])
     assert not set(match_trials(["dog_01b"], meg).ids) & set(eeg.ids)
     match = match_trials(["images/dog/dog_01b.jpg", "cow_01b", meg.ids[0]], meg)
-    assert match.unmatched.to_dict("list") == {"row": [1], "label": ["cow_01b"]}
+    assert match.unmatched[["row", "label"]].to_dict("list") == {"row": [1], "label": ["cow_01b"]}
     assert match.ids[2] == meg.ids[0] and match.found.tolist() == [True, False, True]
 
 
@@ -306,3 +308,24 @@ def test_content_ids_are_kept_until_a_photograph_changes(tmp_path, monkeypatch):
     assert open_images(tmp_path / "images", cache=tmp_path / "cache").ids.tolist() == first
     write_images(tmp_path / "images", ["dog_01b"], side=7)
     assert open_images(tmp_path / "images", cache=tmp_path / "cache").ids.tolist() == ["computed anew"] * 2
+
+
+def test_folders_tell_photographs_apart_that_share_a_file_name(tmp_path):
+    write_images(tmp_path, ["cat_00", "cat_01"], seed=0)
+    for file in (tmp_path / "cat").iterdir():
+        file.rename(file.with_name(file.name.removeprefix("cat_")))
+    only_cats = open_images(tmp_path, ["cat/00", "dog/00"])
+    assert only_cats.table["name"].tolist() == ["cat/00"]
+    assert match_trials(["cat/00.png", "dog/00.png", "00"], only_cats).found.tolist() == [True, False, True]
+    with pytest.raises(InputError, match=r"show 'cat/00' and 'dog/00', and .* has only one file for both"):
+        open_images(tmp_path / "cat", ["cat/00", "dog/00"])
+    with pytest.raises(InputError, match="show 'cat/00' and 'dog/00', and the photographs have only one '00'"):
+        match_trials(["cat/00", "dog/00"], open_images(tmp_path / "cat", ["00"]))
+    write_images(tmp_path, ["dog_00", "dog_01"], seed=1)
+    for file in (tmp_path / "dog").iterdir():
+        file.rename(file.with_name(file.name.removeprefix("dog_")))
+    both = open_images(tmp_path, ["cat/00", "dog/00", "stimuli/dog/01"])
+    assert both.table[["name", "category"]].to_numpy().tolist() == [
+        ["cat/00", "cat"], ["dog/00", "dog"], ["dog/01", "dog"]
+    ]  # fmt: skip
+    assert match_trials(["00"], both).unmatched["why"].iloc[0].startswith("both 'cat/00' and 'dog/00' could be meant")

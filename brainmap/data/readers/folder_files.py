@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.tables import read_table
 
 ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([A-Za-z0-9]+)")
 
@@ -28,8 +29,8 @@ def bare(name: str) -> str:
     return re.sub(r"^(sub-)?(subj|BIGMEG|CSI)?", "", str(name)).lstrip("0") or "0"
 
 
-def read_events(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    """Read an events table; ``n/a`` is missing.
+def read_events(path: Path, required: tuple[str, ...], numbers: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read an events table: text, but ``onset``, ``duration`` and the further columns named in ``numbers``.
 
     Raises
     ------
@@ -38,17 +39,8 @@ def read_events(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     """
     if not path.is_file():
         raise MissingFileError(f"There is no events table {path}; fetch it, or skip the run with --set missing=skip.")
-    try:
-        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", na_values=["n/a"])
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}).") from error
-    lacking = [column for column in required if column not in table]
-    if lacking:
-        raise InputError(f"{path} has no column {lacking[0]!r}; it has {list(table.columns)}.")
-    if "onset" in table:
-        onset = pd.to_numeric(table["onset"], errors="coerce")
-        if onset.isna().any():
-            row = int(onset.isna().to_numpy().argmax())
-            raise InputError(f"Row {row} of {path} has the onset {table['onset'].iloc[row]!r}; it must be seconds.")
-        table["onset"] = onset
+    table = read_table(path, required=required, numbers=("onset", "duration", *numbers))
+    if "onset" in table and table["onset"].isna().any():
+        row = int(table["onset"].isna().to_numpy().argmax())
+        raise InputError(f"Row {row} of {path} has no onset; it must be seconds.")
     return table

@@ -40,7 +40,7 @@ def shown_images(
     Returns
     -------
     pandas.DataFrame
-        The file's columns, and ``row`` (0-based), ``label`` (path of the image, without suffix), ``session`` and ``run``.
+        The file's columns, and ``row`` (0-based), ``label`` (path of the image), ``session`` and ``run``.
 
     Raises
     ------

@@ -119,7 +119,7 @@ class ThingsMEGReader(DatasetReader):
         """Events of a run without catch trials, with the photograph's name, and checked against the log."""
         parts = entities(recording)
         file = recording.with_name(recording.name.replace("_meg.ds", "_events.tsv"))
-        table = read_events(file, ("onset", "trial_type", "value"))
+        table = read_events(file, ("onset", "trial_type", "value"), numbers=("value",))
         table = _without_duplicates(table, findings, file)
         check_against_log(table, self._log(parts["sub"]), int(parts["ses"]), int(parts["run"]), findings, file)
         if self.options.labels == "log":
