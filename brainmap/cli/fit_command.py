@@ -20,7 +20,9 @@ class ModalityChoice(StrEnum):
 
 
 def fit(
-    model: Annotated[str, typer.Option(help="Registered model (see `brainmap models`).")] = "dino-tiny",
+    model: Annotated[
+        str, typer.Option(help="Model, by any of its names: dinov3, DINOv3-S (`brainmap models`).")
+    ] = "dino-tiny",
     weights: Annotated[str, typer.Option(help="trained, untrained, or a named checkpoint.")] = "trained",
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights of your own: a file, or a folder as save_pretrained writes it.")
@@ -98,6 +100,8 @@ def fit(
         return
     with interruptible():
         study = Study(StudyConfig.from_dict(values), out)
+        if study.config.model != model:
+            console().print(f"{model} → {study.config.model}")
         if dry_run:
             console().print(study.plan().to_text())
         else:

@@ -35,6 +35,8 @@ def run(
         if dry_run:
             screen.print(grid.plan())
             return
+        for line in grid.models:
+            screen.print(line)
         report = grid.write(skip_missing=skip_missing, reports=reports)
     screen.print(f"Report: {report}")
 

@@ -35,7 +35,7 @@ from brainmap.models.adapters.transformers_library import (
 )
 from brainmap.models.checkpoints.weight_files import SUFFIXES, read_tensors, refuse_sharded
 from brainmap.models.hub import from_hub, hub_tokenizer
-from brainmap.models.model_cards import ModelCard, model_card
+from brainmap.models.model_cards import ModelCard, list_models, model_card, resolve_model
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.preprocessing import Preprocessing
 from brainmap.models.self_distillation import SelfDistillation
@@ -75,8 +75,9 @@ def load_model(
     Parameters
     ----------
     name : str
-        A name from :func:`list_models`, an alias, a hub repository, a folder as ``save_pretrained`` writes it, or the
-        id of any ``transformers`` vision model (its layers and tokens are then found by probing).
+        A name from :func:`list_models`, a family (``dinov3``) or another name of a model (``DINOv3-S``), in any case
+        and spelling; a hub repository; a folder as ``save_pretrained`` writes it; or the id of any ``transformers``
+        vision model (its layers and tokens are then found by probing).
     weights : str or Path
         ``trained``; ``untrained`` (drawn from ``seed``); a named checkpoint such as ``step_000400``; or the path of a
         ``.safetensors`` or ``.pt`` file, or of a folder as ``save_pretrained`` writes it.
@@ -224,14 +225,12 @@ def weights_status(name: str) -> str:
 
 
 def _card(name: str) -> ModelCard:
-    try:
-        return model_card(name)
-    except InputError:
-        if "/" not in name and not Path(name).is_dir():
-            raise
+    known = resolve_model(name)
+    if known in list_models():
+        return model_card(known)
     from brainmap.models.probing import probed_card
 
-    return probed_card(name)
+    return probed_card(known)
 
 
 def _sized(card: ModelCard, input_size: int | None, margin: bool) -> Preprocessing:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from brainmap.common.errors import InputError
+from brainmap.models.model_names import find_name, spelling_key
 from brainmap.models.preprocessing import Preprocessing
 
 Layout = Literal["auto", "tokens", "channels-first", "channels-last"]
@@ -72,7 +74,8 @@ class ModelCard(BaseModel):
     name, family : str
         Name used in the API and on the command line, and the file it is declared in.
     aliases : tuple of str
-        Other names that mean this model.
+        Other names that mean this model, of its family (for the default member) and in papers; case, hyphens and the
+        like don't count (:mod:`brainmap.models.model_names`).
     adapter : str
         How the module is built, loaded and called (``brainmap.models.adapters``).
     architecture, config : str, dict
@@ -232,21 +235,67 @@ def register_model(card: ModelCard) -> ModelCard:
 
 
 def model_card(name: str) -> ModelCard:
-    """The card of a model, by name, alias or hub repository.
+    """The card of a model, by name, alias, hub repository or the name of its family, in any case and spelling.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``dinov3-vits16``, ``dinov3`` (the family's default member), ``DINOv3-S`` or
+        ``facebook/dinov3-vits16-pretrain-lvd1689m``; see :mod:`brainmap.models.model_names`.
 
     Raises
     ------
     InputError
-        Naming the closest known models.
+        Naming the closest known models, or all that the name can mean.
     """
-    cards = {**_shipped(), **_registered}
-    if name in cards:
-        return cards[name]
-    for card in cards.values():
-        if name in card.aliases or name == card.hub:
-            return card
     import difflib
 
-    close = difflib.get_close_matches(name, cards, n=3, cutoff=0.4)
+    cards = {**_shipped(), **_registered}
+    declared = {known: [known, *card.aliases] for known, card in cards.items()}
+    # Several cards may be read from one repository: only what no card declares is looked up there.
+    found = find_name(name, declared, {known: names_of(card) for known, card in cards.items()})
+    if found is not None:
+        return cards[found]
+    spelled = {spelling_key(other): known for known, card in cards.items() for other in names_of(card)}
+    keys = difflib.get_close_matches(spelling_key(name), spelled, n=6, cutoff=0.6)
+    close = list(dict.fromkeys(spelled[key] for key in keys))[:3]
     hint = f"; did you mean {' or '.join(close)}?" if close else f"; known models: {', '.join(sorted(cards))}."
     raise InputError(f"There is no model named '{name}'{hint}")
+
+
+def names_of(card: ModelCard) -> list[str]:
+    """Return every name that means a card: its own, its aliases, its repository, and the repository without owner."""
+    hub = [card.hub, card.hub.rpartition("/")[2]] if card.hub else []
+    return [card.name, *card.aliases, *hub]
+
+
+def resolve_model(name: str) -> str:
+    """Return the name under which :func:`brainmap.load_model` knows what a person wrote.
+
+    Parameters
+    ----------
+    name : str
+        Any spelling of a model's name, a folder as ``save_pretrained`` writes it, or a repository without a card.
+
+    Returns
+    -------
+    str
+        A card's name; folders and unknown repositories come back as they are.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or the name means several, or both a model and a folder.
+    """
+    folder = (Path(name) / "config.json").is_file()
+    if name in list_models() or (folder and ("/" in name or Path(name).is_absolute())):
+        return name
+    try:
+        found = model_card(name).name
+    except InputError:
+        if folder or "/" in name or Path(name).is_dir():
+            return name
+        raise
+    if folder:
+        raise InputError(f"'{name}' is a folder here and also means the model {found}: write ./{name} or {found}")
+    return found

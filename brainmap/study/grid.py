@@ -37,6 +37,12 @@ class Grid:
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / f"grid-{digest}")
         self._simulated: dict[tuple[int, int], Simulated] = {}
 
+    @property
+    def models(self) -> list[str]:
+        """Models that the file names by another name than their card's: ``dinov3 → dinov3-vits16``."""
+        pairs = {(name, cell.config.model) for cell in self.cells for name in cell.spellings}
+        return [f"{name} → {model}" for name, model in sorted(pairs) if name != model]
+
     def study(self, cell: Cell) -> Study:
         """Return one cell as a study in its own folder."""
         study = Study(cell.config, self.out / "cells" / cell.name)
@@ -50,7 +56,7 @@ class Grid:
 
     def plan(self) -> str:
         """Say what would be computed, what is finished and what is missing; nothing is computed."""
-        lines = [f"{self.config.title or 'study file'}: {len(self.cells)} studies in {self.out}", ""]
+        lines = [f"{self.config.title or 'study file'}: {len(self.cells)} studies in {self.out}", *self.models, ""]
         width = max(len(cell.label) for cell in self.cells)
         plans = [self.study(cell).plan() for cell in self.cells]
         for cell, plan in zip(self.cells, plans, strict=True):

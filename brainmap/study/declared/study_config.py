@@ -70,7 +70,8 @@ class StudyConfig(BaseModel):
     Attributes
     ----------
     model, weights : str
-        Registered model and which of its weights: ``trained``, ``untrained``, a named checkpoint, or the path of one.
+        Model, by any of its names (``dinov3``, ``DINOv3-S``; kept as ``dinov3-vits16``), and which of its weights:
+        ``trained``, ``untrained``, a named checkpoint, or the path of one.
     dataset : str
         ``sample``, ``own`` with ``own`` filled in, or a public dataset (see ``brainmap data list``).
     place : Place
@@ -184,6 +185,13 @@ class StudyConfig(BaseModel):
         if value not in known:
             raise ValueError(f"there is no such dataset; there are {', '.join(known)}")
         return value
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str) -> str:
+        from brainmap.models.model_cards import resolve_model
+
+        return resolve_model(value)
 
     @field_validator("memory")
     @classmethod

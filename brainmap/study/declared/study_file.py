@@ -201,6 +201,7 @@ class GridConfig(BaseModel):
                     declared |= {key: value for key, value in sample.items() if key not in settings}
                 config = StudyConfig.from_dict(declared)
                 cell = found.setdefault(config.digest(), Cell(config, _label(config, settings), part.needs))
+                cell.spellings.add(str(declared.get("model", config.model)))
                 if name in cell.parts and cell.parts[name].get(LEVEL) != settings.get(LEVEL):
                     both = f"'{cell.parts[name][LEVEL]}' and '{settings[LEVEL]}'"
                     raise InputError(f"levels {both} of '{name}' hold the same weights, {config.weights}")
@@ -265,12 +266,15 @@ class Cell:
         What must be at hand.
     parts : dict of str to dict
         The parts of the file that asked for it, with the settings they varied.
+    spellings : set of str
+        How the file names the model.
     """
 
     config: StudyConfig
     label: str
     needs: str = ""
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    spellings: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:

@@ -1,0 +1,66 @@
+"""What people call a model → its card: family names, names in papers, hub repositories, in any case and spelling."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from brainmap.common.errors import InputError
+
+SIZES = {"tiny": "t", "small": "s", "base": "b", "large": "l", "huge": "h", "giant": "g"}
+SPELLED_OUT = {"+": " plus ", "ω": " omega ", "Ω": " omega "}  # Ω twice: the letter, and the sign of the unit
+
+
+def spelling_key(name: str) -> str:
+    """Reduce a name to what does not depend on spelling: ``ViT-L/16`` and ``vit-large-patch16`` are both ``vitl16``.
+
+    Case, separators and the word *patch* do not count, a size may be a word or its first letter. A repository keeps
+    its owner (``someone/vit-large-patch16`` is not Google's model).
+
+    Parameters
+    ----------
+    name : str
+        A name, alias or hub repository.
+
+    Returns
+    -------
+    str
+        Lower-case letters and digits only.
+    """
+    text = name.strip()
+    for sign, word in SPELLED_OUT.items():
+        text = text.replace(sign, word)
+    words = re.findall(r"[a-z0-9]+", text.casefold())
+    return "".join(SIZES.get(word, re.sub(r"^patch(?=\d)", "", word)) for word in words if word != "patch")
+
+
+def find_name(name: str, *kinds: Mapping[str, Iterable[str]]) -> str | None:
+    """Return what a name means, None if nothing.
+
+    Parameters
+    ----------
+    name : str
+        As a person writes it.
+    *kinds : mapping of str to names
+        What there is → all that it is called. The exact key wins, then the first kind in which something is called so.
+
+    Raises
+    ------
+    InputError
+        If the name means several; all are named.
+    """
+    if any(name in kind for kind in kinds):
+        return name
+    key = spelling_key(name)
+    for kind in kinds:
+        meant = [known for known, names in kind.items() if key and key in map(spelling_key, names)]
+        if len(meant) > 1:
+            raise InputError(f"'{name}' can mean {_either(meant)}; give one of these names")
+        if meant:
+            return meant[0]
+    return None
+
+
+def _either(names: list[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}"
