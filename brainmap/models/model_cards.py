@@ -103,6 +103,9 @@ class ModelCard(BaseModel):
         Number of leading tokens of each role, in order, for example ``{cls: 1, register: 4}``; all others are patches.
     patch : int, optional
         Side of a patch in pixels.
+    position_offset : float, optional
+        Patches that the authors add to the grid's sides where they interpolate position embeddings; without it they
+        are interpolated as ``transformers`` does.
     frames : int, optional
         A still image is repeated to a clip of so many frames.
     sizes : {"any", "interpolated", "fixed"}
@@ -148,6 +151,7 @@ class ModelCard(BaseModel):
     sites: dict[str, SiteSpec] = Field(default_factory=lambda: {"block": SiteSpec()})
     tokens: dict[Literal["cls", "register"], int] = Field(default_factory=dict)
     patch: int | None = None
+    position_offset: float | None = None
     frames: int | None = None
     sizes: Literal["any", "interpolated", "fixed"] = "any"
     embedding: Literal["cls", "mean"] = "mean"

@@ -30,13 +30,17 @@ class DINOHead(nn.Module):
         Width of the backbone's tokens.
     hidden, bottleneck, prototypes : int
         Sizes of the MLP's hidden layers, of the bottleneck, and number of prototypes K.
+    batch_norm : bool
+        Normalise the hidden layers, as DINO does on convolutional networks. Here always with the running statistics of
+        the checkpoint, so that images of a batch do not influence each other.
     """
 
-    def __init__(self, width: int, *, hidden: int, bottleneck: int, prototypes: int) -> None:
+    def __init__(self, width: int, *, hidden: int, bottleneck: int, prototypes: int, batch_norm: bool = False) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
-        )
+        layers: list[nn.Module] = []
+        for inputs in (width, hidden):
+            layers += [nn.Linear(inputs, hidden), *([nn.BatchNorm1d(hidden)] if batch_norm else []), nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
         self.last_layer = nn.Linear(bottleneck, prototypes, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -47,7 +51,8 @@ class DINOHead(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (…, width) to prototype logits (…, K)."""
-        bottleneck = F.normalize(self.mlp(tokens), dim=-1, eps=1e-6)
+        flat = tokens.flatten(0, -2)  # batch normalisation takes no further axes
+        bottleneck = F.normalize(self.mlp(flat).unflatten(0, tokens.shape[:-1]), dim=-1, eps=1e-6)
         return self.last_layer(bottleneck)
 
 

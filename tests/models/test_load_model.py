@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -107,10 +108,29 @@ def test_weights_that_do_not_fit_name_the_tensor(checkpoint: Path, tmp_path: Pat
         load_model("dino-tiny", weights=tmp_path / "broken.safetensors")
 
 
-def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path) -> None:
-    torch.save({"weights": Path("anything")}, tmp_path / "code.pt")
-    with pytest.raises(InputError, match="holds more than tensors"):
+def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path, checkpoint: Path) -> None:
+    """Only its tensors are read; a file of the old format, which cannot be read that way, is refused."""
+    trap = Trap(str(tmp_path / "executed"))
+    torch.save({"hyper_parameters": trap}, tmp_path / "code.pt")
+    with pytest.raises(InputError, match="holds no tensors"):
         load_model("dino-tiny", weights=tmp_path / "code.pt")
+    torch.save({"hyper_parameters": trap, "state_dict": load_file(checkpoint)}, tmp_path / "both.pt")
+    wanted = load_model("dino-tiny", weights=checkpoint).digest
+    assert load_model("dino-tiny", weights=tmp_path / "both.pt").digest == wanted
+    torch.save({"weights": trap}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError, match="holds more than tensors"):
+        load_model("dino-tiny", weights=tmp_path / "old.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+class Trap:
+    """Unpickled, it would make a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (self.folder,)
 
 
 def test_registered_cards_and_aliases_are_found() -> None:

@@ -1,7 +1,8 @@
-"""Adapter."""
+"""How a network is built, filled with weights and called: the base of all adapters."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from brainmap.common.errors import InputError
-from brainmap.models.checkpoints.tensor_names import to_library_names
+from brainmap.models.adapters.positions import use_stored_periods
+from brainmap.models.checkpoints.tensor_names import WRAPPERS, expected_layouts, to_library_names, without_wrappers
 from brainmap.models.checkpoints.weight_files import quiet_transformers
 from brainmap.models.model_cards import ModelCard
 
@@ -39,10 +41,19 @@ class Adapter:
             torch.manual_seed(seed)
             return transformers_class(self.card)(transformers_config(self.card), **self.card.build_options).float()
 
+    def suited(self, tensors: Mapping[str, Tensor]) -> Adapter:
+        """The adapter for what a file holds: another one where it holds less, or more, than the card's model."""
+        return self
+
     def from_tensors(self, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
         """Build from the card's configuration and fill with a file's tensors, in any layout that is understood."""
         named = to_library_names(tensors, self.card)
-        return self.pretrained(None, source=source, config=transformers_config(self.card), state_dict=named)
+        if any(name.startswith(WRAPPERS) for name in named):
+            with torch.device("meta"):
+                named = without_wrappers(named, set(self.build(0).state_dict()))
+        module = self.pretrained(None, source=source, config=transformers_config(self.card), state_dict=named)
+        use_stored_periods(module, tensors)
+        return module
 
     def pretrained(self, location: str | Path | None, *, source: str = "", **options: Any) -> nn.Module:
         """Load from a folder, the cache or the hub; strict about missing weights.
@@ -60,13 +71,35 @@ class Adapter:
             try:
                 module, report = kind.from_pretrained(location, output_loading_info=True, **options)
             except RuntimeError as error:
-                reason = str(error).splitlines()[0]
-                raise InputError(f"Weights {source or location} do not fit {kind.__name__} ({reason}).") from None
-        missing = sorted(report["missing_keys"])
-        if missing:
-            some = ", ".join(missing[:3])
-            raise InputError(f"Weights {source or location} do not fit: they lack {some} ({len(missing)} in all).")
+                raise InputError(
+                    f"Weights {source or location} do not fit '{self.card.name}': {_misfit(error)}; they are of "
+                    "another model, or of another size of it."
+                ) from None
+        self._check_filled(module, report, options.get("state_dict"), source or str(location))
         return module
+
+    def _check_filled(self, module: nn.Module, report: Mapping[str, Any], given: Any, source: str) -> None:
+        """Refuse weights that leave a part of the network random, or that hold layers the network has not."""
+        missing = sorted(report["missing_keys"])
+        wanted = len(module.state_dict())
+        if len(missing) > wanted / 2 and given is not None:
+            raise InputError(
+                f"Weights {source}: the authors' layout is not understood. Expected of '{self.card.name}' is one of: "
+                f"{expected_layouts(self.card)}; the file has {', '.join(list(given)[:3])} …"
+            )
+        if missing:
+            raise InputError(
+                f"Weights {source} do not fill '{self.card.name}': {len(missing)} of its {wanted} tensors are not in "
+                f"the file, such as {missing[0]}; it is cut short, or of another model."
+            )
+        extra = sorted(name for name in report["unexpected_keys"] if re.search(r"\.\d+\.", name))
+        network = re.sub(r"\d+", "*", " ".join(module.state_dict()))
+        deeper = [name for name in extra if re.sub(r"\d+", "*", name) in network]
+        if deeper and given is not None:
+            raise InputError(
+                f"Weights {source} hold more layers than '{self.card.name}' has, such as {deeper[0]}: they are of "
+                "another size of the model."
+            )
 
     def from_package(self) -> tuple[nn.Module, str]:
         """Build with the weights of the card's package; returns the module and where they came from."""
@@ -132,3 +165,13 @@ def _setting(target: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(target, name, before)
+
+
+def _misfit(error: RuntimeError) -> str:
+    """The first tensor of another shape in the library's long report, or its first line."""
+    shapes = re.search(
+        r"([\w.]+)[^\w\n]*(?:\||:)[^\n]*?(torch\.Size\(\[[^\]]*\]\))[^\n]*?(torch\.Size\(\[[^\]]*\]\))", str(error)
+    )
+    if shapes is None:
+        return str(error).splitlines()[0]
+    return f"{shapes[1]} is {shapes[2]} in one and {shapes[3]} in the other"

@@ -60,9 +60,12 @@ class TrainingCheckpointAdapter(Adapter):
 
     def _branch(self, tensors: Mapping[str, Mapping[str, Tensor]], source: str) -> Branch:
         renamed = backbone_names(tensors["backbone"], self.card)
-        if self.card.architecture == "ViTModel" and "embeddings.mask_token" in renamed:
+        token = "embeddings.mask_token"
+        if self.card.architecture == "ViTModel" and token in renamed:
             options = {**self.card.build_options, "use_mask_token": True}
             self.card = self.card.model_copy(update={"build_options": options})
+        elif self.card.build_options.get("use_mask_token") and "embeddings.cls_token" in renamed:
+            renamed[token] = torch.zeros_like(renamed["embeddings.cls_token"])  # iBOT's teacher sees no masks
         backbone = super().from_tensors(renamed, source)
         if "dino_head" not in tensors:
             raise InputError(f"Weights {source} have no DINO head; load them as a plain backbone instead.")
@@ -127,7 +130,8 @@ def _head(tensors: Mapping[str, Tensor], source: str) -> DINOHead:
         prototypes, bottleneck = values["last_layer.weight"].shape
     except KeyError as error:
         raise InputError(f"The head in {source} lacks {error}; only three-layer heads are understood.") from None
-    head = DINOHead(width, hidden=hidden, bottleneck=bottleneck, prototypes=prototypes)
+    normed = "mlp.1.running_mean" in values  # DINO's convolutional networks (use_bn_in_head)
+    head = DINOHead(width, hidden=hidden, bottleneck=bottleneck, prototypes=prototypes, batch_norm=normed)
     filled = fill(head, values, source)
     assert isinstance(filled, DINOHead)
     return copy.deepcopy(filled)

@@ -17,6 +17,14 @@ class ClassifierAdapter(Adapter):
 
     has_logits = True
 
+    def suited(self, tensors: Mapping[str, Tensor]) -> Adapter:
+        """DeiT without its distillation token and head is a plain ViT classifier."""
+        distilled = any("dist" in name for name in tensors)
+        if not self.card.architecture.startswith("DeiT") or distilled:
+            return self
+        plain = {"architecture": "ViTForImageClassification", "network": "vit", "tokens": {"cls": 1}}
+        return ClassifierAdapter(self.card.model_copy(update=plain))
+
     def logits(self, module: nn.Module, pixels: Tensor) -> Tensor:
         """Class logits (n, classes); runs the backbone once."""
         return module(pixel_values=pixels, **self._sizes()).logits
@@ -40,6 +48,18 @@ class ImageTextAdapter(Adapter):
 
 class MAEAdapter(Adapter):
     """ViT-MAE with its decoder; unmasked and in image order unless an objective says otherwise."""
+
+    def suited(self, tensors: Mapping[str, Tensor]) -> Adapter:
+        """Most of the authors' files hold the encoder only: no reconstruction, so the surrogate is the default loss."""
+        if any("decoder" in name for name in tensors):
+            return self
+        encoder = {
+            "adapter": "mae-encoder",
+            "architecture": "ViTMAEModel",
+            "network": "",
+            "objective": "feature-energy",
+        }
+        return MAEAdapter(self.card.model_copy(update=encoder))
 
     def forward(  # type: ignore[override]
         self, network: Any, pixels: Tensor, *, mask_ratio: float = 0.0, noise: Tensor | None = None

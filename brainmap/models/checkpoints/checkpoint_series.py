@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.models.checkpoints.weight_files import SUFFIXES, refuse_sharded
+from brainmap.models.checkpoints.tensor_archives import is_sharded
+from brainmap.models.checkpoints.weight_files import SUFFIXES
 
 _WHOLE = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
@@ -62,7 +63,8 @@ def _checkpoint(entry: Path) -> Path | None:
     """The checkpoint an entry of the folder is, or holds."""
     if entry.is_file():
         return entry if entry.suffix in SUFFIXES and re.search(r"\d$", entry.name.split(".")[0]) else None
-    refuse_sharded(entry)
+    if is_sharded(entry):
+        return entry
     if any((entry / name).is_file() for name in _WHOLE) and (entry / "config.json").is_file():
         return entry
     inside = [file for file in sorted(entry.glob("*")) if file.suffix in SUFFIXES]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brainmap.errors import InputError
+from brainmap.common.errors import InputError
 from brainmap.models.checkpoints.symbolic_pickle import Call, Named, Reference, read_symbols
 
 _DTYPES = {

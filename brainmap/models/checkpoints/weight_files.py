@@ -5,51 +5,72 @@ from __future__ import annotations
 import argparse
 import json
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.models.checkpoints.tensor_archives import is_sharded, read_archive, read_shards
 
-SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".tar"}
+SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt", ".npz"}
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_NOT_WEIGHTS = ("optimizer", "opt", "optimizer_states", "scaler", "fp16_scaler", "lr_scheduler", "lr_schedulers")
+# Wrappers of distributed training and compilation, which stand anywhere in a name and mean nothing.
+_INSERTED = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint file without executing anything in it.
+    """Read a checkpoint without executing anything in it.
 
     Parameters
     ----------
     path : Path
-        ``.safetensors``, or a torch file that holds tensors only. A dictionary of dictionaries of tensors (as in DINO's
-        training checkpoints: ``student``, ``teacher``, …) is flattened with dotted names.
+        ``.safetensors``, a torch file (``.pt``, ``.pth``, ``.bin``, ``.ckpt``, ``.pth.tar``), a TorchScript archive, a
+        ``.npz`` file of arrays (as JAX's models are published), or a folder that ``torch.distributed.checkpoint``
+        wrote in shards. A dictionary of dictionaries of tensors (as in DINO's training checkpoints: ``student``,
+        ``teacher``, …) is flattened with dotted names; the state of an optimiser is left out.
 
     Returns
     -------
     tensors : dict of str to Tensor
     recipe : dict
-        ``step`` and the training settings, where the file's metadata has them.
+        ``step`` and the training settings, where the file has them.
 
     Raises
     ------
     MissingFileError, InputError
-        If there is no such file, or it cannot be read safely.
+        If there is no such file, it is damaged, or it holds no named tensors.
     """
-    if not path.is_file():
+    if path.is_dir() and is_sharded(path):
+        found: Any = read_shards(path)
+    elif not path.is_file():
         raise MissingFileError(f"There is no checkpoint file {path}.")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    size = path.stat().st_size
-    if not size:
+    elif path.stat().st_size == 0:
         raise InputError(f"{path} is empty: whatever saved it was interrupted; use an earlier checkpoint.")
+    elif path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    else:
+        found = _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
+    return _named_tensors(found, path)
+
+
+def _read_torch(path: Path) -> Any:
+    """Contents of a torch file: by torch where it deems them safe, else the tensors alone."""
+    if zipfile.is_zipfile(path) and _is_torchscript(path):
+        return read_archive(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # DINO keeps its arguments in one: plain values
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        if zipfile.is_zipfile(path):  # objects besides the tensors, such as settings of a training framework
+            return read_archive(path)
         raise InputError(
             f"{path} cannot be read safely: it holds more than tensors, or is damaged ({_first_line(error)}); "
             "save its state_dict as .safetensors."
@@ -57,34 +78,89 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         # Whatever an unpickler meets in a file that was cut short or is of another kind.
         raise InputError(
-            f"{path} ({size:,} bytes) is no complete checkpoint ({_first_line(error)}): saving it may have been "
-            "interrupted; copy it again, or use an earlier one."
+            f"{path} ({path.stat().st_size:,} bytes) is no complete checkpoint ({_first_line(error)}): saving it may "
+            "have been interrupted; copy it again, or use an earlier one."
         ) from None
-    if not isinstance(found, Mapping):
-        raise InputError(f"{path} holds a {type(found).__name__}, not tensors by name; save the model's state_dict.")
-    for wrapper in ("state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    return _flatten(found), _recipe(found)
 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def refuse_sharded(folder: Path) -> None:
-    """Explain what to do with a checkpoint that torch wrote in shards, as DINOv3's training does.
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a readable .npz file ({error}); download or copy it again.") from None
+    kinds = {name: values.dtype.kind for name, values in found.items()}
+    # NumPy has no bfloat16: JAX writes it as two raw bytes a number.
+    return {
+        name.replace("/", "."): torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
+        if kinds[name] == "V" and values.dtype.itemsize == 2
+        else torch.from_numpy(values)
+        for name, values in found.items()
+        if kinds[name] in "fiub" or (kinds[name] == "V" and values.dtype.itemsize == 2)
+    }
+
+
+def _named_tensors(found: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    recipe = _recipe(found) if isinstance(found, Mapping) else {}
+    inside = found
+    for wrapper in _WRAPPERS:
+        if isinstance(inside, Mapping) and isinstance(inside.get(wrapper), Mapping):
+            inside = inside[wrapper]
+    if not isinstance(inside, Mapping):
+        raise InputError(f"{path} holds a {type(inside).__name__}, not tensors by name; save the model's state_dict.")
+    tensors = _flatten({key: value for key, value in inside.items() if key not in _NOT_WEIGHTS})
+    if not tensors:
+        raise InputError(f"{path} holds no tensors; save the model's state_dict.")
+    for inserted in _INSERTED:
+        tensors = {name.replace(inserted, ""): tensor for name, tensor in tensors.items()}
+    return tensors, recipe
+
+
+def check_weights_folder(folder: Path) -> None:
+    """Refuse a folder that holds no weights of a ``transformers`` model.
 
     Raises
     ------
     InputError
-        If the folder holds one: its index is a pickle, which brainmap never opens.
+        Saying what is in it.
     """
-    if next(folder.glob("*.distcp"), None) is not None:
-        raise InputError(
-            f"{folder} is a sharded training checkpoint, whose index is a pickle; where you trust it, make it one file "
-            f"with: python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} {folder.name}.pth"
-        )
+    inside = sorted(entry.name for entry in folder.iterdir())
+    if any(Path(name).suffix in SUFFIXES or name.endswith(".index.json") for name in inside):
+        return
+    what = f"holds {', '.join(inside[:3])}" + (" …" if len(inside) > 3 else "") if inside else "is empty"
+    raise InputError(
+        f"The folder {folder} {what}: weights are a model.safetensors (or pytorch_model.bin) with its config.json, as "
+        "save_pretrained writes them, or the path of one checkpoint file."
+    )
+
+
+def check_finite(module: nn.Module, source: str) -> None:
+    """Refuse weights that training has driven to NaN or infinity.
+
+    Raises
+    ------
+    InputError
+        Naming the first such tensor.
+    """
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise InputError(
+                f"Weights {source}: {bad} of {tensor.numel()} numbers of {name} are NaN or infinite; the training "
+                "diverged or the file is damaged: use an earlier checkpoint."
+            )
 
 
 def _recipe(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +168,9 @@ def _recipe(found: Mapping[str, Any]) -> dict[str, Any]:
     recipe: dict[str, Any] = {}
     if isinstance(found.get("epoch"), int):
         recipe["epoch"] = found["epoch"]
-    temperature = getattr(found.get("args"), "teacher_temp", None)
+    arguments = found.get("args")  # a namespace, or its attributes where the file was read without unpickling
+    arguments = arguments if isinstance(arguments, Mapping) else vars(arguments) if arguments is not None else {}
+    temperature = arguments.get("teacher_temp")
     if isinstance(temperature, float):
         recipe["final_teacher_temperature"] = temperature
     return recipe
