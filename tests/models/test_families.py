@@ -59,6 +59,12 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "dino-resnet": ("dino-resnet50", {**STAGES, "embedding_size": 6}),
     "webssl-dino": ("webssl-dino300m", {**VIT, "image_size": 40, "patch_size": 8}),
     "webssl-mae": ("webssl-mae300m", TOWER),
+    "swin": (
+        "swin-tiny",
+        {"embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2], "window_size": 4, "image_size": 32, "num_labels": 7},
+    ),
+    "slip": ("slip-vitb16", {**TOWER, "projection_dim": 12, "text_config": TEXT}),
+    "rad-dino": ("rad-dino", {**VIT, "image_size": 40, "patch_size": 8}),
     "dino-tiny": ("dino-tiny", {}),
 }
 IMAGE_WISE = [name for name, objective in OBJECTIVES.items() if not objective.batch_coupled]
@@ -69,7 +75,7 @@ def tiny(family: str, **options: Any) -> VisionModel:
     name, config = TINY[family]
     card = model_card(name)
     if config:
-        crop = 64 if "depths" in config or "backbone_config" in config else 32
+        crop = 64 if "hidden_sizes" in config or "backbone_config" in config else 32
         pixels = {"local_pixels": crop // 2} if card.sizes != "fixed" else {"global_pixels": crop, "local_pixels": crop}
         views = card.views.model_copy(update=pixels)
         preprocessing = card.preprocessing.model_copy(update={"crop": crop, "resize": None})
@@ -157,6 +163,8 @@ def hidden_states(model: VisionModel, pixels: Tensor) -> dict[str, Tensor]:
         inputs = {"pixel_values_videos": clip, "skip_predictor": True, "output_hidden_states": True}
     with torch.no_grad():
         states = network(**inputs).hidden_states[1:]
+    if model.card.family == "swin":  # the library's are after the downsampling at a stage's end
+        return {layers[-1]: states[-1]}
     if states[0].ndim == 4:
         ends = np.cumsum(STAGES["depths"]) - 1
         return {layers[end]: state.flatten(2).transpose(1, 2) for end, state in zip(ends, states, strict=True)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from brainmap.common.errors import InputError, MissingFileError
 from brainmap.models.checkpoints.tensor_archives import is_sharded, read_archive, read_shards
 
 SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt", ".npz"}
+_OLD_FORMAT = b"\x80\x02"  # a pickle: how torch wrote files before 1.6
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _NOT_WEIGHTS = ("optimizer", "opt", "optimizer_states", "scaler", "fp16_scaler", "lr_scheduler", "lr_schedulers")
 # Wrappers of distributed training and compilation, which stand anywhere in a name and mean nothing.
@@ -63,17 +65,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _read_torch(path: Path) -> Any:
     """Contents of a torch file: by torch where it deems them safe, else the tensors alone."""
-    if zipfile.is_zipfile(path) and _is_torchscript(path):
+    zipped = zipfile.is_zipfile(path)
+    if zipped and _is_torchscript(path):
         return read_archive(path)
+    with path.open("rb") as file:
+        start = file.read(len(_OLD_FORMAT))
+    if start[:2] not in (b"PK", _OLD_FORMAT[:2]):
+        raise InputError(
+            f"{path} is no complete checkpoint: it begins neither like torch's files nor like a zip archive; copy it "
+            "again, or name another file."
+        )
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # DINO keeps its arguments in one: plain values
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        if zipfile.is_zipfile(path):  # objects besides the tensors, such as settings of a training framework
+        if zipped:  # objects besides the tensors, such as settings of a training framework
             return read_archive(path)
         raise InputError(
-            f"{path} cannot be read safely: it holds more than tensors, or is damaged ({_first_line(error)}); "
-            "save its state_dict as .safetensors."
+            f"{path} cannot be read safely: it holds more than tensors{_refused_class(error)}, or is damaged; save "
+            "its state_dict as .safetensors."
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         # Whatever an unpickler meets in a file that was cut short or is of another kind.
@@ -81,6 +91,12 @@ def _read_torch(path: Path) -> Any:
             f"{path} ({path.stat().st_size:,} bytes) is no complete checkpoint ({_first_line(error)}): saving it may "
             "have been interrupted; copy it again, or use an earlier one."
         ) from None
+
+
+def _refused_class(error: Exception) -> str:
+    """The class that torch refused to build; not its advice to build it all the same."""
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f" ({named[1]})" if named else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -57,8 +57,10 @@ def write(kind: str, path: Path, name: str) -> None:
 
 
 SENTENCES = {
-    "empty": "is empty", "cut": "no complete checkpoint", "cut in its index": "no complete checkpoint", "text": "no complete checkpoint",
-    "picture": "no complete checkpoint", "list": "holds a list", "number": "holds a float", "one tensor": "holds a Tensor",
+    "empty": "is empty", "cut": "no complete checkpoint",
+    "cut in its index": "no complete checkpoint", "text": "no complete checkpoint",
+    "picture": "no complete checkpoint",
+    "list": "holds a list", "number": "holds a float", "one tensor": "holds a Tensor",
     "no tensors": "holds no tensors",
     "list of tensors": "holds a list", "NaN": "NaN or infinite", "infinite": "NaN or infinite",
     "other names": "layout is not understood. Expected .* is one of: the names of transformers, timm's",
