@@ -109,7 +109,8 @@ class RowMeans:
 
     Notes
     -----
-    Sums run in float64 in the order of the rows; means are float32, whatever part of them is read.
+    Sums run in float64 in the order of the rows; means are float32, whatever part of them is read. NaN
+    is a missing value: means are of the others, and NaN where there is none.
     """
 
     def __init__(self, values: Any, codes: np.ndarray) -> None:
@@ -141,8 +142,14 @@ class RowMeans:
         if len(rows) == len(chosen):  # one row each: nothing to average
             return np.asarray(block, dtype=np.float32)
         counts = self.counts[chosen]
-        sums = np.add.reduceat(block, np.cumsum(counts) - counts, axis=0, dtype=np.float64)
-        return np.asarray(sums / counts[:, None], dtype=np.float32)
+        starts = np.cumsum(counts) - counts
+        missing = np.isnan(block)
+        if not missing.any():
+            sums = np.add.reduceat(block, starts, axis=0, dtype=np.float64)
+            return np.asarray(sums / counts[:, None], dtype=np.float32)
+        sums = np.add.reduceat(np.where(missing, 0, block), starts, axis=0, dtype=np.float64)
+        known = np.add.reduceat(~missing, starts, axis=0, dtype=np.int64)
+        return np.asarray(np.where(known > 0, sums / np.maximum(known, 1), np.nan), dtype=np.float32)
 
 
 class SortedRows:

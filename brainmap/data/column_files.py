@@ -227,8 +227,8 @@ def standardised(
         rows = sum(parts[number].shape[0] for number in members)
         for columns in column_blocks(shape[2], rows):
             block = np.concatenate([parts[n].columns(columns)[kept[starts[n] : starts[n + 1]]] for n in members])
-            result[0, one, columns] = block.mean(axis=0, dtype=np.float64)
-            deviation = block.std(axis=0, dtype=np.float64)
+            mean, deviation = mean_and_deviation(block)
+            result[0, one, columns] = mean
             result[1, one, columns] = np.where(deviation > 0, deviation, 1.0)
     if store is not None:
         store.parent.mkdir(parents=True, exist_ok=True)
@@ -246,11 +246,26 @@ def column_blocks(n_columns: int, n_rows: int, budget: int = STATISTICS_BYTES) -
 
 
 def zscore_columns(block: np.ndarray) -> np.ndarray:
-    """Mean 0 and deviation 1 over the rows of each column, float32; constant columns become 0."""
-    mean = block.mean(axis=0, dtype=np.float64)
-    deviation = block.std(axis=0, dtype=np.float64)
-    scaled: np.ndarray = ((block - mean) / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)
+    """Mean 0 and deviation 1 over the rows of each column, float32; constant columns become 0, missing values NaN."""
+    mean, deviation = mean_and_deviation(block)
+    known = block if np.isfinite(block).all() else np.where(np.isfinite(block), block, np.nan)
+    scaled: np.ndarray = ((known - mean) / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)
     return scaled
+
+
+def mean_and_deviation(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over the rows of each column, float64; NaN and infinite values don't count.
+
+    A column without any value has mean 0 and deviation 0.
+    """
+    finite = np.isfinite(block)
+    if finite.all():
+        return block.mean(axis=0, dtype=np.float64), block.std(axis=0, dtype=np.float64)
+    count = np.maximum(finite.sum(axis=0), 1)
+    known = np.where(finite, block, 0).astype(np.float64)
+    mean = known.sum(axis=0) / count
+    centred = np.where(finite, known - mean, 0)
+    return mean, np.sqrt((centred**2).sum(axis=0) / count)
 
 
 def made(path: Path, make: Callable[[], object]) -> Path:

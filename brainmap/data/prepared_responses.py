@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainmap.data.column_files import write_columns
+from brainmap.common.errors import InputError
+from brainmap.common.file_errors import os_sentence
+from brainmap.data.column_files import ColumnFile, write_columns
 
 Made = tuple[tuple[int, int], Iterable[np.ndarray]]
 
@@ -33,12 +35,76 @@ def prepared(
         What else decides the numbers.
     make : callable
         Returns shape and blocks of columns; called only if needed.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+
+    Notes
+    -----
+    Values that are NaN or infinite are kept as NaN, and their places in a file beside it (:func:`missing_cells`).
     """
     path = folder / f"{stem}-{cache_key(sources, settings)}.npy"
     if not path.is_file():
         shape, blocks = make()
-        write_columns(path, shape, blocks)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_columns(path, shape, _with_missing_noted(blocks, _missing_file(path)))
+        except OSError as error:
+            raise InputError(
+                f"Prepared responses cannot be written: {os_sentence(error)} Another folder is named with --cache."
+            ) from error
     return path
+
+
+def _missing_file(part: Path) -> Path:
+    return part.with_name(f"{part.stem}.missing.npy")
+
+
+def _with_missing_noted(blocks: Iterable[np.ndarray], file: Path) -> Iterator[np.ndarray]:
+    """Hand blocks on with NaN for all that is not finite; write the places to a file if there are any."""
+    places, start = [], 0
+    for block in blocks:
+        finite = np.isfinite(block)
+        if not finite.all():
+            places.append(np.argwhere(~finite).astype(np.int32) + np.array([0, start], dtype=np.int32))
+            block = np.where(finite, block, np.nan)
+        start += block.shape[1]
+        yield block
+    if places:
+        np.save(file, np.concatenate(places))
+
+
+def missing_cells(parts: Sequence[Path], rows: np.ndarray) -> np.ndarray:
+    """Places of missing values among the rows kept of stacked parts.
+
+    Parameters
+    ----------
+    parts : sequence of Path
+        Files from :func:`prepared`.
+    rows : numpy.ndarray of int
+        Rows kept of the stack.
+
+    Returns
+    -------
+    numpy.ndarray of int, (k, 2)
+        Position in ``rows``, and column.
+    """
+    start, cells = 0, []
+    for part in parts:
+        file = _missing_file(part)
+        if file.is_file():
+            cells.append(np.load(file, allow_pickle=False).astype(np.int64) + np.array([start, 0]))
+        start += ColumnFile(part).shape[0]
+    if not cells:
+        return np.zeros((0, 2), dtype=np.int64)
+    place = np.full(start, -1)
+    place[rows] = np.arange(len(rows))
+    everything = np.concatenate(cells)
+    everything[:, 0] = place[everything[:, 0]]
+    kept: np.ndarray = everything[everything[:, 0] >= 0]
+    return kept
 
 
 class SideBySide:

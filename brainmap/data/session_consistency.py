@@ -71,7 +71,7 @@ def session_consistency(responses: Responses, *, shifts: int = 2, n_targets: int
     n_targets = max(1, min(n_targets, MOST_BYTES // (4 * len(names) * len(sessions))))
     step = -(-responses.n_targets // n_targets)
     values = responses.block(targets=slice(0, None, step))
-    values = values - values.mean(axis=0)
+    values = np.nan_to_num(values - np.nanmean(values, axis=0))  # a missing value says nothing
     sums = np.zeros((len(names), len(sessions), values.shape[1]), dtype=np.float32)
     counts = np.zeros((len(names), len(sessions)), dtype=np.int64)
     known = stimulus >= 0

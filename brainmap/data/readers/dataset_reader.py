@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import Modality
 from brainmap.data.column_files import ColumnFile, RowStack, standardised
+from brainmap.data.missing_values import usable_trials, without_unusable_targets
 from brainmap.data.photograph_matching import match_trials
+from brainmap.data.prepared_responses import missing_cells
 from brainmap.data.readers.findings import Findings
 from brainmap.data.responses import Responses
 from brainmap.stimuli import StimulusSet
@@ -76,9 +79,11 @@ class DatasetReader(ABC):
         memory: int | None = None,
     ) -> None:
         if not root.is_dir():
+            from brainmap.data.manifests import list_manifests
+
+            fetch = f", or get the data with: brainmap data fetch {self.name}" if self.name in list_manifests() else ""
             raise MissingFileError(
-                f"There is no folder {root}; name the folder of {self.name} with --data-root, "
-                f"or get the data with: brainmap data fetch {self.name}"
+                f"There is no folder {root}; name the folder of {self.name} with --data-root{fetch}."
             )
         self.root, self.images, self.memory = root, images, DEFAULT_MEMORY if memory is None else memory
         self.cache = cache if cache is not None else root / OWN_FOLDER
@@ -154,6 +159,33 @@ class DatasetReader(ABC):
         kept = trials.iloc[rows].assign(stimulus=match.ids[rows]).reset_index(drop=True)
         return with_repeats(kept), rows
 
+    def _reported(self, responses: Responses, parts: Sequence[Path], rows: np.ndarray, findings: Findings) -> Responses:
+        """Put the findings beside the responses; leave out what is missing, trial by trial and target by target.
+
+        A value that is NaN or infinite is missing: means over repeats are taken without it. A trial that lacks most of
+        its values is dropped, and so is a target that lacks every showing of a photograph.
+        """
+        cells = missing_cells(parts, rows)
+        if len(cells):
+            findings.add(
+                parts[0], None, f"{len(cells)} values (of a target in a trial) are NaN or infinite", "taken as missing"
+            )
+            usable = usable_trials(cells, responses.n_trials, responses.n_targets)
+            for trial in np.flatnonzero(~usable):
+                findings.add(parts[0], int(rows[trial]), "most values of the trial are missing", "trial dropped")
+            if not usable.all():
+                place = np.cumsum(usable) - 1
+                cells = np.stack([place[cells[:, 0]], cells[:, 1]], axis=1)[usable[cells[:, 0]]]
+                trials = with_repeats(responses.trials[usable].reset_index(drop=True))
+                values = replace_rows(responses.values, rows[usable])
+                responses = replace(responses, values=values, trials=trials)
+            responses, lost = without_unusable_targets(responses, cells)
+            if lost:
+                findings.add(parts[0], None, f"{lost} targets lack a value for some photograph", "targets left out")
+        responses.info["missing"] = len(cells)
+        responses.info["findings"] = findings.to_info()
+        return responses
+
     def _stacked(
         self, parts: Sequence[Path], groups: Sequence[int] | None, rows: np.ndarray, store: Path | None = None
     ) -> RowStack:
@@ -162,6 +194,11 @@ class DatasetReader(ABC):
         if groups is None:
             return RowStack(files, keep=rows)
         return standardised(files, groups, keep=rows, store=store)
+
+
+def replace_rows(values: RowStack, rows: np.ndarray) -> RowStack:
+    """Return the same stack with other rows kept."""
+    return RowStack(values.parts, mean=values.mean, deviation=values.deviation, group=values.group, keep=rows)
 
 
 def with_repeats(trials: pd.DataFrame) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from brainmap.data.readers.folder_files import visible
 from brainmap.data.responses import Responses
 from brainmap.stimuli import StimulusSet
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 BLOCK = 20000  # targets at once
 
 
@@ -89,9 +89,9 @@ class BetaReader(DatasetReader):
             "dataset": self.name,
             "mesh": self.mesh,
             "content": content_of(parts),
-            "findings": findings.to_info(),
         }
-        return Responses(self._stacked(parts, None, rows), kept, targets, "fmri", subject, info=info)
+        result = Responses(self._stacked(parts, None, rows), kept, targets, "fmri", subject, info=info)
+        return self._reported(result, parts, rows, findings)
 
     def _prepared(self, subject: str, path: Path, names: list[str], places: np.ndarray) -> Path:
         settings = {"version": PREPARATION_VERSION, "zscore": self.options.zscore, "n": len(places)}
@@ -106,7 +106,7 @@ class BetaReader(DatasetReader):
 
     def _blocks(self, betas: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, betas.shape[1], BLOCK):
-            block = np.nan_to_num(betas[:, start : start + BLOCK])
+            block = betas[:, start : start + BLOCK]
             yield zscore_columns(block) if self.options.zscore == "part" else block
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 from brainmap.common.errors import InputError
 
 VOXELS = 20000  # fitted at once
+RESPONSE = 32.0  # s after which a haemodynamic response is over
+MEAN_OVER_NOISE = 2.0
 
 
 def trial_design(
@@ -46,18 +49,55 @@ def trial_design(
     everything = [f"trial_{number:05d}" for number in range(len(shown))]
     names = everything[: len(trials)]
     events = shown.astype(float).assign(trial_type=everything)
-    matrix = make_first_level_design_matrix(
-        scan_times,
-        events,
-        hrf_model=hrf,
-        drift_model="cosine",
-        high_pass=high_pass,
-        add_regs=None if confounds is None else confounds.to_numpy(dtype=float),
-        add_reg_names=None if confounds is None else [str(name) for name in confounds.columns],
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*null duration")  # impulses are meant
+        matrix = make_first_level_design_matrix(
+            scan_times,
+            events,
+            hrf_model=hrf,
+            drift_model="cosine",
+            high_pass=high_pass,
+            add_regs=None if confounds is None else confounds.to_numpy(dtype=float),
+            add_reg_names=None if confounds is None else [str(name) for name in confounds.columns],
+        )
     rest = [column for column in matrix if column not in set(names)]
     design: np.ndarray = matrix[[*names, *rest]].to_numpy(dtype=float)
     return design
+
+
+def recorded_share(trials: pd.DataFrame, scan_times: np.ndarray, *, hrf: str = "glover") -> np.ndarray:
+    """Share of each trial's modelled response (sum of squares) that falls into the scans, (n,).
+
+    A trial at the end of a run has little of its response in it, one long before its start none: its amplitude would be
+    noise.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        ``onset`` and ``duration`` in s.
+    scan_times : numpy.ndarray of float, (n_scans,)
+        In s.
+    hrf : str
+        Haemodynamic response model of nilearn.
+    """
+    from nilearn.glm.first_level import compute_regressor
+
+    share = np.ones(len(trials))
+    step = float(np.median(np.diff(scan_times)))
+    for place, (onset, duration) in enumerate(trials[["onset", "duration"]].to_numpy(dtype=float)):
+        last = onset + duration + RESPONSE
+        if onset >= scan_times[0] and last <= scan_times[-1]:
+            continue
+        if last <= scan_times[0] or onset >= scan_times[-1]:
+            share[place] = 0.0
+            continue
+        before = np.arange(scan_times[0] - step, min(onset, scan_times[0]) - step, -step)[::-1]
+        after = np.arange(scan_times[-1] + step, max(last, scan_times[-1]) + step, step)
+        times = np.concatenate([before, scan_times, after])
+        column = compute_regressor(np.array([[onset], [duration], [1.0]]), hrf, times, min_onset=-RESPONSE)[0][:, 0]
+        inside = column[len(before) : len(before) + len(scan_times)]
+        share[place] = float((inside**2).sum() / max((column**2).sum(), np.finfo(float).tiny))
+    return share
 
 
 def single_trial_betas(series: np.ndarray, design: np.ndarray, n_trials: int) -> Iterator[np.ndarray]:
@@ -75,6 +115,7 @@ def single_trial_betas(series: np.ndarray, design: np.ndarray, n_trials: int) ->
     Yields
     ------
     numpy.ndarray of float32, (n_trials, k)
+        Scaled by :func:`positive_scale`; NaN where the voxel's series has a NaN or an infinite value.
 
     Raises
     ------
@@ -90,10 +131,24 @@ def single_trial_betas(series: np.ndarray, design: np.ndarray, n_trials: int) ->
         )
     for start in range(0, series.shape[1], VOXELS):
         block = np.asarray(series[:, start : start + VOXELS], dtype=np.float64)
-        mean = block.mean(axis=0)
-        scaled = 100 * (block / np.where(mean != 0, mean, 1.0) - (mean != 0))
-        labels, results = run_glm(scaled, design, noise_model="ols")
-        yield results[labels[0]].theta[:n_trials].astype(np.float32)
+        known = np.isfinite(block).all(axis=0)
+        amplitudes = np.full((n_trials, block.shape[1]), np.nan, dtype=np.float32)
+        if known.any():
+            block = block[:, known]
+            labels, results = run_glm((block - block.mean(axis=0)) / positive_scale(block), design, noise_model="ols")
+            amplitudes[:, known] = results[labels[0]].theta[:n_trials]
+        yield amplitudes
+
+
+def positive_scale(block: np.ndarray) -> np.ndarray:
+    """What one per cent of a voxel's signal is: of its mean, or of its noise where the mean says nothing, (k,).
+
+    Denoised and demeaned series have means near 0 of either sign: divided by those, amplitudes change sign and size.
+    The scale is therefore the mean or twice the standard deviation over scans, whichever is larger.
+    """
+    scale = np.maximum(block.mean(axis=0), MEAN_OVER_NOISE * block.std(axis=0)) / 100
+    positive: np.ndarray = np.where(scale > 0, scale, 1.0)
+    return positive
 
 
 def signal_at_delay(
@@ -115,19 +170,25 @@ def signal_at_delay(
     Yields
     ------
     numpy.ndarray of float32, (n_trials, k)
-        In % of the voxel's mean; NaN-free: times after the last scan take its value.
+        In % of the voxel's mean (:func:`positive_scale`); NaN where the voxel's series has a NaN or an infinite value,
+        and at times before the first or after the last scan.
     """
     n_scans = len(scan_times)
     span = scan_times[-1] - scan_times[0]
     order = int(np.floor(2 * span * high_pass))
     phase = (np.arange(n_scans) + 0.5) / n_scans
     drift = np.stack([np.cos(np.pi * k * phase) for k in range(order + 1)], axis=1)
-    wanted = np.clip(onsets + delay, scan_times[0], scan_times[-1])
+    wanted = onsets + delay
+    outside = (wanted < scan_times[0]) | (wanted > scan_times[-1])
     right = np.clip(np.searchsorted(scan_times, wanted), 1, n_scans - 1)
-    weight = (wanted - scan_times[right - 1]) / (scan_times[right] - scan_times[right - 1])
+    weight = ((wanted - scan_times[right - 1]) / (scan_times[right] - scan_times[right - 1]))[:, None]
     for start in range(0, series.shape[1], VOXELS):
         block = np.asarray(series[:, start : start + VOXELS], dtype=np.float64)
-        mean = block.mean(axis=0)
+        known = np.isfinite(block).all(axis=0)
+        block = np.where(known, block, 0.0)
         slow = drift @ np.linalg.lstsq(drift, block, rcond=None)[0]
-        clean = 100 * (block - slow) / np.where(mean != 0, mean, 1.0)
-        yield (clean[right - 1] * (1 - weight[:, None]) + clean[right] * weight[:, None]).astype(np.float32)
+        clean = (block - slow) / positive_scale(block)
+        signal = clean[right - 1] * (1 - weight) + clean[right] * weight
+        signal[outside] = np.nan
+        signal[:, ~known] = np.nan
+        yield signal.astype(np.float32)

@@ -51,6 +51,7 @@ def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[st
 
 def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
     """Noise ceiling of r for the averaged responses, (subject, target); None where nothing was shown twice."""
+    from brainmap.data.missing_values import FilledFromRepeats
     from brainmap.statistics.noise_ceiling import ceiling_from_ncsnr, explainable_variance
 
     ceilings = []
@@ -63,6 +64,9 @@ def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
         stimulus = one.responses.trials["stimulus"].to_numpy()
         if len(np.unique(stimulus)) == len(stimulus):
             return None
-        ceilings.append(explainable_variance(one.responses.values, stimulus).r)
+        values = one.responses.values
+        if one.responses.info.get("missing"):
+            values = FilledFromRepeats(values, stimulus)
+        ceilings.append(explainable_variance(values, stimulus).r)
     names = [one.responses.subject for one in subjects]
     return xr.DataArray(np.stack(ceilings), dims=("subject", "target"), coords={"subject": names})

@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainmap.common.blocks import read_block
 from brainmap.common.errors import InputError
+from brainmap.data.missing_values import FilledFromRepeats
 from brainmap.data.session_consistency import Consistency, session_consistency
 from brainmap.results.recording_quality import Quality
 
@@ -78,6 +79,8 @@ def _ceiling(responses: Responses, seed: int) -> tuple[np.ndarray | None, np.nda
     stimulus = responses.trials["stimulus"].to_numpy()
     repeated = np.isin(stimulus, pd.Series(stimulus).value_counts().loc[lambda n: n > 1].index)
     values = responses.block(np.flatnonzero(repeated), chosen)
+    if responses.info.get("missing"):
+        values = FilledFromRepeats(values, stimulus[repeated])[:]
     return (
         explainable_variance(values, stimulus[repeated]).r,
         chosen,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,8 @@ class NODMEGOptions(BIDSMEEGOptions):
         Value of UPPT001 at the onset of a photograph.
     """
 
-    image_column: str = "image_id"
+    datatype: Literal["meg", "eeg", "ieeg"] | None = "meg"
+    image_column: str | None = "image_id"
     trigger_value: int = PHOTOGRAPH_ON
 
 
