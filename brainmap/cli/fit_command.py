@@ -144,7 +144,7 @@ def _over_training(values: dict[str, Any], folder: Path, out: Path | None, dry_r
 
 def _finish(results: Any, out: Path) -> None:
     """Print headline numbers and where the report lies."""
-    from brainmap.report.words.methods import plain_answer
+    from brainmap.report.words.answer import plain_answer
 
     screen = console()
     for sentence in plain_answer(results):

@@ -76,6 +76,7 @@ def _arranged(values: Any, targets: pd.DataFrame) -> tuple[Modality, Any, pd.Dat
     """Tell the modality by the columns; bring MEG into sensor-by-sensor order without moving the values."""
     if not {"sensor", "time"} <= set(targets.columns):
         return "fmri", values, _checked_vertices(targets)
+    targets = as_numbers(targets, ["time"])
     order = _sensor_major(targets)
     in_order = np.array_equal(order, np.arange(len(order)))
     return "meg", values if in_order else Columns(values, order), targets.iloc[order].reset_index(drop=True)
@@ -152,7 +153,7 @@ def _with_repeats(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _sensor_major(targets: pd.DataFrame) -> np.ndarray:
     """Order of columns that goes sensor by sensor (in order of appearance), times ascending."""
-    times = as_numbers(targets, ["time"])["time"].to_numpy(dtype=float)
+    times = targets["time"].to_numpy(dtype=float)
     if np.isnan(times).any():
         row = int(np.flatnonzero(np.isnan(times))[0])
         raise InputError(f"Row {row} of the targets table has no time; give seconds.")

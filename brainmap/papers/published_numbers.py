@@ -21,12 +21,13 @@ from brainmap.papers.misalignment import NO_MODEL, PAPER_MODELS
 from brainmap.papers.paper_panel import count_of, data_word, has, no_scores, no_training
 from brainmap.report.words import headlines, p_and_numbers
 from brainmap.report.words.p_and_numbers import format_p, format_score
-from brainmap.results import collection_tables, lookups
+from brainmap.results import collection_tables, lookups, nameable
 from brainmap.results.collection import Collection, Member
 from brainmap.results.collection_tables import RESIDUAL, significant_somewhere
 from brainmap.study.analysis.orders_and_hypotheses import judged_hypotheses
 
 Row = dict[str, str]
+CHANCE = "nothing above chance"
 COLUMNS = ("panel", "quantity", "paper", "here", "n", "data")
 
 
@@ -125,6 +126,11 @@ def _meg_rows(main: Member) -> Iterator[Row]:
         ("activation", "2E", "every layer peaks near r = .079; shallow early, deep late"),
         ("gradient", "2F", "all layers peak together, when the last forward layer peaks; shallow layers peak lower"),
     ):
+        word = "forward" if signal == "activation" else "backward"
+        if not nameable.predicts(results, "meg", signal):
+            n = _subjects(main, "meg")
+            yield _row(panel, f"MEG {word}: height and time of the peaks", paper, CHANCE, n, [main])
+            continue
         table = paper_tables.temporal_table(results, signal)
         if table is None:
             yield _absent(panel, f"MEG {signal}s", paper, "four layers that predict something after onset")
@@ -136,14 +142,13 @@ def _meg_rows(main: Member) -> Iterator[Row]:
             f"peaks {format_score(low, 3)} to {format_score(high, 3)}; Tmax {first:.0f} ms (first layer) to {last:.0f} "
         )
         here += f"ms (last); depth and Tmax: r = {format_score(float(table.attrs['r']))}"
-        word = "forward" if signal == "activation" else "backward"
         yield _row(panel, f"MEG {word}: height and time of the peaks", paper, here, f"{len(table)} layers", [main])
 
 
 def _residual_rows(main: Member) -> Iterator[Row]:
     windows_paper = "significant, best 0.5–1.7 s after onset"
     if "meg" in main.results.residual:
-        windows = lookups.residual_windows(main.results)
+        windows = lookups.residual_windows(main.results) if headlines.gains(main.results, "meg") else []
         here = f"significant at {p_and_numbers.format_windows(windows)}" if windows else "significant at no time"
         yield _row("4", "Residual, MEG", windows_paper, here, _subjects(main, "meg"), [main])
     else:
@@ -151,7 +156,8 @@ def _residual_rows(main: Member) -> Iterator[Row]:
     areas_paper = "significant, best in ventromedial and lateral-occipitotemporal cortex"
     if "fmri" in main.results.residual:
         table = main.results.residual["fmri"].sort_values("delta", ascending=False)
-        hits = table[table["significant"].astype(bool)]["unit"].astype(str).tolist()
+        above = table["significant"].astype(bool) & nameable.predicts(main.results, "fmri")
+        hits = table[above]["unit"].astype(str).tolist()
         here = f"significant in {len(hits)} of {len(table)} areas"
         here += f", largest in {headlines.area_list(hits, most=6)}" if hits else ""
         yield _row("4", "Residual, fMRI", areas_paper, here, f"{len(table)} areas", [main])
@@ -283,6 +289,9 @@ def _area_rows(main: Member) -> Iterator[Row]:
     r = main.results.mean_r("fmri").isel(signal=0).max("layer")
     names = np.asarray(main.results.scores["fmri"]["roi"].values).astype(str)
     for place, paper in published.items():
+        if place == "best vertex" and not nameable.predicts(main.results, "fmri", ACTIVATION):
+            yield _row("2A", f"fMRI, {place}: r ± SEM", paper, CHANCE, _subjects(main, "fmri"), [main])
+            continue
         if place == "best vertex":
             values = r.isel(target=int(np.nanargmax(r.mean("subject").values))).values
         elif place in names:
@@ -299,8 +308,14 @@ def _when_rows(main: Member) -> Iterator[Row]:
         yield _absent("2B", "MEG scores", "", "MEG responses")
         return
     results = main.results
-    time, values, _ = lookups.best_moment(results, ACTIVATION)
+    best = nameable.best_moment(results, ACTIVATION)
     n = _subjects(main, "meg")
+    if best is None:
+        for quantity, paper in (("highest r ± SEM", ".09 ± .017"), ("onset", "rises at about 70 ms")):
+            yield _row("2B", f"MEG: {quantity}", paper, CHANCE, n, [main])
+        yield _row("3F", "T_max, shallowest to deepest layer", ".12 s to .39 s (read off)", CHANCE, n, [main])
+        return
+    time, values, _ = best
     here = f"{format_score(float(values.mean()), 3)} {p_and_numbers.spread(values)} at {1000 * time:.0f} ms"
     yield _row("2B", "MEG: highest r ± SEM", ".09 ± .017", here, n, [main])
     onset = paper_tables.onset_of(results)

@@ -49,7 +49,7 @@ def best_layers(results: StudyResults, signal: str) -> tuple[np.ndarray, np.ndar
     -------
     tuple of np.ndarray, each of shape (n_targets,)
         Number of the best layer (−1 where no layer has a score), its depth, and r there. Targets that are not
-        significant at their best layer have NaN in the last two.
+        significant at their best layer have NaN in the last two; where no target is, r is that of all.
     """
     r = results.mean_r("fmri").sel(signal=signal).mean("subject", skipna=True).values
     known = np.isfinite(r).any(axis=0)
@@ -57,7 +57,7 @@ def best_layers(results: StudyResults, signal: str) -> tuple[np.ndarray, np.ndar
     top = np.take_along_axis(r, np.maximum(best, 0)[None], axis=0)[0]
     shown = known & _significant_at(results, signal, best)
     depth = np.where(shown, results.depths("fmri")[best], np.nan)
-    return best, depth, np.where(shown, top, np.nan)
+    return best, depth, np.where(shown if shown.any() else known, top, np.nan)
 
 
 def _significant_at(results: StudyResults, signal: str, layer: np.ndarray) -> np.ndarray:
@@ -136,22 +136,6 @@ def main_signal(results: StudyResults, modality: str) -> str | None:
         if np.isfinite(r.sel(signal=name).values).any():
             return name
     return None
-
-
-def best_area(results: StudyResults, signal: str) -> tuple[str, np.ndarray, str]:
-    """Return the best-predicted area, its score per subject at its best layer, and that layer."""
-    r = averaged_over(results, "fmri", "roi").sel(signal=signal)
-    mean = r.mean("subject", skipna=True).transpose("layer", "roi")
-    layer, area = np.unravel_index(np.nanargmax(mean.values), mean.shape)
-    return str(mean["roi"].values[area]), r.isel(layer=layer, roi=area).values, str(mean["layer"].values[layer])
-
-
-def best_moment(results: StudyResults, signal: str) -> tuple[float, np.ndarray, str]:
-    """Return the time of the highest MEG score (mean over sensors), the score per subject there, and the layer."""
-    r = averaged_over(results, "meg", "time").sel(signal=signal)
-    mean = r.mean("subject", skipna=True).transpose("layer", "time")
-    layer, time = np.unravel_index(np.nanargmax(mean.values), mean.shape)
-    return float(mean["time"].values[time]), r.isel(layer=layer, time=time).values, str(mean["layer"].values[layer])
 
 
 def stimulus_span(results: StudyResults) -> tuple[float, float] | None:

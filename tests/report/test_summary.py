@@ -10,7 +10,8 @@ import pytest
 
 from brainmap.report.panels.order_gain_controls import order_words, spin_words
 from brainmap.report.words import headlines, methods, p_and_numbers, planted_and_found
-from brainmap.results import StudyResults, lookups
+from brainmap.report.words.answer import plain_answer
+from brainmap.results import StudyResults, lookups, nameable
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_runs_of_time():
 def test_headlines_carry_uncertainty(small_results):
     cards = {item.question: item for item in headlines.headlines(small_results)}
     assert len(cards) == 6
-    area, values, _ = lookups.best_area(small_results, "activation")
+    area, values, _ = nameable.best_area(small_results, "activation")
     assert cards["Best-predicted area"].value == area
     assert "±" in cards["Best-predicted area"].uncertainty
     sem = values.std(ddof=1) / np.sqrt(len(values))
@@ -96,7 +97,7 @@ def _areas(results: StudyResults) -> planted_and_found.Check:
 
 
 def test_answer_follows_the_numbers(editable):
-    text = " ".join(methods.plain_answer(editable))
+    text = " ".join(plain_answer(editable))
     assert "simulated fMRI" in text
     assert "the farther from V1" in text
     assert "in 5 of 51 areas" in text
@@ -105,7 +106,7 @@ def test_answer_follows_the_numbers(editable):
     editable.residual["fmri"]["significant"] = False
     editable.residual["meg"]["significant"] = False
     editable.provenance.update(simulated=False, exactness="surrogate")
-    text = " ".join(methods.plain_answer(editable))
+    text = " ".join(plain_answer(editable))
     assert "no reliable relation between the depth of a layer and distance from V1" in text
     assert "the earlier the moments" in text
     assert "in none of 51 areas and at no time" in text
@@ -138,8 +139,9 @@ def test_provenance_leaves_nothing_out(editable):
 
 def test_a_study_of_one_subject_and_gradients_only(editable):
     scores = {name: data.isel(subject=[0]).sel(signal=["gradient"]) for name, data in editable.scores.items()}
-    alone = StudyResults(editable.provenance, scores)
-    assert "its gradients, predicts" in methods.plain_answer(alone)[0]
+    marks = {name: values.sel(signal=["gradient"]) for name, values in editable.significance.items()}
+    alone = StudyResults(editable.provenance, scores, significance=marks)
+    assert "its gradients, predicts" in plain_answer(alone)[0]
     cards = headlines.headlines(alone)
     assert [item.signal for item in cards] == ["gradient", "gradient"]
     assert all("one subject" in item.uncertainty and "SEM" not in item.note for item in cards)
@@ -149,7 +151,7 @@ def test_a_study_without_any_score_says_so(editable):
     scores = {"meg": editable.scores["meg"].copy(deep=True)}
     scores["meg"]["r"][:] = np.nan
     empty = StudyResults(editable.provenance, scores)
-    assert methods.plain_answer(empty) == ["No response could be scored."]
+    assert plain_answer(empty) == ["No response could be scored."]
     assert headlines.headlines(empty) == []
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 from brainmap.common.names import MODALITY_NAMES, signal_name
 from brainmap.report.page.interactive import pack
 from brainmap.report.words import headlines, p_and_numbers
-from brainmap.results import lookups
+from brainmap.results import lookups, nameable
 from brainmap.results.collection import Collection, Member
 from brainmap.results.collection_tables import RESIDUAL, residual_row, score_table, significant_with_any
 from brainmap.results.lookups import stimulus_span
@@ -43,16 +43,18 @@ def comparison_table(collection: Collection) -> pd.DataFrame:
         over subjects; fMRI: over targets that are significant in any study with the same targets, MEG: at the best
         time), ``low``, ``high`` (± SEM; for the residual see :func:`~brainmap.results.collection_tables.residual_row`,
         NaN where it is not significant: an interval at a chosen maximum says nothing), ``last_layer_r``, ``where``
-        (best area or time, only of a layer that is significant somewhere), ``order_r`` (spatial or temporal score, only
-        of a signal with such a layer), ``significant`` (share of targets or times in the best layer), ``n_subjects``.
+        (best area or time), ``order_r`` (spatial or temporal score), ``significant`` (share of targets or times in the
+        best layer), ``n_subjects``. Layer, place, time and order are named only where the signal is above chance after
+        correction over all that the page shows (:func:`brainmap.results.nameable.naming_levels`).
     """
     rows = []
     masks = _common_targets(collection)
-    for member, name in zip(collection, collection.names(), strict=True):
+    levels = nameable.naming_levels([member.results for member in collection])
+    for member, name, level in zip(collection, collection.names(), levels, strict=True):
         varied = {key: _plain(key, member.settings.get(key)) for key in collection.varying}
         for modality in member.results.modalities:
             mask = masks.get(member.results.scores[modality].sizes["target"]) if modality == "fmri" else None
-            for row in _rows(member.results, modality, mask):
+            for row in _rows(member.results, modality, mask, level.get(modality, 0.0)):
                 responses = MODALITY_NAMES[modality] + (" (simulated)" if member.results.simulated else "")
                 rows.append({"study": name, **varied, "responses": responses, **row})
     return pd.DataFrame(rows)
@@ -67,7 +69,7 @@ def _common_targets(collection: Collection) -> dict[int, np.ndarray]:
     return {count: significant_with_any(studies, "fmri") for count, studies in alike.items()}
 
 
-def _rows(results: StudyResults, modality: str, mask: np.ndarray | None) -> list[dict[str, Any]]:
+def _rows(results: StudyResults, modality: str, mask: np.ndarray | None, level: float) -> list[dict[str, Any]]:
     best = score_table(results, modality, layer="best", targets=mask)
     last = score_table(results, modality, layer="last", targets=mask).set_index("signal")["r"]
     depth = dict(zip(results.scores[modality]["layer"].values.astype(str), results.depths(modality), strict=True))
@@ -76,18 +78,19 @@ def _rows(results: StudyResults, modality: str, mask: np.ndarray | None) -> list
     for row in best.to_dict("records"):
         signal = str(row["signal"])
         if signal == RESIDUAL:
-            rows.append(_residual_row(results, modality))
+            rows.append(_residual_row(results, modality, level))
             continue
-        order = lookups.hierarchy_table(results, kind, signal) if _predicts(results, modality, signal) else None
+        where, layer = _best(results, modality, signal, level)
+        order = lookups.hierarchy_table(results, kind, signal) if layer else None
         share = _share(results, modality, signal, str(row["layer"]))
         rows.append(
             {
                 "signal": signal_name(signal),
-                "layer": headlines.layer_name(str(row["layer"])),
-                "depth": float(depth[str(row["layer"])]),
+                "layer": headlines.layer_name(str(row["layer"])) if layer else NOWHERE,
+                "depth": float(depth[str(row["layer"])]) if layer else np.nan,
                 **{name: float(row[name]) for name in ("r", "low", "high")},
                 "last_layer_r": float(last[signal]),
-                "where": NOWHERE if share == 0 else _where(results, modality, signal),
+                "where": where,
                 "order_r": float(order.attrs["r"]) if order is not None and "r" in order.attrs else np.nan,
                 "significant": share,
                 "n_subjects": int(row["n"]),
@@ -96,10 +99,10 @@ def _rows(results: StudyResults, modality: str, mask: np.ndarray | None) -> list
     return rows
 
 
-def _residual_row(results: StudyResults, modality: str) -> dict[str, Any]:
+def _residual_row(results: StudyResults, modality: str, level: float) -> dict[str, Any]:
     row = residual_row(results, modality) or {}
     table = results.residual[modality]
-    hits = table[table["significant"].astype(bool)]
+    hits = table[table["significant"].astype(bool) & nameable.predicts(results, modality, level=level)]
     if modality == "fmri":
         where = headlines.area_list(hits.sort_values("delta", ascending=False)["unit"].tolist(), most=4)
     else:
@@ -107,21 +110,21 @@ def _residual_row(results: StudyResults, modality: str) -> dict[str, Any]:
     numbers = {name: float(row[name]) if name == "r" or len(hits) else np.nan for name in ("r", "low", "high")}
     rest = {"last_layer_r": np.nan, "where": where or NOWHERE, "order_r": np.nan}
     return {
-        "signal": signal_name(RESIDUAL), "layer": row["layer"], "depth": np.nan, **numbers, **rest,
+        "signal": signal_name(RESIDUAL), "layer": row["layer"] if len(hits) else NOWHERE,
+        "depth": np.nan, **numbers, **rest,
         "significant": float(table["significant"].astype(bool).mean()), "n_subjects": int(row["n"]),
     }  # fmt: skip
 
 
-def _where(results: StudyResults, modality: str, signal: str) -> str:
+def _best(results: StudyResults, modality: str, signal: str, level: float) -> tuple[str, str]:
+    """Return the best area or time that may be named on a page of several studies, and its layer; else words and ''."""
+    if nameable.named_cells(results, modality, signal, level) is None:
+        return "not tested", ""
     if modality == "fmri":
-        return lookups.best_area(results, signal)[0]
-    return f"{1000 * lookups.best_moment(results, signal)[0]:.0f} ms"
-
-
-def _predicts(results: StudyResults, modality: str, signal: str) -> bool:
-    """Whether any layer of a signal is significant anywhere; True where nothing was tested."""
-    marks = lookups.significance_of(results, modality, signal)
-    return marks is None or bool(marks.any())
+        area = nameable.best_area(results, signal, level)
+        return (NOWHERE, "") if area is None else (area[0], area[2])
+    moment = nameable.best_moment(results, signal, level)
+    return (NOWHERE, "") if moment is None else (f"{1000 * moment[0]:.0f} ms", moment[2])
 
 
 def _share(results: StudyResults, modality: str, signal: str, layer: str) -> float:

@@ -16,6 +16,7 @@ from brainmap.report.page import interactive
 from brainmap.report.page.page_parts import _asset, _environment, csv_link, picture
 from brainmap.report.panels import Panel, missing_panels, study_panels
 from brainmap.report.words import headlines, methods, planted_and_found
+from brainmap.report.words.answer import plain_answer
 from brainmap.report.words.citations import citations
 from brainmap.report.words.p_and_numbers import format_score
 from brainmap.results.study_results import StudyResults
@@ -91,7 +92,7 @@ def render_report(results: StudyResults) -> str:
         .render(
             title=methods.report_title(results),
             simulated=results.simulated,
-            answer=methods.plain_answer(results),
+            answer=plain_answer(results),
             chips=_chips(results),
             headlines=[{**vars(item), "color": signal_color(item.signal)} for item in headlines.headlines(results)],
             sections=sections,
@@ -118,7 +119,7 @@ def summary_html(results: StudyResults) -> str:
         .render(
             title=methods.report_title(results),
             simulated=results.simulated,
-            answer=methods.plain_answer(results),
+            answer=plain_answer(results),
             headlines=[{**vars(item), "color": signal_color(item.signal)} for item in headlines.headlines(results)],
             shapes={MODALITY_NAMES[name]: dict(results.scores[name]["r"].sizes) for name in results.modalities},
         )

@@ -107,7 +107,7 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
     window = truth.get("residual_window")
     if "fmri" in results.residual:
         table = results.residual["fmri"]
-        units = lookups.residual_units(results, "fmri")
+        units = headlines.gains(results, "fmri")
         diamonds = " Diamonds: areas with a planted effect." if planted_areas else ""
         yield Panel(
             "residual-areas",
@@ -124,7 +124,9 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
         series = results.residual["meg"]
         span = (float(window[0]), float(window[1])) if window is not None else None
         bracket = " Bracket: planted window." if span else ""
-        significant = p_and_numbers.format_windows(lookups.residual_windows(results))
+        significant = p_and_numbers.format_windows(
+            lookups.residual_windows(results) if headlines.gains(results, "meg") else []
+        )
         yield Panel(
             "residual-times",
             "beyond",

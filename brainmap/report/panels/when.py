@@ -12,7 +12,7 @@ from brainmap.common.names import signal_name
 from brainmap.report.figures import curves, heatmaps, topographies
 from brainmap.report.panels.panel import Panel, how_significant, in_brackets, signals_of, suffix_of
 from brainmap.report.words import headlines
-from brainmap.results import lookups
+from brainmap.results import lookups, nameable
 from brainmap.results.lookups import stimulus_span
 from brainmap.results.study_results import StudyResults
 
@@ -39,9 +39,9 @@ def has_layout(results: StudyResults) -> bool:
 
 
 def _peaks(results: StudyResults, signal: str) -> np.ndarray | None:
-    """Return T_max by layer in the order of the scores."""
+    """Return T_max by layer in the order of the scores; None where no moment is above chance: noise has no peak."""
     table = lookups.hierarchy_table(results, "temporal", signal)
-    if table is None:
+    if table is None or not nameable.predicts(results, "meg", signal):
         return None
     by_layer = dict(zip(table["layer"].astype(str), table["t_max"].astype(float), strict=True))
     return np.array([by_layer.get(str(layer), np.nan) for layer in results.scores["meg"]["layer"].values])
@@ -51,8 +51,12 @@ def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, titl
     marks, peaks = lookups.time_marks(results, signal), _peaks(results, signal)
     depths = results.depths("meg")
     n = scores.sizes["subject"]
-    top = scores.mean("subject", skipna=True).transpose("layer", "time")
-    layer, time = np.unravel_index(np.nanargmax(np.nan_to_num(top.values, nan=-np.inf)), top.shape)
+    best = nameable.best_moment(results, signal)
+    highest = (
+        "no moment is above chance"
+        if best is None
+        else f"the highest value is at {1000 * best[0]:.0f} ms in {headlines.layer_name(best[2])}"
+    )
     bands = f"bands ± SEM over {n} subjects" if n > 1 else "one subject"
     caption = f"Mean over sensors, one curve per layer; {bands}.{span}"
     if peaks is not None:
@@ -64,8 +68,7 @@ def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, titl
         "when",
         f"{signal_name(signal)}: when each layer predicts",
         caption,
-        f"Encoding score over time for each layer of {signal_name(signal).lower()}; the highest value is at "
-        f"{1000 * float(top['time'].values[time]):.0f} ms in {headlines.layer_name(str(top['layer'].values[layer]))}.",
+        f"Encoding score over time for each layer of {signal_name(signal).lower()}; {highest}.",
         lambda: curves.layer_curves(
             scores, depths, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=title
         ),
@@ -131,6 +134,7 @@ def _topography_panel(results: StudyResults, signal: str, suffix: str) -> Iterat
         time = times[np.argmin(np.abs(times - wanted))]
         panels.append(one[one["time"] == time].set_index("sensor")["r"].reindex(sensors).to_numpy())
         captions.append(f"{headlines.layer_name(str(r['layer'].values[layer]))}\n{1000 * time:.0f} ms")
+    chance = "" if peaks is not None else " Nothing is above chance: what is shown is each layer's luckiest sample."
     values = xr.DataArray(np.stack(panels), dims=("panel", "sensor"), coords={"sensor": sensors})
     name = signal_name(signal)
     yield Panel(
@@ -138,7 +142,7 @@ def _topography_panel(results: StudyResults, signal: str, suffix: str) -> Iterat
         "when",
         f"{name}: sensors at the peaks",
         "Scores over the helmet, seen from above (nose up), for a shallow, a middle and a deep layer, each at the "
-        "sample nearest to its own Tmax; one colour scale.",
+        f"sample nearest to its own Tmax; one colour scale.{chance}",
         f"Sensor maps of the score of {name.lower()} at {', '.join(text.splitlines()[1] for text in captions)}.",
         lambda: topographies.sensor_maps(values, captions, signal, title=name + suffix),
         pd.DataFrame({"sensor": sensors} | {" ".join(c.split()): v for c, v in zip(captions, panels, strict=True)}),

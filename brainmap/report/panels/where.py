@@ -15,7 +15,7 @@ from brainmap.report.figures import heatmaps, maps
 from brainmap.report.panels.panel import Panel, how_significant, in_brackets, signals_of, suffix_of
 from brainmap.report.words import headlines
 from brainmap.report.words.p_and_numbers import format_score
-from brainmap.results import lookups
+from brainmap.results import lookups, nameable
 from brainmap.results.study_results import StudyResults
 
 MOST_AREAS = 40
@@ -35,10 +35,11 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
     for signal in signals_of(results, "fmri"):
         _, depth, top = lookups.best_layers(results, signal)
         by_area = _by_area(targets, {"r": top, "best_layer_depth": depth})
-        shown = int(np.isfinite(top).sum())
+        shown = int(np.isfinite(depth).sum())
         which = _which_targets(results, signal, shown, len(targets))
         name = signal_name(signal)
-        best = by_area["r"].idxmax() if by_area["r"].notna().any() else "no area"
+        best = nameable.best_area(results, signal)
+        highest = "no area is above chance" if best is None else f"{best[0]} is predicted best"
         yield Panel(
             f"map-score-{signal}",
             "where",
@@ -46,7 +47,7 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
             f"Pearson r between predicted and held-out response at each vertex's best of {n_layers} layers, mean over "
             f"splits and subjects. {which} Taking the best layer on the same data flatters r slightly. "
             f"Outlines: V1, V4, MT, FFC.{mesh}",
-            f"Inflated cortex coloured by encoding score of {name.lower()}; the highest area mean is in {best}.",
+            f"Inflated cortex coloured by encoding score of {name.lower()}; {highest}.",
             _score_map(top, targets, signal, name + suffix),
             by_area.reset_index(),
             raster=True,
@@ -79,6 +80,8 @@ def _area_panels(results: StudyResults, targets: pd.DataFrame) -> Iterator[Panel
         table = table.drop(index="", errors="ignore")
         kept = table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index[:MOST_AREAS]]
         grid = xr.DataArray(kept.to_numpy(), dims=("roi", "layer"), coords={"roi": kept.index, "layer": kept.columns})
+        best = nameable.best_area(results, signal)
+        highest = "no area is above chance" if best is None else f"{best[0]} is predicted best"
         which = "all areas" if len(kept) == len(table) else f"the {MOST_AREAS} best predicted of {len(table)} areas"
         name = signal_name(signal)
         yield Panel(
@@ -87,7 +90,7 @@ def _area_panels(results: StudyResults, targets: pd.DataFrame) -> Iterator[Panel
             f"{name}: how well each area is predicted",
             f"Pearson r between predicted and held-out response, mean over the targets of an area, splits and "
             f"subjects; {which}, the best predicted on top. Dot: best layer.",
-            f"Areas by layers, coloured by encoding score of {name.lower()}; {kept.index[0]} is predicted best.",
+            f"Areas by layers, coloured by encoding score of {name.lower()}; {highest}.",
             _area_map(grid, signal, name + suffix),
             kept.reset_index(names="roi"),
         )
@@ -159,5 +162,5 @@ def _which_targets(results: StudyResults, signal: str, shown: int, total: int) -
     return (
         f"{shown:,} of {total:,} vertices are significant and shown{made}."
         if shown
-        else f"None of {total:,} vertices is significant{made}."
+        else f"None of {total:,} vertices is significant{made}; r is shown all the same, and means nothing in itself."
     )

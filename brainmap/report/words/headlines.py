@@ -10,14 +10,8 @@ import numpy as np
 
 from brainmap.common.names import MODALITY_NAMES, signal_name
 from brainmap.report.words.p_and_numbers import format_score, format_windows, order_p, spread
-from brainmap.results.lookups import (
-    best_area,
-    best_moment,
-    hierarchy_table,
-    main_signal,
-    residual_units,
-    residual_windows,
-)
+from brainmap.results import nameable
+from brainmap.results.lookups import hierarchy_table, main_signal, residual_units, residual_windows
 from brainmap.results.study_results import StudyResults
 
 
@@ -35,6 +29,8 @@ class Headline:
         How to read it.
     signal : str
         Decides the colour.
+    muted : bool
+        Nothing above chance stands behind it: shown in grey.
     """
 
     question: str
@@ -42,6 +38,11 @@ class Headline:
     uncertainty: str
     note: str
     signal: str
+    muted: bool = False
+
+
+ORDERS = {"spatial": "fmri", "temporal": "meg"}
+NOTHING_TO_ORDER = "no layer predicts anything above chance"
 
 
 def headlines(results: StudyResults) -> list[Headline]:
@@ -49,36 +50,37 @@ def headlines(results: StudyResults) -> list[Headline]:
     found: list[Headline] = []
     signal = main_signal(results, "fmri")
     if signal is not None:
-        area, values, layer = best_area(results, signal)
-        found.append(_score_headline("Best-predicted area", area, values, layer, signal))
+        found.append(_score_headline(results, "Best-predicted area", "fmri", signal))
     signal = main_signal(results, "meg")
     if signal is not None:
-        time, values, layer = best_moment(results, signal)
-        found.append(_score_headline("Best-predicted moment", f"{1000 * time:.0f} ms", values, layer, signal))
+        found.append(_score_headline(results, "Best-predicted moment", "meg", signal))
     for kind, question, note in (
         ("spatial", "Order in space", "best layer of an area against its distance from V1"),
         ("temporal", "Order in time", "latency of a layer against its depth"),
     ):
         table = hierarchy_table(results, kind, "activation")
-        if table is not None and "r" in table.attrs:
+        if table is None or "r" not in table.attrs:
+            continue
+        if nameable.predicts(results, ORDERS[kind], "activation"):
             found.append(_order_headline(question, dict(table.attrs), note))
+        else:
+            found.append(Headline(question, "not judged", NOTHING_TO_ORDER, note, "activation", muted=True))
     if "fmri" in results.residual:
-        units = residual_units(results, "fmri")
+        units = gains(results, "fmri")
         total = len(results.residual["fmri"])
-        found.append(
-            Headline(
-                "Areas where gradients add",
-                f"{len(units)} of {total}",
-                _listed(units),
-                _family_note(results),
-                "residual",
-            )
-        )
+        value, listed, note = f"{len(units)} of {total}", area_list(units) or "no area", _family_note(results)
+        found.append(Headline("Areas where gradients add", value, listed, note, "residual", muted=not units))
     if "meg" in results.residual:
-        windows = residual_windows(results)
-        value = format_windows(windows, most=1) if windows else "never"
-        found.append(Headline("Times when gradients add", value, _gain(results), _family_note(results), "residual"))
+        windows = residual_windows(results) if gains(results, "meg") else []
+        value, gain = (format_windows(windows, most=1), _gain(results)) if windows else ("never", "no significant gain")
+        note = _family_note(results)
+        found.append(Headline("Times when gradients add", value, gain, note, "residual", muted=not windows))
     return found
+
+
+def gains(results: StudyResults, modality: str) -> list[Any]:
+    """Return the areas or times at which gradients add; none where no signal predicts anything above chance."""
+    return residual_units(results, modality) if nameable.predicts(results, modality) else []
 
 
 def layer_name(layer: str) -> str:
@@ -99,10 +101,6 @@ def modality_phrase(results: StudyResults, modality: str) -> str:
     return ("simulated " if results.simulated else "") + MODALITY_NAMES[modality]
 
 
-def _listed(units: list[Any]) -> str:
-    return area_list(units) if units else "no area"
-
-
 def _family_note(results: StudyResults) -> str:
     level = format_score(float(results.provenance.get("alpha_level") or 0.05))
     return f"gain in held-out r over activations, family-wise p < {level}"
@@ -111,18 +109,38 @@ def _family_note(results: StudyResults) -> str:
 def _gain(results: StudyResults) -> str:
     table = results.residual["meg"]
     shown = table[table["significant"].astype(bool)]
-    if not len(shown):
-        return "no significant gain"
     top = shown.iloc[int(shown["delta"].to_numpy().argmax())]
     return f"up to {format_score(top['delta'], 3)} [{format_score(top['low'], 3)}, {format_score(top['high'], 3)}]"
 
 
-def _score_headline(question: str, where: str, values: np.ndarray, layer: str, signal: str) -> Headline:
+def _score_headline(results: StudyResults, question: str, modality: str, signal: str) -> Headline:
+    """Return the best area or moment; the r beside it is the highest of all layers, which its note says."""
+    n_layers = results.scores[modality].sizes["layer"]
+    name = signal_name(signal).lower()
+    if modality == "fmri":
+        best = nameable.best_area(results, signal)
+    else:
+        moment = nameable.best_moment(results, signal)
+        best = None if moment is None else (f"{1000 * moment[0]:.0f} ms", *moment[1:])
+    if best is None:
+        value, line = chance_words(results, modality, signal)
+        return Headline(question, value, line, f"{name} of {n_layers} layers", signal, muted=True)
+    where, values, layer = best
     mean = float(np.nanmean(values))
     uncertainty = f"r = {format_score(mean, 2 if mean >= 0.1 else 3)} {spread(values)}"
-    note = f"{signal_name(signal).lower()} of {layer_name(layer)}"
+    note = f"{name} of {layer_name(layer)}" + (f", the highest of {n_layers} layers" if n_layers > 1 else "")
     note += f"; ± SEM over {len(values)} subjects" if len(values) > 1 else ""
     return Headline(question, where, uncertainty, note, signal)
+
+
+def chance_words(results: StudyResults, modality: str, signal: str) -> tuple[str, str]:
+    """Return a card's value and line where nothing may be named: that nothing is above chance, or was not tested."""
+    tested = nameable.counts(results, modality, signal)[1]
+    if not tested:
+        return "not tested", "no test of the scores against chance was made"
+    unit = "vertices" if modality == "fmri" else "moments"
+    n_layers = results.scores[modality].sizes["layer"]
+    return "none above chance", f"0 of {n_layers} layers × {tested // n_layers:,} {unit}"
 
 
 def _order_headline(question: str, statistics: Mapping[Any, Any], note: str) -> Headline:

@@ -1,4 +1,4 @@
-"""Words about what was done: the answer in plain language, the methods paragraph, the table of provenance."""
+"""Words about what was done: the title, the methods paragraph, the table of provenance."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.names import MODALITY_NAMES
-from brainmap.report.words import headlines, p_and_numbers
-from brainmap.report.words.p_and_numbers import format_score
-from brainmap.results import lookups
+from brainmap.report.words import headlines
 from brainmap.results.result_files import plain
 from brainmap.results.study_results import StudyResults
 
@@ -62,74 +60,6 @@ def report_title(results: StudyResults) -> str:
     model = results.provenance.get("model", "the model")
     where = " and ".join(word for word, name in (("where", "fmri"), ("when", "meg")) if name in results.modalities)
     return f"{where.capitalize()} {model} predicts responses to photographs"
-
-
-def plain_answer(results: StudyResults) -> list[str]:
-    """Return the findings as a few sentences without jargon; each says *simulated* where the data are."""
-    sentences = [text for text in (_prediction(results), _order(results), _gradients(results)) if text]
-    return sentences
-
-
-def _prediction(results: StudyResults) -> str:
-    parts = []
-    signals = [lookups.main_signal(results, modality) for modality in ("fmri", "meg")]
-    if signals[0] is not None:
-        area, values, _ = lookups.best_area(results, signals[0])
-        mean = format_score(float(np.nanmean(values)))
-        parts.append(f"{headlines.modality_phrase(results, 'fmri')} responses best in {area} (r = {mean})")
-    if signals[1] is not None:
-        time, values, _ = lookups.best_moment(results, signals[1])
-        mean = format_score(float(np.nanmean(values)), 3)
-        when = f"{1000 * time:.0f} ms after onset"
-        parts.append(f"{headlines.modality_phrase(results, 'meg')} responses best {when} (r = {mean})")
-    if not parts:
-        return "No response could be scored."
-    model = str(results.provenance.get("model", "the model"))
-    subject = f"What {model} computes about a photograph"
-    if "activation" not in signals:
-        subject = f"What {model} would learn from a photograph, its gradients,"
-    return f"{subject} predicts {' and '.join(parts)}."
-
-
-def _order(results: StudyResults) -> str:
-    found, unclear = [], []
-    for kind, brain, rule in (
-        ("spatial", "distance from V1", "the farther from V1 the areas it fits best"),
-        ("temporal", "latency", "the later the moments it fits best"),
-    ):
-        table = lookups.hierarchy_table(results, kind, "activation")
-        if table is None or "r" not in table.attrs:
-            continue
-        r, p = float(table.attrs["r"]), p_and_numbers.order_p(table.attrs)[0]
-        numbers = f"({p_and_numbers.order_text(table.attrs)})"
-        if np.isfinite(p) and p < 0.05:
-            found.append(
-                f"{rule if r > 0 else rule.replace('farther from', 'nearer to').replace('later', 'earlier')} {numbers}"
-            )
-        else:
-            unclear.append(f"{brain} {numbers}")
-    sentences = [f"The deeper a layer, {' and '.join(found)}."] if found else []
-    if unclear:
-        sentences.append(f"There is no reliable relation between the depth of a layer and {' or '.join(unclear)}.")
-    return " ".join(sentences)
-
-
-def _gradients(results: StudyResults) -> str:
-    exactness = str(results.provenance.get("exactness", ""))
-    kind = "surrogate gradients" if exactness == "surrogate" else "gradients"
-    parts = []
-    if "fmri" in results.residual:
-        units = lookups.residual_units(results, "fmri")
-        total = len(results.residual["fmri"])
-        parts.append(
-            f"in {len(units)} of {total} areas ({headlines.area_list(units)})" if units else f"in none of {total} areas"
-        )
-    if "meg" in results.residual:
-        windows = lookups.residual_windows(results)
-        parts.append(f"at {p_and_numbers.format_windows(windows)}" if windows else "at no time")
-    if not parts:
-        return ""
-    return f"What it would learn from the photograph, its {kind}, adds to that prediction {' and '.join(parts)}."
 
 
 def methods_paragraph(results: StudyResults) -> str:

@@ -71,7 +71,22 @@ def above_chance(
         tested = significance(r, per="target" if per == "target" else "time", test=test, alpha=level)
     except InputError as error:
         return None, f"not computed: {error}"
-    return tested.significant, tested.method + _at(level)
+    return corrected_over_all(tested.significant, tested.p), tested.method + _at(level)
+
+
+def corrected_over_all(marks: xr.DataArray, p: xr.DataArray) -> xr.DataArray:
+    """Return the marks with the coordinate ``q``: p corrected over all signals, layers and targets (or times).
+
+    Marks are corrected within each map, as maps are shown one by one. A headline picks the best of all of them, so that
+    what it names must pass the correction over all.
+
+    Parameters
+    ----------
+    marks, p : DataArray, (signal, layer, target or time)
+        Marks of a modality, and the p values behind them.
+    """
+    q = adjust(p, "bh", over=tuple(p.dims)).transpose(*marks.dims)
+    return marks.assign_coords(q=(marks.dims, q.values.astype(np.float32)))
 
 
 def permutation_options(config: StudyConfig, n_rows: int, n_targets: int, *, sequential: bool) -> PermutationOptions:
@@ -131,6 +146,7 @@ def _permuted(
     if "depth" in r.coords:
         array = array.assign_coords(depth=("layer", r["depth"].values))
     marks = adjust(array, "bh", over=(per,)) <= config.level(modality)
+    marks = corrected_over_all(marks, array)
     return marks, _words(options, per, (len(names), config.level(modality)), sessions)
 
 
