@@ -44,7 +44,7 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def settings(pairs: list[str]) -> dict[str, Any]:
+def settings_table(pairs: list[str]) -> dict[str, Any]:
     """Read ``name=value`` pairs; a dot in the name goes one level down, values are YAML (``[1, 2]`` is a list).
 
     Raises
@@ -71,6 +71,20 @@ def settings(pairs: list[str]) -> dict[str, Any]:
             level = level.setdefault(part, {})
         level[last] = value
     return found
+
+
+def refuse_renamed(old: str, new: str, given: object) -> None:
+    """Answer an option of an earlier version with its new name.
+
+    Raises
+    ------
+    InputError
+        If the old option was given.
+    """
+    from brainmap.common.errors import InputError
+
+    if given is not None:
+        raise InputError(f"{old} is called {new} now; write {new} {given}")
 
 
 def print_table(rows: list[dict[str, str]]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible, names, print_table, settings
+from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible, names, print_table, settings_table
 
 if TYPE_CHECKING:
     from brainmap.data.fetching import FetchPlan
@@ -163,7 +163,7 @@ def data_check(
 
     with interruptible():
         sentences, files = check_dataset(
-            name, subject, out, data_root=data_root, images=stimuli, options=settings(set_ or [])
+            name, subject, out, data_root=data_root, stimuli=stimuli, options=settings_table(set_ or [])
         )
     screen = console()
     for sentence in sentences:

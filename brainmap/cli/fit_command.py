@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brainmap.cli.console import console, interruptible, names, print_table, settings
+from brainmap.cli.console import console, interruptible, names, print_table, refuse_renamed, settings_table
 
 
 class ModalityChoice(StrEnum):
@@ -51,7 +51,8 @@ def fit(
         str,
         typer.Option(help="Yardstick of 'above chance': folds, subjects, wilcoxon, or permutation (see --dry-run)."),
     ] = "folds",
-    shuffles: Annotated[int, typer.Option(help="Permutations of photographs, for --test permutation.")] = 1000,
+    permutations: Annotated[int, typer.Option(help="Permutations of photographs, for --test permutation.")] = 1000,
+    shuffles: Annotated[int | None, typer.Option(hidden=True)] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds, permutations and simulation.")] = 0,
     stimuli: Annotated[Path | None, typer.Option(help="Folder or zip of photographs.")] = None,
     responses: Annotated[Path | None, typer.Option(help="Own data: trials x targets, .npy.")] = None,
@@ -81,6 +82,7 @@ def fit(
     """
     from brainmap.study import Study, StudyConfig
 
+    refuse_renamed("--shuffles", "--permutations", shuffles)
     own = {"stimuli": stimuli, "responses": responses, "targets": targets, "events": events, "table": table}
     public = dataset not in (None, "sample", "own")
     given = {name: path for name, path in own.items() if path is not None and not (public and name == "stimuli")}
@@ -88,11 +90,11 @@ def fit(
         "model": model, "weights": _weights(weights, checkpoint, checkpoints),
         "subjects": names(subject), "layers": names(layers),
         "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "split": split,
-        "cv": cv, "pca": pca, "fmri_test": test, "meg_test": test, "shuffles": shuffles,
+        "cv": cv, "pca": pca, "fmri_test": test, "meg_test": test, "permutations": permutations,
         "seed": seed, "device": device, "memory": memory, "batch_size": batch_size or None,
         "dataset": dataset or ("own" if given else "sample"), "own": given or None,
-        "place": {"data_root": data_root, "cache": cache, "images": stimuli if public else None},
-        "reading": settings(set_ or []),
+        "place": {"data_root": data_root, "cache": cache, "stimuli": stimuli if public else None},
+        "reading": settings_table(set_ or []),
         "modality": None if modality in (None, ModalityChoice.both) else (modality.value,),
     }  # fmt: skip
     if checkpoints is not None:

@@ -15,9 +15,9 @@ models_app = typer.Typer(help="Vision models: which there are, and what each can
 def models(context: typer.Context) -> None:
     """List the registered models."""
     if context.invoked_subcommand is None:
-        from brainmap.study import list_models
+        from brainmap.study import describe_models
 
-        print_table(list_models())
+        print_table(describe_models())
 
 
 @models_app.command("show")

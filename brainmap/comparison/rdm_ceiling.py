@@ -12,7 +12,7 @@ from brainmap.comparison.image_resampling import METHODS, similarity
 
 
 @dataclass(frozen=True)
-class NoiseCeiling:
+class RDMCeiling:
     """Ceilings of the similarity between a model RDM and brain RDMs of one area; NaN where undefined.
 
     Attributes
@@ -46,7 +46,7 @@ class NoiseCeiling:
         return asdict(self)
 
 
-def noise_ceiling(subjects: np.ndarray, method: str = "spearman") -> NoiseCeiling:
+def noise_ceiling(subjects: np.ndarray, method: str = "spearman") -> RDMCeiling:
     """Ceilings of one brain area.
 
     Parameters
@@ -58,21 +58,21 @@ def noise_ceiling(subjects: np.ndarray, method: str = "spearman") -> NoiseCeilin
 
     Returns
     -------
-    NoiseCeiling
+    RDMCeiling
         All NaN for a single subject; no interval for two.
     """
     count = len(subjects)
     if count < 2:
-        return NoiseCeiling(*[float("nan")] * 6)
+        return RDMCeiling(*[float("nan")] * 6)
     lower, upper = _bounds(subjects, method)
     if method == "kendall":
-        return NoiseCeiling(lower, upper, *[float("nan")] * 4)
+        return RDMCeiling(lower, upper, *[float("nan")] * 4)
     between = similarity(subjects, subjects, method)
     mean = float(between[np.triu_indices(count, 1)].mean())
     reliability = _spearman_brown(mean, count)
     low, high = _jackknife(between, mean) if count > 2 else (float("nan"), float("nan"))
     attainable = [float(np.sqrt(_spearman_brown(r, count))) for r in (mean, low, high)]
-    return NoiseCeiling(lower, upper, reliability, *attainable)
+    return RDMCeiling(lower, upper, reliability, *attainable)
 
 
 def _bounds(subjects: np.ndarray, method: str) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from brainmap.comparison.image_resampling import (
     permuted_images,
     similarity,
 )
-from brainmap.comparison.rdm_ceiling import NoiseCeiling, noise_ceiling
+from brainmap.comparison.rdm_ceiling import RDMCeiling, noise_ceiling
 from brainmap.comparison.representations import Distance, Representation, dissimilarity_stack, representations
 from brainmap.data.brain_rdms import BrainRDMs
 
@@ -44,7 +44,7 @@ class RSAResult:
         subjects' mean RDM, and its 95 % bootstrap interval over images ``low``–``high``; the uncorrected percentile
         interval ``low_percentile``–``high_percentile``; ``rho_subjects``, mean of the similarities with single
         subjects; ``p`` and ``p_fwer``, one-sided, by permutation of images, for one and for all spaces of the area.
-    ceilings : dict of str to NoiseCeiling
+    ceilings : dict of str to RDMCeiling
         Per area.
     subjects : dict of str to array, (subjects, spaces)
         Similarity with each subject, per area; spaces in the order of the table.
@@ -57,7 +57,7 @@ class RSAResult:
     """
 
     table: pd.DataFrame
-    ceilings: Mapping[str, NoiseCeiling]
+    ceilings: Mapping[str, RDMCeiling]
     subjects: Mapping[str, np.ndarray]
     replicates: Mapping[str, np.ndarray]
     pair_replicates: Mapping[str, np.ndarray]
@@ -73,7 +73,7 @@ class RSAResult:
         return "\n".join([head, *lines])
 
     def to_frame(self) -> pd.DataFrame:
-        """The table with the area's ceilings as further columns (see :class:`NoiseCeiling`) and ``info`` as attrs."""
+        """The table with the area's ceilings as further columns (see :class:`RDMCeiling`) and ``info`` as attrs."""
         rows = [{"area": area, **ceiling.as_dict()} for area, ceiling in self.ceilings.items()]
         ceilings = pd.DataFrame(rows).add_prefix("ceiling_").rename(columns={"ceiling_area": "area"})
         frame = self.table.merge(ceilings, on="area", how="left")
@@ -241,7 +241,7 @@ class _Compared:
     """One area's part of a result."""
 
     columns: dict[str, np.ndarray]
-    ceiling: NoiseCeiling
+    ceiling: RDMCeiling
     subjects: np.ndarray
     replicates: np.ndarray
     pair_replicates: np.ndarray

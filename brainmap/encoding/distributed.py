@@ -25,7 +25,7 @@ from brainmap.encoding.layer.response_batch import Batch
 from brainmap.encoding.layer.sufficient_statistics import Moments, SufficientStatistics
 from brainmap.encoding.memory_bound import MAX_BATCH
 from brainmap.encoding.numerical_warnings import warn_about
-from brainmap.encoding.prepared_encoding import describe
+from brainmap.encoding.prepared_encoding import encoding_provenance
 from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.encoding.settings import CheckedRows, Problem
 
@@ -79,7 +79,11 @@ def encode_statistics(
             layer = factorise_table(name, table, statistics.basis, problem, backend=backend)
         scores = _solve(statistics, layer, problem)
     notes = warn_about({name: layer.info}, {name: scores["alpha"][0]}, settings)
-    attrs = {**describe(estimator, problem), "n_features": {name: layer.info["n_features"]}, "warnings": notes}
+    attrs = {
+        **encoding_provenance(estimator, problem),
+        "n_features": {name: layer.info["n_features"]},
+        "warnings": notes,
+    }
     return EncodingResult.from_arrays(scores, layers=[name], attrs=attrs)
 
 

@@ -134,10 +134,10 @@ class PreparedEncoding:
 
     def provenance(self) -> dict[str, Any]:
         """Return how scores are made: splits, model, engine and versions."""
-        return {**describe(self.estimator, self.problem), "repeats_averaged": self.averaging is not None}
+        return {**encoding_provenance(self.estimator, self.problem), "repeats_averaged": self.averaging is not None}
 
 
-def describe(estimator: EncodingRidgeCV, problem: Problem) -> dict[str, Any]:
+def encoding_provenance(estimator: EncodingRidgeCV, problem: Problem) -> dict[str, Any]:
     """Return the provenance of scores that the engine makes."""
     settings, plan = problem.settings, problem.plan
     options = settings.options

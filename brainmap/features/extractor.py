@@ -19,8 +19,8 @@ from brainmap.common.progress import track
 from brainmap.features import capture
 from brainmap.features.batch_size import available_memory, batch_size_for, out_of_memory
 from brainmap.features.extracted_features import Features, Rows
-from brainmap.features.feature_blocks import ArrayKey, BlockWriter, FeatureSink, MemoryArray, Plan, one_ahead
-from brainmap.features.feature_provenance import describe
+from brainmap.features.feature_blocks import ArrayKey, BlockWriter, ExtractionPlan, FeatureSink, MemoryArray, one_ahead
+from brainmap.features.feature_provenance import feature_provenance
 from brainmap.features.pooling import check_pooling, norms
 from brainmap.features.projection import RandomProjection
 from brainmap.features.reduction import reduce_tokens, weight_gradient_norms, weight_gradients
@@ -241,7 +241,7 @@ class FeatureExtractor:
         self.largest = None
         ids = [str(key) for key in stimuli.ids]
         row_keys = self._row_keys(stimuli, ids)
-        plan = Plan(ids, row_keys, self._planned_batch_size(stimuli.table), self._coupled)
+        plan = ExtractionPlan(ids, row_keys, self._planned_batch_size(stimuli.table), self._coupled)
         reason = self.uncached_because()
         keys = self.array_keys()
         if self.store is None or reason is not None:
@@ -259,7 +259,7 @@ class FeatureExtractor:
         features = {}
         for pooling in self.poolings:
             own = {self._named(signal, pooling): signal for signal in SIGNALS}
-            record = {**describe(self, plan, reason), "pooling": pooling}
+            record = {**feature_provenance(self, plan, reason), "pooling": pooling}
             mine = {
                 (own.get(name, name), layer): rows
                 for (name, layer), rows in found.items()
@@ -280,7 +280,7 @@ class FeatureExtractor:
         columns = [Batch([], empty, ids, stimuli.table).column(name) for name in self.objective.needs]
         return [f"{key}-{short_hash([str(cell) for cell in cells])}" for key, *cells in zip(ids, *columns, strict=True)]
 
-    def _fill(self, stimuli: StimulusSet, plan: Plan, arrays: Mapping[ArrayKey, FeatureSink]) -> None:
+    def _fill(self, stimuli: StimulusSet, plan: ExtractionPlan, arrays: Mapping[ArrayKey, FeatureSink]) -> None:
         """Compute the missing batches; reading runs one batch ahead, writing one block behind."""
         batches = plan.batches(arrays)
         if not batches:

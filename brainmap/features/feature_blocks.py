@@ -33,7 +33,7 @@ class FeatureSink(Protocol):
         """Rows in the order asked for."""
 
 
-class Plan:
+class ExtractionPlan:
     """Which rows go into which batch, and the row keys of each array."""
 
     def __init__(self, ids: list[str], loss_keys: list[str], batch_size: int, coupled: bool) -> None:
@@ -117,7 +117,7 @@ class MemoryArray:
 class BlockWriter:
     """Collects batches and writes them as blocks of whole batches, on a thread of its own."""
 
-    def __init__(self, arrays: Mapping[ArrayKey, FeatureSink], plan: Plan, batch_size: int) -> None:
+    def __init__(self, arrays: Mapping[ArrayKey, FeatureSink], plan: ExtractionPlan, batch_size: int) -> None:
         self._arrays = arrays
         self._plan = plan
         self._batch_size = batch_size

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from brainmap.common.versions import versions
-from brainmap.features.feature_blocks import Plan
+from brainmap.features.feature_blocks import ExtractionPlan
 
 if TYPE_CHECKING:
     from brainmap.features.extractor import FeatureExtractor
 
 
-def describe(extractor: FeatureExtractor, plan: Plan, reason: str | None) -> dict[str, Any]:
+def feature_provenance(extractor: FeatureExtractor, plan: ExtractionPlan, reason: str | None) -> dict[str, Any]:
     """Everything needed to say how features were made; JSON-able.
 
     Parameters
     ----------
     extractor : FeatureExtractor
         That made them.
-    plan : Plan
+    plan : ExtractionPlan
         Which images shared a batch.
     reason : str or None
         Why they are not stored, if they are not.

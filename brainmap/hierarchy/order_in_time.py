@@ -14,7 +14,7 @@ from scipy import sparse
 from brainmap.common.errors import InputError
 from brainmap.hierarchy.agreement import agreement, correlate
 from brainmap.hierarchy.order_interval import draw, order_interval
-from brainmap.hierarchy.peak_time_intervals import draw_worlds
+from brainmap.hierarchy.peak_time_intervals import draw_data_sets
 from brainmap.hierarchy.resampling import Resampling, cells, mean_of
 from brainmap.hierarchy.shared_shape import shared_shape
 from brainmap.hierarchy.t_max_and_onset import onset_latency, peak_window_time
@@ -119,22 +119,22 @@ def temporal_hierarchy(
     depth = _depths(courses)
     rows = cells(courses, "layer", "time", over=plan.over)
     mean = mean_of(rows)
-    both = draw_worlds(rows, _noiseless(mean, times, setup), lambda means: _latencies(means, times, setup), plan)
-    worlds, onsets = both.map(lambda x: x[..., : len(depth)]), both.map(lambda x: x[..., len(depth) :])
-    t_max = worlds.estimate
+    both = draw_data_sets(rows, _noiseless(mean, times, setup), lambda means: _latencies(means, times, setup), plan)
+    data_sets, onsets = both.map(lambda x: x[..., : len(depth)]), both.map(lambda x: x[..., len(depth) :])
+    t_max = data_sets.estimate
     known = np.isfinite(t_max)
     if known.sum() < 4:
         raise InputError(f"layers that predict anything after onset: {known.sum()}; 4 are needed for an order")
     after = np.where(times > 0, mean, -np.inf)
     table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max})
-    table["low"], table["high"] = worlds.limits()
+    table["low"], table["high"] = data_sets.limits()
     table["peak"], table["t_peak"] = after.max(axis=1), times[after.argmax(axis=1)]
     # Noise raises the maximum, and with it the level that a curve has to reach: onsets come late.
     table["onset"], (table["onset_low"], table["onset_high"]) = onsets.estimate, onsets.limits(centred=True)
     order = agreement(depth, t_max, seed=plan.seed)
     attrs = order.as_attrs() | {"layers_low": order.low, "layers_high": order.high}
     weights = _slope_weights(depth[known])
-    slope = worlds.map(lambda x: x[..., known] @ weights[:, None])
+    slope = data_sets.map(lambda x: x[..., known] @ weights[:, None])
     attrs["slope"] = float(slope.estimate[0])
     slope_low, slope_high, attrs["slope_p"] = slope.interval()
     noise = draw(rows, lambda means: peak_window_time(means[:, known], times, setup.share), plan)
@@ -258,9 +258,9 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
         t_max = peak_window_time(means, times, setup.share)
         return np.asarray(t_max[:, 1] - t_max[:, 0])
 
-    worlds = draw_worlds(rows, _noiseless(mean_of(rows), times, setup), statistic, plan)
-    by_layer, (layer_low, layer_high) = worlds.estimate, worlds.limits()
-    mean = worlds.map(lambda x: mean_of(x, axis=-1)[..., None])
+    data_sets = draw_data_sets(rows, _noiseless(mean_of(rows), times, setup), statistic, plan)
+    by_layer, (layer_low, layer_high) = data_sets.estimate, data_sets.limits()
+    mean = data_sets.map(lambda x: mean_of(x, axis=-1)[..., None])
     low, high, p = mean.interval()
     table = pd.DataFrame({"layer": first["layer"].values, "depth": _depths(first), "lag": by_layer})
     table = table.assign(low=layer_low, high=layer_high)

@@ -19,12 +19,12 @@ from brainmap.hierarchy.resampling import Resampling, mean_of
 
 FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
-WORLD = 55
-WORLDS, DRAWS = 200, 100  # data drawn in place of the data, and means drawn in each
+PURPOSE = 55
+DATA_SETS, DRAWS = 200, 100  # data drawn in place of the data, and means drawn in each
 
 
 @dataclass(frozen=True, eq=False)
-class Worlds:
+class DataSets:
     """A statistic of the data, and of data drawn from a known truth, each with what noise does to it.
 
     Attributes
@@ -32,9 +32,9 @@ class Worlds:
     estimate, draws : ndarray, (n,), (n_draws, n)
         Of the data; at their mean plus noise with the covariance of their cells.
     truth : ndarray, (n,)
-        Of the truth from which worlds are drawn.
-    estimates, world_draws : ndarray, (n_worlds, n), (n_worlds, n_draws, n)
-        Of each world; at its mean plus noise with the covariance of its own cells.
+        Of the truth from which data sets are drawn.
+    estimates, data_set_draws : ndarray, (n_data_sets, n), (n_data_sets, n_draws, n)
+        Of each data set; at its mean plus noise with the covariance of its own cells.
     n_units : int
         Cells or subjects.
     confidence : float
@@ -45,18 +45,18 @@ class Worlds:
     draws: FloatArray
     truth: FloatArray
     estimates: FloatArray
-    world_draws: FloatArray
+    data_set_draws: FloatArray
     n_units: int
     confidence: float = 0.95
 
-    def map(self, change: Statistic) -> Worlds:
+    def map(self, change: Statistic) -> DataSets:
         """Apply a function of the values, which are on the last axis."""
-        return Worlds(
+        return DataSets(
             change(self.estimate),
             change(self.draws),
             change(self.truth),
             change(self.estimates),
-            change(self.world_draws),
+            change(self.data_set_draws),
             self.n_units,
             self.confidence,
         )
@@ -64,8 +64,8 @@ class Worlds:
     def half_widths(self) -> FloatArray:
         """Half the interval of every value, (n,): its standard error times the quantile of |estimate − truth| / error.
 
-        The error is the standard deviation of draws; the quantile is that of the worlds, at the rank of a Monte Carlo
-        test, and its mean over all values is used, for one value's own is rough. NaN without draws.
+        The error is the standard deviation of draws; the quantile is that of the data sets, at the rank of a Monte
+        Carlo test, and its mean over all values is used, for one value's own is rough. NaN without draws.
         """
         return self._reach(self._ratios())
 
@@ -75,7 +75,7 @@ class Worlds:
         Parameters
         ----------
         centred : bool
-            Move it by the median of (estimate − truth) / error in the worlds, mean over all values: for a statistic
+            Move it by the median of (estimate − truth) / error in the data sets, mean over all values: for a statistic
             that noise shifts to one side.
         """
         ratios, shift = self._ratios(), np.zeros(self.estimate.shape)
@@ -86,8 +86,8 @@ class Worlds:
         return self.estimate - shift - half, self.estimate - shift + half
 
     def _ratios(self) -> FloatArray:
-        """(estimate − truth) / error in every world, (n_worlds, n), of values that are known in some."""
-        errors, distance = _spread(self.world_draws), self.estimates - self.truth
+        """(estimate − truth) / error in every data set, (n_data_sets, n), of values that are known in some."""
+        errors, distance = _spread(self.data_set_draws), self.estimates - self.truth
         ratios = np.divide(distance, errors, out=np.full(distance.shape, np.nan), where=errors > 0)
         return ratios[:, np.isfinite(ratios).any(axis=0)] if len(ratios) else ratios[:, :0]
 
@@ -110,7 +110,7 @@ class Worlds:
         return float(value - half), float(value + half), float(p)
 
 
-def draw_worlds(rows: FloatArray, truth: FloatArray, statistic: Statistic, resampling: Resampling) -> Worlds:
+def draw_data_sets(rows: FloatArray, truth: FloatArray, statistic: Statistic, resampling: Resampling) -> DataSets:
     """Draw data like the rows from a truth, and the noise of every mean.
 
     Parameters
@@ -122,18 +122,18 @@ def draw_worlds(rows: FloatArray, truth: FloatArray, statistic: Statistic, resam
     statistic : callable
         Maps means (n_draws, ...) to values (n_draws, n).
     resampling : Resampling
-        Seed and confidence; 200 worlds with 100 draws each, or ``n`` if that is less.
+        Seed and confidence; 200 data sets with 100 draws each, or ``n`` if that is less.
 
     Returns
     -------
-    Worlds
+    DataSets
         Of the statistic. For a linear one the interval is Student's, but for the chance of drawing: noise is normal,
-        with the covariance of the cells, and so is that of each world's cells. (Means over the 15 cells of three
+        with the covariance of the cells, and so is that of each data set's cells. (Means over the 15 cells of three
         subjects and five folds nearly are normal; cells drawn with replacement repeat, and few of them hardly vary.)
     """
     off, n = _deviations(rows), len(rows)
-    n_draws, n_worlds = (min(most, resampling.n) if n > 1 else 0 for most in (DRAWS, WORLDS))
-    rng = np.random.default_rng([resampling.seed, WORLD])
+    n_draws, n_data_sets = (min(most, resampling.n) if n > 1 else 0 for most in (DRAWS, DATA_SETS))
+    rng = np.random.default_rng([resampling.seed, PURPOSE])
     directions = rng.standard_normal((n_draws, n)) / np.sqrt(max(n * (n - 1.0), 1.0))
 
     def around(centre: FloatArray, cells: FloatArray) -> FloatArray:
@@ -141,15 +141,15 @@ def draw_worlds(rows: FloatArray, truth: FloatArray, statistic: Statistic, resam
         return np.asarray(statistic(np.concatenate([centre[None], means])))
 
     data = around(mean_of(rows), np.eye(n))
-    worlds = [around(truth + _combined(cells.mean(axis=0), off), cells) for cells in _cells(rng, n, n_worlds)]
-    every = np.stack(worlds) if worlds else np.empty((0, *data.shape))
+    data_sets = [around(truth + _combined(cells.mean(axis=0), off), cells) for cells in _cells(rng, n, n_data_sets)]
+    every = np.stack(data_sets) if data_sets else np.empty((0, *data.shape))
     expected = np.asarray(statistic(truth[None]))[0]
-    return Worlds(data[0], data[1:], expected, every[:, 0], every[:, 1:], n, resampling.confidence)
+    return DataSets(data[0], data[1:], expected, every[:, 0], every[:, 1:], n, resampling.confidence)
 
 
-def _cells(rng: np.random.Generator, n: int, n_worlds: int) -> Iterator[FloatArray]:
-    """Cells of worlds as combinations (n, n) of the deviations of the data's cells, with their covariance."""
-    for _ in range(n_worlds):
+def _cells(rng: np.random.Generator, n: int, n_data_sets: int) -> Iterator[FloatArray]:
+    """Cells of data sets as combinations (n, n) of the deviations of the data's cells, with their covariance."""
+    for _ in range(n_data_sets):
         yield rng.standard_normal((n, n)) / np.sqrt(n - 1.0)
 
 

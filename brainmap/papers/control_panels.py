@@ -21,7 +21,7 @@ CAPTION = (
 )
 
 
-def control_panels(members: Sequence[Member]) -> Iterator[PaperPanel]:
+def paper_control_panels(members: Sequence[Member]) -> Iterator[PaperPanel]:
     """Yield one panel for fMRI and one for MEG: each study beside the feature spaces that must not explain it.
 
     Parameters

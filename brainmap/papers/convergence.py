@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brainmap.papers import paper_tables
-from brainmap.papers.control_panels import control_panels
+from brainmap.papers.control_panels import paper_control_panels
 from brainmap.papers.factor_panels import SIZES, TYPES, factor_panels
 from brainmap.papers.half_time_panels import ACTIVATION, figure_5, figure_8
 from brainmap.papers.misalignment import best_layer_panel, distance_panel
@@ -57,7 +57,7 @@ def convergence_panels(collection: Collection, properties: Mapping[str, pd.Serie
     panels += figure_5(training)
     panels += [*factor_panels(SIZES, collection), *factor_panels(TYPES, collection)]
     panels += figure_8(training, properties or {})
-    panels += control_panels(main)
+    panels += paper_control_panels(main)
     return panels
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from brainmap.common.names import signal_name
 from brainmap.papers import paper_tables
-from brainmap.papers.control_panels import control_panels
+from brainmap.papers.control_panels import paper_control_panels
 from brainmap.papers.paper_panel import (
     PaperPanel,
     absent_panel,
@@ -65,7 +65,7 @@ def misalignment_panels(collection: Collection) -> list[PaperPanel]:
     panels += _figures_6_and_7(training)
     panels += _figure_s1(models)
     panels += _figure_s2(collection.part("robustness"))
-    panels += control_panels(models or main)
+    panels += paper_control_panels(models or main)
     return panels
 
 

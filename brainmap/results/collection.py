@@ -9,7 +9,7 @@ from typing import Any
 from brainmap.common.errors import InputError
 from brainmap.results.study_results import StudyResults
 
-_HOW = ("device", "memory", "batch_size", "seed", "permutations", "place")
+_HOW = ("device", "memory", "batch_size", "seed", "flips", "permutations", "place")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,12 +5,12 @@ from .declared.study_config import StudyConfig as StudyConfig
 from .declared.study_file import GridConfig as GridConfig
 from .declared.study_file import load_preset as load_preset
 from .grid import Grid as Grid
-from .inspection.doctor import Check as Check
+from .inspection.doctor import MachineCheck as MachineCheck
 from .inspection.doctor import examine as examine
 from .inspection.listing import describe_model as describe_model
+from .inspection.listing import describe_models as describe_models
 from .inspection.listing import list_datasets as list_datasets
-from .inspection.listing import list_models as list_models
-from .plan import Plan as Plan
+from .plan import StudyPlan as StudyPlan
 from .run import Study as Study
 from .run import rewrite_report as rewrite_report
 from .training_series import TrainingSeries as TrainingSeries

@@ -87,16 +87,16 @@ def load_inputs(
         return Inputs(stimuli, read_dataset(config, stimuli))
     if config.own is not None:
         responses = read_responses(config.own.responses, config.own.targets, config.own.events, stimuli)
-        return Inputs(stimuli, choose({responses.modality: {responses.subject: responses}}, config))
+        return Inputs(stimuli, choose_subjects({responses.modality: {responses.subject: responses}}, config))
     names = dict.fromkeys(simulation(config).subjects)
-    choose({"fmri": names, "meg": names}, config)  # a wrong name is answered before anything is computed
+    choose_subjects({"fmri": names, "meg": names}, config)  # a wrong name is answered before anything is computed
     kept = {} if kept is None else kept
     key = (config.seed, config.thin)
     if key not in kept:
         kept.clear()  # one at a time: they can be large
         kept[key] = simulate_sample(config, stimuli, store)
     everything, truth = kept[key]
-    return Inputs(stimuli, choose(everything, config), truth)
+    return Inputs(stimuli, choose_subjects(everything, config), truth)
 
 
 def dataset_reader(config: StudyConfig) -> DatasetReader:
@@ -113,7 +113,7 @@ def dataset_reader(config: StudyConfig) -> DatasetReader:
     return open_dataset(
         config.dataset,
         place.data_root,
-        images=place.images,
+        images=place.stimuli,
         cache=place.cache,
         options=dict(config.reading),
         memory=parse_memory(config.memory),
@@ -151,7 +151,7 @@ def chosen_subjects(config: StudyConfig, reader: DatasetReader) -> list[str]:
     InputError
         If a subject or the modality is not there.
     """
-    choose({reader.modality: {}}, config.model_copy(update={"subjects": None}))
+    choose_subjects({reader.modality: {}}, config.model_copy(update={"subjects": None}))
     chosen = [reader.resolve(name) for name in config.subjects] if config.subjects else reader.subjects()
     if not chosen:
         raise InputError(
@@ -208,7 +208,7 @@ def sample_drive() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def choose(everything: Mapping[str, Mapping[str, Any]], config: StudyConfig) -> dict[str, dict[str, Any]]:
+def choose_subjects(everything: Mapping[str, Mapping[str, Any]], config: StudyConfig) -> dict[str, dict[str, Any]]:
     """Keep the modalities and subjects that were asked for."""
     modalities: Sequence[str] = config.modality or tuple(everything)
     absent = [modality for modality in modalities if modality not in everything]

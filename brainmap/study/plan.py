@@ -24,7 +24,7 @@ TESTS = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """The plan of a study.
 
     Attributes
@@ -63,7 +63,7 @@ class Plan:
         return "\n".join(lines + [f"    - {sentence}" for sentence in self.missing])
 
 
-def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
+def make_plan(config: StudyConfig, folder: RunFolder) -> StudyPlan:
     """Plan a study.
 
     Parameters
@@ -112,10 +112,10 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> Plan:
     rows.append(("report", str(folder.report), "finished" if folder.results.is_dir() else "to do"))
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"
     title = f"{config.model} ({config.weights}) on {config.dataset}, {state} run in {folder.path}"
-    return Plan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds)
+    return StudyPlan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds)
 
 
-def lines_of_tests(plans: Sequence[Plan]) -> list[str]:
+def lines_of_tests(plans: Sequence[StudyPlan]) -> list[str]:
     """Say once for many studies which tests they make, and what permutations that are still to do take together."""
     found: dict[tuple[str, str, str], list[float]] = {}
     for plan in plans:
@@ -159,7 +159,7 @@ def _permutation_row(
 
     n_subjects, n_layers, n_targets = sizes
     stage, maps = f"{modality} permutations", n_layers * len(config.signals)
-    what = f"{config.shuffles:,} refits × {n_subjects} subjects × {maps} maps × {n_targets:,} targets"
+    what = f"{config.permutations:,} refits × {n_subjects} subjects × {maps} maps × {n_targets:,} targets"
     if finished:
         return (stage, what, "finished"), None
     if not maps or not min(shape):

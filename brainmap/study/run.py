@@ -22,7 +22,7 @@ from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
-from brainmap.study.plan import Plan, make_plan
+from brainmap.study.plan import StudyPlan, make_plan
 from brainmap.study.run_folder import RunFolder, check_out, open_run
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Study:
         self.folder = RunFolder(self.out)
         self.simulated: dict[tuple[int, int], Simulated] = {}  # a grid lends its studies one for all
 
-    def plan(self) -> Plan:
+    def plan(self) -> StudyPlan:
         """Say what would be computed, its disk and memory, what is finished and what is missing; computes nothing."""
         return make_plan(self.config, self.folder)
 
@@ -131,7 +131,7 @@ class Study:
         """
         units = list(_units(self.config, inputs))
         share = parse_memory(self.config.memory) // (4 * len(units))
-        encoded = [align(responses, inputs.stimuli, share) for responses in units]
+        encoded = [align_rows(responses, inputs.stimuli, share) for responses in units]
         spaces = feature_spaces(self.config, inputs.stimuli, features)
         work = [(space, one) for space in spaces for one in sorted(encoded, key=lambda one: one.rows.tobytes())]
         prepared: tuple[tuple[str, bytes], PreparedEncoding] | None = None
@@ -162,7 +162,7 @@ class Study:
         )
 
 
-def align(responses: Responses, stimuli: StimulusSet, memory: int | None = None) -> Encoded:
+def align_rows(responses: Responses, stimuli: StimulusSet, memory: int | None = None) -> Encoded:
     """Average the repeats of each photograph and put rows in the order of the photographs.
 
     Means larger than ``memory`` (bytes) are not kept: they are read again wherever they are needed.

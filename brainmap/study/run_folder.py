@@ -11,6 +11,7 @@ from typing import Any
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.files import write_atomically
 from brainmap.encoding import EncodingResult
+from brainmap.study.declared.schema import renamed_settings
 
 IDENTITY = "study.json"
 RESULTS = "results"
@@ -52,6 +53,7 @@ class RunFolder:
         text = json.dumps(identity, indent=2, sort_keys=True)
         if file.exists():
             found = json.loads(file.read_text())
+            found["config"] = renamed_settings(found.get("config", {}))
             if found != json.loads(text):
                 raise InputError(
                     f"{self.path} holds another study ({first_difference(found, json.loads(text))}); "

@@ -21,7 +21,13 @@ from brainmap.data.simulation import (
     simulated_meg,
     toy_features,
 )
-from brainmap.data.simulation.drives import gradient_drives, layer_drives, left_singular, nuisance_basis, ridge_smoother
+from brainmap.data.simulation.drives import (
+    gradient_drives,
+    layer_drives,
+    left_singular_of_features,
+    nuisance_basis,
+    ridge_smoother,
+)
 from brainmap.data.simulation.latents import make_latents
 
 CONFIG = SimulationConfig.small(subjects=("S1", "S2"), every=8)
@@ -58,7 +64,7 @@ def held_out_r(X, Y, groups):
 
 def test_smoother_is_ridge_regression_with_the_asked_degrees_of_freedom():
     x = np.random.default_rng(0).standard_normal((50, 12))
-    u, s = left_singular(x)
+    u, s = left_singular_of_features(x)
     smoother = ridge_smoother(u, s, 5.0)
     assert smoother.shrinkage.sum() == pytest.approx(5.0)
     z = (x - x.mean(0)) / x.std(0)
@@ -69,7 +75,7 @@ def test_smoother_is_ridge_regression_with_the_asked_degrees_of_freedom():
 
 def test_wide_features_give_the_same_singular_vectors_as_their_kernel():
     x = np.random.default_rng(0).standard_normal((20, 90))
-    u, s = left_singular(x)
+    u, s = left_singular_of_features(x)
     z = (x - x.mean(0)) / x.std(0)
     np.testing.assert_allclose((u * s**2) @ u.T, z @ z.T, atol=1e-8)
 
@@ -80,7 +86,7 @@ def test_layer_drives_are_whitened_parts_of_their_layer(toy):
     for layer, drive in zip(activations, drives, strict=True):
         np.testing.assert_allclose(drive.mean(0), 0.0, atol=1e-10)
         np.testing.assert_allclose(drive.T @ drive / len(drive), np.eye(4), atol=1e-10)
-        u, _ = left_singular(layer)
+        u, _ = left_singular_of_features(layer)
         np.testing.assert_allclose(u @ (u.T @ drive), drive, atol=1e-8)
 
 

@@ -24,7 +24,7 @@ from brainmap.hierarchy import (
 from brainmap.hierarchy.agreement import agreement
 from brainmap.hierarchy.hypotheses import verdict
 from brainmap.hierarchy.order_interval import Draws, order_interval
-from brainmap.hierarchy.peak_time_intervals import Worlds, draw_worlds
+from brainmap.hierarchy.peak_time_intervals import DataSets, draw_data_sets
 from brainmap.hierarchy.resampling import cells, interval, mean_of, resampled
 from brainmap.hierarchy.shared_shape import shared_shape
 
@@ -156,15 +156,15 @@ def test_courses_are_means_over_sensors() -> None:
 def test_intervals_of_a_linear_statistic_are_students() -> None:
     rows = np.random.default_rng(0).standard_normal((15, 8)) + 1.0
     weights = np.arange(8.0)[:, None]
-    found = draw_worlds(rows, np.zeros(8), lambda means: means @ weights, Resampling(n=1000))
+    found = draw_data_sets(rows, np.zeros(8), lambda means: means @ weights, Resampling(n=1000))
     student = stats.ttest_1samp(rows @ weights[:, 0], 0)
     exact = student.confidence_interval(0.95)
     low, high, p = found.interval()
     np.testing.assert_allclose([low, high], exact, atol=0.1 * (exact.high - exact.low))
     assert np.log(p) == pytest.approx(np.log(student.pvalue), rel=0.2)
-    again = draw_worlds(rows, np.zeros(8), lambda means: means @ weights, Resampling(n=1000))
+    again = draw_data_sets(rows, np.zeros(8), lambda means: means @ weights, Resampling(n=1000))
     assert again.interval() == (low, high, p)
-    every = draw_worlds(rows, mean_of(rows), lambda means: means, Resampling(n=1000))
+    every = draw_data_sets(rows, mean_of(rows), lambda means: means, Resampling(n=1000))
     exact = stats.ttest_1samp(rows, 0).confidence_interval(0.95)
     # The quantile is that of all values together, each value's error its own.
     np.testing.assert_allclose(every.half_widths().mean(), (exact.high - exact.low).mean() / 2, rtol=0.1)
@@ -172,9 +172,9 @@ def test_intervals_of_a_linear_statistic_are_students() -> None:
     np.testing.assert_allclose(np.subtract(*every.limits()), -2 * every.half_widths())
     twice = every.map(lambda x: 2.0 * x)
     np.testing.assert_allclose(twice.half_widths(), 2.0 * every.half_widths())
-    assert np.isnan(draw_worlds(rows, rows[0], lambda m: m @ weights, Resampling(n=0)).interval()).all()
-    assert np.isnan(draw_worlds(rows[:1], rows[0], lambda m: m @ weights, Resampling(n=9)).interval()).all()
-    assert draw_worlds(rows, rows[0], lambda m: 0 * m[:, :1] + 2.0, Resampling(n=9)).interval() == (2.0, 2.0, 0.0)
+    assert np.isnan(draw_data_sets(rows, rows[0], lambda m: m @ weights, Resampling(n=0)).interval()).all()
+    assert np.isnan(draw_data_sets(rows[:1], rows[0], lambda m: m @ weights, Resampling(n=9)).interval()).all()
+    assert draw_data_sets(rows, rows[0], lambda m: 0 * m[:, :1] + 2.0, Resampling(n=9)).interval() == (2.0, 2.0, 0.0)
 
 
 def test_unknown_cells_count_less_in_intervals_of_latencies() -> None:
@@ -182,13 +182,13 @@ def test_unknown_cells_count_less_in_intervals_of_latencies() -> None:
     rows = np.random.default_rng(1).standard_normal((40, 2))
     rows[20:] = rows[:20]
     rows[:20, 1] = np.nan
-    errors = draw_worlds(rows, np.zeros(2), lambda means: means, Resampling(n=100)).draws.std(axis=0)
+    errors = draw_data_sets(rows, np.zeros(2), lambda means: means, Resampling(n=100)).draws.std(axis=0)
     np.testing.assert_allclose(errors[1] / errors[0], np.sqrt(2 * 39 / 38), rtol=0.15)
 
 
-def test_half_widths_are_errors_times_the_quantile_of_studentised_worlds() -> None:
-    draws, worlds = np.array([[-1.0], [1.0]]), np.array([[-2.0], [2.0]]) * np.array([1.0, 2.0, 4.0])[:, None, None]
-    known = Worlds(np.array([3.0]), draws, np.zeros(1), np.array([[4.0], [4.0], [4.0]]), worlds, 9)
+def test_half_widths_are_errors_times_the_quantile_of_studentised_data_sets() -> None:
+    draws, data_sets = np.array([[-1.0], [1.0]]), np.array([[-2.0], [2.0]]) * np.array([1.0, 2.0, 4.0])[:, None, None]
+    known = DataSets(np.array([3.0]), draws, np.zeros(1), np.array([[4.0], [4.0], [4.0]]), data_sets, 9)
     assert known.half_widths() == pytest.approx(
         [1.0 * 4.0 / 2.0]
     )  # of |4| / 2, / 4 and / 8, the rank 4 × .95 is the last
@@ -197,9 +197,9 @@ def test_half_widths_are_errors_times_the_quantile_of_studentised_worlds() -> No
 
 
 def test_limits_of_a_statistic_that_noise_shifts_are_moved_back() -> None:
-    worlds = np.array([[-2.0], [2.0]]) * np.ones((5, 1, 1))
+    data_sets = np.array([[-2.0], [2.0]]) * np.ones((5, 1, 1))
     ratios = np.array([[2.0], [3.0], [4.0], [5.0], [14.0]])
-    known = Worlds(np.array([10.0]), np.array([[-0.5], [0.5]]), np.zeros(1), 2.0 * ratios, worlds, 9)
+    known = DataSets(np.array([10.0]), np.array([[-0.5], [0.5]]), np.zeros(1), 2.0 * ratios, data_sets, 9)
     # Median 4 errors of .5; the largest distance from it, 10 errors, at the highest of five ranks.
     np.testing.assert_allclose(known.limits(centred=True), [[10.0 - 2.0 - 5.0], [10.0 - 2.0 + 5.0]])
     np.testing.assert_allclose(known.limits(), [[10.0 - 7.0], [10.0 + 7.0]])

@@ -6,7 +6,7 @@ import pandas as pd
 from brainmap.data import Responses
 from brainmap.encoding import cross_val_encode
 from brainmap.stimuli import StimulusSet
-from brainmap.study.run import align
+from brainmap.study.run import align_rows
 
 
 def test_responses_too_large_to_keep_give_the_same_scores() -> None:
@@ -18,7 +18,7 @@ def test_responses_too_large_to_keep_give_the_same_scores() -> None:
     targets = pd.DataFrame({"sensor": [f"S{i}" for i in range(6)], "time": 0.0})
     trials = pd.DataFrame({"stimulus": photographs.ids[shown]})
     responses = Responses(values.astype(np.float32), trials, targets, "meg", "S1")
-    kept, streamed = align(responses, photographs), align(responses, photographs, memory=100)
+    kept, streamed = align_rows(responses, photographs), align_rows(responses, photographs, memory=100)
     assert isinstance(kept.averaged.values, np.ndarray)
     assert not isinstance(streamed.averaged.values, np.ndarray)
     np.testing.assert_array_equal(kept.rows, np.arange(20))

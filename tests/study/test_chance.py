@@ -41,12 +41,14 @@ def many_targets(folder: Path) -> OwnFiles:
 
 
 def test_marks_are_those_of_the_test_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(above_chance, "FEW", 50)
+    monkeypatch.setattr(above_chance, "FEW_TARGETS", 50)
     own, out = many_targets(tmp_path / "own"), tmp_path / "run"
-    dry = run_brainmap("fit", *own.options, *OPTIONS, "--shuffles", "99", "--out", str(out), "--dry-run", cwd=tmp_path)
+    dry = run_brainmap(
+        "fit", *own.options, *OPTIONS, "--permutations", "99", "--out", str(out), "--dry-run", cwd=tmp_path
+    )
     assert "99 refits × 1 subjects × 2 maps × 60 targets" in dry.stdout and "about" in dry.stdout
     assert not out.exists()
-    ended = run_brainmap("fit", *own.options, *OPTIONS, "--shuffles", "99", "--out", str(out), cwd=tmp_path)
+    ended = run_brainmap("fit", *own.options, *OPTIONS, "--permutations", "99", "--out", str(out), cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     results = StudyResults.load(out / "results")
     marks = results.significance["fmri"]
@@ -61,7 +63,7 @@ def test_marks_are_those_of_the_test_itself(tmp_path: Path, monkeypatch: pytest.
     before = [file.stat().st_mtime_ns for file in kept]
     assert [file.name for file in kept] == ["activation-block.11.npz", "activation-block.2.npz"]
     shutil.rmtree(out / "results")
-    again = run_brainmap("fit", *own.options, *OPTIONS, "--shuffles", "99", "--out", str(out), cwd=tmp_path)
+    again = run_brainmap("fit", *own.options, *OPTIONS, "--permutations", "99", "--out", str(out), cwd=tmp_path)
     assert again.returncode == 0
     assert [file.stat().st_mtime_ns for file in kept] == before
     xr.testing.assert_identical(StudyResults.load(out / "results").significance["fmri"], marks)
@@ -87,15 +89,15 @@ def expected_p(out: Path, files: Path, results: StudyResults, layer: str) -> np.
     )
 
 
-@pytest.mark.parametrize("shuffles", ["5", "many"])
-def test_wrong_numbers_of_permutations(own: OwnFiles, tmp_path: Path, shuffles: str) -> None:
-    ended = run_brainmap("fit", *own.options, *OPTIONS, "--shuffles", shuffles, cwd=tmp_path)
-    assert ended.returncode == 2 and "Traceback" not in ended.stderr and "shuffles" in ended.stderr
+@pytest.mark.parametrize("permutations", ["5", "many"])
+def test_wrong_numbers_of_permutations(own: OwnFiles, tmp_path: Path, permutations: str) -> None:
+    ended = run_brainmap("fit", *own.options, *OPTIONS, "--permutations", permutations, cwd=tmp_path)
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr and "permutations" in ended.stderr
 
 
 def test_moments_of_meg_are_tested_with_few_targets(own: OwnFiles, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    ended = run_brainmap("fit", *own.options, *OPTIONS, "--shuffles", "119", "--out", str(out), cwd=tmp_path)
+    ended = run_brainmap("fit", *own.options, *OPTIONS, "--permutations", "119", "--out", str(out), cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     results = StudyResults.load(out / "results")
     marks = results.significance["meg"]

@@ -9,7 +9,7 @@ from study.own_files import OwnFiles, run_brainmap, write_own
 
 from brainmap.results import StudyResults
 from brainmap.study import Grid, GridConfig
-from brainmap.study.plan import Plan, lines_of_tests
+from brainmap.study.plan import StudyPlan, lines_of_tests
 
 FAST = ("--layers", "block.0,block.11", "--cv", "3")
 
@@ -88,7 +88,7 @@ def test_dry_run_says_that_a_test_cannot_be_made(own: OwnFiles, tmp_path: Path, 
 
 
 def test_a_plan_says_once_which_tests_are_made_and_what_permutations_take(tmp_path: Path) -> None:
-    study = {"subjects": ["S1"], "thin": 40, "fmri_test": "permutation", "shuffles": 50}
+    study = {"subjects": ["S1"], "thin": 40, "fmri_test": "permutation", "permutations": 50}
     values = {"study": study, "grid": {"weights": ["untrained", "trained"], "cv": [2, 5]}}
     grid = Grid(GridConfig.from_dict(values), tmp_path / "grid")
     plans = [grid.study(cell).plan() for cell in grid.cells]
@@ -100,14 +100,14 @@ def test_a_plan_says_once_which_tests_are_made_and_what_permutations_take(tmp_pa
     assert f"50 refits × 1 subjects × 24 maps × {grid_targets(plans)} targets  [about " in told[1]
     assert told[2].endswith("[nothing will be marked: 3 folds are needed, not 2]") and told[3].endswith("0.05")
     assert all(0 < plan.seconds["fmri permutations"] < 600 and len(plan.seconds) == 1 for plan in plans)
-    hour = [Plan("", [("fmri permutations", "a", "b")], 0, 0, "", seconds={"fmri permutations": 3600.0})] * 3
+    hour = [StudyPlan("", [("fmri permutations", "a", "b")], 0, 0, "", seconds={"fmri permutations": 3600.0})] * 3
     assert lines_of_tests(hour) == ["fmri permutations, 3 studies: a  [about 3 h here]"]  # the sum of all
     grid.study(grid.cells[0]).folder.results.mkdir(parents=True)
     assert grid.study(grid.cells[0]).plan().seconds == {}
     assert "fmri permutations, 1 study" in grid.plan() and "targets  [finished]" in grid.plan()
 
 
-def grid_targets(plans: list[Plan]) -> str:
+def grid_targets(plans: list[StudyPlan]) -> str:
     row = next(what for stage, what, _ in plans[0].rows if stage == "fmri responses")
     return row.split(" × ")[2].removesuffix(" targets")
 

@@ -45,7 +45,7 @@ def subject(features: Any, name: str, share: float, rows: np.ndarray) -> Any:
 
 @pytest.mark.parametrize("same", [True, False])
 def test_each_subject_has_a_column(features: Any, same: bool) -> None:
-    config = StudyConfig(signals=("activation", "gradient"), cv=4, permutations=100)
+    config = StudyConfig(signals=("activation", "gradient"), cv=4, flips=100)
     rows = [np.arange(N) if same else np.arange(i, N - 4 + i) for i in range(3)]
     subjects = [
         subject(features, name, share, rows[i])
@@ -86,7 +86,7 @@ def test_only_the_last_layer_where_asked() -> None:
     )
     found = {}
     for layers in ("all", "last"):
-        config = StudyConfig(cv=4, permutations=100, residual_layers=layers)
+        config = StudyConfig(cv=4, flips=100, residual_layers=layers)
         found[layers], _ = residual_of_gradients([one], two, config)
     direct = residual(
         {"late": two["activation", "late"]},

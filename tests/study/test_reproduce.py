@@ -170,7 +170,7 @@ def test_maps_that_are_none_are_one_sentence(tmp_path: Path) -> None:
 def test_misalignment_says_what_the_paper_states() -> None:
     preset = load_preset("misalignment")
     stated = {"site": "mlp", "projection": 800, "pca": 300, "cv": 5, "residual": "matched", "meg_test": "subjects"}
-    stated |= {"method": "ridge-gcv", "fmri_test": "permutation", "shuffles": 1000, "residual_layers": "last"}
+    stated |= {"method": "ridge-gcv", "fmri_test": "permutation", "permutations": 1000, "residual_layers": "last"}
     assert {name: preset.study[name] for name in stated} == stated
     assert preset.study["top_areas"] == pytest.approx(1 / 3, abs=1e-3)
     real = GridConfig.from_dict({**preset.model_dump(), "study": {**preset.study, "dataset": "own", "own": _nowhere()}})

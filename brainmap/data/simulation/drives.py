@@ -41,7 +41,7 @@ class Smoother:
         return (projected * self.shrinkage) @ projected.T
 
 
-def left_singular(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def left_singular_of_features(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Left singular vectors and singular values of standardised features, (n, d) with any d."""
     x = np.asarray(features, dtype=np.float64)
     x = x - x.mean(axis=0)
@@ -87,7 +87,7 @@ def layer_drives(activations: Sequence[np.ndarray], count: int) -> np.ndarray:
     numpy.ndarray, (n_layers, n, count)
         Mean 0, variance 1, uncorrelated within a layer.
     """
-    decompositions = [left_singular(features) for features in activations]
+    decompositions = [left_singular_of_features(features) for features in activations]
     n = len(decompositions[0][0])
     freedom = min(MAX_FREEDOM, n / 8)
     smoothers = [ridge_smoother(u, s, freedom) for u, s in decompositions]
@@ -125,7 +125,7 @@ def gradient_drives(gradients: Sequence[np.ndarray], activations: Sequence[np.nd
     freedom = min(MAX_FREEDOM, n / 8)
     average = np.zeros((n, n))
     for features in gradients:
-        smoother = ridge_smoother(*left_singular(features), freedom)
+        smoother = ridge_smoother(*left_singular_of_features(features), freedom)
         vectors = smoother.vectors - removed @ (removed.T @ smoother.vectors)
         average += (vectors * smoother.shrinkage) @ vectors.T / len(gradients)
     vectors = np.linalg.eigh(average)[1][:, ::-1][:, :count]
@@ -141,13 +141,13 @@ def nuisance_basis(activations: Sequence[np.ndarray], gradients: Sequence[np.nda
     """
     parts = []
     for features in activations:
-        u, s = left_singular(features)
+        u, s = left_singular_of_features(features)
         parts.append(u * (s / np.linalg.norm(s)))
     u, _ = left_singular_of_scores(np.concatenate(parts, axis=1))
     n = len(u)
     norms = np.stack([np.linalg.norm(np.asarray(g, dtype=np.float64), axis=1) for g in gradients], axis=1)
     scalars = np.concatenate([norms, np.log(norms + 1e-12 * norms.max(initial=1e-300))], axis=1)
-    scalars = left_singular(scalars)[0][:, : n // 8] if np.ptp(norms) > 0 else np.zeros((n, 0))
+    scalars = left_singular_of_features(scalars)[0][:, : n // 8] if np.ptp(norms) > 0 else np.zeros((n, 0))
     leading = u[:, : min(MAX_REMOVED, n // 4)]
     return np.linalg.qr(np.concatenate([np.ones((n, 1)), leading, scalars], axis=1))[0]
 

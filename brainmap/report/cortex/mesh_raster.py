@@ -274,7 +274,7 @@ def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
     return np.concatenate([color, alpha / factor**2], axis=2)
 
 
-def neighbour_average(n_vertices: int, faces: np.ndarray) -> sparse.csr_array:
+def mesh_adjacency(n_vertices: int, faces: np.ndarray) -> sparse.csr_array:
     """Return the binary adjacency matrix of a mesh, ``(n_vertices, n_vertices)``."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     both = np.concatenate([edges, edges[:, ::-1]])
@@ -302,7 +302,7 @@ def smooth(values: np.ndarray, faces: np.ndarray, *, passes: int = 3, weight: fl
     np.ndarray of shape (n_vertices,)
         Smoothed values.
     """
-    adjacency = neighbour_average(len(values), faces)
+    adjacency = mesh_adjacency(len(values), faces)
     known = np.isfinite(values)
     count = adjacency @ known.astype(float)
     current = np.where(known, values, 0.0)
@@ -333,7 +333,7 @@ def fill_gaps(values: np.ndarray, faces: np.ndarray, allowed: np.ndarray, *, ste
     np.ndarray of shape (n_vertices,)
         Values with gaps filled; measured values are unchanged.
     """
-    adjacency = neighbour_average(len(values), faces)
+    adjacency = mesh_adjacency(len(values), faces)
     filled = values.astype(float).copy()
     for _ in range(steps):
         known = np.isfinite(filled)

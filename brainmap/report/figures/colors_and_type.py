@@ -83,7 +83,7 @@ def font_family() -> str:
     return next((name for name in _FONTS if name in installed), "DejaVu Sans")
 
 
-def settings() -> Any:  # matplotlib types the keys as a list of literals
+def figure_settings() -> Any:  # matplotlib types the keys as a list of literals
     """Return the matplotlib settings of every figure, for ``matplotlib.rc_context``."""
     family = font_family()
     faces = {
@@ -100,7 +100,7 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        with matplotlib.rc_context(settings()):
+        with matplotlib.rc_context(figure_settings()):
             return function(*args, **kwargs)
 
     return wrapper
@@ -131,7 +131,7 @@ def save_figure(figure: Figure, target: str | Path | BinaryIO, **options: Any) -
     **options
         Passed to ``Figure.savefig`` (``format``, ``dpi`` …).
     """
-    with matplotlib.rc_context(settings()):
+    with matplotlib.rc_context(figure_settings()):
         figure.savefig(target, **options)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from brainmap.comparison.rdm_ceiling import NoiseCeiling
+    from brainmap.comparison.rdm_ceiling import RDMCeiling
     from brainmap.comparison.rsa import RSAResult
 
 
@@ -152,7 +152,7 @@ def _depth_axis(axes: Axes, rows: pd.DataFrame) -> None:
         axes.set_xticks(_positions(first), list(first["layer"]), rotation=45, ha="right")
 
 
-def _draw_ceiling(axes: Axes, ceiling: NoiseCeiling) -> None:
+def _draw_ceiling(axes: Axes, ceiling: RDMCeiling) -> None:
     """A dotted line, or a note in the corner where the ceiling lies beyond the axes."""
     value = ceiling.attainable
     if not np.isfinite(value):

@@ -15,7 +15,7 @@ from brainmap.results.study_results import StudyResults
 
 
 @dataclass(frozen=True)
-class Check:
+class Recovery:
     """One planted thing and what was found of it.
 
     Attributes
@@ -32,7 +32,7 @@ class Check:
     verdict: str
 
 
-def found_and_planted(results: StudyResults) -> list[Check]:
+def found_and_planted(results: StudyResults) -> list[Recovery]:
     """Compare the results with the ground truth of the simulation.
 
     Keys of ``results.truth`` that are read: ``depth_by_area`` (area to planted depth), ``residual_areas`` (names),
@@ -41,7 +41,7 @@ def found_and_planted(results: StudyResults) -> list[Check]:
 
     Returns
     -------
-    list of Check
+    list of Recovery
         Empty when there is no ground truth.
     """
     truth: dict[str, Any] | None = results.truth
@@ -56,11 +56,11 @@ def found_and_planted(results: StudyResults) -> list[Check]:
         checks.append(_window(results, (float(truth["residual_window"][0]), float(truth["residual_window"][1]))))
     for row in truth.get("checks", []):
         verdict = {None: "not computed", True: "recovered", False: "differs"}[row.get("agrees")]
-        checks.append(Check(str(row["what"]), str(row["planted"]), str(row["found"]), verdict))
+        checks.append(Recovery(str(row["what"]), str(row["planted"]), str(row["found"]), verdict))
     return checks
 
 
-def _order(results: StudyResults, kind: str) -> Check | None:
+def _order(results: StudyResults, kind: str) -> Recovery | None:
     modality = {"spatial": "fmri", "temporal": "meg"}[kind]
     if modality not in results.modalities:
         return None
@@ -71,15 +71,15 @@ def _order(results: StudyResults, kind: str) -> Check | None:
     }[kind]
     table = lookups.hierarchy_table(results, kind, "activation")
     if table is None or "r" not in table.attrs:
-        return Check(what, planted, "not computed", "not computed")
+        return Recovery(what, planted, "not computed", "not computed")
     recovered = float(table.attrs["r"]) > 0 and p_and_numbers.order_p(table.attrs)[0] < 0.05
-    return Check(what, planted, p_and_numbers.order_text(table.attrs), "recovered" if recovered else "differs")
+    return Recovery(what, planted, p_and_numbers.order_text(table.attrs), "recovered" if recovered else "differs")
 
 
-def _areas(results: StudyResults, planted: list[str]) -> Check:
+def _areas(results: StudyResults, planted: list[str]) -> Recovery:
     what = "Areas that only gradients drive"
     if "fmri" not in results.residual:
-        return Check(what, headlines.area_list(planted, most=12), "not computed", "not computed")
+        return Recovery(what, headlines.area_list(planted, most=12), "not computed", "not computed")
     found = [str(unit) for unit in lookups.residual_units(results, "fmri")]
     missed, extra = [a for a in planted if a not in found], [a for a in found if a not in planted]
     text = headlines.area_list(found, most=12) or "no area"
@@ -88,10 +88,10 @@ def _areas(results: StudyResults, planted: list[str]) -> Check:
     if extra:
         text += f"; not planted: {headlines.area_list(extra)}"
     verdict = "differs" if extra or (not found and planted) else "partly" if missed else "recovered"
-    return Check(what, headlines.area_list(planted, most=12) or "no area", text, verdict)
+    return Recovery(what, headlines.area_list(planted, most=12) or "no area", text, verdict)
 
 
-def _depths(results: StudyResults, planted: Mapping[str, float]) -> Check:
+def _depths(results: StudyResults, planted: Mapping[str, float]) -> Recovery:
     """Compare the planted depth of each area with the mean depth of the best layers found there."""
     what, words = (
         "Depth of each area",
@@ -99,22 +99,22 @@ def _depths(results: StudyResults, planted: Mapping[str, float]) -> Check:
     )
     table = lookups.hierarchy_table(results, "spatial", "activation")
     if table is None:
-        return Check(what, words, "not computed", "not computed")
+        return Recovery(what, words, "not computed", "not computed")
     pairs = [(planted[str(a)], d) for a, d in zip(table["roi"], table["best_layer"], strict=True) if str(a) in planted]
     values = np.array([pair for pair in pairs if np.isfinite(pair).all()], dtype=float)
     if len(values) < 3 or np.ptp(values, axis=0).min() == 0:
-        return Check(what, words, "too few areas to compare", "not computed")
+        return Recovery(what, words, "too few areas to compare", "not computed")
     r = float(np.corrcoef(values.T)[0, 1])
     error = float(np.abs(values[:, 0] - values[:, 1]).mean())
     text = f"r = {format_score(r)} with the planted depths, mean absolute error {format_score(error)}"
-    return Check(what, words, text, "recovered" if r > 0.7 else "partly" if r > 0.4 else "differs")
+    return Recovery(what, words, text, "recovered" if r > 0.7 else "partly" if r > 0.4 else "differs")
 
 
-def _window(results: StudyResults, planted: tuple[float, float]) -> Check:
+def _window(results: StudyResults, planted: tuple[float, float]) -> Recovery:
     what = "Times that only gradients drive"
     words = f"{planted[0]:.2f}–{planted[1]:.2f} s"
     if "meg" not in results.residual:
-        return Check(what, words, "not computed", "not computed")
+        return Recovery(what, words, "not computed", "not computed")
     windows = lookups.residual_windows(results)
     units = np.array([float(unit) for unit in lookups.residual_units(results, "meg")])
     table = results.residual["meg"]
@@ -124,4 +124,4 @@ def _window(results: StudyResults, planted: tuple[float, float]) -> Check:
     if len(units) and not inside.all():
         text += f"; outside the window at {int((~inside).sum())} samples"
     verdict = "differs" if not len(units) or not inside.all() else "recovered"
-    return Check(what, words, text, verdict)
+    return Recovery(what, words, text, verdict)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from brainmap.study.analysis.encoded_part import Encoded
 
 
-PER = {"fmri": "target", "meg": "time"}
+UNIT_OF_TEST = {"fmri": "target", "meg": "time"}
 STOP_AFTER = 25
-FEW = 500  # fewer targets agree on a penalty by chance: every permutation then chooses its own
+FEW_TARGETS = 500  # fewer targets agree on a penalty by chance: every permutation then chooses its own
 
 
 def above_chance(
@@ -63,7 +63,7 @@ def above_chance(
         How, or why not.
     """
     modality = subjects[0].responses.modality
-    per, test = PER[modality], config.yardstick(modality)
+    per, test = UNIT_OF_TEST[modality], config.yardstick(modality)
     try:
         if test == "permutation":
             return _permuted(r, subjects, stimuli, features, config, scratch)
@@ -103,10 +103,10 @@ def permutation_options(config: StudyConfig, n_rows: int, n_targets: int, *, seq
     """
     block = parse_memory(config.memory) // (4 * 16 * max(n_rows, 1))
     return PermutationOptions(
-        n_permutations=config.shuffles,
+        n_permutations=config.permutations,
         cv=config.cv,
-        stop_after=STOP_AFTER if sequential and config.shuffles > 4 * STOP_AFTER else None,
-        candidates=tuple(float(a) for a in DEFAULT_ALPHAS) if n_targets < FEW else None,
+        stop_after=STOP_AFTER if sequential and config.permutations > 4 * STOP_AFTER else None,
+        candidates=tuple(float(a) for a in DEFAULT_ALPHAS) if n_targets < FEW_TARGETS else None,
         pca=config.pca,
         block=int(np.clip(block, 16, 8192)),
         seed=config.seed,
@@ -123,7 +123,7 @@ def _permuted(
 ) -> tuple[xr.DataArray, str]:
     """Permute whole photographs and refit, map by map."""
     modality = subjects[0].responses.modality
-    per, units = PER[modality], None if modality == "fmri" else r["time"].values
+    per, units = UNIT_OF_TEST[modality], None if modality == "fmri" else r["time"].values
     names = np.arange(r.sizes["target"]) if units is None else np.unique(units)
     rows = sum(len(one.rows) for one in subjects)
     options = permutation_options(config, rows, r.sizes["target"], sequential=units is None)

@@ -48,7 +48,7 @@ def residual_of_gradients(
     method : str
         How p was made, or why there is no table.
     """
-    layers = residual_layers(features, config)
+    layers = compared_layers(features, config)
     needed = (
         3
         * 8
@@ -73,7 +73,7 @@ def residual_of_gradients(
     return _with_subjects(pooled.to_frame(), each, subjects), pooled.method
 
 
-def residual_layers(features: Features, config: StudyConfig) -> list[str]:
+def compared_layers(features: Features, config: StudyConfig) -> list[str]:
     """Layers whose activations and gradients are compared: all of the study, or its last one."""
     return list(features.layers) if config.residual_layers == "all" else [features.layers[-1]]
 
@@ -91,7 +91,7 @@ def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConf
     """Residual of subjects who saw the same photographs."""
     first = subjects[0]
     activations, gradients = (
-        {layer: np.asarray(features[signal, layer])[first.rows] for layer in residual_layers(features, config)}
+        {layer: np.asarray(features[signal, layer])[first.rows] for layer in compared_layers(features, config)}
         for signal in ("activation", "gradient")
     )
     return residual(
@@ -102,6 +102,6 @@ def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConf
         groups=first.groups,
         options=(
             ResidualOptions(config.residual, cv=config.cv, seed=config.seed),
-            ConditionalOptions(n_flips=config.permutations, seed=seed),
+            ConditionalOptions(n_flips=config.flips, seed=seed),
         ),
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from brainmap.features import Features
 
 
-def describe(
+def study_provenance(
     config: StudyConfig,
     inputs: Inputs,
     features: Features,

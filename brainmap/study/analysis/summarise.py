@@ -17,7 +17,7 @@ from brainmap.study.analysis.above_chance import above_chance
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, noise_ceilings, stack
 from brainmap.study.analysis.gradients_beyond_activations import residual_of_gradients
 from brainmap.study.analysis.orders_and_hypotheses import hypotheses, order_of_layers
-from brainmap.study.analysis.provenance import describe
+from brainmap.study.analysis.provenance import study_provenance
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import Inputs
 
@@ -59,7 +59,9 @@ def summarise(
     scores = {modality: part.scores for modality, part in parts.items()}
     hierarchy = {name: table for part in parts.values() for name, table in part.hierarchy.items()}
     results = StudyResults(
-        provenance=describe(config, inputs, features, scores, {name: part.methods for name, part in parts.items()}),
+        provenance=study_provenance(
+            config, inputs, features, scores, {name: part.methods for name, part in parts.items()}
+        ),
         scores=scores,
         residual={modality: part.residual for modality, part in parts.items() if part.residual is not None},
         hierarchy=hierarchy,

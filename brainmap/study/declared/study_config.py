@@ -13,6 +13,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import LEVEL, Modality, Signal
 from brainmap.common.yaml_text import read_yaml
+from brainmap.study.declared.schema import current
 
 Yardstick = Literal["folds", "subjects", "wilcoxon", "permutation"]
 Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
@@ -51,7 +52,7 @@ class Place(BaseModel):
     ----------
     data_root : Path, optional
         Folder of the dataset, or the one that holds its folder; ``$BRAINMAP_DATA`` by default.
-    images : Path, optional
+    stimuli : Path, optional
         Folder or zip of photographs, for datasets that come without them.
     cache : Path, optional
         Where prepared responses go; ``.brainmap`` in the dataset's folder by default.
@@ -60,7 +61,7 @@ class Place(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data_root: Path | None = None
-    images: Path | None = None
+    stimuli: Path | None = None
     cache: Path | None = None
 
 
@@ -108,14 +109,14 @@ class StudyConfig(BaseModel):
         photographs, see :mod:`brainmap.statistics.permutation.permutation_test`; ``--dry-run`` says what that takes.
     fmri_level : float
         Level of that test for fMRI, after correction for multiple testing; .05 for MEG, and wherever else p is judged.
-    shuffles : int
+    permutations : int
         Permutations of photographs.
     top_areas : float, optional
         Share of the areas, best predicted by activations first, that enter the spatial hierarchy; all by default.
     order_over : {"all", "significant"}
         Targets that enter the spatial hierarchy: all, or those that some layer predicts above chance. The best layer of
         the others is chance, which pulls an area's mean to the middle.
-    permutations : int
+    flips : int
         Sign flips of the test of the residual.
     thin : int
         Of the sample, every n-th vertex and sensor only: the same study in a fraction of the time.
@@ -149,11 +150,11 @@ class StudyConfig(BaseModel):
     fmri_test: Yardstick = "folds"
     meg_test: Yardstick = "folds"
     fmri_level: Annotated[float, Field(gt=0, lt=1)] = LEVEL
-    shuffles: Annotated[int, Field(ge=19)] = 1000
+    permutations: Annotated[int, Field(ge=19)] = 1000
     top_areas: Annotated[float, Field(gt=0, le=1)] | None = None
     order_over: Literal["all", "significant"] = "all"
     seed: Annotated[int, Field(ge=0)] = 0
-    permutations: Annotated[int, Field(ge=100)] = 5000
+    flips: Annotated[int, Field(ge=100)] = 5000
     thin: Annotated[int, Field(ge=1, le=40)] = 1
     batch_size: Annotated[int, Field(ge=1)] | None = 32
     device: str = "cpu"
@@ -222,7 +223,7 @@ class StudyConfig(BaseModel):
         InputError
             If the file is missing, is not YAML, or holds an unknown key or a value out of range.
         """
-        return cls.from_dict(read_yaml(path))
+        return cls.from_dict(current(read_yaml(path), str(path)))
 
     def yardstick(self, modality: str) -> Yardstick:
         """Return the test of "above chance" for a modality."""

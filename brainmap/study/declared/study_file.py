@@ -25,6 +25,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.yaml_text import parse_yaml, read_yaml
 from brainmap.study.declared.level_checkpoints import LEVEL, Level, level_settings
 from brainmap.study.declared.presets import preset_text
+from brainmap.study.declared.schema import current
 from brainmap.study.declared.study_config import StudyConfig
 
 MAX_CELLS = 2000
@@ -158,6 +159,8 @@ class GridConfig(BaseModel):
         InputError
             One sentence that names the first offending key and value.
         """
+        if "schema" in values:
+            values = current(values)
         try:
             config = cls(**_wrapped(values))
         except ValidationError as error:
@@ -168,7 +171,7 @@ class GridConfig(BaseModel):
             message = first["msg"].removeprefix("Value error, ")
             raise InputError(f"study file, '{where}': {message}" if where else f"study file: {message}") from None
         if config.preset is not None:
-            config = config._over(read_preset(config.preset))
+            config = config._over(load_preset(config.preset))
         config.cells()
         return config
 
@@ -181,7 +184,7 @@ class GridConfig(BaseModel):
         InputError
             If the file is missing, is not YAML, or holds an unknown key or a value out of range.
         """
-        return cls.from_dict(read_yaml(path))
+        return cls.from_dict(current(read_yaml(path), str(path)))
 
     def cells(self) -> list[Cell]:
         """Return all cells in the order of the file; a study that several parts ask for is one cell.
@@ -282,13 +285,6 @@ class Cell:
         return f"{self.label[:LONGEST_LABEL]}-{self.config.digest()[:8]}"
 
 
-def read_preset(name: str) -> GridConfig:
-    """Return a preset, see :mod:`brainmap.study.declared.presets`."""
-    from brainmap.study.declared.study_file import load_preset
-
-    return load_preset(name)
-
-
 def _wrapped(values: Mapping[str, Any]) -> dict[str, Any]:
     """Take the settings of a single study, as ``brainmap fit`` has them, for a file with one cell."""
     settings = set(StudyConfig.model_fields)
@@ -336,4 +332,4 @@ def load_preset(name: str) -> GridConfig:
     InputError
         If there is no such preset.
     """
-    return GridConfig.from_dict(parse_yaml(preset_text(name), f"preset '{name}'"))
+    return GridConfig.from_dict(current(parse_yaml(preset_text(name), f"preset '{name}'"), f"preset '{name}'"))

@@ -16,7 +16,7 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "zarr", "
 
 
 @dataclass(frozen=True)
-class Check:
+class MachineCheck:
     """One thing looked at.
 
     Attributes
@@ -34,43 +34,43 @@ class Check:
     found: str
 
 
-def examine() -> list[Check]:
+def examine() -> list[MachineCheck]:
     """Look at Python, packages, devices, disk and the embedded sample.
 
     Returns
     -------
-    list of Check
+    list of MachineCheck
         In a fixed order; nothing is installed or changed.
     """
     return [
-        Check("Python", sys.version_info >= (3, 11), f"{platform.python_version()} (3.11 or later is needed)"),
+        MachineCheck("Python", sys.version_info >= (3, 11), f"{platform.python_version()} (3.11 or later is needed)"),
         *(_package(name) for name in PACKAGES),
         _torchvision(),
-        Check("devices", True, ", ".join(_devices())),
-        Check("free disk here", True, f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB"),
+        MachineCheck("devices", True, ", ".join(_devices())),
+        MachineCheck("free disk here", True, f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB"),
         _try("embedded photographs", _photographs),
         _try("embedded weights of dino-tiny", _weights),
         _try("cortical mesh and areas", _cortex),
     ]
 
 
-def _package(name: str) -> Check:
+def _package(name: str) -> MachineCheck:
     try:
-        return Check(name, True, importlib.metadata.version(name))
+        return MachineCheck(name, True, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Check(name, False, f"not installed: pip install {name}")
+        return MachineCheck(name, False, f"not installed: pip install {name}")
 
 
-def _torchvision() -> Check:
+def _torchvision() -> MachineCheck:
     """A torchvision built for another torch breaks transformers at import; brainmap does without it."""
     if importlib.util.find_spec("torchvision") is None:
-        return Check("torchvision", True, "absent, as it should be (brainmap does not use it)")
+        return MachineCheck("torchvision", True, "absent, as it should be (brainmap does not use it)")
     try:
         import torchvision
 
-        return Check("torchvision", True, f"{torchvision.__version__}, importable (brainmap does not use it)")
+        return MachineCheck("torchvision", True, f"{torchvision.__version__}, importable (brainmap does not use it)")
     except Exception as error:  # a broken binary raises anything from OSError to RuntimeError
-        return Check("torchvision", False, f"breaks transformers ({error}): pip uninstall torchvision")
+        return MachineCheck("torchvision", False, f"breaks transformers ({error}): pip uninstall torchvision")
 
 
 def _devices() -> list[str]:
@@ -84,11 +84,11 @@ def _devices() -> list[str]:
     return devices
 
 
-def _try(name: str, look: Callable[[], str]) -> Check:
+def _try(name: str, look: Callable[[], str]) -> MachineCheck:
     try:
-        return Check(name, True, look())
+        return MachineCheck(name, True, look())
     except BrainmapError as error:
-        return Check(name, False, str(error))
+        return MachineCheck(name, False, str(error))
 
 
 def _photographs() -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MEASURED = {"fmri": "fMRI", "meg": "MEG", "eeg": "EEG"}
 
 
-def list_models() -> list[dict[str, str]]:
+def describe_models() -> list[dict[str, str]]:
     """One row per registered model: name, architecture, parameters, default objective, licence."""
     from brainmap import models
 

@@ -100,7 +100,7 @@ def _findings(responses: Responses) -> list[str]:
 
 
 def check_dataset(
-    name: str, subject: str, out: Path, *, data_root: Path | None, images: Path | None, options: dict[str, object]
+    name: str, subject: str, out: Path, *, data_root: Path | None, stimuli: Path | None, options: dict[str, object]
 ) -> tuple[list[str], list[Path]]:
     """Read one subject, draw its quality figures, and say what they show.
 
@@ -110,7 +110,7 @@ def check_dataset(
         Dataset and subject.
     out : Path
         Folder for figure and tables.
-    data_root, images : Path, optional
+    data_root, stimuli : Path, optional
         Where the data and the photographs are.
     options : dict
         Settings of the reader.
@@ -123,7 +123,7 @@ def check_dataset(
     from brainmap.data.readers import open_dataset
     from brainmap.report.figures.recording_figure import draw_quality
 
-    reader = open_dataset(name, data_root, images=images, options=options)
+    reader = open_dataset(name, data_root, images=stimuli, options=options)
     known = reader.resolve(subject)
     quality = examine_responses(reader.responses(known, reader.stimuli([known])))
     out.mkdir(parents=True, exist_ok=True)
