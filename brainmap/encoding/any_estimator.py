@@ -16,6 +16,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.versions import versions
 from brainmap.encoding.encoding_result import EncodingResult
 from brainmap.encoding.folds import SplitPlan, plan_splits
+from brainmap.encoding.layer.z_scores import power_of_two
 
 PENALTIES = ("alpha_", "best_alphas_", "alphas_")
 
@@ -188,6 +189,8 @@ def pearson(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     """
     a, b = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
     constant = np.ptp(a, axis=0) == 0
+    size_a, size_b = (power_of_two(np.abs(x).max(axis=0, initial=0.0)) for x in (a, b))
+    a, b = a / size_a, b / size_b  # squares of tesla squared, or of predictions of them, would underflow
     flat = b.var(axis=0) <= (CONSTANT * np.abs(b).max(axis=0, initial=0.0)) ** 2
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
@@ -204,5 +207,7 @@ def r_squared(truth: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     """
     a, b = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
     constant = np.ptp(a, axis=0) == 0
+    size = power_of_two(np.abs(a).max(axis=0, initial=0.0))
+    a, b = a / size, b / size
     total = ((a - a.mean(axis=0)) ** 2).sum(axis=0)
     return np.where(constant, np.nan, 1.0 - ((a - b) ** 2).sum(axis=0) / np.where(constant, 1.0, total))

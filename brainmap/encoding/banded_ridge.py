@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from brainmap.common.errors import InputError
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.layer.alpha_scores import TargetScores
-from brainmap.encoding.layer.sufficient_statistics import safe_scale
+from brainmap.encoding.layer.z_scores import safe_scale
 from brainmap.encoding.ridge import DEFAULT_ALPHAS, EncodingRidgeCV
 from brainmap.encoding.settings import RidgeOptions, RidgeSettings, Scoring
 

@@ -22,7 +22,8 @@ from brainmap.encoding.folds import SplitPlan, plan_splits
 from brainmap.encoding.layer.cross import GramTable
 from brainmap.encoding.layer.layer_factors import LayerFactors, factorise_table
 from brainmap.encoding.layer.response_batch import Batch
-from brainmap.encoding.layer.sufficient_statistics import Moments, SufficientStatistics
+from brainmap.encoding.layer.sufficient_statistics import SufficientStatistics
+from brainmap.encoding.layer.z_scores import Moments, power_of_two
 from brainmap.encoding.memory_bound import MAX_BATCH
 from brainmap.encoding.numerical_warnings import warn_about
 from brainmap.encoding.prepared_encoding import encoding_provenance
@@ -71,7 +72,7 @@ def encode_statistics(
         backend=make_backend("cpu", settings.precision),
         threads=settings.options.threads or available_threads(),
     )
-    table = GramTable(statistics.gram, None)
+    table = GramTable(statistics.gram, None, statistics.features)
     with blas_threads(1):
         layer = factorise_table(name, table, statistics.basis, problem, backend=problem.backend)
         if layer.info["unsafe"]:
@@ -92,10 +93,12 @@ def _solve(statistics: SufficientStatistics, layer: LayerFactors, problem: Probl
     scores = {key: np.full((1, n_splits, n_targets), np.nan) for key in ("r", "r2", "alpha")}
     for start in range(0, n_targets, MAX_BATCH):
         part = slice(start, start + MAX_BATCH)
-        inputs = layer.backend.put(statistics.cross[:, :, part])
-        total, power = statistics.cross[:, -1, part], statistics.power[:, part]
-        shift = statistics.target_shift[part]
-        batch = Batch(layer, problem, inputs, inputs, total, power, total, shift, np.ones_like(shift))
+        power, shift = statistics.power[:, part], statistics.target_shift[part]
+        scale = power_of_two(np.sqrt(np.median(power, axis=0)))
+        cross = statistics.cross[:, :, part] / scale
+        inputs, total, power = layer.backend.put(cross), cross[:, -1], power / scale**2
+        ends = statistics.low[:, part], statistics.high[:, part]
+        batch = Batch(layer, problem, inputs, inputs, total, power, total, *ends, shift, scale)
         found, _ = score_batch(batch)
         for key, values in scores.items():
             values[0, :, part] = getattr(found, key)

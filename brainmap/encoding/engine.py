@@ -268,7 +268,7 @@ def _paths(batch: Batch) -> NDArray[np.float64] | None:
         return None
     n_splits = len(batch.layer.outer)
     summed, count = inner_scores(batch, batch.layer.inner, n_splits)
-    return summed / count[:, None, None]
+    return summed / np.where(count > 0, count, np.nan)[:, None]
 
 
 def _index(batch: Batch, targets: Any) -> Any:
@@ -285,7 +285,7 @@ def _path(batch: Batch, white: Any, known: NDArray[np.float64] | None, split: in
         return np.full((1, batch.total.shape[1]), np.nan)
     inner = tuple(train for train in batch.layer.inner if train.validations[0].outer == split)
     summed, count = inner_scores(batch, inner, len(batch.layer.outer))
-    return summed[split] / count[split]
+    return summed[split] / np.where(count[split] > 0, count[split], np.nan)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def warn_about(
     layers : mapping of str to mapping
         `LayerFactors.info` of each layer.
     alphas : mapping of str to ndarray, shape (n_splits, n_targets)
-        Chosen penalties of each layer.
+        Chosen penalties of each layer; NaN where there was nothing to choose by (constant targets).
     settings : RidgeSettings
     """
     texts: dict[str, list[str]] = {}
@@ -75,14 +75,14 @@ def _listed(places: list[str]) -> str:
 
 
 def _feature_notes(info: Mapping[str, Any], settings: RidgeSettings) -> Iterator[tuple[str, str]]:
-    components, rank, n_train = int(info["n_components"]), int(info["outer_rank"]), int(info["n_train"])
+    components, n_train = int(info["n_components"]), int(info["n_train"])
     if info.get("n_constant"):
         yield "Features are constant in all rows and carry nothing.", f"{info['n_constant']} of {info['n_features']}"
-    if rank < min(components - int(info.get("n_constant", 0)), n_train - 1):
+    if info["deficient"]:
         yield (
             "Features are duplicated or collinear; eigenvalues below "
             f"{settings.options.rank_tolerance:g} of the largest are treated as null space.",
-            f"rank {rank} of {components}",
+            f"rank {info['rank']} of {components}",
         )
     if abs(components - n_train) <= NEAR_SQUARE * n_train and settings.alphas[0] < 1:
         yield (
@@ -91,8 +91,8 @@ def _feature_notes(info: Mapping[str, Any], settings: RidgeSettings) -> Iterator
         )
     if info["unsafe"]:
         yield (
-            "float32 products are not safe (validation rows reach directions that train rows hardly span); "
-            "float64 was used.",
+            "float32 products are not safe (validation rows reach directions that train rows hardly span, or a feature "
+            "hardly varies in a train set); float64 was used.",
             "promoted",
         )
 
@@ -101,7 +101,8 @@ def _edge_notes(alpha: NDArray[Any], settings: RidgeSettings) -> Iterator[tuple[
     alphas = settings.alphas
     if len(alphas) < 3:
         return
-    low, high = float(np.mean(alpha == alphas[0])), float(np.mean(alpha == alphas[-1]))
+    known = np.maximum(np.isfinite(alpha).sum(), 1)
+    low, high = float((alpha == alphas[0]).sum() / known), float((alpha == alphas[-1]).sum() / known)
     if low > EDGE_SHARE:
         yield f"Many targets chose the smallest alpha ({alphas[0]:g}); try smaller ones.", f"{low:.0%}"
     if high > EDGE_SHARE:

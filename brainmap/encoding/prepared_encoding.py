@@ -92,7 +92,8 @@ class PreparedEncoding:
             self.keep_weights()
         collector = _Collector(self, responses.shape[1], return_estimator, return_predictions)
         self.engine.run(responses, collector)
-        chosen = dict(zip(self.layers, collector.scores["alpha"], strict=True))
+        known = np.where(np.isfinite(collector.scores["r"]), collector.scores["alpha"], np.nan)
+        chosen = dict(zip(self.layers, known, strict=True))
         notes = warn_about(collector.info, chosen, self.problem.settings)
         single = np.dtype(str(responses.array.dtype).removeprefix("torch.")).itemsize <= 4
         notes += warn_about_targets(collector.scores["r"], collector.coarse & single)

@@ -158,7 +158,8 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.allocate(responses.shape[1], X.shape[1])
         engine.run(responses, partial(self._store, problem=problem))
         self.n_components_ = int(engine.layer("X").info["n_components"])
-        warn_about({"X": engine.layer("X").info}, {"X": self.alpha_[None]}, settings)
+        chosen = np.where(np.isfinite(self.best_score_), self.alpha_, np.nan)
+        warn_about({"X": engine.layer("X").info}, {"X": chosen[None]}, settings)
         if np.ndim(Y) == 1:
             for name in self.fitted:
                 setattr(self, name, getattr(self, name)[0])

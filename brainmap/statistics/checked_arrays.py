@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError
+from brainmap.encoding.layer.z_scores import constant_features, power_of_two
 
 FloatArray = NDArray[np.float64]
 Features = ArrayLike | Mapping[str, ArrayLike]
@@ -41,8 +42,8 @@ def feature_arrays(features: Features, name: str) -> dict[str, FloatArray]:
         array = np.asarray(values, dtype=np.float64)
         if array.ndim != 2 or not np.isfinite(array).all():
             raise InputError(f"The {name} features {layer!r} must be a finite (n_images, d) array, got {array.shape}.")
-        spread = array.std(axis=0)
-        keep = spread > 1e-12 * max(float(spread.max(initial=0.0)), 1e-300)
+        rounding = constant_features(array.var(axis=0), array.mean(axis=0), len(array))
+        keep = (array.min(axis=0, initial=np.inf) < array.max(axis=0, initial=-np.inf)) & ~rounding
         if not keep.any():
             raise InputError(f"The {name} features {layer!r} are constant over images.")
         result[str(layer)] = array[:, keep]
@@ -106,3 +107,17 @@ def sliceable(values: Any) -> Any:
     """Leave what has a shape and can be sliced where it is; make an array of the rest."""
     lazy = hasattr(values, "shape") and hasattr(values, "dtype") and hasattr(values, "__getitem__")
     return values if lazy and not hasattr(values, "columns") else np.asarray(values)
+
+
+def in_own_units(block: ArrayLike) -> NDArray[np.float32]:
+    """Return responses about their median and in units of about their largest deviation, float32.
+
+    Correlations and R² depend on neither. Squares of tesla would not fit float32, and beside one wild value a mean
+    would leave no digits to the rest.
+    """
+    values = np.asarray(block, dtype=np.float64)
+    values = values - np.median(values, axis=0)
+    typical = np.quantile(np.abs(values), 0.9, axis=0)
+    size = np.where(typical > 0, typical, np.abs(values).max(axis=0))
+    scaled: NDArray[np.float32] = (values / power_of_two(size)).astype(np.float32)
+    return scaled

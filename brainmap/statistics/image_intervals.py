@@ -13,7 +13,13 @@ from scipy import stats
 
 from brainmap.common.errors import InputError
 from brainmap.encoding.folds import SplitPlan, plan_splits
-from brainmap.statistics.checked_arrays import check_finite_columns, feature_arrays, sliceable, target_blocks
+from brainmap.statistics.checked_arrays import (
+    check_finite_columns,
+    feature_arrays,
+    in_own_units,
+    sliceable,
+    target_blocks,
+)
 from brainmap.statistics.jackknife import (
     Score,
     corrected_residuals,
@@ -164,16 +170,20 @@ def image_scores(
         raise InputError("An interval over images needs at least two groups of images in every test split.")
     bands = [principal_band(x, split) for split in plan.outer]
     found, unit = np.unique(names, return_inverse=True)
-    total = np.zeros(len(found))
+    total, count = np.zeros(len(found)), np.zeros(len(found))
     changes = np.zeros((2, len(group_names), len(found)))
     for part in target_blocks(len(x), int(y.shape[1])):
-        block = np.asarray(y[:, part], dtype=np.float64)
-        one, parts = _block(block, bands, penalty[:, part], codes, plan, score)
-        weight = np.zeros((len(found), block.shape[1]))
-        weight[unit[part], np.arange(block.shape[1])] = 1.0 / np.bincount(unit)[unit[part]]
-        total += weight @ one
-        changes += parts @ weight.T
-    return ImageScores(found, total, changes[0], changes[1], group_names, len(plan.outer), score)
+        block = in_own_units(y[:, part]).astype(np.float64)
+        scores, parts = _block(block, bands, penalty[:, part], codes, plan, score)
+        member = np.zeros((len(found), block.shape[1]))
+        member[unit[part], np.arange(block.shape[1])] = np.isfinite(scores)
+        count += member.sum(axis=1)
+        total += member @ np.nan_to_num(scores)
+        changes += parts @ member.T
+    count = np.where(count > 0, count, np.nan)  # a target that is constant in every test set is missing, not a zero
+    return ImageScores(
+        found, total / count, changes[0] / count, changes[1] / count, group_names, len(plan.outer), score
+    )
 
 
 def _penalties(alpha: ArrayLike, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -192,8 +202,11 @@ def _block(
     plan: SplitPlan,
     score: Score,
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean score of some targets, (n_targets,), and its changes, (2, n_groups, n_targets)."""
-    total = np.zeros(y.shape[1])
+    """Mean score of some targets, (n_targets,), and its changes, (2, n_groups, n_targets).
+
+    Test sets in which a target is constant are missing from its mean; NaN where all are.
+    """
+    total, count = np.zeros(y.shape[1]), np.zeros(y.shape[1])
     changes = np.zeros((2, int(codes.max()) + 1, y.shape[1]))
     for (train, test), band, alpha in zip(plan.outer, bands, penalty, strict=True):
         mean = y[train].mean(axis=0)
@@ -201,10 +214,12 @@ def _block(
         weights = band.weights(centred)
         prediction = band.predict(weights, alpha) + mean
         value, tested = tested_changes(y[test], prediction, codes[test], score)
-        total += np.nan_to_num(value)
+        known = np.isfinite(value)
+        total += np.where(known, value, 0.0)
+        count += known
         changes[0, np.unique(codes[test])] += tested
         residual = corrected_residuals(band, alpha, centred - band.fitted(weights, alpha), codes[train])
         taught = training_changes(band, alpha, score_gradient(y[test], prediction, score), residual)
         names, sums = sum_by_group(taught, codes[train])
-        changes[1, names] += sums
-    return total / len(bands), changes / len(bands)
+        changes[1, names] += np.where(known, sums, 0.0)
+    return total / np.where(count > 0, count, np.nan), changes / np.maximum(count, 1.0)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 4
+STUDY_VERSION = 5
 SHUFFLED = "shuffled gradients"
 OWN_FILES = ("responses", "targets", "events")
 

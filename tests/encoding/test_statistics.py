@@ -8,7 +8,8 @@ import pytest
 from brainmap.common.errors import InputError
 from brainmap.encoding import EncodingRidgeCV, RidgeOptions, cross_val_encode, plan_splits
 from brainmap.encoding.distributed import encode_dask, encode_statistics, merge
-from brainmap.encoding.layer.sufficient_statistics import Moments, SufficientStatistics
+from brainmap.encoding.layer.sufficient_statistics import SufficientStatistics
+from brainmap.encoding.layer.z_scores import Moments
 
 pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 

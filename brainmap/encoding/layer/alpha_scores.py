@@ -37,14 +37,17 @@ def choose(scores: Float64, tolerance: float) -> NDArray[np.int64]:
 
 
 def inner_scores(batch: Batch, trains: tuple[Train, ...], n_splits: int) -> tuple[Float64, Float64]:
-    """Return summed inner scores, (n_splits, n_alphas, n_targets), and the number of inner folds of each split."""
+    """Return summed inner scores, (n_splits, n_alphas, n_targets), and the inner folds summed, (n_splits, n_targets).
+
+    Folds in which a target is constant have no score: they are missing from its sum, not a zero in it.
+    """
     n_alphas, n_targets = trains[0].shrink.shape[0], batch.total.shape[1]
     total = np.zeros((n_splits, n_alphas, n_targets))
-    count = np.zeros(n_splits)
+    count = np.zeros((n_splits, n_targets))
     known: tuple[bytes, Any] | None = None
     for train in trains:
         held = [batch.inputs_of(one.members) for one in train.validations]
-        if train.universe is not None and batch.layer.form == "cross":
+        if train.universe is not None and batch.layer.form == "cross" and not batch.heavy:
             key = train.universe.tobytes()
             if known is None or known[0] != key:
                 known = key, batch.inputs_of(train.universe)
@@ -56,18 +59,19 @@ def inner_scores(batch: Batch, trains: tuple[Train, ...], n_splits: int) -> tupl
         white = train.map @ inputs
         fitted = batch.moments(train.members, fit=True)
         for one, held_inputs in zip(train.validations, held, strict=True):
-            total[one.outer] += _path_scores(batch, train, one, white, held_inputs, fitted)
-            count[one.outer] += 1
+            moments = batch.moments(one.members)
+            total[one.outer] += _path_scores(batch, train, one, white, held_inputs, (fitted, moments))
+            count[one.outer] += ~moments.constant
     return total, count
 
 
 def _path_scores(
-    batch: Batch, train: Train, held: Validation, white: Any, held_inputs: Any, fitted: SetMoments
+    batch: Batch, train: Train, held: Validation, white: Any, held_inputs: Any, both: tuple[SetMoments, SetMoments]
 ) -> Float64:
-    """Score all alphas on one validation set, shape (n_alphas, n_targets)."""
+    """Score all alphas on one validation set, shape (n_alphas, n_targets); 0 where the truth is constant."""
     backend = batch.layer.backend
     assert held.coupling is not None
-    moments = batch.moments(held.members)
+    fitted, moments = both
     other = held_cross(backend, train, held, held_inputs, moments)
     covariance = backend.get(train.shrink @ (white * other)).astype(np.float64)
     energy = path_energy(train, held.coupling, white, backend)
@@ -95,9 +99,7 @@ def path_energy(train: Train, coupling: Coupling, white: Any, backend: Backend) 
             rows.append(backend.column_sum(prediction * prediction))
         return np.stack(rows)
     energy = coupling.diagonal @ (white * white)
-    lead = coupling.matrix.shape[0]
-    head = white[:lead]
-    energy += coupling.slope @ (head * (coupling.matrix @ head))
+    energy += coupling.slope @ (white * (coupling.matrix @ white))
     if coupling.near is not None:
         first, second, weights = coupling.near
         energy += weights @ (white[first] * white[second])

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from brainmap.encoding.backend import Backend
 from brainmap.encoding.layer.spectrum import UNSAFE_ENERGY, Spectrum, Train, Validation, couple, without_rounding
-from brainmap.encoding.layer.sufficient_statistics import Basis, Float64, safe_scale
+from brainmap.encoding.layer.z_scores import Basis, FeatureMoments, Float64
 from brainmap.encoding.settings import Problem, TrainSet
 
-VANISHED = 1e-12  # share of its pooled variance below which a feature counts as constant in a train set
+VANISHED = 1e-12  # share of a feature's variance that float32 leaves when nuisance regressors explain all of it
+COARSE_FEATURE = 1e-8  # share of its pooled variance below which float32 coordinates hold too little of a feature
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class GramTable:
 
     plain: Float64
     weighted: Float64 | None
+    features: FeatureMoments
     plain_total: Float64 = field(init=False)
     weighted_total: Float64 | None = field(init=False)
 
@@ -55,15 +57,26 @@ class Preparation:
         Applied as ``[z, nuisance, 1] @ matrix``.
     plain : bool
         Whether the map is the identity on z and zero on nuisance but for its last row (products with it are then free).
+    n_constant : int
+        Features that are constant in the outer train set and carry nothing there.
+    coarse : bool
+        Whether a feature varies so little there that float32 coordinates do not hold it.
     """
 
     matrix: Float64
     plain: bool
+    n_constant: int
+    coarse: bool
 
     @classmethod
-    def of(cls, gram: Float64, basis: Basis, problem: Problem) -> Preparation:
-        """Compute the map from the augmented Gram matrix of an outer train set."""
+    def of(cls, table: GramTable, members: NDArray[np.bool_], basis: Basis, problem: Problem) -> Preparation:
+        """Compute the map from the statistics of an outer train set."""
         settings, rank = problem.settings, basis.rank
+        gram = table.of(members, fit=False)
+        spread = table.features.standard_deviations(members)
+        pooled = np.sqrt((basis.back**2).sum(axis=0))
+        n_constant = int(np.count_nonzero(np.isinf(spread)))
+        coarse = settings.scale and bool(np.any(spread / COARSE_FEATURE**0.5 < pooled))
         matrix = np.zeros((len(gram), rank))
         matrix[:rank] = np.eye(rank)
         if problem.n_nuisance:
@@ -74,16 +87,18 @@ class Preparation:
         else:
             matrix[-1] = basis.shift @ basis.directions
         if settings.plain and not problem.n_nuisance:
-            return cls(matrix, True)
+            return cls(matrix, True, n_constant, False)
         if settings.scale:
-            matrix = matrix @ (basis.back / _feature_scale(gram, matrix, basis))
+            if problem.n_nuisance:
+                spread = _residual_spread(gram, matrix, basis, spread)
+            matrix = matrix @ (basis.back / spread)
         if settings.band_scale is not None:
             matrix = (matrix if settings.scale else matrix @ basis.back) * settings.band_scale
         if settings.pca is not None:
             n = round(float(gram[-1, -1]))
             keep = max(1, min(settings.pca, n - 1, len(basis.shift)))
             matrix = matrix @ Spectrum.of(matrix.T @ gram @ matrix, 0.0).vectors[:, :keep]
-        return cls(matrix, False)
+        return cls(matrix, False, n_constant, coarse)
 
     def project(self, gram: Float64) -> tuple[Float64, Float64, float]:
         """Return Gram matrix, sum and count of the prepared features from an augmented Gram matrix."""
@@ -96,15 +111,15 @@ class Preparation:
         return gram[:-1, :-1] + cross + cross.T + n * np.outer(step, step), total + n * step, n
 
 
-def _feature_scale(gram: Float64, matrix: Float64, basis: Basis) -> Float64:
-    """Return the standard deviation of each original feature on the rows of a Gram matrix (1 where constant)."""
-    n, rank = float(gram[-1, -1]), basis.rank
-    covariance = matrix.T @ gram @ matrix / n
+def _residual_spread(gram: Float64, matrix: Float64, basis: Basis, spread: Float64) -> Float64:
+    """Return the standard deviation of what nuisance regressors leave of each feature; infinity where that is rounding.
+
+    `matrix` projects the regressors out; `spread` is the standard deviation before.
+    """
+    covariance = matrix.T @ gram @ matrix / float(gram[-1, -1])
     variance = np.einsum("kj,kl,lj->j", basis.back, covariance, basis.back, optimize=True)
-    mean = basis.shift + gram[-1, :rank] / n @ basis.back
-    pooled = (basis.back**2).sum(axis=0)  # scaled features have variance one, so this is their pooled variance
-    variance = np.where(variance <= VANISHED * pooled, 0.0, variance)
-    return safe_scale(variance, mean, round(n))
+    left = np.isfinite(spread) & (variance > VANISHED * np.where(np.isfinite(spread), spread, 1.0) ** 2)
+    return np.where(left, np.sqrt(np.where(left, variance, 1.0)), np.inf)
 
 
 def factorise_cross(
@@ -144,7 +159,6 @@ def factorise_cross(
         ratio = np.diag(energy) * shrink[0] ** 2 * (n / n_held)
         unsafe = unsafe or bool(ratio.max() > UNSAFE_ENERGY)
         gap = backend.put((held_mean - mean) @ whiten)
-        lead = _lead(len(spectrum.values)) if settings.options.mode == "screen" else None
         validations.append(
             Validation(
                 outer,
@@ -153,17 +167,10 @@ def factorise_cross(
                 None,
                 gap,
                 gram=backend.put(without_rounding(energy)) if train_set.final else None,
-                coupling=None
-                if train_set.final
-                else couple(spectrum, energy, settings.alphas, backend=backend, lead=lead),
+                coupling=None if train_set.final else couple(spectrum, energy, settings.alphas, backend=backend),
             )
         )
     degrees = shrink.sum(axis=1) + settings.fit_intercept
     universe = None if weighted else train_set.universe
     train = Train(train_set.members, backend.put(columns.T), backend.put(shrink), tuple(validations), universe, degrees)
     return train, unsafe
-
-
-def _lead(rank: int) -> int:
-    """Size of the block of components whose variance mode 'screen' treats exactly."""
-    return min(rank, max(128, rank // 4))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from brainmap.encoding.backend import Backend
 from brainmap.encoding.layer.cross import GramTable, Preparation, factorise_cross
 from brainmap.encoding.layer.rows import PreparedRows, factorise_rows, weight_map
 from brainmap.encoding.layer.spectrum import Train
-from brainmap.encoding.layer.sufficient_statistics import ROW_BLOCK, Basis, Moments, augment, gram_product
+from brainmap.encoding.layer.z_scores import ROW_BLOCK, Basis, FeatureMoments, Moments, augment, gram_product
 from brainmap.encoding.settings import Problem, TrainSet, train_sets
 
 Item = TypeVar("Item")
@@ -99,18 +99,22 @@ def _factorise_cross(
     source: ArraySource, problems: list[Problem], weights: bool, backend: Backend
 ) -> list[LayerFactors]:
     problem = problems[0]
-    basis, n_constant = pooled_basis(source, problem)
-    features = np.empty((problem.n_rows, basis.rank), dtype=np.float32)
-    place = _places(problem)
+    basis = pooled_basis(source, problem)
+    features = np.empty((problem.n_rows, basis.rank), dtype=backend.precision)
+    place, atoms = _places(problem), problem.plan.atoms
+    moments: FeatureMoments | None = None
     for start, block in row_blocks(source):
-        features[place[start : start + len(block)]] = basis.transform(block)
+        features[place[start : start + len(block)]] = basis.transform(block, backend.precision)
+        part = FeatureMoments.of(block, atoms[start : start + len(block)], problem.plan.n_atoms)
+        moments = part if moments is None else moments + part
+    assert moments is not None
     augmented = augment(features, problem.design.nuisance)
     del features
-    table, moved = gram_table(augmented, problem), backend.put(augmented)
+    table, moved = gram_table(augmented, moments, problem), backend.put(augmented)
     layers = []
     for one in problems:
         layer = factorise_table(source.name, table, basis, one, backend=backend, weights=weights)
-        layers.append(replace(layer, features=moved, info={**layer.info, "n_constant": n_constant}))
+        layers.append(replace(layer, features=moved))
     return layers
 
 
@@ -129,14 +133,14 @@ def _sorted_rows(source: ArraySource, problem: Problem) -> NDArray[Any]:
     return X
 
 
-def gram_table(augmented: NDArray[np.float32], problem: Problem) -> GramTable:
+def gram_table(augmented: NDArray[Any], features: FeatureMoments, problem: Problem) -> GramTable:
     """Return augmented Gram matrices per atom."""
     weight, slices = problem.design.weight, problem.atom_slices()
     plain = np.stack(parallel(lambda rows: gram_product(augmented[rows]), slices, problem.threads))
     if weight is None:
-        return GramTable(plain, None)
+        return GramTable(plain, None, features)
     weighted = parallel(lambda rows: gram_product(augmented[rows], weight[rows]), slices, problem.threads)
-    return GramTable(plain, np.stack(weighted))
+    return GramTable(plain, np.stack(weighted), features)
 
 
 def factorise_table(
@@ -144,7 +148,7 @@ def factorise_table(
 ) -> LayerFactors:
     """Factorise all train sets of a layer from its Gram matrices alone."""
     inner_sets, outer_sets = _sets(problem)
-    preparations = [Preparation.of(table.of(one.members, fit=False), basis, problem) for one in outer_sets]
+    preparations = [Preparation.of(table, one.members, basis, problem) for one in outer_sets]
 
     def work(one: TrainSet) -> tuple[Train, bool]:
         return factorise_cross(one, table, preparations[one.outer], problem, backend)
@@ -152,14 +156,12 @@ def factorise_table(
     results = parallel(work, [*inner_sets, *outer_sets], problem.threads)
     trains = tuple(train for train, _ in results)
     inner, outer = trains[: len(inner_sets)], trains[len(inner_sets) :]
-    info = {
-        "rank": basis.rank,
-        "n_features": len(basis.shift),
-        "n_components": min(int(one.matrix.shape[1]) for one in preparations),
-        "unsafe": any(flag for _, flag in results),
-        "outer_rank": min(int(train.shrink.shape[1]) for train in outer),
-        "n_train": min(len(train) for train, _ in problem.plan.outer),
-    }
+    constant = table.features.low.min(axis=0) == table.features.high.max(axis=0)
+    n_components = min(int(one.matrix.shape[1]) for one in preparations)
+    unsafe = any(flag for _, flag in results) or any(one.coarse for one in preparations)
+    varying = [len(constant) - one.n_constant for one in preparations]
+    info = {**_info(problem, outer, n_components, varying), "unsafe": unsafe, "n_constant": int(constant.sum())}
+    info["n_features"] = len(constant)
     maps = tuple(_cross_weight_map(train, basis, backend) for train in outer) if weights else ()
     return LayerFactors(name, "cross", inner, outer, backend, None, table, maps, info)
 
@@ -173,13 +175,14 @@ def _cross_weight_map(train: Train, basis: Basis, backend: Backend) -> tuple[NDA
 def _factorise_rows(name: str, X: NDArray[Any], problem: Problem, weights: bool) -> LayerFactors:
     inner_sets, outer_sets = _sets(problem)
     inner: dict[int, Train] = {}
-    outer, maps, components = [], [], X.shape[1]
+    outer, maps, components, varying = [], [], X.shape[1], []
     prepared: PreparedRows | None = None
     shared = problem.settings.plain and problem.n_nuisance == 0
     for one in outer_sets:
         if prepared is None or not shared:
             prepared = PreparedRows.of(X, problem.rows(one.members), problem)
             components = min(components, prepared.features.shape[1])
+        varying.append(prepared.n_varying)
         rows = prepared
         mine = [number for number, inside in enumerate(inner_sets) if inside.outer == one.outer]
 
@@ -191,17 +194,22 @@ def _factorise_rows(name: str, X: NDArray[Any], problem: Problem, weights: bool)
         outer.append(last)
         if weights:
             maps.append(weight_map(one, rows, problem))
-    info = {
-        "rank": max(int(train.shrink.shape[1]) for train in outer),
-        "n_features": X.shape[1],
-        "n_components": components,
-        "unsafe": False,
-        "n_constant": int(np.count_nonzero(np.ptp(X, axis=0) == 0)),
-        "outer_rank": min(int(train.shrink.shape[1]) for train in outer),
-        "n_train": min(len(train) for train, _ in problem.plan.outer),
-    }
+    n_constant = int(np.count_nonzero(X.min(axis=0) == X.max(axis=0)))
+    info = {**_info(problem, outer, components, varying), "unsafe": False, "n_constant": n_constant}
+    info["n_features"] = X.shape[1]
     trains = tuple(inner[number] for number in range(len(inner_sets)))
     return LayerFactors(name, "rows", trains, tuple(outer), problem.backend, None, None, tuple(maps), info)
+
+
+def _info(problem: Problem, outer: Sequence[Train], n_components: int, varying: list[int]) -> dict[str, Any]:
+    """Return what provenance and warnings say of a layer; `varying` counts the features that vary in each train set."""
+    ranks = [int(train.shrink.shape[1]) for train in outer]
+    sizes = [len(train) for train, _ in problem.plan.outer]
+    bands = problem.settings.band_scale
+    unused = 0 if bands is None else int(np.count_nonzero(bands == 0))
+    full = [min(n_components, n - unused, size - 1) for n, size in zip(varying, sizes, strict=True)]
+    deficient = any(rank < most for rank, most in zip(ranks, full, strict=True))
+    return {"n_components": n_components, "rank": min(ranks), "deficient": deficient, "n_train": min(sizes)}
 
 
 def _sets(problem: Problem) -> tuple[list[TrainSet], list[TrainSet]]:
@@ -211,16 +219,16 @@ def _sets(problem: Problem) -> tuple[list[TrainSet], list[TrainSet]]:
     return ([] if settings.options.mode == "gcv" or nothing_to_choose else inner), outer
 
 
-def pooled_basis(source: ArraySource, problem: Problem) -> tuple[Basis, int]:
-    """Accumulate pooled moments in row blocks; return the basis of the layer and its number of constant features."""
+def pooled_basis(source: ArraySource, problem: Problem) -> Basis:
+    """Accumulate pooled moments in row blocks; return the basis of the layer."""
     moments: Moments | None = None
     for _, block in row_blocks(source):
         part = Moments.of(block, shift=None if moments is None else moments.shift)
         moments = part if moments is None else moments + part
     assert moments is not None
     settings = problem.settings
-    basis = moments.basis(scale=settings.scale, tolerance=settings.options.rank_tolerance)
-    return basis, moments.n_constant
+    centred = settings.centred or problem.n_nuisance > 0
+    return moments.basis(scale=settings.scale, tolerance=settings.options.rank_tolerance, centred=centred)
 
 
 def row_blocks(source: ArraySource) -> Iterable[tuple[int, NDArray[Any]]]:

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmap.common.array_sources import check_finite
+from brainmap.common.errors import InputError
 from brainmap.encoding.backend import Backend
 from brainmap.encoding.layer.layer_factors import LayerFactors
 from brainmap.encoding.layer.spectrum import Train
-from brainmap.encoding.layer.sufficient_statistics import column_power, cross_product
+from brainmap.encoding.layer.z_scores import column_power, cross_product, power_of_two
 from brainmap.encoding.settings import Problem
 
 Float64 = NDArray[np.float64]
-CONSTANT = 1e-12  # share of a set's raw power below which its variance is rounding
+CONSTANT = 1e-12  # share of a target's power that rounding leaves when nuisance regressors explain all of it
+HEAVY = 1e3  # largest power of an atom over the median one, beyond which float32 sums over atoms are not subtracted
+WIDE = 1e15  # largest deviation over the median one, beyond which float32 cannot hold the squares
+FLOAT32_EXPONENT = 100  # beyond this power of two numbers are scaled in float64
 
 
 @dataclass(frozen=True)
 class Responses:
     """A batch of responses, shifted and scaled per target, rows sorted by atom.
 
-    Scores do not depend on either; they keep float32 accurate for large means (fMRI intensities) and tiny units
-    (tesla). The scale is a power of two, which costs no digits.
+    Scores do not depend on either; they keep float32 accurate for large means (fMRI intensities) and any units (tesla
+    squared). Both are medians over atoms, so that a few wild values take no digits from the rest; the scale is a power
+    of two, which costs none.
 
     Attributes
     ----------
@@ -33,6 +39,8 @@ class Responses:
         ``original = values * scale + shift``.
     total, power : ndarray, shape (n_atoms, n_targets)
         Sums and sums of squares of `values` per atom, float64.
+    low, high : ndarray, shape (n_atoms, n_targets)
+        Smallest and largest of `values` per atom.
     """
 
     values: NDArray[Any]
@@ -40,6 +48,8 @@ class Responses:
     scale: Float64
     total: Float64
     power: Float64
+    low: NDArray[Any]
+    high: NDArray[Any]
 
     @classmethod
     def of(cls, block: NDArray[Any], problem: Problem, *, name: str, first_column: int = 0) -> Responses:
@@ -52,16 +62,28 @@ class Responses:
         """
         check_finite(block, name, first_column=first_column)
         values = np.take(block, problem.order, axis=0)  # C order whatever the storage: the same sums everywhere
+        slices = problem.atom_slices()
+        values, low, high = _float_range(values, slices)
         shift = np.zeros(values.shape[1])
         if problem.settings.fit_intercept:
-            # any constant is exact, so a quick mean will do; without intercept the level of the responses matters
-            shift = (np.full(len(values), 1.0 / len(values), values.dtype) @ values).astype(np.float64)
+            # any constant is exact, so quick means will do; without intercept the level of the responses matters
+            shares = [np.full(rows.stop - rows.start, 1.0 / (rows.stop - rows.start), values.dtype) for rows in slices]
+            means = np.stack([share @ values[rows] for share, rows in zip(shares, slices, strict=True)])
+            shift = np.median(means, axis=0).astype(np.float64)
             values -= shift.astype(values.dtype)
-        values = values.astype(problem.backend.precision, copy=False)
-        _, exponent = np.frexp(np.sqrt(np.einsum("ij,ij->j", values, values) / len(values)))
-        scale = np.ldexp(1.0, exponent)
+            low, high = low - shift.astype(values.dtype), high - shift.astype(values.dtype)
+        deviation = np.maximum(high, -low).astype(np.float64)
+        typical, largest = np.median(deviation, axis=0), deviation.max(axis=0)
+        typical = np.where(typical > 0, typical, largest)
+        scale = power_of_two(typical)
         values *= (1.0 / scale).astype(values.dtype)
-        return cls.sorted(values, shift, scale, problem)
+        precision = problem.backend.precision
+        if np.any(largest > WIDE * typical):
+            if problem.backend.uses_torch:
+                column = first_column + int(np.argmax(largest / np.where(typical > 0, typical, 1.0)))
+                raise InputError(f"{name} holds values of more than 15 decades in column {column}; use device='cpu'.")
+            precision = "float64"
+        return cls.sorted(values.astype(precision, copy=False), shift, scale, problem)
 
     @classmethod
     def sorted(cls, values: NDArray[Any], shift: Float64, scale: Float64, problem: Problem) -> Responses:
@@ -69,7 +91,21 @@ class Responses:
         slices = problem.atom_slices()
         total = np.stack([values[rows].sum(axis=0, dtype=np.float64) for rows in slices])
         power = np.stack([column_power(values[rows]) for rows in slices])
-        return cls(values, shift, scale, total, power)
+        low, high = (np.stack([end(values[rows], axis=0) for rows in slices]) for end in (np.min, np.max))
+        return cls(values, shift, scale, total, power, low, high)
+
+
+def _float_range(values: NDArray[Any], slices: list[slice]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return floating-point values that can be squared after scaling, and their smallest and largest per atom."""
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float32 if values.dtype == np.float16 else np.float64)
+    low, high = (np.stack([end(values[rows], axis=0) for rows in slices]) for end in (np.min, np.max))
+    if values.dtype == np.float32:
+        size = np.maximum(np.abs(low), np.abs(high)).max(axis=0)
+        smallest, largest = np.min(size, where=size > 0, initial=1.0), size.max()
+        if smallest < 2.0**-FLOAT32_EXPONENT or largest > 2.0**FLOAT32_EXPONENT:
+            return values.astype(np.float64), low.astype(np.float64), high.astype(np.float64)
+    return values, low, high
 
 
 @dataclass(frozen=True)
@@ -99,8 +135,12 @@ class Batch:
         Weighted cross-products where rows have weights, else the same object.
     total, power, fit_total : ndarray, shape (n_atoms, n_targets)
         Sums, sums of squares and weighted sums of the responses.
+    low, high : ndarray, shape (n_atoms, n_targets)
+        Smallest and largest responses: constant means that they are equal.
     shift, scale : ndarray, shape (n_targets,)
         See `Responses`.
+    floor : ndarray, shape (n_atoms, n_targets), or None
+        Power that is rounding, where nuisance regressors are projected out.
     """
 
     layer: LayerFactors
@@ -110,8 +150,17 @@ class Batch:
     total: Float64
     power: Float64
     fit_total: Float64
+    low: NDArray[Any]
+    high: NDArray[Any]
     shift: Float64
     scale: Float64
+    floor: Float64 | None = None
+
+    @cached_property
+    def heavy(self) -> bool:
+        """Whether a few wild values outweigh the rest: sums without them are then not made by subtraction."""
+        power = self.power / np.maximum(np.diff(self.problem.starts), 1)[:, None]
+        return bool(np.any(power.max(axis=0) > HEAVY * np.median(power, axis=0)))
 
     @classmethod
     def of(cls, responses: Responses, layer: LayerFactors, problem: Problem) -> Batch:
@@ -121,7 +170,8 @@ class Batch:
         fit_total = responses.total
         if weight is not None:
             fit_total = np.stack([weight[rows] @ responses.values[rows] for rows in problem.atom_slices()])
-        rest = (responses.total, responses.power, fit_total, responses.shift, responses.scale)
+        ends = (responses.low, responses.high)
+        rest = (responses.total, responses.power, fit_total, *ends, responses.shift, responses.scale)
         if layer.form == "rows":
             return cls(layer, problem, values, values, *rest)
         products = _cross(layer.features, values, problem, backend)
@@ -151,8 +201,10 @@ class Batch:
         """Return count, sum and scatter of the responses over a set of atoms (weighted mean where `fit`)."""
         n = float(np.diff(self.problem.starts)[members].sum())
         total, power = self.total[members].sum(axis=0), self.power[members].sum(axis=0)
-        scatter = power - total**2 / n
-        constant, scatter = scatter <= CONSTANT * power, np.maximum(scatter, 0.0)
+        scatter = np.maximum(power - total**2 / n, 0.0)
+        constant = self.low[members].min(axis=0) == self.high[members].max(axis=0)
+        if self.floor is not None:
+            constant = constant | (scatter <= self.floor[members].sum(axis=0))
         weight = self.problem.design.weight
         if fit and weight is not None:
             mass = float(weight[self.problem.rows(members)].sum())
@@ -170,6 +222,9 @@ class Batch:
             total=self.total[:, targets],
             power=self.power[:, targets],
             fit_total=self.fit_total[:, targets],
+            low=self.low[:, targets],
+            high=self.high[:, targets],
+            floor=None if self.floor is None else self.floor[:, targets],
             shift=self.shift[targets],
             scale=self.scale[targets],
         )
@@ -194,7 +249,8 @@ class Batch:
         power = np.stack([column_power(values[part]) for part in slices])
         fit_total = total if weight is None else np.stack([weight[part] @ values[part] for part in slices])
         moved = self.layer.backend.put(values)
-        return replace(self, inputs=moved, fit_inputs=moved, total=total, power=power, fit_total=fit_total)
+        floor = CONSTANT * self.power
+        return replace(self, inputs=moved, fit_inputs=moved, total=total, power=power, fit_total=fit_total, floor=floor)
 
     def _project_products(self, train: Train) -> Batch:
         table, backend = self.layer.table, self.layer.backend
@@ -215,7 +271,8 @@ class Batch:
             fit_inputs = self.fit_inputs - backend.put(fit_table[:, :, outside]) @ backend.put(weights)
         total = self.total - table.plain[:, -1, outside] @ weights
         fit_total = self.fit_total - fit_table[:, -1, outside] @ weights
-        return replace(self, inputs=inputs, fit_inputs=fit_inputs, total=total, power=power, fit_total=fit_total)
+        kept = {"inputs": inputs, "fit_inputs": fit_inputs, "floor": CONSTANT * self.power}
+        return replace(self, **kept, total=total, power=power, fit_total=fit_total)
 
 
 def _cross(features: Any, values: Any, problem: Problem, backend: Backend) -> Any:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from brainmap.encoding.backend import Backend
 from brainmap.encoding.layer.spectrum import Spectrum, Train, Validation, couple, without_rounding
-from brainmap.encoding.layer.sufficient_statistics import Float64, safe_scale
+from brainmap.encoding.layer.z_scores import Float64, safe_scale
 from brainmap.encoding.settings import Problem, TrainSet
+
+VANISHED = 1e-12  # share of a feature's spread that is rounding when nuisance regressors explain all of it
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,15 @@ class PreparedRows:
         From weights on `features` to weights on original features.
     centre : ndarray, shape (n_features,)
         What was subtracted from the original features (without nuisance regressors).
+    n_varying : int
+        Features that vary in the outer train set.
     """
 
     features: Float64
     kernel: Float64 | None
     back: Any
     centre: Float64
+    n_varying: int
 
     @classmethod
     def of(cls, X: NDArray[Any], train: NDArray[np.int64], problem: Problem) -> PreparedRows:
@@ -49,14 +54,18 @@ class PreparedRows:
         centring = settings.fit_intercept or settings.scale or settings.pca is not None or problem.n_nuisance > 0
         centre = mean if centring else np.zeros_like(mean)
         features -= centre
+        varies = features[train].min(axis=0) < features[train].max(axis=0)
+        spread = np.sqrt((features[train] ** 2).mean(axis=0))
         if problem.design.nuisance is not None:
             regressors = np.column_stack([problem.design.nuisance, np.ones(len(X))])
             features -= regressors @ np.linalg.lstsq(regressors[train], features[train], rcond=None)[0]
-        back: Any = np.ones(features.shape[1])  # a diagonal, until PCA
+            varies &= np.sqrt((features[train] ** 2).mean(axis=0)) > VANISHED * spread
+        # a diagonal, until PCA; what does not vary among the train rows has no weight, whatever it does elsewhere
+        shared = settings.plain and problem.n_nuisance == 0  # by train sets in which other features vary
+        back: Any = np.where(varies | shared | (not centring), 1.0, 0.0)
         if settings.scale:
-            inside = features[train]
-            back = 1.0 / safe_scale((inside**2).mean(axis=0), mean, len(train))
-            features *= back
+            back = back / safe_scale((features[train] ** 2).mean(axis=0), mean, len(train))
+        features *= back
         if settings.band_scale is not None:
             features *= settings.band_scale
             back = back * settings.band_scale
@@ -65,7 +74,7 @@ class PreparedRows:
             components = principal_axes(features[train], keep)
             features, back = features @ components, components.T * back
         dual = features.shape[1] > len(train)
-        return cls(features, features @ features.T if dual else None, back, centre)
+        return cls(features, features @ features.T if dual else None, back, centre, int(varies.sum()))
 
     def original(self, weights: Float64) -> Float64:
         """Turn weights on the prepared features, (n_components, n), into weights on the original ones."""
@@ -147,7 +156,6 @@ def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, ba
         held -= gap
         small = len(held) < len(spectrum.values)
         energy = held.T @ held
-        lead = max(128, len(spectrum.values) // 4) if settings.options.mode == "screen" else None
         validations.append(
             Validation(
                 outer,
@@ -158,7 +166,7 @@ def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, ba
                 gram=backend.put(held if small else without_rounding(energy)) if train_set.final else None,
                 coupling=None
                 if train_set.final
-                else couple(spectrum, energy, settings.alphas, backend=backend, rows=held, lead=lead),
+                else couple(spectrum, energy, settings.alphas, backend=backend, rows=held),
             )
         )
     degrees = shrink.sum(axis=1) + settings.fit_intercept

@@ -40,8 +40,8 @@ class Coupling:
     ----------
     diagonal : (n_alphas, rank)
         ``φ² diag(H)``.
-    slope, matrix : (n_alphas, lead), (lead, lead)
-        ``2 (φ − τ λ)`` and M. In mode 'screen' only the leading block is kept.
+    slope, matrix : (n_alphas, rank), (rank, rank)
+        ``2 (φ − τ λ)`` and M.
     near : (i, j, weights) or None
         Pairs summed directly, with weights ``2 φ_i φ_j H_ij`` of shape (n_alphas, n_pairs).
     direct : (n_rows or rank, rank) or None
@@ -144,7 +144,6 @@ def couple(
     *,
     backend: Backend,
     rows: Float64 | None = None,
-    lead: int | None = None,
 ) -> Coupling:
     """Prepare the sum of squares of the prediction for all alphas.
 
@@ -158,8 +157,6 @@ def couple(
     backend : Backend
     rows : ndarray, shape (n_rows, rank), optional
         B with ``H = B' B`` where the caller has it.
-    lead : int, optional
-        Keep only the leading block of M (mode 'screen').
     """
     values, shrink = spectrum.values, spectrum.shrinkage(alphas)
     energy = without_rounding(energy)
@@ -180,8 +177,6 @@ def couple(
     if len(first):
         pair_weights = 2.0 * shrink[:, first] * shrink[:, second] * energy[first, second]
         near = backend.put(first), backend.put(second), backend.put(pair_weights)
-    if lead is not None and lead < rank:
-        matrix, slope = matrix[:lead, :lead], 2.0 * shrink[:, :lead]
     return Coupling(diagonal, backend.put(slope), backend.put(matrix), near, None)
 
 

@@ -25,7 +25,7 @@ from brainmap.common.errors import InputError
 from brainmap.encoding.folds import SplitPlan, plan_splits
 from brainmap.statistics.added.conditional_test import ConditionalOptions, ConditionalTest, conditional_test
 from brainmap.statistics.added.penalty_choice import DRAWS, held_out
-from brainmap.statistics.checked_arrays import Features, check_responses, feature_arrays, target_blocks
+from brainmap.statistics.checked_arrays import Features, check_responses, feature_arrays, in_own_units, target_blocks
 from brainmap.statistics.jackknife import (
     corrected_residuals,
     half_width,
@@ -116,13 +116,15 @@ class ResidualScores:
         if labels.shape != (self.dataset.sizes["target"],):
             raise InputError(f"There are {self.dataset.sizes['target']} targets but units of shape {labels.shape}.")
         names, codes = np.unique(labels, return_inverse=True)
-        count = np.bincount(codes)
         means = self.dataset.mean(("subject", "split"), skipna=True)
+        scored = np.isfinite(means["delta"].values)  # a target that is constant in every test set is missing
+        known = np.bincount(codes, scored)
+        known = np.where(known > 0, known, np.nan)
         table = pd.DataFrame({"unit": names})
         for name in ("delta", "r_base", "r_full"):
-            table[name] = np.bincount(codes, np.nan_to_num(means[name].values)) / count
+            table[name] = np.bincount(codes, np.where(scored, means[name].values, 0.0)) / known
         test, training, choice = (
-            np.stack([np.bincount(codes, row) for row in changes]) / count
+            np.stack([np.bincount(codes, row * scored) for row in changes]) / known
             for changes in (self.test, self.training, self.choice)
         )
         # Another choice changes delta by a gain that is measured with noise, and what noise brings is in the standard
@@ -133,7 +135,7 @@ class ResidualScores:
         half = half_width(test, training, len(test) - self.dataset.sizes["split"], confidence)
         table.insert(2, "low", table["delta"] - half)
         table.insert(3, "high", table["delta"] + half)
-        return table.assign(n_targets=count)
+        return table.assign(n_targets=np.bincount(codes))
 
     def by_subject(self, units: ArrayLike) -> pd.DataFrame:
         """Average ``delta`` over splits and the targets of each unit, subject by subject.
@@ -295,7 +297,7 @@ def _score_subject(
     alphas = np.sort(np.asarray(setup.alphas, dtype=np.float32))
     added = np.zeros(n_targets)
     for part in target_blocks(max(len(y), DRAWS) * (len(alphas) + 1), n_targets):
-        block = np.asarray(y[:, part], dtype=np.float32)
+        block = in_own_units(y[:, part])
         for number, (outer, inner) in enumerate(zip(plan.outer, plan.inner, strict=True)):
             fit = held_out(block, (outer, inner), bands[number], alphas, codes)
             predictions, penalties = fit.predictions, fit.penalties

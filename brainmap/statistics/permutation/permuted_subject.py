@@ -13,7 +13,7 @@ from brainmap.common.errors import InputError
 from brainmap.encoding.prepared_encoding import PreparedEncoding
 from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.encoding.settings import RidgeOptions
-from brainmap.statistics.checked_arrays import sliceable
+from brainmap.statistics.checked_arrays import in_own_units, sliceable
 from brainmap.statistics.permutation.group_orders import check_strata, group_orders, order_chunks
 
 FloatArray = NDArray[np.floating]
@@ -142,19 +142,19 @@ class PermutedSubject:
         self.prepared = PreparedEncoding(x, estimator=ridge, cv=splits, groups=self.codes, memory=memory, device=device)
 
     def read(self, columns: NDArray[np.intp] | slice) -> FloatArray:
-        """Responses of some targets, (n, n_columns), float32.
+        """Responses of some targets, (n, n_columns), float32, about their median and in units of their own.
 
         Raises
         ------
         InputError
             If a value is not finite.
         """
-        block = np.asarray(self.responses[:, columns], dtype=np.float32)
+        block = np.asarray(self.responses[:, columns])
         if not np.isfinite(block).all():
             row, column = np.argwhere(~np.isfinite(block))[0]
             target = np.arange(self.n_targets)[columns][column]
             raise InputError(f"Y is not finite at row {row}, column {target}.")
-        return block
+        return in_own_units(block)
 
     def chunks(self) -> Iterator[NDArray[np.intp]]:
         """Yield orders of rows, some at a time; the very first is the one that was observed."""
@@ -221,8 +221,10 @@ def common_penalty(alpha: NDArray[np.floating], r: NDArray[np.floating]) -> floa
         If no penalty is known.
     """
     flat, scores = np.reshape(alpha, (-1, np.shape(alpha)[-1])), np.reshape(r, (-1, np.shape(r)[-1]))
-    mean = np.nan_to_num(scores, nan=-1.0).mean(axis=0)
-    best = mean >= np.quantile(mean, 2 / 3)
+    scored = np.isfinite(scores)
+    mean = np.where(scored, scores, 0.0).sum(axis=0) / np.maximum(scored.sum(axis=0), 1)
+    some = scored.any(axis=0)  # constant targets are missing, not the worst
+    best = some & (mean >= np.quantile(mean[some], 2 / 3)) if some.any() else some
     known = flat[:, best][np.isfinite(flat[:, best])]
     if not len(known):
         raise InputError("No target has a penalty; there is nothing to permute.")
