@@ -141,3 +141,38 @@ def absent_figure(title: str, sentence: str) -> Figure:
     lines = "\n".join(textwrap.wrap(sentence, 58)[:7])
     ax.text(0.5, 0.6, lines, ha="center", va="top", fontsize=7.8, color=MUTED, linespacing=1.35)
     return figure
+
+
+PAPER_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
+    "misalignment": {
+        "2A, 2B": ("best_layer_map",),
+        "2C, 2D": ("distance_vs_best_layer",),
+        "2E, 2F": ("layer_curves",),
+        "3": ("model_bars",),
+        "4": ("map_grid", "stage_curves"),
+        "5": ("scores_vs_step",),
+        "6": ("map_grid",),
+        "7": ("stage_curves",),
+        "S1": ("best_layer_map", "distance_vs_best_layer", "layer_curves"),
+        "S2": ("grid_heatmap",),
+    },
+    "convergence": {
+        "2A": ("score_map",),
+        "2B": ("signal_curves",),
+        "3A": ("best_layer_map",),
+        "3B": ("layer_curves",),
+        "3C, 3D": ("layer_bars",),
+        "3E": ("distance_vs_best_layer",),
+        "3F": ("depth_vs_peak_time",),
+        "4A–D": ("map_grid", "stage_curves"),
+        "4E": ("score_sigmoids",),
+        "5A, 5B": ("normalised_curves",),
+        "5C": ("half_time_map",),
+        "5D": ("window_curves",),
+        "5E, 5F": ("scatter_with_fit",),
+        "6": ("factor_curves", "factor_scores", "difference_map", "factor_bars"),
+        "7": ("factor_curves", "factor_scores", "difference_map", "factor_bars"),
+        "8": ("property_map", "scatter_with_fit"),
+    },
+}
+"""By study and panel, the functions that draw it."""

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brainmap.common.errors import InputError
+from brainmap.papers.paper_panel import PAPER_PANELS
 from brainmap.report import figures
 from brainmap.report.figures import colors_and_type
 from brainmap.report.figures.topographies import sensor_positions
@@ -60,7 +61,7 @@ def test_text_stays_inside_and_apart_and_nothing_global_changes(gallery, name):
     figure = gallery[name]()
     assert isinstance(figure, Figure)
     assert plt.get_fignums() == []
-    with matplotlib.rc_context(colors_and_type.settings()):
+    with matplotlib.rc_context(colors_and_type.figure_settings()):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
     assert dict(matplotlib.rcParams) == before
@@ -146,7 +147,7 @@ def test_sensors_lie_in_the_head_nose_up():
 
 
 def test_every_paper_panel_names_an_existing_function():
-    for panels in figures.PAPER_PANELS.values():
+    for panels in PAPER_PANELS.values():
         for functions in panels.values():
             assert all(callable(getattr(figures, name)) for name in functions)
 

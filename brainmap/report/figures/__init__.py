@@ -1,7 +1,4 @@
-"""One function a figure: plain results in, a matplotlib figure out. Nothing is shown, no global state is touched.
-
-:data:`PAPER_PANELS` says which function draws which panel of the two studies that brainmap reproduces.
-"""
+"""One function a figure: plain results in, a matplotlib figure out. Nothing is shown, no global state is touched."""
 
 import lazy_loader
 
