@@ -1,6 +1,7 @@
 from .common.errors import InputError as InputError
 from .common.versions import __version__ as __version__
 from .comparison.rsa import rsa as rsa
+from .data.own_recordings.read_responses import read_responses as read_responses
 from .data.responses import Responses as Responses
 from .data.sample import sample_stimuli as sample_stimuli
 from .data.simulation.simulate import simulate as simulate

@@ -158,8 +158,13 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(data)) as file:
+            frames = getattr(file, "n_frames", 1)
+            if frames > 1 and file.format != "MPO":  # a camera's JPEG may carry previews as further pictures
+                raise InputError(f"{where} has {frames} frames; save the one that was shown as a picture of its own.")
             file.load()
             image: Image.Image = ImageOps.exif_transpose(file)
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{where} cannot be read as an image ({error}); replace or remove the file.") from error
     if image.mode == "F" or image.mode.startswith("I"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +15,8 @@ from brainmap.cli.fit_command import fit
 from brainmap.cli.models_commands import models_app
 from brainmap.cli.reproduce_command import reproduce
 from brainmap.cli.run_command import preset, run
-from brainmap.common.errors import BrainmapError
+from brainmap.common.errors import BrainmapError, ReadingNote
+from brainmap.common.file_errors import os_sentence
 
 app = typer.Typer(
     help="Brain encoding with the activations and gradients of vision models.",
@@ -54,8 +56,23 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line: a user error is one sentence and exit code 2, an interrupt is exit code 130."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except BrainmapError as error:
         typer.echo(f"brainmap: {error}", err=True)
         sys.exit(EXIT_USER_ERROR)
+    except OSError as error:  # a full or read-only disk, a file that vanished
+        typer.echo(f"brainmap: {os_sentence(error)}", err=True)
+        sys.exit(EXIT_USER_ERROR)
+
+
+_show_others = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print a note about how a file was read as a plain line; anything else as Python does."""
+    if issubclass(category, ReadingNote):
+        typer.echo(f"brainmap: note: {message}", err=True)
+    else:
+        _show_others(message, category, *where, **more)

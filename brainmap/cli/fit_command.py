@@ -10,6 +10,8 @@ import typer
 
 from brainmap.cli.console import console, interruptible, names, print_table, refuse_renamed, settings_table
 
+DEFAULT_SIGNALS = "activation,gradient"
+
 
 class ModalityChoice(StrEnum):
     """What ``--modality`` takes."""
@@ -30,13 +32,16 @@ def fit(
     checkpoints: Annotated[
         Path | None, typer.Option(help="Folder of a training's checkpoints, named by step: one study for each.")
     ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Features that are there already, .npz: one array (images x d) a layer.")
+    ] = None,
     modality: Annotated[
         ModalityChoice | None, typer.Option(help="What to predict.", show_default="all there is")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="sample, own, or a public one (`brainmap data`).")] = None,
     subject: Annotated[str | None, typer.Option(help="Subjects, comma-separated.", show_default="all")] = None,
     layers: Annotated[str | None, typer.Option(help="Layers, comma-separated.", show_default="all")] = None,
-    signals: Annotated[str, typer.Option(help="Signals, comma-separated.")] = "activation,gradient",
+    signals: Annotated[str, typer.Option(help="Signals, comma-separated.")] = DEFAULT_SIGNALS,
     site: Annotated[str, typer.Option(help="block (residual stream), mlp or attn (their last projection).")] = "block",
     pooling: Annotated[str, typer.Option(help="cls, register-mean, patch-mean, all-mean or flatten.")] = "patch-mean",
     objective: Annotated[
@@ -55,10 +60,20 @@ def fit(
     shuffles: Annotated[int | None, typer.Option(hidden=True)] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds, permutations and simulation.")] = 0,
     stimuli: Annotated[Path | None, typer.Option(help="Folder or zip of photographs.")] = None,
-    responses: Annotated[Path | None, typer.Option(help="Own data: trials x targets, .npy.")] = None,
-    targets: Annotated[Path | None, typer.Option(help="Own data: table, one row per target.")] = None,
-    events: Annotated[Path | None, typer.Option(help="Own data: table, one row per trial.")] = None,
+    responses: Annotated[
+        str | None,
+        typer.Option(help="Own data: epochs, arrays (file.mat::betas), NIfTI, CIFTI, surfaces; or a folder a subject."),
+    ] = None,
+    targets: Annotated[
+        Path | None, typer.Option(help="Own data: table, one row per target, if the file does not say it.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="Own data: table, one row per trial, if the file does not say it.")
+    ] = None,
     table: Annotated[Path | None, typer.Option(help="Own data: table of the photographs (optional).")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Own NIfTI: image of the voxels to use.")] = None,
+    atlas: Annotated[Path | None, typer.Option(help="Own images: labels, with their table beside them.")] = None,
+    surface: Annotated[str | None, typer.Option(help="Own surfaces: mesh, as fsaverage or fsLR-32k.")] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Public dataset: its folder.", show_default="$BRAINMAP_DATA")
     ] = None,
@@ -66,7 +81,8 @@ def fit(
         Path | None, typer.Option(help="Public dataset: prepared responses.", show_default="in its folder")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Public dataset: setting of its reader, as atlas=streams.")
+        list[str] | None,
+        typer.Option("--set", help="Setting of the reader, as atlas=streams (public) or catch=blank (own)."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="brainmap_runs/...")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
@@ -83,9 +99,17 @@ def fit(
     from brainmap.study import Study, StudyConfig
 
     refuse_renamed("--shuffles", "--permutations", shuffles)
-    own = {"stimuli": stimuli, "responses": responses, "targets": targets, "events": events, "table": table}
+    own = {
+        "stimuli": stimuli, "responses": responses, "targets": targets, "events": events, "table": table,
+        "mask": mask, "atlas": atlas, "surface": surface,
+    }  # fmt: skip
     public = dataset not in (None, "sample", "own")
-    given = {name: path for name, path in own.items() if path is not None and not (public and name == "stimuli")}
+    given: dict[str, Any] = {
+        name: path for name, path in own.items() if path is not None and not (public and name == "stimuli")
+    }
+    reading = settings_table(set_ or [])
+    if given and not public:  # --set reaches the reader, whichever it is
+        given, reading = {**given, **reading}, {}
     values: dict[str, Any] = {
         "model": model, "weights": _weights(weights, checkpoint, checkpoints),
         "subjects": names(subject), "layers": names(layers),
@@ -94,9 +118,12 @@ def fit(
         "seed": seed, "device": device, "memory": memory, "batch_size": batch_size or None,
         "dataset": dataset or ("own" if given else "sample"), "own": given or None,
         "place": {"data_root": data_root, "cache": cache, "stimuli": stimuli if public else None},
-        "reading": settings_table(set_ or []),
+        "reading": reading,
+        "features": features,
         "modality": None if modality in (None, ModalityChoice.both) else (modality.value,),
     }  # fmt: skip
+    if features is not None and signals == DEFAULT_SIGNALS:
+        del values["signals"]  # what the file holds, unless one asks for it
     if checkpoints is not None:
         _over_training(values, checkpoints, out, dry_run)
         return

@@ -17,3 +17,7 @@ class MissingFileError(InputError, FileNotFoundError):
     def __str__(self) -> str:
         """Return the sentence alone (``FileNotFoundError`` would prepend an error number)."""
         return str(self.args[0]) if self.args else ""
+
+
+class ReadingNote(UserWarning):
+    """Something in a file was not taken literally, and how it was read: a column by another name, axes swapped."""

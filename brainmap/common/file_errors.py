@@ -1,4 +1,4 @@
-"""Files: what the operating system refuses, in a sentence."""
+"""What the operating system refuses, in a sentence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def os_sentence(error: OSError) -> str:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path | None = None) -> Iterator[None]:
     """Turn what the operating system refuses while a file is read into a sentence.
 
     Raises
@@ -51,7 +51,7 @@ def reading(path: Path) -> Iterator[None]:
     except (InputError, UnicodeError):
         raise
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and path is not None:
             error.filename = str(path)
         kind = MissingFileError if isinstance(error, FileNotFoundError) else InputError
         raise kind(os_sentence(error)) from error

@@ -1,4 +1,4 @@
-from .own_recordings import read_responses as read_responses
+from .own_recordings.read_responses import read_responses as read_responses
 from .responses import Responses as Responses
 from .sample import sample_stimuli as sample_stimuli
 from .simulation.ground_truth import GroundTruth as GroundTruth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -170,6 +171,15 @@ class Responses:
                 )
             constant.append(columns.start + np.flatnonzero((block == block[:1]).all(axis=0)))
         return np.concatenate(constant) if constant else np.zeros(0, dtype=np.int64)
+
+    def digest(self) -> str:
+        """Content id of trials, targets and all values, 16 hex characters; goes through the values once."""
+        content = hashlib.sha256()
+        for table in (self.trials, self.targets):
+            content.update(table.to_csv(index=False).encode())
+        for columns in self._column_blocks():
+            content.update(np.ascontiguousarray(read_block(self.values, None, columns), dtype=np.float32).tobytes())
+        return content.hexdigest()[:16]
 
     def _column_blocks(self) -> list[slice]:
         width = max(1, BLOCK_BYTES // (8 * max(self.n_trials, 1)))

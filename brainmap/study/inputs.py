@@ -11,16 +11,18 @@ import numpy as np
 
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
-from brainmap.data import Responses, read_responses, sample_stimuli
+from brainmap.data import Responses, sample_stimuli
 from brainmap.data.atlas import MESH_NAME
-from brainmap.data.own_recordings import NO_VERTEX
+from brainmap.data.own_recordings.subjects import read_subjects
+from brainmap.data.own_recordings.trial_and_target_tables import NO_VERTEX
 from brainmap.data.simulation import GroundTruth, SimulationConfig, simulate
 from brainmap.stimuli import StimulusSet
-from brainmap.study.declared.study_config import StudyConfig
+from brainmap.study.declared.study_config import OwnData, StudyConfig
 
 if TYPE_CHECKING:
     from brainmap.data.readers import DatasetReader
     from brainmap.features import FeatureExtractor
+    from brainmap.features.given_features import GivenFeatures
 
 
 SAMPLE_MODEL = "dino-tiny"
@@ -86,8 +88,7 @@ def load_inputs(
     if config.dataset not in ("sample", "own"):
         return Inputs(stimuli, read_dataset(config, stimuli))
     if config.own is not None:
-        responses = read_responses(config.own.responses, config.own.targets, config.own.events, stimuli)
-        return Inputs(stimuli, choose_subjects({responses.modality: {responses.subject: responses}}, config))
+        return Inputs(stimuli, choose_subjects(read_own(config.own, stimuli), config))
     names = dict.fromkeys(simulation(config).subjects)
     choose_subjects({"fmri": names, "meg": names}, config)  # a wrong name is answered before anything is computed
     kept = {} if kept is None else kept
@@ -97,6 +98,26 @@ def load_inputs(
         kept[key] = simulate_sample(config, stimuli, store)
     everything, truth = kept[key]
     return Inputs(stimuli, choose_subjects(everything, config), truth)
+
+
+def read_own(own: OwnData, stimuli: StimulusSet, *, check: bool = True) -> dict[str, dict[str, Responses]]:
+    """Open recordings of one's own; values stay on disk.
+
+    Parameters
+    ----------
+    own : OwnData
+        Files and options.
+    stimuli : StimulusSet
+        The photographs.
+    check : bool
+        Whether to go through all values once, and to identify them by their content.
+    """
+    subjects = read_subjects(own.responses, own.targets, own.events, stimuli, check=check, **own.changed)
+    if check and not own.is_plain:
+        for responses in subjects.values():
+            responses.info["content"] = responses.digest()
+    modality = next(iter(subjects.values())).modality
+    return {modality: {name: _drawable(responses) for name, responses in subjects.items()}}
 
 
 def dataset_reader(config: StudyConfig) -> DatasetReader:
@@ -154,10 +175,12 @@ def chosen_subjects(config: StudyConfig, reader: DatasetReader) -> list[str]:
     choose_subjects({reader.modality: {}}, config.model_copy(update={"subjects": None}))
     chosen = [reader.resolve(name) for name in config.subjects] if config.subjects else reader.subjects()
     if not chosen:
-        raise InputError(
-            f"{reader.root} holds no responses of {config.dataset}; "
-            f"get them with: brainmap data fetch {config.dataset} --subject 1"
-        )
+        from brainmap.data.manifests import list_manifests
+
+        remedy = f"get them with: brainmap data fetch {config.dataset} --subject 1"
+        if config.dataset not in list_manifests():  # a folder of the user's own cannot be fetched
+            remedy = "check that it is the folder that holds sub-…, and which task and derivatives are asked for"
+        raise InputError(f"{reader.root} holds no responses of {config.dataset}; {remedy}")
     return chosen
 
 
@@ -204,7 +227,7 @@ def sample_drive() -> dict[str, Any]:
     """Return the settings of the features that drive the sample's simulated brains."""
     return {
         "model": SAMPLE_MODEL, "weights": "trained", "layers": None, "signals": ("activation", "gradient"),
-        "site": "block", "pooling": SAMPLE_POOLING, "objective": None, "projection": None,
+        "site": "block", "pooling": SAMPLE_POOLING, "objective": None, "projection": None, "features": None,
     }  # fmt: skip
 
 
@@ -224,8 +247,8 @@ def choose_subjects(everything: Mapping[str, Mapping[str, Any]], config: StudyCo
     return chosen
 
 
-def extractor(config: StudyConfig, store: Path | None) -> FeatureExtractor:
-    """Load the model of a study and make the extractor of its features; nothing is computed yet.
+def extractor(config: StudyConfig, store: Path | None) -> FeatureExtractor | GivenFeatures:
+    """Load the model of a study and make the extractor of its features, or open the file that holds them.
 
     Raises
     ------
@@ -233,9 +256,14 @@ def extractor(config: StudyConfig, store: Path | None) -> FeatureExtractor:
         If the model, its weights, a layer, the site, the pooling or the objective does not exist.
     """
     from brainmap.features import FeatureExtractor
+    from brainmap.features.given_features import GivenFeatures
     from brainmap.features.projection import RandomProjection
     from brainmap.models import load_model
 
+    if config.features is not None:
+        from brainmap.features.given_features import GivenFeatures
+
+        return GivenFeatures(config.features, layers=config.layers, signals=config.signals)
     model = load_model(config.model, weights=config.weights, seed=config.seed, device=config.device)
     return FeatureExtractor(
         model,

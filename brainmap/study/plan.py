@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from brainmap.common.errors import BrainmapError
 from brainmap.common.memory_sizes import parse_memory
-from brainmap.data import read_responses
+from brainmap.data.own_recordings.formats import split_variable
+from brainmap.features.given_features import GivenFeatures
 from brainmap.statistics.significance import LEAST
 from brainmap.study.declared.study_config import OwnData, StudyConfig
-from brainmap.study.inputs import absent_files, chosen_subjects, dataset_reader, extractor, load_stimuli, simulation
+from brainmap.study.inputs import (
+    absent_files,
+    chosen_subjects,
+    dataset_reader,
+    extractor,
+    load_stimuli,
+    read_own,
+    simulation,
+)
 from brainmap.study.run_folder import IDENTITY, RunFolder
 
 FLOAT32 = 4
@@ -111,7 +119,8 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> StudyPlan:
     disk += len(config.signals) * n_layers * width * FLOAT32 * n_images
     rows.append(("report", str(folder.report), "finished" if folder.results.is_dir() else "to do"))
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"
-    title = f"{config.model} ({config.weights}) on {config.dataset}, {state} run in {folder.path}"
+    weights = config.weights if config.features is None else "features in a file"
+    title = f"{config.model_name} ({weights}) on {config.dataset}, {state} run in {folder.path}"
     return StudyPlan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds)
 
 
@@ -204,6 +213,9 @@ def _model_row(config: StudyConfig, missing: list[str]) -> tuple[int, int, tuple
         missing.append(str(error))
         return 0, 0, ("features", "cannot be extracted", "")
     layers = planned.layers
+    if isinstance(planned, GivenFeatures):
+        what = f"{' and '.join(config.signals)} of {len(layers)} layers, from {planned.path.name}"
+        return len(layers), planned.width, ("features", what, "")
     vectors = {name: int(p.shape[0]) for name, p in planned.model.module.named_parameters() if p.ndim == 1}
     width = max([size for name, size in vectors.items() if "norm" in name] or [*vectors.values(), 0])
     what = f"{' and '.join(config.signals)} of {len(layers)} layers, {config.site} outputs, {config.pooling}"
@@ -245,15 +257,24 @@ def _sample_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]
 
 def _own_targets(config: StudyConfig, own: OwnData, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:
     """Check that a user's files fit together, without reading the responses themselves."""
-    for name in ("responses", "targets", "events"):
-        path: Path = getattr(own, name)
-        if not path.is_file():
-            missing.append(f"there is no file {path}; give the {name} with --{name}, or own.{name} in a study file")
-    if missing:
+    absent = [
+        f"there is no file {path}; give the {name} with --{name}, or own.{name} in a study file"
+        for name, path in (("responses", split_variable(own.responses)[0]), *own.tables)
+        if not path.exists()
+    ]
+    if absent:
+        missing += absent
         return {}
     try:
-        found = read_responses(own.responses, own.targets, own.events, load_stimuli(config), check=False)
-        return {found.modality: ([found.subject], found.n_trials, found.n_targets)}
+        by_modality = read_own(own, load_stimuli(config), check=False)
     except BrainmapError as error:
         missing.append(str(error))
         return {}
+    return {
+        modality: (
+            list(subjects),
+            max(responses.n_trials for responses in subjects.values()),
+            max(responses.n_targets for responses in subjects.values()),
+        )
+        for modality, subjects in by_modality.items()
+    }

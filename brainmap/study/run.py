@@ -27,6 +27,7 @@ from brainmap.study.run_folder import RunFolder, check_out, open_run
 
 if TYPE_CHECKING:
     from brainmap.features import Features
+    from brainmap.features.given_features import GivenModel
     from brainmap.models import VisionModel
     from brainmap.results import StudyResults
     from brainmap.stimuli import StimulusSet
@@ -58,7 +59,7 @@ class Study:
 
     def __init__(self, config: StudyConfig, out: str | Path | None = None) -> None:
         self.config = config
-        name = f"{config.model}-{config.dataset}-{config.digest()}"
+        name = f"{config.model_name}-{config.dataset}-{config.digest()}"
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / name)
         self.folder = RunFolder(self.out)
         self.simulated: dict[tuple[int, int], Simulated] = {}  # a grid lends its studies one for all
@@ -108,14 +109,18 @@ class Study:
         results.save(self.folder.results)
         return results
 
-    def _identity(self, stimuli: StimulusSet, model: VisionModel, recorded: Inputs | None) -> dict[str, Any]:
+    def _identity(
+        self, stimuli: StimulusSet, model: VisionModel | GivenModel, recorded: Inputs | None
+    ) -> dict[str, Any]:
         """Everything that decides the numbers of this run, by content."""
         config = self.config
         described = config.describe()
-        for how in ("device", "memory", "own", "place"):
-            described.pop(how)
+        for how in ("device", "memory", "own", "place", "features"):
+            described.pop(how, None)
         own = config.own
-        files = contents(recorded) if own is None else {name: file_hash(getattr(own, name)) for name in OWN_FILES}
+        files = contents(recorded)
+        if own is not None and own.is_plain:
+            files = {name: file_hash(Path(getattr(own, name))) for name in OWN_FILES}
         return {
             "study_version": STUDY_VERSION,
             "config": described,

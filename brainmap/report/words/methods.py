@@ -85,6 +85,8 @@ def _features_sentence(results: StudyResults) -> str:
     first = next(iter(results.scores.values()))
     n_layers = first.sizes["layer"]
     text = f"Features came from {n_layers} layers of {p.get('model', 'the model')}"
+    if p.get("features_file"):
+        text += f" as the file {p['features_file']} holds them, depth by their order in it"
     if p.get("weights"):
         text += f" ({p['weights']} weights)"
     if p.get("site"):

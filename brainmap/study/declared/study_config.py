@@ -7,7 +7,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
@@ -20,29 +29,78 @@ Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
 
 
 class OwnData(BaseModel):
-    """Photographs and recordings of one's own, as plain files.
+    """Photographs and recordings of one's own.
 
     Attributes
     ----------
     stimuli : Path
         Folder or zip of photographs.
-    responses : Path
-        ``.npy``, trials × targets, float.
-    targets : Path
-        Table, one row per target (fMRI: ``roi``, ``hemisphere``, ``x``, ``y``, ``z``; MEG: ``sensor``, ``time``).
-    events : Path
-        Table, one row per trial: ``stimulus`` (file name of the photograph) and optionally ``session``, ``run``.
+    responses : str
+        File of responses in any form that :func:`brainmap.data.read_responses` takes (``file.mat::betas`` names a
+        variable), or a folder with a folder for each subject.
+    targets : Path, optional
+        Table, one row per target (fMRI: ``roi``, ``hemisphere``, ``x``, ``y``, ``z``; M/EEG: ``sensor``, ``time``),
+        where the file does not say it.
+    events : Path, optional
+        Table, one row per trial: ``stimulus`` (file name of the photograph) and optionally ``session``, ``run``,
+        ``subject``, where the file does not say it.
     table : Path, optional
         Table of the photographs: ``name`` and optionally ``source``, ``category``, ``caption``.
+    mask, atlas, labels, surface, resample, catch, tmin, tmax
+        As :class:`brainmap.data.own_recordings.reading_options.ReadingOptions` has them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     stimuli: Path
-    responses: Path
-    targets: Path
-    events: Path
+    responses: str
+    targets: Path | None = None
+    events: Path | None = None
     table: Path | None = None
+    mask: Path | None = None
+    atlas: Path | None = None
+    labels: Path | None = None
+    surface: str | None = None
+    resample: bool = False
+    catch: tuple[str, ...] = ()
+    tmin: float | None = None
+    tmax: float | None = None
+
+    @field_validator("responses", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
+
+    @field_validator("catch", mode="before")
+    @classmethod
+    def _one_word(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out options that were not given: they change nothing."""
+        written = plain(self)
+        return {name: value for name, value in written.items() if name in _ALWAYS_WRITTEN or name in self.changed}
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Options of reading that were given."""
+        options = {name: getattr(self, name) for name in type(self).model_fields if name not in _ALWAYS_WRITTEN}
+        return {name: value for name, value in options.items() if value != type(self).model_fields[name].default}
+
+    @property
+    def tables(self) -> list[tuple[str, Path]]:
+        """The tables that were given, by name."""
+        given = [(name, getattr(self, name)) for name in ("targets", "events", "table")]
+        return [(name, path) for name, path in given if path is not None]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one array and two tables, whose files tell everything."""
+        return bool(self.targets and self.events and not self.changed and self.responses.endswith(".npy"))
+
+
+_ALWAYS_WRITTEN = ("stimuli", "responses", "targets", "events", "table")
 
 
 class Place(BaseModel):
@@ -73,6 +131,9 @@ class StudyConfig(BaseModel):
     model, weights : str
         Model, by any of its names (``dinov3``, ``DINOv3-S``; kept as ``dinov3-vits16``), and which of its weights:
         ``trained``, ``untrained``, a named checkpoint, or the path of one.
+    features : Path, optional
+        File of features that are there already (see :class:`brainmap.features.given_features.GivenFeatures`), in place
+        of a model's.
     dataset : str
         ``sample``, ``own`` with ``own`` filled in, or a public dataset (see ``brainmap data list``).
     place : Place
@@ -129,6 +190,7 @@ class StudyConfig(BaseModel):
 
     model: str = "dino-tiny"
     weights: str = "trained"
+    features: Path | None = None
     dataset: str = "sample"
     own: OwnData | None = None
     place: Place = Place()
@@ -160,10 +222,27 @@ class StudyConfig(BaseModel):
     device: str = "cpu"
     memory: str = "4GB"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _activations_of_a_file(cls, values: Any) -> Any:
+        """A file of features holds activations, unless gradients are asked for."""
+        if isinstance(values, dict) and values.get("features") is not None and values.get("signals") is None:
+            return {**values, "signals": ("activation",)}
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
+        if self.features is not None and self.model_fields_set & {"objective", "projection", "weights"}:
+            given = [
+                name for name in ("objective", "projection", "weights") if getattr(self, name) not in (None, "trained")
+            ]
+            if given:
+                raise ValueError(f"'features' are there already: '{given[0]}' belongs to a model; leave one out")
         if (self.dataset == "own") != (self.own is not None):
-            raise ValueError("dataset 'own' and the files of 'own' (stimuli, responses, targets, events) go together")
+            raise ValueError(
+                "dataset 'own' and the files of 'own' (stimuli, responses, and targets and "
+                "events where the file does not say them) go together"
+            )
         for name in ("modality", "signals", "layers", "subjects"):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) < len(values)):
@@ -176,6 +255,11 @@ class StudyConfig(BaseModel):
         if isinstance(value, bool):  # Python takes true for 1
             raise ValueError("no setting is true or false; give a number or a word")
         return value
+
+    @field_validator("modality", "subjects", "layers", "signals", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
 
     @field_validator("dataset")
     @classmethod
@@ -235,7 +319,15 @@ class StudyConfig(BaseModel):
 
     def describe(self) -> dict[str, Any]:
         """Return the settings as plain JSON-able values."""
-        return json.loads(self.model_dump_json())
+        described: dict[str, Any] = json.loads(self.model_dump_json())
+        if self.features is None:
+            described.pop("features")  # studies of models are what they were before files of features
+        return described
+
+    @property
+    def model_name(self) -> str:
+        """What made the features: a model, or the file that holds them."""
+        return self.model if self.features is None else self.features.stem
 
     def digest(self) -> str:
         """Twelve hex characters that identify what is computed; how and where does not count."""
@@ -250,7 +342,8 @@ def _one_sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if not str(part).isdigit())
     if first["type"] == "extra_forbidden":
-        known = ", ".join(StudyConfig.model_fields)
+        owners: dict[str, type[BaseModel]] = {"own": OwnData, "place": Place} if len(first["loc"]) > 1 else {}
+        known = ", ".join(owners.get(str(first["loc"][0]), StudyConfig).model_fields)
         return f"unknown setting '{where}' = {first['input']!r}; known settings: {known}"
     if first["type"] == "missing":
         *above, name = first["loc"]

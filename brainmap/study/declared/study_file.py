@@ -301,11 +301,11 @@ def _combinations(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 def _label(config: StudyConfig, settings: Mapping[str, Any]) -> str:
     """Return a readable, file-safe name: model and weights, then whatever else the grid varies."""
     own = Path(config.model)
-    parts = [own.name if own.is_dir() else config.model, _file_words(Path(config.weights))]
+    parts = [own.name if own.is_dir() else config.model_name, _file_words(Path(config.weights))]
     told = ("model", "weights", LEVEL, "own", "place", "reading")  # a level is its model and weights; where data lie
     parts += [f"{name}-{_short(value)}" for name, value in settings.items() if name not in told]
     if "own" in settings and config.own is not None:  # several recordings of one's own
-        parts.append(_file_words(config.own.responses))
+        parts.append(_file_words(Path(config.own.responses.replace("::", "-"))))
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", "-".join(parts))
 
 

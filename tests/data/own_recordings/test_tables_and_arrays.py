@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError, ReadingNote
 from brainmap.data import read_responses
 from brainmap.stimuli import StimulusSet
 
@@ -79,18 +79,18 @@ def broken(data: np.ndarray, row: int, column: int, value: float) -> np.ndarray:
         (values()[0], FMRI, EVENTS, r"shape \(2,\); they need two axes"),
         (values().astype(str), FMRI, EVENTS, "are of type <U.*; save them as real numbers"),
         (broken(values(), 2, 1, np.nan), FMRI, EVENTS, r"NaN at row 2, column 1 \(area V2"),
-        (values(), FMRI, EVENTS.rename(columns={"stimulus": "image"}), r"no column 'stimulus'; it has \['image'\]"),
+        (values(), FMRI, EVENTS.rename(columns={"stimulus": "what"}), r"no column 'stimulus'; it has \['what'\]"),
         (
             values(),
             FMRI,
             EVENTS.replace("sea/gull", "bird"),
             "Row 2 of the events table names the unknown image 'bird'",
         ),
-        (values(), FMRI, EVENTS.replace("sea/gull", None), "Row 2 of the events table names no stimulus"),
+        (values(), FMRI, EVENTS.assign(stimulus=None), "No row of the events table names a photograph"),
         (values(), FMRI, EVENTS.assign(repeat=0), "Row 3 of the events table gives the repeat 0 of its image a second"),
-        (values(), FMRI.assign(hemisphere=["L", "lh"]), EVENTS, "Row 1 of the targets table has the hemisphere 'lh'"),
+        (values(), FMRI.assign(hemisphere=["L", "up"]), EVENTS, "Row 1 of the targets table has the hemisphere 'up'"),
         (values(), FMRI.assign(vertex=5), EVENTS, r"Row 1 of the targets table repeats an earlier one \(.*vertex 5\)"),
-        (values(), FMRI.rename(columns={"roi": "area"}), EVENTS, r"fMRI needs 'roi', MEG needs 'sensor' and 'time'"),
+        (values(), FMRI.rename(columns={"roi": "what"}), EVENTS, r"fMRI needs 'roi', MEG needs 'sensor' and 'time'"),
         (values(4, 4), MEG.assign(time=[100, 0, 0, 100]), EVENTS, "times up to 100; give seconds, not milliseconds"),
         (values(4, 4), MEG.assign(time=[0.1, 0.0, 0.1, 0.1]), EVENTS, r"repeats an earlier one \(sensor B, time 0.1\)"),
         (values(4, 4), MEG.assign(time=[0.1, 0.0, 0.0, 0.2]), EVENTS, "has 2 of 3 times for the sensor 'B'"),
@@ -98,7 +98,7 @@ def broken(data: np.ndarray, row: int, column: int, value: float) -> np.ndarray:
             values(4, 4),
             MEG.assign(time=["0.1", "x", "0", "0.1"]),
             EVENTS,
-            "Row 1 of the table has 'x' in the column 'time'",
+            "Row 1 of the targets table has 'x' in the column 'time'",
         ),
     ],
 )
@@ -114,8 +114,8 @@ def test_files_that_are_no_arrays_are_refused(stimuli: StimulusSet, tmp_path: Pa
     (tmp_path / "text.npy").write_text("hello")
     with pytest.raises(InputError, match=r"text\.npy cannot be read as an array of numbers"):
         read_responses(tmp_path / "text.npy", FMRI, EVENTS, stimuli)
-    np.savez(tmp_path / "archive.npz", np.zeros((2, 2)))
-    with pytest.raises(InputError, match=r"archive\.npz cannot be read as an array of numbers"):
+    (tmp_path / "archive.npz").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(InputError, match=r"archive\.npz cannot be read as an archive of arrays"):
         read_responses(tmp_path / "archive.npz", FMRI, EVENTS, stimuli)
 
 
@@ -123,3 +123,74 @@ def test_pickled_objects_are_never_loaded(stimuli: StimulusSet, tmp_path: Path):
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=r"objects\.npy cannot be read as an array of numbers"):
         read_responses(tmp_path / "objects.npy", FMRI, EVENTS, stimuli)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vertex": [0.5, 3]}, "Row 0 of the targets table has the vertex 0.5; a vertex is a whole number"),
+        ({"vertex": [0, -7]}, "Row 1 of the targets table has the vertex -7"),
+        ({"vertex": [0, 32492], "hemisphere": "L"}, "Row 1 .* has the vertex 32492, but a hemisphere .* has 32,492"),
+        ({"vertex": ["a", "1"]}, "Row 0 of the targets table has 'a' in the column 'vertex'"),
+        ({"time": [0.1, 0.2]}, "has areas and times; rename 'roi' to 'sensor'"),
+        ({"region": "V1", "roi_name": "V2"}, None),  # the own name wins
+    ],
+)
+def test_targets_are_checked_before_anything_is_computed(stimuli, change, message):
+    targets = FMRI.assign(**change)
+    if message is None:
+        assert read_responses(values(), targets, EVENTS, stimuli).targets["roi"].tolist() == ["V1", "V2"]
+        return
+    with pytest.raises(InputError, match=message):
+        read_responses(values(), targets, EVENTS, stimuli)
+
+
+def test_areas_may_be_called_na_and_cells_may_be_empty(stimuli: StimulusSet, tmp_path: Path):
+    (tmp_path / "t.csv").write_text("Region;Hemi;x;vertex\nNA;lh;1,5;3\n;right;;\n", encoding="utf-16")
+    with pytest.warns(ReadingNote):
+        targets = read_responses(values(), tmp_path / "t.csv", EVENTS, stimuli).targets
+    assert targets[["roi", "hemisphere", "vertex"]].to_numpy().tolist() == [["NA", "L", 3], ["", "R", -1]]
+    assert targets["x"].iloc[0] == 1.5 and np.isnan(targets["x"].iloc[1])
+
+
+def test_right_vertices_may_count_on_from_the_left(stimuli: StimulusSet):
+    targets = FMRI.assign(hemisphere=["L", "R"], vertex=[5, 32492 + 5])
+    assert read_responses(values(), targets, EVENTS, stimuli).targets["vertex"].tolist() == [5, 32497]
+
+
+def test_vertices_count_in_the_mesh_that_is_named(stimuli: StimulusSet):
+    targets = FMRI.assign(hemisphere="L", vertex=[5, 160000])
+    assert read_responses(values(), targets, EVENTS, stimuli, surface="fsaverage").info["mesh"] == "fsaverage"
+    with pytest.raises(InputError, match="There is no mesh 'cube'; choose fsaverage5"):
+        read_responses(values(), targets, EVENTS, stimuli, surface="cube")
+
+
+def test_catch_trials_are_left_out_and_counted(stimuli: StimulusSet):
+    events = pd.DataFrame({"stimulus": ["dog", None, "cat", "blank", "dog"], "trial_type": [*"aaaa", "odd"]})
+    data = values(5)
+    with pytest.warns(ReadingNote, match="2 of 5 trials in the events table show no photograph"):
+        responses = read_responses(data, FMRI, events, stimuli)
+    np.testing.assert_array_equal(responses.block(), data[[0, 2, 4]].astype(np.float32))
+    with pytest.warns(ReadingNote, match="3 of 5 trials"):
+        responses = read_responses(data, FMRI, events, stimuli, catch="odd")
+    assert responses.trials["stimulus"].tolist() == [stimuli.ids[1], stimuli.ids[0]]
+    with pytest.raises(InputError, match="has no trial 'even' to leave out"):
+        read_responses(data, FMRI, events, stimuli, catch="even")
+
+
+def test_transposed_responses_are_recognised_and_named(stimuli: StimulusSet):
+    with pytest.warns(ReadingNote, match="array is transposed: it holds 2 targets × 4 trials"):
+        responses = read_responses(values().T, FMRI, EVENTS, stimuli)
+    np.testing.assert_array_equal(responses.block(), values().astype(np.float32))
+    np.testing.assert_array_equal(responses.block([3, 1], [1]), values()[[3, 1]][:, [1]].astype(np.float32))
+
+
+def test_times_in_milliseconds_are_taken_where_the_column_says_so(stimuli: StimulusSet):
+    targets = MEG.rename(columns={"time": "Latency (ms)"}).assign(**{"Latency (ms)": [100, 0, 0, 100]})
+    with pytest.warns(ReadingNote, match=r"column 'Latency \(ms\)'"):
+        assert read_responses(values(4, 4), targets, EVENTS, stimuli).targets["time"].tolist() == [0, 0.1, 0, 0.1]
+
+
+def test_unknown_options_are_errors(stimuli: StimulusSet):
+    with pytest.raises(InputError, match="There is no option 'masks' of reading responses; there are mask, atlas"):
+        read_responses(values(), FMRI, EVENTS, stimuli, masks="x")

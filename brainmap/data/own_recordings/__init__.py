@@ -1,0 +1,1 @@
+"""A user's own recordings, in the formats that laboratories have."""

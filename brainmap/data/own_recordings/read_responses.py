@@ -1,0 +1,239 @@
+"""A user's own recordings, in whatever format, with the tables that say what the file itself does not."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmap.common.blocks import Columns
+from brainmap.common.errors import InputError, ReadingNote
+from brainmap.common.tables import table_name
+from brainmap.data.own_recordings.formats import read_recording
+from brainmap.data.own_recordings.lazy_rows import ChosenRows, FlatAxes
+from brainmap.data.own_recordings.reading_options import ReadingOptions, reading_options
+from brainmap.data.own_recordings.recording import Recording
+from brainmap.data.own_recordings.trial_and_target_tables import (
+    EVENT_SYNONYMS,
+    TARGET_SYNONYMS,
+    TableLike,
+    is_sensor_table,
+    open_table,
+    photograph_trials,
+    place_targets,
+    sensor_targets,
+    with_repeats,
+)
+from brainmap.data.responses import Modality, Responses
+from brainmap.stimuli import StimulusSet
+
+
+def read_responses(
+    responses: Any,
+    targets: TableLike | None = None,
+    events: TableLike | None = None,
+    stimuli: StimulusSet | None = None,
+    *,
+    subject: str = "01",
+    check: bool = True,
+    **options: Any,
+) -> Responses:
+    """Read recordings of one subject and check that they fit their photographs.
+
+    Parameters
+    ----------
+    responses : path, array, or object of MNE
+        (n_trials, n_targets) real numbers; row i is the response to the event in row i. Values stay on disk where the
+        format allows it. A path may name the variable: ``file.mat::betas``.
+
+        ============================================  =================================================================
+        ``.npy .npz .mat .h5 .zarr .nc``, ``.csv``    arrays; numpy, HDF5, Zarr and xarray arrays in memory
+        ``-epo.fif``, EEGLAB ``.set``                 epochs; also ``mne.Epochs``, ``EpochsArray``, lists of ``Evoked``
+        ``-raw.fif .vhdr .edf .bdf`` …                continuous recordings, cut around ``onset`` or annotations
+        ``.stc``, ``-stc.h5``, folder of them         source estimates; also lists of ``mne.SourceEstimate``
+        ``.nii``, ``.nii.gz``                         volumes, one a trial
+        ``.dscalar.nii .dtseries.nii`` …              CIFTI, one row a trial
+        ``.gii .mgh .mgz``                            surfaces; the other hemisphere's file is found beside it
+        ============================================  =================================================================
+    targets : path to a table, or DataFrame, optional
+        One row per column of ``responses``, where the file does not say it. With the columns ``sensor`` and ``time`` (s
+        from onset) it is M/EEG: every sensor needs every time. Otherwise it is fMRI, with ``roi`` (area) and optionally
+        ``hemisphere``, ``x``, ``y``, ``z`` (mm) and ``vertex`` (index in the hemisphere's mesh; without it no maps).
+    events : path to a table, or DataFrame, optional
+        One row per row of ``responses``, where the file does not say it; column ``stimulus`` names the photograph by
+        its file name, path, or content id. Optional: ``session``, ``run``, ``repeat``. Rows without a photograph
+        (``n/a``, or a condition named by ``catch``) are left out and counted.
+    stimuli : StimulusSet
+        The photographs.
+    subject : str
+        Name of the subject.
+    check : bool
+        Whether to go through all values once, see :meth:`Responses.check`.
+    **options
+        See :class:`ReadingOptions`: ``mask``, ``atlas``, ``labels``, ``surface``, ``resample``, ``catch``, ``tmin``,
+        ``tmax``.
+
+    Returns
+    -------
+    Responses
+        M/EEG targets in sensor-by-sensor order. ``info["notes"]`` says what was not taken literally; each note is also
+        given as a :class:`brainmap.common.errors.ReadingNote` warning.
+
+    Raises
+    ------
+    InputError, MissingFileError
+        One sentence saying what does not fit, in which row or column, and what to do.
+
+    Examples
+    --------
+    >>> responses = read_responses("sub-01-epo.fif", stimuli=stimuli)  # doctest: +SKIP
+    >>> betas = read_responses("b.nii.gz", None, "trials.tsv", stimuli, atlas="dseg.nii.gz")  # doctest: +SKIP
+    """
+    if stimuli is None:
+        raise InputError("The photographs are missing; pass stimuli=StimulusSet.from_folder(...).")
+    result = assemble(responses, targets, events, stimuli, subject, reading_options(options))
+    for note in result.info["notes"]:
+        warnings.warn(note, ReadingNote, stacklevel=2)
+    if check:
+        result.check()
+    return result
+
+
+def assemble(
+    source: Any,
+    targets: TableLike | None,
+    events: TableLike | None,
+    stimuli: StimulusSet,
+    subject: str,
+    options: ReadingOptions,
+) -> Responses:
+    """Bring values, tables and photographs together; see :func:`read_responses`."""
+    trials = None if events is None else open_table(events, EVENT_SYNONYMS, "events")
+    recording = read_recording(source, trials, stimuli, options)
+    if targets is not None:
+        recording.targets = open_table(targets, TARGET_SYNONYMS, "targets")
+    trials = _trials_of(recording, trials)
+    notes = [*recording.notes, *_table_notes(trials), *_table_notes(recording.targets)]
+    target_table = _targets_of(recording, source)
+    values, oriented = _oriented(recording, trials, target_table)
+    notes += oriented
+    trials, rows, left_out = photograph_trials(trials, stimuli, options.catch)
+    notes += left_out
+    if len(rows) < values.shape[0]:
+        values = ChosenRows(values, rows)
+    modality, values, target_table = arranged(values, target_table, recording, options)
+    info = {"dataset": "own recordings", **recording.info, "notes": list(dict.fromkeys(notes))}
+    return Responses(values, with_repeats(trials), target_table, modality, subject, info=info)
+
+
+def arranged(
+    values: Any, targets: pd.DataFrame, recording: Recording, options: ReadingOptions
+) -> tuple[Modality, Any, pd.DataFrame]:
+    """Tell the modality by the columns; bring M/EEG into sensor-by-sensor order without moving the values."""
+    if is_sensor_table(targets):
+        ordered, order = sensor_targets(targets)
+        in_order = np.array_equal(order, np.arange(len(order)))
+        return "meg", values if in_order else Columns(values, order), ordered
+    from brainmap.data.meshes import MESH_VERTICES, NATIVE_MESH, mesh_name
+
+    mesh = recording.info.get("mesh")
+    if mesh is None and options.surface is not None:
+        mesh = recording.info["mesh"] = mesh_name(options.surface)
+    voxels = mesh == "voxels"
+    table = place_targets(targets, None if voxels else MESH_VERTICES[mesh or NATIVE_MESH])
+    if mesh is None:
+        recording.info["mesh"] = NATIVE_MESH
+    return "fmri", values, table
+
+
+def _trials_of(recording: Recording, given: pd.DataFrame | None) -> pd.DataFrame:
+    """The events table, or what the file says; rows of epochs that were rejected are passed over."""
+    if given is None:
+        if recording.trials is None or "stimulus" not in recording.trials:
+            raise InputError(
+                f"{recording.info.get('file', 'The array')} does not say which photograph each trial showed; give a "
+                "table with one row per trial and a column 'stimulus' (events=…, --events FILE)."
+            )
+        return recording.trials
+    if recording.table_used and recording.trials is not None:
+        return recording.trials
+    n_trials = int(recording.values.shape[0])
+    if recording.kept is not None and len(given) != n_trials and len(given) == recording.n_events:
+        recording.notes.append(
+            f"{len(given) - n_trials} of {len(given)} events were rejected in {recording.info['file']}"
+        )
+        chosen = given.iloc[recording.kept].reset_index(drop=True)
+        chosen.attrs = given.attrs
+        return chosen
+    return given
+
+
+def _targets_of(recording: Recording, source: Any) -> pd.DataFrame:
+    if recording.targets is None:
+        raise InputError(
+            f"{recording.info.get('file', 'The array')} does not say what its "
+            "columns are; give a table with one row per "
+            "column: 'roi' for fMRI, 'sensor' and 'time' for M/EEG (targets=…, --targets FILE)."
+        )
+    return recording.targets
+
+
+def _oriented(recording: Recording, trials: pd.DataFrame, targets: pd.DataFrame) -> tuple[Any, list[str]]:
+    """Values as trials × targets: where the tables prove that the axes are swapped, they are swapped back."""
+    values, n_trials, n_targets = recording.values, len(trials), len(targets)
+    if np.dtype(values.dtype).kind not in "fiu":
+        kind = " (take its absolute value or its real part)" if np.dtype(values.dtype).kind == "c" else ""
+        raise InputError(f"The responses are of type {values.dtype}{kind}; save them as real numbers, such as float32.")
+    if recording.axes is not None:
+        _check_axes(recording.axes, targets)
+    if tuple(values.shape) == (n_trials, n_targets):
+        return values, []
+    name = recording.info.get("file", "the array")
+    if recording.plain and tuple(values.shape) == (n_targets, n_trials) and recording.axes is None:
+        return FlatAxes(values, reverse=True), [
+            f"{name} is transposed: it holds {n_targets} targets × {n_trials} trials, and is read as trials × targets"
+        ]
+    for noun, count, expected, table in (
+        ("rows", values.shape[0], n_trials, table_name(trials, "the events table")),
+        ("columns", values.shape[1], n_targets, table_name(targets, "the targets table")),
+    ):
+        if count != expected:
+            few = "too few" if count < expected else "too many"
+            thing = "event" if noun == "rows" else "target"
+            swapped = "; are they transposed (targets × trials)?" if expected in values.shape else ""
+            raise InputError(
+                f"The responses have {few} {noun}: {count} {noun} for {expected} rows in {table}; "
+                f"give one {noun[:-1]} per {thing}{swapped}."
+            )
+    return values, []
+
+
+def _check_axes(axes: tuple[int, ...], targets: pd.DataFrame) -> None:
+    """Refuse sensors × times whose table counts them in another order than the axes do."""
+    if len(axes) != 2 or "sensor" not in targets or len(targets) != axes[0] * axes[1]:
+        return
+    column = next((name for name in ("time", "time_ms") if name in targets), None)
+    if column is None:
+        return
+    codes = {name: pd.factorize(targets[name])[0].reshape(axes) for name in ("sensor", column)}
+    by_sensor = (codes["sensor"] == codes["sensor"][:, :1]).all() and (codes[column] == codes[column][:1]).all()
+    by_time = (codes["sensor"] == codes["sensor"][:1]).all() and (codes[column] == codes[column][:, :1]).all()
+    if not (by_sensor or by_time):
+        raise InputError(
+            f"The responses have the axes trials × {axes[0]} × {axes[1]}, which "
+            "the targets table does not follow; list "
+            "the targets in the order of the axes, the last one fastest."
+        )
+
+
+def _table_notes(table: pd.DataFrame | None) -> list[str]:
+    return [] if table is None else list(table.attrs.get("notes", []))
+
+
+def rows_of(responses: Responses, rows: np.ndarray, subject: str) -> Responses:
+    """Responses of some trials only, as another subject's."""
+    trials = responses.trials.iloc[rows].reset_index(drop=True)
+    return replace(responses, values=ChosenRows(responses.values, rows), trials=trials, subject=subject)

@@ -1,0 +1,55 @@
+"""What a file of responses does not say itself: mask, atlas, mesh, catch trials, epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from brainmap.common.errors import InputError
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What a file of responses does not say itself.
+
+    Attributes
+    ----------
+    mask : str or Path, optional
+        Image (NIfTI) whose non-zero voxels are used.
+    atlas : str, Path or object with ``maps`` and ``lut`` or ``labels``, optional
+        Labels image, its table beside it or in ``labels``; a FreeSurfer ``.annot`` or GIFTI label file for surfaces.
+        What nilearn's ``fetch_atlas_…`` functions return is taken as it is.
+    labels : str or Path, optional
+        Table of the atlas: the number and name of each area.
+    surface : str, optional
+        Mesh that vertices count in: ``fsaverage``, ``fsaverage5``, ``fsaverage6``, ``fsLR-32k``, ``fsLR-59k`` or
+        ``fsLR-164k``.
+    resample : bool
+        Bring a mask or atlas of another grid to that of the responses (nearest neighbour).
+    catch : tuple of str
+        Values of ``stimulus`` or ``trial_type`` that mark catch trials.
+    tmin, tmax : float
+        For continuous recordings: beginning and end of an epoch in s from onset.
+    """
+
+    mask: Any = None
+    atlas: Any = None
+    labels: Any = None
+    surface: str | None = None
+    resample: bool = False
+    catch: tuple[str, ...] = ()
+    tmin: float = -0.1
+    tmax: float = 0.8
+
+
+def reading_options(options: dict[str, Any]) -> ReadingOptions:
+    """Options by name; unknown ones are errors."""
+    known = list(ReadingOptions.__dataclass_fields__)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(f"There is no option {unknown[0]!r} of reading responses; there are {', '.join(known)}.")
+    catch = options.get("catch", ())
+    chosen = ReadingOptions(**{**options, "catch": (catch,) if isinstance(catch, str) else tuple(catch)})
+    if not chosen.tmin < chosen.tmax:
+        raise InputError(f"An epoch must end after it begins, not from {chosen.tmin} to {chosen.tmax} s.")
+    return chosen

@@ -1,0 +1,68 @@
+"""What a file of one's own says: values, and whatever it knows of its trials and targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainmap.common.errors import InputError
+from brainmap.common.names import Modality
+from brainmap.data.own_recordings.lazy_rows import FlatAxes
+
+
+@dataclass
+class Recording:
+    """Values of a file before tables, photographs and subjects are brought to them.
+
+    Attributes
+    ----------
+    values : array-like, (n_trials, n_targets)
+        Read when asked for.
+    targets : pandas.DataFrame, optional
+        One row per column, as far as the file knows.
+    trials : pandas.DataFrame, optional
+        One row per row of ``values``: ``stimulus`` and what else the file says.
+    modality : {'fmri', 'meg'}, optional
+        None for bare numbers.
+    kept : numpy.ndarray of int, (n_trials,), optional
+        Which events of the original recording the trials are, where some were rejected.
+    n_events : int, optional
+        How many events there were.
+    table_used : bool
+        Whether the given table of events is in ``trials`` already.
+    info : dict
+        Provenance: ``file``, ``mesh``, ``affine`` …
+    notes : list of str
+        What was not taken literally, in sentences.
+    axes : tuple of int, optional
+        Lengths of the axes after the first, where targets were more than one axis (sensors, times).
+    plain : bool
+        Whether nothing but the order of the axes tells trials from targets.
+    """
+
+    values: Any
+    targets: pd.DataFrame | None = None
+    trials: pd.DataFrame | None = None
+    modality: Modality | None = None
+    kept: np.ndarray | None = None
+    n_events: int | None = None
+    table_used: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    axes: tuple[int, ...] | None = None
+    plain: bool = False
+
+
+def flattened(values: Any, *, reverse: bool = False) -> Recording:
+    """Wrap an array of two or more axes as trials × the rest."""
+    if len(values.shape) < 2:
+        raise InputError(f"The responses have shape {tuple(values.shape)}; they need two axes, trials × targets.")
+    if len(values.shape) == 2 and not reverse:
+        return Recording(values, plain=True)
+    if isinstance(values, np.ndarray) and not reverse and values.flags.c_contiguous:
+        return Recording(values.reshape(len(values), -1), axes=values.shape[1:], plain=True)
+    flat = FlatAxes(values, reverse=reverse)
+    return Recording(flat, axes=flat.axes[1:] if len(flat.axes) > 2 else None, plain=True)

@@ -1,0 +1,186 @@
+"""Several subjects of one's own: a folder each, or a column ``subject`` in the table of events."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainmap.common.errors import InputError, MissingFileError, ReadingNote
+from brainmap.data.own_recordings.formats import ARRAYS, SUPPORTED, split_variable, suffix_of
+from brainmap.data.own_recordings.read_responses import assemble, rows_of
+from brainmap.data.own_recordings.reading_options import ReadingOptions, reading_options
+from brainmap.data.own_recordings.trial_and_target_tables import TableLike
+from brainmap.data.responses import Responses
+from brainmap.stimuli import StimulusSet
+
+RECORDING_FOLDERS = (".zarr", ".ds", ".mff")
+TABLES = (".tsv", ".csv", ".txt")
+_NO_RESPONSES = re.compile(
+    r"(^|[._-])(events|targets|trials|mask|atlas|dseg|labels?|confounds)([._-]|$)", re.IGNORECASE
+)
+_LATER_PART = re.compile(r"(-[1-9]\d*\.fif(\.gz)?|_split-(?!0*1_)\d+_.*\.fif)$")  # MNE opens it with the first part
+
+
+def read_subjects(
+    responses: Any,
+    targets: TableLike | None,
+    events: TableLike | None,
+    stimuli: StimulusSet,
+    *,
+    check: bool = True,
+    **options: Any,
+) -> dict[str, Responses]:
+    """Read recordings of one or several subjects.
+
+    Parameters
+    ----------
+    responses : path or object
+        As :func:`brainmap.data.read_responses` takes them, or a folder with a folder for each subject. In a subject's
+        folder lies one file of responses (called ``responses.…`` where there are others), and ``events.tsv`` and
+        ``targets.tsv`` where they are the subject's own.
+    targets, events : path to a table or DataFrame, optional
+        Those that all subjects share. A column ``subject`` of events tells rows of several subjects apart.
+    stimuli : StimulusSet
+        The photographs.
+    check : bool
+        Whether to go through all values once.
+    **options
+        As for :func:`brainmap.data.read_responses`. A mask or atlas that is not there is looked for in each subject's
+        folder.
+
+    Returns
+    -------
+    dict of str to Responses
+        By subject, all of one modality.
+    """
+    chosen = reading_options(options)
+    folders = subject_folders(responses)
+    if folders:
+        subjects = {
+            name: _of_folder(folder, targets, events, stimuli, name, chosen) for name, folder in folders.items()
+        }
+    else:
+        subjects = _by_column(assemble(responses, targets, events, stimuli, "01", chosen))
+    modalities = {one.modality: name for name, one in subjects.items()}
+    if len(modalities) > 1:
+        raise InputError(
+            f"Subject {modalities['fmri']} has voxels or vertices and subject {modalities['meg']} sensors and times; "
+            "make a study of each."
+        )
+    for note in dict.fromkeys(note for one in subjects.values() for note in one.info["notes"]):
+        warnings.warn(note, ReadingNote, stacklevel=2)
+    if check:
+        for one in subjects.values():
+            one.check()
+    return subjects
+
+
+def subject_folders(responses: Any) -> dict[str, Path]:
+    """Folders of subjects by name; empty where the responses are of one file or object."""
+    if not isinstance(responses, str | Path):
+        return {}
+    path, variable = split_variable(responses)
+    if not path.is_dir() or suffix_of(path) in RECORDING_FOLDERS or any(path.glob("*.stc")):
+        return {}
+    inside = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
+    folders = [folder for folder in inside if suffix_of(folder) not in RECORDING_FOLDERS and _candidates(folder)]
+    if not folders:
+        raise InputError(f"{path} holds no folders with files of responses; give a file, or a folder per subject.")
+    if variable is not None:
+        raise InputError(f"{path} is a folder: name variables in none of its files, or give one file.")
+    return {folder.name.removeprefix("sub-"): folder for folder in folders}
+
+
+def responses_file(folder: Path) -> Path:
+    """Return the file of responses in a subject's folder."""
+    found = _candidates(folder)
+    named = [file for file in found if file.name.casefold().startswith("responses")]
+    chosen = named or found
+    if len(chosen) == 2 and _are_hemispheres(chosen):
+        chosen = chosen[:1]  # the other one is found beside it
+    if len(chosen) != 1:
+        names = ", ".join(file.name for file in chosen[:4])
+        raise InputError(f"{folder} holds several files of responses ({names}); call the one to use responses.….")
+    return chosen[0]
+
+
+def _candidates(folder: Path) -> list[Path]:
+    if any(folder.glob("*.stc")):
+        return [folder]
+    files = [
+        file
+        for file in sorted(folder.iterdir())
+        if suffix_of(file) in SUPPORTED
+        and not file.name.startswith(".")
+        and not _NO_RESPONSES.search(file.name.split(".")[0])
+        and not _LATER_PART.search(file.name)
+        and (not file.is_dir() or suffix_of(file) in RECORDING_FOLDERS)
+        and not (suffix_of(file) == ".img" and file.with_suffix(".hdr").is_file())
+    ]
+    arrays = [file for file in files if suffix_of(file) not in TABLES]
+    return arrays or [file for file in files if suffix_of(file) in ARRAYS]
+
+
+def _are_hemispheres(files: list[Path]) -> bool:
+    left, right = (re.sub(r"(lh|rh|left|right|(?<![A-Za-z])[LR](?![A-Za-z]))", "", file.name) for file in files)
+    return left == right
+
+
+def _of_folder(
+    folder: Path,
+    targets: TableLike | None,
+    events: TableLike | None,
+    stimuli: StimulusSet,
+    subject: str,
+    options: ReadingOptions,
+) -> Responses:
+    tables = {name: _table_in(folder, name) for name in ("targets", "events")}
+    own_options = replace(
+        options,
+        **{name: _local(getattr(options, name), folder) for name in ("mask", "atlas", "labels")},
+    )
+    return assemble(
+        responses_file(folder),
+        tables["targets"] if tables["targets"] is not None else targets,
+        tables["events"] if tables["events"] is not None else events,
+        stimuli,
+        subject,
+        own_options,
+    )
+
+
+def _table_in(folder: Path, name: str) -> Path | None:
+    """Return the table of a subject's own, such as ``events.tsv`` or ``sub-01_events.csv``."""
+    pattern = re.compile(rf"(^|[._-]){name}([._-]|$)", re.IGNORECASE)
+    found = [
+        file
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in TABLES and not file.name.startswith(".") and pattern.search(file.stem)
+    ]
+    if len(found) > 1:
+        raise InputError(f"{folder} holds two tables of {name}, {found[0].name} and {found[1].name}; keep one.")
+    return found[0] if found else None
+
+
+def _local(path: Any, folder: Path) -> Any:
+    """Return a file of the subject's own where there is none by that name."""
+    if not isinstance(path, str | Path) or Path(path).exists():
+        return path
+    if not (folder / path).exists():
+        raise MissingFileError(f"There is no file {path}, nor {folder / path}.")
+    return folder / path
+
+
+def _by_column(everyone: Responses) -> dict[str, Responses]:
+    if "subject" not in everyone.trials:
+        return {everyone.subject: everyone}
+    names = everyone.trials["subject"].map(str).to_numpy()
+    return {
+        str(name).removeprefix("sub-"): rows_of(everyone, np.flatnonzero(names == name), str(name).removeprefix("sub-"))
+        for name in dict.fromkeys(names)
+    }
