@@ -8,6 +8,9 @@ key layout of the DINOv2 training checkpoints, and ``log.jsonl``. Every random n
 (seed, s), so an interrupted run ends with the same weights as an uninterrupted one.
 
 To train on your own photographs, change ``Recipe``: the losses and the architecture are the package's own.
+
+The weights that come with the package were trained by an earlier version of this script, which averaged iBOT over all
+masked patches of the batch and KoLeo over the two crops; their files lack ``ibot_mean``, and the package reads them so.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from brainmap.models.adapters.dino_tiny import build_self_distillation
-from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss
+from brainmap.models.distillation_losses import dino_loss, ibot_loss, koleo_loss
+from brainmap.models.self_distillation import SelfDistillation
 from brainmap.models.views import random_crop
 
 STATE_EVERY = 250  # steps between two states to resume from
@@ -59,6 +63,7 @@ class Recipe:
     frozen_head_steps: int = 100
     ibot_weight: float = 1.0
     koleo_weight: float = 0.1
+    ibot_mean: str = "crops"  # masked patches are averaged within a crop; the first version averaged over the batch
     masked_images: float = 0.5
     mask_ratio: tuple[float, float] = (0.1, 0.5)
     held_out: float = 0.15
@@ -173,11 +178,10 @@ def step_losses(
     student_global = model.student.dino_head(cls).unflatten(0, (2, -1))
     student_local = model.student.dino_head(local_cls).unflatten(0, (recipe.local_crops, -1))
     masked = model.student.ibot_head(patches[masks])
-    per_patch = ibot_loss(masked[None, :, None], patch_targets[None, :, None], masked.new_ones(1, len(masked), 1) > 0)
     return {
         "dino": dino_loss(student_global, student_local, cls_targets).mean(),
-        "ibot": per_patch.mean(),
-        "koleo": torch.stack([koleo_loss(view).mean() for view in cls.unflatten(0, (2, -1))]).mean(),
+        "ibot": ibot_loss(masked, patch_targets, masks.unflatten(0, (2, -1))).mean(),
+        "koleo": torch.stack([koleo_loss(view).mean() for view in cls.unflatten(0, (2, -1))]).sum(),
     }
 
 

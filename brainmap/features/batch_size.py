@@ -95,9 +95,11 @@ def bytes_per_image(
     import pandas as pd
 
     side = model.preprocessing.crop
-    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    row = table.iloc[:1] if table is not None else pd.DataFrame(index=range(1))
-    batch = Batch([image], model.preprocess([image]), ["probe"], row)
+    loss = find_objective(model, objective) if gradients else None
+    count = 2 if loss is not None and loss.batch_coupled else 1  # an image of a coupled loss needs company
+    images = list(np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
+    row = pd.concat([table.iloc[:1]] * count) if table is not None else pd.DataFrame(index=range(count))
+    batch = Batch(images, model.preprocess(images), [f"probe {i}" for i in range(count)], row)
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -105,10 +107,11 @@ def bytes_per_image(
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    if gradients:
+    if loss is not None:
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            capture.gradients(model, batch, model.layer_names(), site, find_objective(model, objective))
+            capture.gradients(model, batch, model.layer_names(), site, loss)
     outputs = capture.activations(model, batch, model.layer_names(), site).activations
     kept = sum(view.numel() * view.element_size() for views in outputs.values() for view in views)
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.module.parameters()}
-    return kept + sum(size for pointer, size in saved.items() if pointer not in parameters)
+    whole = kept + sum(size for pointer, size in saved.items() if pointer not in parameters)
+    return -(-whole // count)

@@ -34,18 +34,30 @@ class FeatureSink(Protocol):
 
 
 class ExtractionPlan:
-    """Which rows go into which batch, and the row keys of each array."""
+    """Which rows go into which batch, and the row keys of each array.
+
+    Batches of a batch-coupled loss are fixed by the order of the images; a last image that would be alone joins the
+    batch before it, because such losses need company.
+    """
 
     def __init__(self, ids: list[str], loss_keys: list[str], batch_size: int, coupled: bool) -> None:
         self._ids = ids
         self._batch_size = batch_size
         self._coupled = coupled
+        self._starts = list(range(0, len(ids), batch_size))
         if coupled:  # a row of a batch-coupled loss belongs to the batch it was computed in
-            for start in range(0, len(ids), batch_size):
-                together = slice(start, start + batch_size)
+            if len(self._starts) > 1 and len(ids) - self._starts[-1] == 1 < batch_size:
+                self._starts.pop()
+            for rows in self._companies():
+                together = slice(rows.start, rows.stop)
                 companions = short_hash(loss_keys[together])
                 loss_keys[together] = [f"{key}-{companions}" for key in loss_keys[together]]
         self._loss_keys = loss_keys
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the images, in order."""
+        return self._ids
 
     @property
     def images(self) -> int:
@@ -54,9 +66,13 @@ class ExtractionPlan:
 
     def composition(self) -> dict[str, Any]:
         """Which images share a batch: sizes of the batches in order, and a hash of the ids in each."""
-        starts = range(0, len(self._ids), self._batch_size)
-        batches = [self._ids[start : start + self._batch_size] for start in starts]
+        batches = [self._ids[rows.start : rows.stop] for rows in self._companies()]
         return {"sizes": [len(batch) for batch in batches], "hash": short_hash([short_hash(part) for part in batches])}
+
+    def _companies(self) -> list[range]:
+        """Rows of each batch."""
+        ends = [*self._starts[1:], len(self._ids)]
+        return [range(start, end) for start, end in zip(self._starts, ends, strict=True)]
 
     def row_keys(self, array: ArrayKey, rows: Iterable[int] | None = None) -> list[str]:
         """Row keys of an array, of all rows by default."""
@@ -77,8 +93,8 @@ class ExtractionPlan:
                 losses.discard(loss)
         if not self._coupled:
             return [np.array(missing[i : i + self._batch_size]) for i in range(0, len(missing), self._batch_size)]
-        starts = sorted({row - row % self._batch_size for row in missing})
-        return [np.arange(start, min(start + self._batch_size, len(self._ids))) for start in starts]
+        lacking = set(missing)
+        return [np.array(rows) for rows in self._companies() if not lacking.isdisjoint(rows)]
 
 
 def _of_image(array: ArrayKey) -> bool:

@@ -51,6 +51,10 @@ def feature_provenance(extractor: FeatureExtractor, plan: ExtractionPlan, reason
         described["batch_coupled"] = objective.batch_coupled
         if objective.batch_coupled:
             described["batch_composition"] = plan.composition()
+        described["remarks"] = list(objective.remarks(model, plan.ids))
+        passes = objective.passes(model)
+        if passes is not None:
+            described["passes"] = {"forward": round(passes.forward, 3), "backward": round(passes.backward, 3)}
         described["gradient_of"] = f"{extractor.wrt} of site '{extractor.site}', branch '{objective.branch(model)}'"
     described["versions"] = versions(("torch", "transformers", "numpy"))
     return described

@@ -44,8 +44,8 @@ class Batch:
         return Batch(self.images[rows], self.pixels[rows], self.ids[rows], self.table.iloc[rows])
 
     def generators(self, seed: int, purpose: int) -> list[np.random.Generator]:
-        """One random generator per image, seeded by (seed, purpose, id): batch size and order cannot matter."""
-        return [np.random.default_rng([seed, purpose, *id_words(key)]) for key in self.ids]
+        """One random generator per image: see :func:`image_generators`."""
+        return image_generators(self.ids, seed, purpose)
 
     def column(self, name: str) -> list[Any]:
         """Values of a column of the stimulus table.
@@ -61,6 +61,11 @@ class Batch:
         if len(empty):
             raise InputError(f"Column '{name}' of the stimulus table is empty for stimulus {self.ids[int(empty[0])]}.")
         return self.table[name].tolist()
+
+
+def image_generators(ids: Sequence[str], seed: int, purpose: int) -> list[np.random.Generator]:
+    """One random generator per image, seeded by (seed, purpose, id): batch size and order cannot matter."""
+    return [np.random.default_rng([seed, purpose, *id_words(key)]) for key in ids]
 
 
 def id_words(key: str) -> list[int]:

@@ -263,14 +263,12 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
     elif (path.suffix in SUFFIXES and not path.is_dir()) or (path.is_dir() and is_sharded(path)):
         tensors, recipe = read_tensors(path)
         if is_training_checkpoint(tensors) and card.adapter == "transformers":
-            adapter = TrainingCheckpointAdapter(card)
+            adapter = TrainingCheckpointAdapter(card, recipe)
         elif is_ijepa_checkpoint(tensors, card):
             adapter = IJEPAAdapter(card.model_copy(update={"objective": "ijepa-latent"}))
         else:
             adapter = adapter.suited(tensors)
         module, source = adapter.from_tensors(tensors, str(path)), str(path)
-        if isinstance(module, SelfDistillation) and card.adapter != "dino-tiny":
-            adapter = TrainingCheckpointAdapter(checkpoint_card(card, module))
     elif path.is_dir():
         check_weights_folder(path)
         module, source = adapter.pretrained(path), str(path)
@@ -286,6 +284,8 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
         check_finite(module, source)
     if adapter.card.position_offset is not None:
         interpolate_as_authors(module, adapter.card.position_offset)
+    if isinstance(module, SelfDistillation):  # its card follows the checkpoint: views, default objective, registers
+        adapter = type(adapter)(checkpoint_card(adapter.card, module, recipe))
     return adapter, module, Loaded(str(weights), source, recipe, code_identity(adapter.card, module))
 
 

@@ -48,10 +48,29 @@ class ViewSpec(BaseModel):
         Images are first resized to this short side, as the training set was; not resized by default.
     global_scale, local_scale : tuple of float
         Range of a crop's share of the image's area.
-    mask_ratio : tuple of float
-        Range of the share of masked patches in the one global crop that is masked.
-    photometric : bool
-        Draw brightness, contrast, saturation, grey and blur.
+    augmentation : {"simplified", "dino", "dinov2", "none"}
+        Changes of a crop besides its place: a simplified set (brightness, contrast, saturation, grey, box blur), or
+        those of the authors' code (:mod:`brainmap.models.augmentation`).
+    flips : bool
+        Whether crops are mirrored at random, under ``dino`` and ``dinov2``.
+    shared_colour : bool
+        Whether the crops of an image share one change of colour (an option of DINOv3).
+    masking : {"one crop", "random", "blocks", "full blocks", "ibot blocks"}
+        Which patches of the global crops the student does not see: random ones of exactly one of the two crops; random
+        ones of each crop; rectangles as in DINOv2, DINOv3 or iBOT.
+    mask_probability : float
+        Of a crop to be masked at all, unless exactly one of two is.
+    mask_ratios : tuple of tuple of float
+        Ranges of the share of masked patches, one of which is drawn.
+    mask_shift : bool
+        Whether masks are rolled around the borders at random (an option of DINOv3).
+    gram_pixels : int, optional
+        Side of the crops of a Gram teacher of its own (DINOv3).
+    gram_distorted : bool
+        Whether those crops share the distortions of the others.
+    stated : bool
+        Whether all this follows the recipe that the checkpoint states; else views are simplified, and losses are
+        labelled so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,8 +81,16 @@ class ViewSpec(BaseModel):
     short_side: int | None = None
     global_scale: tuple[float, float] = (0.32, 1.0)
     local_scale: tuple[float, float] = (0.05, 0.32)
-    mask_ratio: tuple[float, float] = (0.1, 0.5)
-    photometric: bool = True
+    augmentation: Literal["simplified", "dino", "dinov2", "none"] = "simplified"
+    flips: bool = True
+    shared_colour: bool = False
+    masking: Literal["one crop", "random", "blocks", "full blocks", "ibot blocks"] = "one crop"
+    mask_probability: float = Field(default=0.5, ge=0.0, le=1.0)
+    mask_ratios: tuple[tuple[float, float], ...] = ((0.1, 0.5),)
+    mask_shift: bool = False
+    gram_pixels: int | None = None
+    gram_distorted: bool = False
+    stated: bool = False
 
 
 class ModelCard(BaseModel):

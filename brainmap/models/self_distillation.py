@@ -1,24 +1,21 @@
-"""Student, teacher and heads of the DINO family, and the losses that tie them together.
+"""Student, teacher and heads of the DINO family.
 
 One module serves training (``tools/train_dino_tiny.py``) and the objectives whose gradients are mapped onto brains,
-so that "the model's own loss" is the same code in both places.
-
-References
-----------
-.. [1] Caron et al. 2021, *Emerging properties in self-supervised vision transformers* (DINO).
-.. [2] Zhou et al. 2022, *iBOT: image BERT pre-training with online tokenizer*.
-.. [3] Oquab et al. 2023, *DINOv2*; Siméoni et al. 2025, *DINOv3*.
-.. [4] Sablayrolles et al. 2019, *Spreading vectors for similarity search* (KoLeo).
+so that "the model's own loss" is the same code in both places; its terms are in
+:mod:`brainmap.models.distillation_losses`.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from brainmap.common.errors import InputError
 
 
 class DINOHead(nn.Module):
@@ -52,7 +49,7 @@ class DINOHead(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (…, width) to prototype logits (…, K)."""
         flat = tokens.flatten(0, -2)  # batch normalisation takes no further axes
-        bottleneck = F.normalize(self.mlp(flat).unflatten(0, tokens.shape[:-1]), dim=-1, eps=1e-6)
+        bottleneck = F.normalize(self.mlp(flat).unflatten(0, tokens.shape[:-1]), dim=-1)
         return self.last_layer(bottleneck)
 
 
@@ -72,6 +69,13 @@ class Branch(nn.Module):
         Head on the patch tokens; DINO's first version has none.
     options : dict, optional
         Further arguments of the backbone's forward pass.
+    local_cls_norm : nn.Module, optional
+        Final norm of the CLS token of local crops, where a training has one of its own (DINOv3's
+        ``untie_global_and_local_cls_norm``).
+
+    Notes
+    -----
+    Both heads may be one and the same (DINOv2's ``separate_head: false``).
     """
 
     backbone: Any
@@ -85,12 +89,14 @@ class Branch(nn.Module):
         ibot_head: nn.Module | None,
         *,
         options: dict[str, Any] | None = None,
+        local_cls_norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.options = options or {}
         self.backbone = backbone
         self.dino_head = dino_head
         self.ibot_head = ibot_head
+        self.local_cls_norm = local_cls_norm
 
     def tokens(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """CLS (n × width) and patch tokens (n × patches × width) after the final norm.
@@ -105,6 +111,70 @@ class Branch(nn.Module):
         first_patch = 1 + int(getattr(self.backbone.config, "num_register_tokens", 0))
         return output[:, 0], output[:, first_patch:]
 
+    def local_cls(self, images: Tensor) -> Tensor:
+        """CLS tokens (n × width) of local crops after their final norm."""
+        if self.local_cls_norm is None:
+            return self.tokens(images)[0]
+        before: list[Tensor] = []
+        handle = self.backbone.norm.register_forward_pre_hook(lambda _module, inputs: before.append(inputs[0][:, 0]))
+        try:
+            self.tokens(images)
+        finally:
+            handle.remove()
+        local: Tensor = self.local_cls_norm(before[0])
+        return local
+
+
+class UntiedNorm(nn.Module):
+    """Final norm that treats CLS and registers apart from patches (DINOv3's ``untie_cls_and_patch_norms``).
+
+    Parameters
+    ----------
+    norm : nn.Module
+        Of the patches.
+    cls_norm : nn.Module
+        Of the leading tokens.
+    leading : int
+        Number of CLS and register tokens.
+    """
+
+    def __init__(self, norm: nn.Module, cls_norm: nn.Module, leading: int) -> None:
+        super().__init__()
+        self.norm, self.cls_norm, self.leading = norm, cls_norm, leading
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Normalise tokens (n, T, d)."""
+        return torch.cat([self.cls_norm(tokens[:, : self.leading]), self.norm(tokens[:, self.leading :])], dim=1)
+
+
+def untied(backbone: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Give a backbone the CLS norm of its own that a file in the authors' names holds; unchanged where there is none.
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        A ``DINOv3ViTModel``.
+    tensors : mapping of str to Tensor
+        Of the backbone, in the authors' names.
+    """
+    norm = layer_norm(tensors, "cls_norm", getattr(backbone, "norm", None))
+    if norm is not None:
+        backbone.norm = UntiedNorm(backbone.norm, norm, 1 + int(backbone.config.num_register_tokens))
+    return backbone
+
+
+def layer_norm(tensors: Mapping[str, Tensor], name: str, like: Any) -> nn.LayerNorm | None:
+    """The layer norm ``name`` of a file, with the epsilon of ``like``; None where the file has none."""
+    if f"{name}.weight" not in tensors or like is None:
+        return None
+    like = like.norm if isinstance(like, UntiedNorm) else like
+    if f"{name}.bias" not in tensors:
+        raise InputError(f"The norm '{name}' has no bias: only layer norms are understood.")
+    weight = tensors[f"{name}.weight"]
+    norm = nn.LayerNorm(len(weight), eps=like.eps)
+    norm.load_state_dict({"weight": weight, "bias": tensors[f"{name}.bias"]})
+    return norm
+
 
 class SelfDistillation(nn.Module):
     """Student and exponential-moving-average teacher with the centres of both losses.
@@ -113,10 +183,18 @@ class SelfDistillation(nn.Module):
     ----------
     student : Branch
         The trained branch. The teacher starts as its copy and takes no gradient.
+
+    Attributes
+    ----------
+    gram_teacher : nn.Module or None
+        Backbone of an earlier teacher, whose patch similarities DINOv3 keeps (Gram anchoring).
     """
+
+    gram_teacher: nn.Module | None
 
     def __init__(self, student: Branch) -> None:
         super().__init__()
+        self.gram_teacher = None
         self.student = student
         self.teacher = copy.deepcopy(student).requires_grad_(False)
         self.dino_loss = Centre(student.dino_head.last_layer.out_features)
@@ -147,93 +225,3 @@ class Centre(nn.Module):
     def update(self, logits: Tensor, momentum: float = 0.9) -> None:
         """Update the centre with the mean of a batch of teacher logits (…, K)."""
         self.center.lerp_(logits.reshape(-1, logits.shape[-1]).mean(0, keepdim=True), 1.0 - momentum)
-
-
-@torch.no_grad()
-def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
-    """Teacher distributions by Sinkhorn–Knopp, as DINOv2 and DINOv3 centre: prototypes used equally over the batch.
-
-    Parameters
-    ----------
-    logits : Tensor, (m, K)
-        Teacher logits of all views of all images of the batch, which thereby influence each other.
-    temperature : float
-        Of the teacher.
-    iterations : int
-        Rounds of normalising prototypes, then views.
-
-    Returns
-    -------
-    Tensor, (m, K)
-        Rows sum to one.
-    """
-    # The largest logit is taken off first: a constant factor, which the first normalisation removes.
-    scaled = logits.double() / temperature
-    table = (scaled - scaled.max()).exp()
-    for _ in range(iterations):
-        table = table / table.sum(0, keepdim=True).clamp(min=1e-300) / table.shape[1]
-        table = table / table.sum(1, keepdim=True) / table.shape[0]
-    return (table * table.shape[0]).to(logits.dtype)
-
-
-def cross_entropy(student_logits: Tensor, teacher_probabilities: Tensor, temperature: float = 0.1) -> Tensor:
-    """Cross-entropy −Σ_k p_t[k] log softmax(s / τ_s)[k] along the last axis, without reduction."""
-    return -(teacher_probabilities * F.log_softmax(student_logits / temperature, dim=-1)).sum(-1)
-
-
-def dino_loss(
-    student_global: Tensor, student_local: Tensor, teacher_global: Tensor, temperature: float = 0.1
-) -> Tensor:
-    """DINO loss of each image: every student view against every teacher view but itself.
-
-    Parameters
-    ----------
-    student_global : Tensor, (2, n, K)
-        Student logits of the global crops.
-    student_local : Tensor, (v, n, K)
-        Student logits of the local crops; v may be 0.
-    teacher_global : Tensor, (2, n, K)
-        Teacher probabilities of the global crops.
-
-    Returns
-    -------
-    Tensor, (n,)
-        Mean over the 2 + 2 v pairs of views.
-    """
-    crossed = cross_entropy(student_global, teacher_global.flip(0), temperature).sum(0)
-    if len(student_local):
-        crossed = crossed + cross_entropy(student_local[:, None], teacher_global[None], temperature).sum((0, 1))
-    return crossed / (2 + 2 * len(student_local))
-
-
-def ibot_loss(student_patches: Tensor, teacher_patches: Tensor, masks: Tensor, temperature: float = 0.1) -> Tensor:
-    """Masked-patch loss of each image (iBOT): mean cross-entropy over its masked patches, over all its global crops.
-
-    Parameters
-    ----------
-    student_patches, teacher_patches : Tensor, (crops, n, patches, K)
-        Student logits and teacher probabilities.
-    masks : Tensor of bool, (crops, n, patches)
-        Patches the student did not see.
-
-    Returns
-    -------
-    Tensor, (n,)
-        Zero for an image without a masked patch.
-    """
-    weights = masks.to(student_patches.dtype)
-    losses = cross_entropy(student_patches, teacher_patches, temperature) * weights
-    return losses.sum((0, 2)) / weights.sum((0, 2)).clamp(min=1.0)
-
-
-def koleo_loss(embeddings: Tensor, eps: float = 1e-8) -> Tensor:
-    """KoLeo regulariser of each image, −log of the distance to its nearest neighbour in the batch (n × width).
-
-    Images of the batch influence each other: the loss is *batch-coupled*.
-    """
-    normed = F.normalize(embeddings, dim=-1, eps=eps)
-    with torch.no_grad():
-        similarity = normed @ normed.T
-        similarity.fill_diagonal_(-1.0)
-        nearest = similarity.argmax(1)
-    return -torch.log(F.pairwise_distance(normed, normed[nearest], eps=eps) + eps)

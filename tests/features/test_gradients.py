@@ -80,7 +80,9 @@ def test_a_loss_on_cls_leaves_late_patches_without_gradient(dino_tiny: VisionMod
     assert not np.any(found["gradient", "block.11"])
     assert np.all(np.any(found["gradient", "block.10"], axis=1))
     combined = FeatureExtractor(dino_tiny, objective="dino-ibot", pooling="patch-mean").extract(stimuli)
-    assert np.all(np.any(combined["gradient", "block.11"], axis=1))
+    none = int(np.sum(~np.any(combined["gradient", "block.11"], axis=1)))  # images without a masked crop, and said so
+    said = [f"iBOT: {none} of 7 images have no masked crop"] if none else []
+    assert none < 7 and [remark.partition(" in these")[0] for remark in combined.provenance["remarks"]] == said
 
 
 @pytest.mark.parametrize("name", ["dino-ibot", "feature-energy"])
@@ -128,8 +130,8 @@ def test_batch_size_and_order_do_not_matter(dino_tiny: VisionModel, stimuli: Sti
         found = FeatureExtractor(dino_tiny, batch_size=batch_size).extract(images)
         for key in reference:
             wanted = np.asarray(reference[key])[order]
-            error = np.linalg.norm(found[key] - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
-            assert error.max() < 1e-5, key
+            error = np.linalg.norm(found[key] - wanted, axis=1)  # patches of the last block have none where no mask is
+            assert (error <= 1e-5 * np.linalg.norm(wanted, axis=1)).all(), key
 
 
 def test_activations_are_the_library_hidden_states(dino_tiny: VisionModel, stimuli: StimulusSet) -> None:

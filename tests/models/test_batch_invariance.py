@@ -100,9 +100,10 @@ def test_gradients_depend_on_the_image_alone(name: str, stimuli: StimulusSet) ->
     options: dict[str, Any] = {"layers": [layer], "pooling": "all-mean", "objective": objective}
     wanted = np.asarray(FeatureExtractor(model, **options, batch_size=32).extract(stimuli)["gradient", layer])
     size = np.linalg.norm(wanted, axis=1)
-    assert size.min() > 0
+    # One in four images has no masked patch in either crop, and no gradient of iBOT.
+    assert size.min() > 0 if name != "ibot" else 0 < np.sum(size == 0) < 20
     order = np.random.default_rng(1).permutation(33)
     for batch_size, rows in ((1, np.arange(33)), (7, np.arange(33)), (32, order)):
         found = FeatureExtractor(model, **options, batch_size=batch_size).extract(stimuli.subset(rows))
         error = np.linalg.norm(found["gradient", layer] - wanted[rows], axis=1)
-        assert (error < 1e-5 * size[rows]).all(), (batch_size, (error / size[rows]).max())
+        assert (error <= 1e-5 * size[rows]).all(), batch_size

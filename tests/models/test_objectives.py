@@ -13,8 +13,9 @@ from torch import Tensor
 
 from brainmap.common.errors import InputError
 from brainmap.models import OBJECTIVES, Batch, VisionModel, load_model, register_objective
+from brainmap.models.distillation_losses import sinkhorn
 from brainmap.models.objectives import DINO, find_objective
-from brainmap.models.self_distillation import sinkhorn
+from brainmap.models.objectives.distillation import recipe_of
 from brainmap.models.views import multi_crop, patch_masks
 
 IMAGE_WISE = ("dino", "ibot", "dino-ibot", "feature-energy", "headless")
@@ -52,11 +53,11 @@ def literal_losses(model: VisionModel, batch: Batch, masked: bool) -> tuple[Tens
     """DINO and iBOT losses of each image by plain loops over views, pairs and patches."""
     pair, count, tau = model.module, len(batch), 0.04
     views = multi_crop(model, batch, seed=0)
-    masks = patch_masks(batch, 16, (0.1, 0.5), seed=0).unflatten(0, (2, count))
+    masks = patch_masks(batch.ids, 4, model.card.views, seed=0).unflatten(0, (2, count))
     crops = [*views.large.unflatten(0, (2, count)), *views.small.unflatten(0, (2, count))]
     dino, ibot = [], []
     for i in range(count):
-        student, teacher, patches = [], [], []
+        student, teacher, patches = [], [], torch.zeros((), dtype=torch.float64)
         for j, crop in enumerate(crops):
             hidden = masks[j, i : i + 1] if j < 2 and masked else None
             cls, tokens = pair.student.tokens(crop[i : i + 1], hidden)
@@ -64,14 +65,15 @@ def literal_losses(model: VisionModel, batch: Batch, masked: bool) -> tuple[Tens
             if j < 2:
                 goal_cls, goal = pair.teacher.tokens(crop[i : i + 1])
                 teacher.append(pair.teacher.dino_head(goal_cls)[0])
-                for p in range(16):
-                    if masks[j, i, p]:
-                        both = pair.student.ibot_head(tokens[0, p]), pair.teacher.ibot_head(goal[0, p])
-                        patches.append(one_cross_entropy(*both, pair.ibot_patch_loss.center[0], tau))
+                hidden_patches = masks[j, i].nonzero()[:, 0].tolist()
+                for p in hidden_patches:  # a mean over each crop's, and then over both crops, masked or not
+                    both = pair.student.ibot_head(tokens[0, p]), pair.teacher.ibot_head(goal[0, p])
+                    term = one_cross_entropy(*both, pair.ibot_patch_loss.center[0], tau)
+                    patches = patches + term / len(hidden_patches) / 2
         pairs = [(u, v) for u, v in itertools.product(range(2), range(4)) if u != v]
         terms = [one_cross_entropy(student[v], teacher[u], pair.dino_loss.center[0], tau) for u, v in pairs]
         dino.append(torch.stack(terms).mean())
-        ibot.append(torch.stack(patches).mean())
+        ibot.append(patches)
     return torch.stack(dino), torch.stack(ibot)
 
 
@@ -89,11 +91,11 @@ def test_koleo_couples_the_batch_and_says_so(model: VisionModel, batch: Batch) -
     coupled = OBJECTIVES["dino-ibot-koleo"]
     assert coupled.batch_coupled and coupled.exactness == "exact"
     views = multi_crop(model, batch, seed=0)
-    masks = patch_masks(batch, 16, (0.1, 0.5), seed=0)
+    masks = patch_masks(batch.ids, 4, model.card.views, seed=0)
     embeddings = model.module.student.tokens(views.large, masks)[0].unflatten(0, (2, 4))
     distance = torch.cdist(F.normalize(embeddings, dim=-1), F.normalize(embeddings, dim=-1))
     nearest = (distance + 9 * torch.eye(4)).min(-1).values
-    wanted = OBJECTIVES["dino-ibot"](model, batch) - 0.1 * torch.log(nearest).mean(0)
+    wanted = OBJECTIVES["dino-ibot"](model, batch) - 0.1 * torch.log(nearest).sum(0)
     torch.testing.assert_close(coupled(model, batch), wanted, rtol=1e-5, atol=0)
     assert not torch.allclose(coupled(model, batch)[:2], coupled(model, reordered(batch, [0, 1])))
 
@@ -146,21 +148,27 @@ def test_views_are_drawn_by_seed_and_id(model: VisionModel, batch: Batch) -> Non
     assert torch.equal(first.large, again.large) and torch.equal(first.small, again.small)
     assert not torch.equal(first.large, other.large)
     assert first.large.shape == (8, 3, 64, 64) and first.small.shape == (8, 3, 32, 32)
-    masks = patch_masks(batch, 16, (0.1, 0.5), seed=0).unflatten(0, (2, 4)).sum(-1)
-    assert ((masks == 0).sum(0) == 1).all()  # one of the two crops of every image is masked
-    assert masks.max() <= 8
+    ids = [f"{i:016x}" for i in range(400)]
+    masks = patch_masks(ids, 4, model.card.views, seed=0).unflatten(0, (2, 400)).sum(-1)
+    assert 0.42 < (masks > 0).float().mean() < 0.58  # each crop is masked with probability one half, for itself
+    assert 60 < int((masks == 0).all(0).sum()) < 140 and masks.max() == 8
+    one_crop = model.card.views.model_copy(update={"masking": "one crop"})
+    masks = patch_masks(ids, 4, one_crop, seed=0).unflatten(0, (2, 400)).sum(-1)
+    assert ((masks == 0).sum(0) == 1).all()
 
 
-def test_temperature_follows_the_checkpoint(model: VisionModel) -> None:
-    from brainmap.models.objectives.distillation import teacher_temperature
-
-    assert teacher_temperature(model) == 0.04
-    recipe = {"step": 150, "steps": 1000, "teacher_temperature": [0.04, 0.07], "temperature_warmup": 0.3}
-    checkpoint = load_model("dino-tiny", weights="untrained")
-    object.__setattr__(checkpoint.loaded, "weights", "step_000150")
-    assert teacher_temperature(checkpoint) == 0.07
-    checkpoint.recipe.update(recipe)
-    assert teacher_temperature(checkpoint) == pytest.approx(0.055)
+def test_dino_tiny_s_weights_say_how_they_were_trained(model: VisionModel) -> None:
+    """Temperature by step; the weights that come along averaged iBOT over patches: no image-wise loss is theirs."""
+    assert recipe_of(model).teacher_temperature == 0.04 and not recipe_of(model).pooled_ibot
+    assert OBJECTIVES["dino-ibot"].label(model) == "exact"
+    shipped = load_model("dino-tiny", weights="step_000400")
+    recipe = recipe_of(shipped)
+    assert recipe.teacher_temperature == pytest.approx(0.04 + 0.03 * 400 / shipped.recipe["steps"] / 0.3)
+    assert recipe.pooled_ibot and recipe.koleo_weight == 0.05
+    labels = {name: OBJECTIVES[name].label(shipped) for name in ("dino", "ibot", "dino-ibot", "dino-ibot-koleo")}
+    assert labels == {
+        "dino": "exact", "ibot": "surrogate", "dino-ibot": "surrogate", "dino-ibot-koleo": "exact (batch-coupled)"
+    }  # fmt: skip
 
 
 def test_own_objective_in_five_lines(model: VisionModel, batch: Batch) -> None:

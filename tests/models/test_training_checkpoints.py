@@ -142,7 +142,7 @@ def test_dino_checkpoint_gives_the_exact_loss(tmp_path: Path) -> None:
     seen = model.tokens(batch.pixels, branch="student")
     torch.testing.assert_close(seen, student(batch.pixels), rtol=1e-4, atol=1e-5)
     assert model.card.objective == "dino" and "dino-ibot" not in model.objectives
-    assert model.recipe == {"epoch": 99, "final_teacher_temperature": 0.05}
+    assert model.recipe == {"epoch": 99, "args": {"teacher_temp": 0.05, "arch": "vit_small"}}
     views = multi_crop(model, batch, seed=0)
     crops = [*views.large.unflatten(0, (2, 3)), *views.small.unflatten(0, (1, 3))]
     goals = [torch.softmax((head_output(heads[1], teacher(crop)[:, 0]) - centre) / 0.05, -1) for crop in crops[:2]]
@@ -212,6 +212,7 @@ def official_dinov3(backbone: nn.Module) -> dict[str, Tensor]:
     state = backbone.state_dict()
     names = {"mlp.up_proj": "mlp.fc1", "mlp.down_proj": "mlp.fc2", "attention.o_proj": "attn.proj"}
     official: dict[str, Tensor] = {"rope_embed.periods": torch.ones(4), "local_cls_norm.weight": torch.ones(WIDTH)}
+    official["local_cls_norm.bias"] = torch.zeros(WIDTH)
     for key, tensor in state.items():
         key = key.replace("model.layer.", "layer.")
         key = key.replace("layer.", "blocks.", 1) if key.startswith("layer.") else key
@@ -246,8 +247,9 @@ def test_dinov3_checkpoint_loads_strictly(tmp_path: Path) -> None:
         found = model.module.get_submodule(f"{top}.backbone").state_dict()
         for key, tensor in backbone.state_dict().items():
             assert torch.equal(found[key], tensor), key
-    assert model.card.objective == "dino-ibot"
-    assert "dino-ibot-koleo" in model.objectives
+    assert model.card.objective == "dinov3"
+    assert OBJECTIVES["dinov3"].label(model) == "exact loss, default settings, simplified views (batch-coupled)"
+    assert OBJECTIVES["dino-ibot"].label(model) == "surrogate"
 
 
 class OfficialPredictor(nn.Module):

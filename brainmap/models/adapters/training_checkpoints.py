@@ -21,7 +21,10 @@ from brainmap.models.adapters.adapter import Adapter
 from brainmap.models.checkpoints.tensor_names import CONVERTED, backbone_names
 from brainmap.models.checkpoints.weight_files import fill
 from brainmap.models.model_cards import ModelCard
-from brainmap.models.self_distillation import Branch, DINOHead, SelfDistillation
+from brainmap.models.self_distillation import Branch, DINOHead, SelfDistillation, layer_norm, untied
+from brainmap.models.training_recipe import recipe_views, training_recipe
+
+NORM_EPSILON = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 
 
 class TrainingCheckpointAdapter(Adapter):
@@ -31,7 +34,14 @@ class TrainingCheckpointAdapter(Adapter):
     ----------
     card : ModelCard
         Of the backbone.
+    settings : mapping, optional
+        Arguments of the training, where the checkpoint states them.
     """
+
+    def __init__(self, card: ModelCard, settings: Mapping[str, Any] | None = None) -> None:
+        student = ((settings or {}).get("config") or {}).get("student") or {}
+        super().__init__(_card_of_run(card, student))
+        self._shares_head = settings is not None and _shares_head(settings)
 
     def branches(self, module: nn.Module) -> dict[str, nn.Module]:
         """Backbones of teacher and student."""
@@ -46,7 +56,7 @@ class TrainingCheckpointAdapter(Adapter):
         parts = split_parts(tensors)
         pair: SelfDistillation | None = None
         for name in ("student", "teacher"):
-            branch = self._branch(parts[name], f"{source} ({name})")
+            branch = self._branch(parts[name], f"{source} ({name})", "ibot_patch_loss" in parts)
             if pair is None:
                 pair = SelfDistillation(branch)
             else:
@@ -55,11 +65,18 @@ class TrainingCheckpointAdapter(Adapter):
         for loss in ("dino_loss", "ibot_patch_loss"):
             centre = parts.get(loss, {}).get("center")
             if centre is not None and getattr(pair, loss, None) is not None:
-                getattr(pair, loss).center.copy_(centre.reshape(1, -1))
+                kept = getattr(pair, loss).center
+                if centre.numel() != kept.numel():
+                    sizes = f"{centre.numel()} prototypes, its head {kept.numel()}"
+                    raise InputError(f"The centre '{loss}' of {source} is that of {sizes}.")
+                kept.copy_(centre.reshape(1, -1))
+        if "backbone" in parts.get("gram_teacher", {}):
+            pair.gram_teacher = self._backbone(parts["gram_teacher"]["backbone"], f"{source} (Gram teacher)")
         return pair
 
-    def _branch(self, tensors: Mapping[str, Mapping[str, Tensor]], source: str) -> Branch:
-        renamed = backbone_names(tensors["backbone"], self.card)
+    def _backbone(self, tensors: Mapping[str, Tensor], source: str) -> nn.Module:
+        self.card = _with_registers(self.card, tensors)
+        renamed = backbone_names(tensors, self.card)
         token = "embeddings.mask_token"
         if self.card.architecture == "ViTModel" and token in renamed:
             options = {**self.card.build_options, "use_mask_token": True}
@@ -67,10 +84,17 @@ class TrainingCheckpointAdapter(Adapter):
         elif self.card.build_options.get("use_mask_token") and "embeddings.cls_token" in renamed:
             renamed[token] = torch.zeros_like(renamed["embeddings.cls_token"])  # iBOT's teacher sees no masks
         backbone = super().from_tensors(renamed, source)
+        return untied(backbone, tensors)
+
+    def _branch(self, tensors: Mapping[str, Mapping[str, Tensor]], source: str, patch_centre: bool) -> Branch:
+        backbone: Any = self._backbone(tensors["backbone"], source)
         if "dino_head" not in tensors:
             raise InputError(f"Weights {source} have no DINO head; load them as a plain backbone instead.")
-        patch_head = _head(tensors["ibot_head"], source) if "ibot_head" in tensors else None
-        return Branch(backbone, _head(tensors["dino_head"], source), patch_head, options=self._sizes())
+        head = _head(tensors["dino_head"], source)
+        shared = head if self._shares_head or patch_centre else None
+        patch_head = _head(tensors["ibot_head"], source) if "ibot_head" in tensors else shared
+        local_norm = layer_norm(tensors["backbone"], "local_cls_norm", getattr(backbone, "norm", None))
+        return Branch(backbone, head, patch_head, options=self._sizes(), local_cls_norm=local_norm)
 
 
 def is_training_checkpoint(tensors: Mapping[str, Tensor]) -> bool:
@@ -81,10 +105,51 @@ def is_training_checkpoint(tensors: Mapping[str, Tensor]) -> bool:
     )
 
 
-def checkpoint_card(card: ModelCard, module: SelfDistillation) -> ModelCard:
-    """The backbone's card with the exact loss as its default objective."""
-    objective = "dino" if module.student.ibot_head is None else "dino-ibot"
-    return card.model_copy(update={"objective": objective})
+def checkpoint_card(card: ModelCard, module: SelfDistillation, settings: Mapping[str, Any]) -> ModelCard:
+    """The backbone's card with the views of the checkpoint's recipe, and its training loss as default objective.
+
+    Where the training was centred by Sinkhorn–Knopp that is ``dinov3``, which ties the images of a batch together;
+    else the image-wise terms, ``dino-ibot`` or ``dino``.
+    """
+    views = recipe_views(settings, card)
+    if card.adapter == "dino-tiny":
+        return card.model_copy(update={"views": views})
+    centres = [part.center for part in (module.dino_loss, module.ibot_patch_loss) if part is not None]
+    used = any(bool((centre != 0).any()) for centre in centres)
+    patch_head = module.student.ibot_head is not None
+    recipe = training_recipe(settings, card, centres_used=used, patch_head=patch_head)
+    patches = patch_head and recipe.ibot_weight > 0
+    if recipe.centring == "sinkhorn":
+        objective = "dinov3" if patches else "dino-sinkhorn"
+    else:
+        objective = "dino-ibot" if patches else "dino"
+    return card.model_copy(update={"objective": objective, "views": views})
+
+
+def _card_of_run(card: ModelCard, student: Mapping[str, Any]) -> ModelCard:
+    """The card with the epsilon of the final and inner norms that a run's config names (DINOv2, DINOv3)."""
+    name = student.get("norm_layer")
+    if name is None:
+        return card
+    if name not in NORM_EPSILON:
+        raise InputError(f"The checkpoint's config says norm_layer '{name}'; known are {', '.join(NORM_EPSILON)}.")
+    return card.model_copy(update={"config": {**card.config, "layer_norm_eps": NORM_EPSILON[name]}})
+
+
+def _shares_head(settings: Mapping[str, Any]) -> bool:
+    """Whether a config says that DINO's head serves the patches too (DINOv2's ``ibot.separate_head: false``)."""
+    ibot = (settings.get("config") or {}).get("ibot") or {}
+    return ibot.get("separate_head") is False and float(ibot.get("loss_weight", 1.0)) > 0
+
+
+def _with_registers(card: ModelCard, tensors: Mapping[str, Tensor]) -> ModelCard:
+    """The card with as many registers as a DINOv3 backbone in the authors' names holds; other runs may have none."""
+    if card.architecture != "DINOv3ViTModel" or not any(name.startswith("blocks.") for name in tensors):
+        return card
+    tokens = tensors.get("storage_tokens", tensors.get("register_tokens"))
+    count = 0 if tokens is None else tokens.shape[1]
+    changes = {"config": {**card.config, "num_register_tokens": count}, "tokens": {"cls": 1, "register": count}}
+    return card.model_copy(update=changes)
 
 
 def split_parts(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -97,6 +162,8 @@ def split_parts(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
             component, _, leaf = rest.partition(".")
             component = "dino_head" if component == "head" else component
             parts[top].setdefault(component, {})[leaf] = tensor
+        elif top == "gram_teacher" and rest.startswith("backbone."):
+            parts.setdefault(top, {}).setdefault("backbone", {})[rest.removeprefix("backbone.")] = tensor
         elif top in ("dino_loss", "ibot_patch_loss"):
             parts.setdefault(top, {})[rest] = tensor
         elif top == "ibot_loss":

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.models.checkpoints.tensor_archives import is_sharded, read_archive, read_shards
+from brainmap.models.checkpoints.training_settings import training_settings
 
 SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt", ".npz"}
 _OLD_FORMAT = b"\x80\x02"  # a pickle: how torch wrote files before 1.6
@@ -42,8 +43,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Returns
     -------
     tensors : dict of str to Tensor
-    recipe : dict
-        ``step`` and the training settings, where the file has them.
+    settings : dict
+        Of the training, where they are stated: in the file, its metadata, or a ``config.yaml`` of the run.
 
     Raises
     ------
@@ -129,7 +130,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 
 
 def _named_tensors(found: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    recipe = _recipe(found) if isinstance(found, Mapping) else {}
+    recipe = training_settings(path, found) if isinstance(found, Mapping) else {}
     inside = found
     for wrapper in _WRAPPERS:
         if isinstance(inside, Mapping) and isinstance(inside.get(wrapper), Mapping):
@@ -179,19 +180,6 @@ def check_finite(module: nn.Module, source: str) -> None:
             )
 
 
-def _recipe(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain numbers that DINO's training script keeps beside the tensors: epoch and final teacher temperature."""
-    recipe: dict[str, Any] = {}
-    if isinstance(found.get("epoch"), int):
-        recipe["epoch"] = found["epoch"]
-    arguments = found.get("args")  # a namespace, or its attributes where the file was read without unpickling
-    arguments = arguments if isinstance(arguments, Mapping) else vars(arguments) if arguments is not None else {}
-    temperature = arguments.get("teacher_temp")
-    if isinstance(temperature, float):
-        recipe["final_teacher_temperature"] = temperature
-    return recipe
-
-
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
@@ -201,7 +189,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}); download or copy it again.") from None
-    recipe = json.loads(metadata["recipe"]) if "recipe" in metadata else {}
+    recipe = json.loads(metadata["recipe"]) if "recipe" in metadata else training_settings(path, {})
     if "step" in metadata:
         recipe["step"] = int(metadata["step"])
     return tensors, recipe

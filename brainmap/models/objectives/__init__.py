@@ -4,9 +4,10 @@ from brainmap.models.image_batch import Batch
 from brainmap.models.objectives.clip_bridge import CLIPBridge, fit_clip_bridge
 from brainmap.models.objectives.contrastive import Contrastive, KoLeo, LeJEPALoss, SIGReg
 from brainmap.models.objectives.coupled import CoupledObjective, FrozenReference, freeze_reference
-from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo, DINOSinkhorn, DINOv3Loss
+from brainmap.models.objectives.dinov3 import DINOSinkhorn, DINOv3Loss
+from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo
 from brainmap.models.objectives.masked import IJEPALatent, MAEReconstruction, VJEPALatent
-from brainmap.models.objectives.objective import OBJECTIVES, Objective, find_objective, register_objective
+from brainmap.models.objectives.objective import OBJECTIVES, Objective, Passes, find_objective, register_objective
 from brainmap.models.objectives.supervised import CrossEntropy, CrossEntropyTop1, ImageTextSimilarity
 from brainmap.models.objectives.surrogates import FeatureEnergy, Headless
 
@@ -33,6 +34,7 @@ __all__ = [
     "LeJEPALoss",
     "MAEReconstruction",
     "Objective",
+    "Passes",
     "SIGReg",
     "VJEPALatent",
     "find_objective",

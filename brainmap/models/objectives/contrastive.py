@@ -10,10 +10,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainmap.models.adapters.lejepa import LeJEPA
+from brainmap.models.distillation_losses import koleo_loss
 from brainmap.models.image_batch import Batch
-from brainmap.models.objectives.coupled import Bank, CoupledObjective, nearest_distance, random_directions, sigreg
-from brainmap.models.objectives.objective import Exactness, add_objective
-from brainmap.models.views import multi_crop
+from brainmap.models.objectives.coupled import (
+    Bank,
+    CoupledObjective,
+    random_directions,
+    sigreg,
+)
+from brainmap.models.objectives.objective import (
+    Exactness,
+    Passes,
+    add_objective,
+    caption_cost,
+    exact_label,
+    relative_cost,
+)
+from brainmap.models.views import multi_crop, view_sizes
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
@@ -39,8 +52,13 @@ class Contrastive(CoupledObjective):
         return model.adapter.has_text
 
     def label(self, model: VisionModel) -> Exactness:
-        """Exact where the loss is the whole training loss."""
-        return "exact" if model.card.family in ("clip", "dinotxt") else "surrogate"
+        """Exact, but for the crop of the photograph, where it is the whole training loss."""
+        whole = model.card.family in ("clip", "dinotxt")
+        return exact_label(views=False, batch_coupled=True) if whole else "surrogate"
+
+    def passes(self, model: VisionModel) -> Passes:
+        """The image tower forward and backward, the text tower forward."""
+        return Passes(1 + caption_cost(model), 1.0)
 
     def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
         """Image and caption vectors."""
@@ -93,7 +111,7 @@ class KoLeo(CoupledObjective):
     def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
         """Loss of each image with its neighbours in the batch or the bank."""
         embeddings = model.embedding(batch.pixels)
-        return -torch.log(nearest_distance(embeddings, None if bank is None else bank["embedding"]) + 1e-8)
+        return koleo_loss(embeddings, None if bank is None else bank["embedding"])
 
 
 @dataclass(frozen=True)
@@ -159,6 +177,16 @@ class LeJEPALoss(CoupledObjective):
     def supports(self, model: VisionModel) -> bool:
         """Whether the model carries LeJEPA's projector."""
         return isinstance(model.module, LeJEPA)
+
+    def label(self, model: VisionModel) -> Exactness:
+        """Exact but for the views, whose changes of colour are simplified."""
+        return exact_label(views=False, batch_coupled=True)
+
+    def passes(self, model: VisionModel) -> Passes:
+        """Each crop forward and backward."""
+        spec, size, local = view_sizes(model)
+        crops = 2 * relative_cost(model, size) + spec.local_crops * relative_cost(model, local)
+        return Passes(crops, crops)
 
     def identity(self, model: VisionModel) -> dict[str, Any]:
         """Add the view settings, which come from the card."""

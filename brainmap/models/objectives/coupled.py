@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from brainmap.common.errors import InputError
 from brainmap.models.image_batch import Batch
-from brainmap.models.objectives.objective import OBJECTIVES, Objective, find_objective
+from brainmap.models.objectives.objective import OBJECTIVES, Objective, Passes, find_objective
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
@@ -103,6 +103,14 @@ class FrozenReference(Objective):
         """Whether the model has the parts of the coupled loss."""
         return self.coupled.supports(model)
 
+    def passes(self, model: VisionModel) -> Passes | None:
+        """Passes of the coupled loss."""
+        return self.coupled.passes(model)
+
+    def remarks(self, model: VisionModel, ids: Sequence[str]) -> tuple[str, ...]:
+        """Remarks of the coupled loss."""
+        return self.coupled.remarks(model, ids)
+
     def branch(self, model: VisionModel) -> str:
         """Branch of the coupled loss."""
         return self.coupled.branch(model)
@@ -164,18 +172,6 @@ def freeze_reference(
     ids_hash = hashlib.sha256("".join(str(key) for key in stimuli.ids).encode()).hexdigest()[:16]
     tensors = {name: tensor.cpu() for name, tensor in bank.items()}
     return FrozenReference(found, tensors, {"photographs": len(stimuli), "ids": ids_hash})
-
-
-def nearest_distance(embeddings: Tensor, others: Tensor | None, eps: float = 1e-8) -> Tensor:
-    """Distance of each unit-length embedding (n, d) to its nearest neighbour in the batch, or in a bank (m, d)."""
-    normed = F.normalize(embeddings, dim=-1, eps=eps)
-    candidates = normed if others is None else F.normalize(others, dim=-1, eps=eps)
-    with torch.no_grad():
-        similarity = normed @ candidates.T
-        if others is None:
-            similarity.fill_diagonal_(-2.0)
-        nearest = similarity.argmax(1)
-    return F.pairwise_distance(normed, candidates[nearest], eps=eps)
 
 
 def sinkhorn_scales(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:

@@ -1,30 +1,34 @@
-"""Losses of the DINO family for models whose checkpoint holds student, teacher, heads and centres: ``exact``.
+"""Losses of the DINO family for models whose checkpoint holds student, teacher and heads.
 
 All of them run the *student* on random views of each image (two global crops, v local ones) and take the gradient at
 the student's sites: a forward pass of their own, besides the plain view that gives the activations. The teacher sees
-the global crops without gradient; its centres are constants of the checkpoint, so images don't influence each other.
-Position jitter and drop path, which only regularise training, are off.
+the global crops without gradient. Networks are in evaluation mode: position jitter and drop path, which only regularise
+training, are off. Temperatures, weights and views are those of the checkpoint's recipe
+(:mod:`brainmap.models.training_recipe`).
+
+Where a run was centred by a stored mean, DINO and iBOT are image-wise; where it was centred by Sinkhorn–Knopp, the
+training loss couples the images of a batch (``dinov3``), and the image-wise forms are surrogates of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from brainmap.models.distillation_losses import dino_loss, ibot_loss, koleo_loss, pooled_ibot_loss
 from brainmap.models.image_batch import Batch
-from brainmap.models.objectives.coupled import Bank, CoupledObjective, nearest_distance, sinkhorn_scales
-from brainmap.models.objectives.objective import Objective, add_objective
-from brainmap.models.self_distillation import SelfDistillation, dino_loss, ibot_loss, koleo_loss, sinkhorn
-from brainmap.models.views import Views, multi_crop, patch_masks
+from brainmap.models.objectives.coupled import Bank, CoupledObjective
+from brainmap.models.objectives.objective import Exactness, Objective, Passes, add_objective, exact_label, relative_cost
+from brainmap.models.self_distillation import SelfDistillation
+from brainmap.models.training_recipe import Centring, TrainingRecipe, training_recipe
+from brainmap.models.views import Views, multi_crop, patch_masks, view_sizes
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
-
-
-FINAL_TEACHER_TEMPERATURE = 0.07
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class SelfDistillationObjective(Objective):
     """
 
     exactness = "exact"
+    version = 2
+    centring: ClassVar[Centring] = "centre"  # of the runs whose loss it is
+    masks_patches: ClassVar[bool] = False
 
     seed: int = 0
 
@@ -49,28 +56,59 @@ class SelfDistillationObjective(Objective):
         """Gradients are the student's."""
         return "student"
 
+    def label(self, model: VisionModel) -> Exactness:
+        """Exact on runs with this centring; else a surrogate of the run's loss."""
+        recipe = recipe_of(model)
+        if self.centring != recipe.centring or not self._whole(model, recipe):
+            return "surrogate"
+        return exact_label(stated=recipe.stated, views=model.card.views.stated, batch_coupled=self.batch_coupled)
+
+    def _whole(self, model: VisionModel, recipe: TrainingRecipe) -> bool:
+        """Whether every part of the run's terms can be computed as it was trained."""
+        return True
+
+    def remarks(self, model: VisionModel, ids: Sequence[str]) -> tuple[str, ...]:
+        """Say for how many images the iBOT term is zero, because neither of their crops is masked."""
+        if not self.masks_patches:
+            return ()
+        masks = masks_of(model, ids, self.seed).unflatten(0, (2, -1))
+        none = int((~masks.any(-1)).all(0).sum())
+        if not none:
+            return ()
+        return (
+            f"iBOT: {none} of {len(ids)} images have no masked crop in these views; that term's gradient is zero there",
+        )
+
+    def passes(self, model: VisionModel) -> Passes:
+        """The teacher's and the student's passes through the crops."""
+        spec, size, local = view_sizes(model)
+        small = spec.local_crops * relative_cost(model, local)
+        large = relative_cost(model, size)
+        gram = 2 * relative_cost(model, spec.gram_pixels) if spec.gram_pixels and recipe_of(model).gram else 0.0
+        return Passes(forward=4 * large + small + gram, backward=2 * large + small)
+
     def identity(self, model: VisionModel) -> dict[str, Any]:
-        """Add views, temperature and weights of the terms, which come from the card and the checkpoint."""
-        context = {"views": model.card.views.model_dump(mode="json"), "temperature": teacher_temperature(model)}
-        weights = {name: model.recipe[name] for name in ("ibot_weight", "koleo_weight") if name in model.recipe}
-        return {**super().identity(model), **context, "term_weights": weights}
+        """Add views and recipe, which come from the card and the checkpoint."""
+        views = model.card.views.model_dump(mode="json")
+        return {**super().identity(model), "views": views, "recipe": asdict(recipe_of(model))}
 
 
-def teacher_temperature(model: VisionModel) -> float:
-    """Temperature of the teacher at the checkpoint's training step: linear warm-up, then constant."""
-    recipe = model.recipe
-    if model.weights == "untrained":
-        recipe = {"step": 0, "steps": 1, "teacher_temperature": (0.04, 0.07), "temperature_warmup": 0.3}
-    if not {"step", "steps", "teacher_temperature", "temperature_warmup"} <= recipe.keys():
-        return float(recipe.get("final_teacher_temperature", FINAL_TEACHER_TEMPERATURE))
-    low, high = recipe["teacher_temperature"]
-    return low + (high - low) * min(1.0, recipe["step"] / recipe["steps"] / recipe["temperature_warmup"])
+def recipe_of(model: VisionModel) -> TrainingRecipe:
+    """Training recipe of a model that holds student, teacher and heads."""
+    pair = pair_of(model)
+    settings = {"step": 0, "ibot_mean": "crops"} if model.weights == "untrained" else model.recipe
+    centres = [part.center for part in (pair.dino_loss, pair.ibot_patch_loss) if part is not None]
+    used = any(centre.is_meta or bool((centre != 0).any()) for centre in centres)
+    patch_head = pair.student.ibot_head is not None
+    return training_recipe(settings, model.card, centres_used=used, patch_head=patch_head)
 
 
 @dataclass(frozen=True)
-class _Passes:
+class ViewOutputs:
     """Student and teacher outputs of one batch of views."""
 
+    views: Views
+    masks: Tensor | None  # (2, n, patches)
     student_cls: Tensor  # (2, n, d), global crops
     student_local: Tensor  # (v, n, d)
     student_patches: Tensor  # (2, n, patches, d)
@@ -78,32 +116,83 @@ class _Passes:
     teacher_patches: Tensor  # (2, n, patches, d)
 
 
-def _run(pair: SelfDistillation, views: Views, masks: Tensor | None, count: int) -> _Passes:
+def run_views(model: VisionModel, batch: Batch, seed: int, *, masked: bool, local: bool = True) -> ViewOutputs:
+    """Run teacher and student on the views of a batch, the student's global crops masked or not."""
+    pair, count = pair_of(model), len(batch)
+    views = multi_crop(model, batch, seed=seed, local=local)
+    masks = masks_of(model, batch.ids, seed).to(views.large.device) if masked else None
     with torch.no_grad():
-        teacher_cls, teacher_patches = pair.teacher.tokens(views.large)
-    student_cls, student_patches = pair.student.tokens(views.large, masks)
-    student_local = student_cls.new_zeros(0, count, student_cls.shape[-1])
+        teacher = pair.teacher.tokens(views.large)
+    student = pair.student.tokens(views.large, masks)
+    small = student[0].new_zeros(0, count, student[0].shape[-1])
     if len(views.small):
-        student_local = pair.student.tokens(views.small)[0].unflatten(0, (-1, count))
-    both = [part.unflatten(0, (2, count)) for part in (student_cls, student_patches, teacher_cls, teacher_patches)]
-    return _Passes(both[0], student_local, both[1], both[2], both[3])
+        small = pair.student.local_cls(views.small).unflatten(0, (-1, count))
+    student_cls, student_patches, teacher_cls, teacher_patches = (
+        part.unflatten(0, (2, count)) for part in (*student, *teacher)
+    )
+    shaped = None if masks is None else masks.unflatten(0, (2, count))
+    return ViewOutputs(views, shaped, student_cls, small, student_patches, teacher_cls, teacher_patches)
 
 
-def _dino(pair: SelfDistillation, passes: _Passes, temperature: float) -> Tensor:
-    head = pair.student.dino_head
-    with torch.no_grad():
-        targets = pair.dino_loss.probabilities(pair.teacher.dino_head(passes.teacher_cls), temperature)
+def dino_term(model: VisionModel, passes: ViewOutputs, recipe: TrainingRecipe, targets: Tensor) -> Tensor:
+    """DINO term, weighted; teacher probabilities (2, n, K)."""
+    head = pair_of(model).student.dino_head
     local = head(passes.student_local) if len(passes.student_local) else passes.student_local
-    return dino_loss(head(passes.student_cls), local, targets)
+    return recipe.dino_weight * dino_loss(
+        head(passes.student_cls),
+        local,
+        targets,
+        same_view=recipe.same_view,
+        local_weight=recipe.local_weight,
+        least_local_pairs=recipe.least_local_pairs,
+    )
 
 
-def _ibot(pair: SelfDistillation, passes: _Passes, masks: Tensor, temperature: float) -> Tensor:
-    with torch.no_grad():
-        logits = pair.teacher.ibot_head(passes.teacher_patches)
-        centre = pair.ibot_patch_loss
-        assert centre is not None  # the objective is only offered where there is one
-        targets = centre.probabilities(logits, temperature)
-    return ibot_loss(pair.student.ibot_head(passes.student_patches), targets, masks.unflatten(0, (2, -1)))
+def ibot_term(model: VisionModel, passes: ViewOutputs, recipe: TrainingRecipe, targets: Tensor) -> Tensor:
+    """IBOT term, weighted; teacher probabilities (m, K) of the masked patches."""
+    assert passes.masks is not None
+    student = pair_of(model).student.ibot_head(passes.student_patches[passes.masks])
+    term = pooled_ibot_loss if recipe.pooled_ibot else ibot_loss
+    return recipe.ibot_weight * term(student, targets, passes.masks)
+
+
+def koleo_term(passes: ViewOutputs, recipe: TrainingRecipe, bank: Bank | None) -> Tensor:
+    """KoLeo, weighted, summed over the global crops, with neighbours in the batch or the bank (r, 2, d)."""
+    others = (None, None) if bank is None else bank["cls"].unbind(1)
+    crops = [
+        koleo_loss(view, other, neighbours=recipe.koleo_neighbours, group=recipe.koleo_group)
+        for view, other in zip(passes.student_cls, others, strict=True)
+    ]
+    return recipe.koleo_weight * torch.stack(crops).sum(0)
+
+
+@torch.no_grad()
+def teacher_logits(model: VisionModel, passes: ViewOutputs) -> Tensor:
+    """Teacher logits (2, n, K) of the CLS tokens."""
+    logits: Tensor = pair_of(model).teacher.dino_head(passes.teacher_cls)
+    return logits
+
+
+@torch.no_grad()
+def teacher_patch_logits(model: VisionModel, passes: ViewOutputs) -> Tensor:
+    """Teacher logits (m, K) of the patches that are masked for the student."""
+    assert passes.masks is not None
+    logits: Tensor = pair_of(model).teacher.ibot_head(passes.teacher_patches[passes.masks])
+    return logits
+
+
+def _centred_dino(model: VisionModel, passes: ViewOutputs, recipe: TrainingRecipe) -> Tensor:
+    """DINO term with the checkpoint's centre."""
+    logits = teacher_logits(model, passes)
+    return dino_term(model, passes, recipe, pair_of(model).dino_loss.probabilities(logits, recipe.teacher_temperature))
+
+
+def _centred_ibot(model: VisionModel, passes: ViewOutputs, recipe: TrainingRecipe) -> Tensor:
+    """IBOT term with the checkpoint's centre."""
+    centre = pair_of(model).ibot_patch_loss
+    assert centre is not None  # the objective is only offered where there is one
+    targets = centre.probabilities(teacher_patch_logits(model, passes), recipe.patch_temperature)
+    return ibot_term(model, passes, recipe, targets)
 
 
 @dataclass(frozen=True)
@@ -112,49 +201,57 @@ class DINO(SelfDistillationObjective):
 
     ``L = mean over pairs (teacher view u ∈ 2 global, student view v ≠ u) of −Σ_k p_t(u)[k] log p_s(v)[k]`` with
     ``p_t = softmax((g_t − c)/τ_t)`` and ``p_s = softmax(g_s/0.1)``; Caron et al. 2021, eq. 3. Only the CLS token
-    reaches the loss, so patch tokens of the last block have no gradient.
+    reaches the loss, so patch tokens of the last block have no gradient. The student sees its global crops unmasked.
     """
 
     name = "dino"
 
     def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
         """Loss of each image."""
-        pair = _pair(model)
-        passes = _run(pair, multi_crop(model, batch, seed=self.seed), None, len(batch))
-        return _dino(pair, passes, teacher_temperature(model))
+        return _centred_dino(model, run_views(model, batch, self.seed, masked=False), recipe_of(model))
 
 
-class _NeedsPatchHead(SelfDistillationObjective):
+class PatchObjective(SelfDistillationObjective):
+    """Common to losses with a term on masked patches."""
+
+    masks_patches = True
+
     def supports(self, model: VisionModel) -> bool:
         """Whether the checkpoint also holds heads of the patch tokens."""
-        return super().supports(model) and _pair(model).student.ibot_head is not None
+        return super().supports(model) and pair_of(model).student.ibot_head is not None
+
+    def _whole(self, model: VisionModel, recipe: TrainingRecipe) -> bool:
+        """A mean over the masked patches of a whole batch is not image-wise."""
+        return self.batch_coupled or not recipe.pooled_ibot
 
 
 @dataclass(frozen=True)
-class IBOT(_NeedsPatchHead):
+class IBOT(PatchObjective):
     """iBOT cross-entropy on masked patches.
 
-    ``L = mean over masked patches i of −Σ_k p_t[i, k] log p_s[i, k]``, the teacher seeing the patches that are masked
-    for the student; Zhou et al. 2022, eq. 2. For each image one of the two global crops is masked.
+    ``L = ½ Σ_crops mean over the crop's masked patches i of −Σ_k p_t[i, k] log p_s[i, k]``, the teacher seeing the
+    patches that are masked for the student; Zhou et al. 2022, eq. 2. A crop without masked patches counts zero: an
+    image neither of whose global crops is masked has no gradient, which the provenance counts.
     """
 
     name = "ibot"
 
     def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
         """Loss of each image."""
-        pair = _pair(model)
-        large = multi_crop(model, batch, seed=self.seed).large
-        masks = _masks(model, batch, large, self.seed)
-        passes = _run(pair, Views(large, large[:0]), masks, len(batch))
-        return _ibot(pair, passes, masks, teacher_temperature(model))
+        return _centred_ibot(model, run_views(model, batch, self.seed, masked=True, local=False), recipe_of(model))
+
+    def passes(self, model: VisionModel) -> Passes:
+        """No local crops."""
+        large = relative_cost(model, view_sizes(model)[1])
+        return Passes(forward=4 * large, backward=2 * large)
 
 
 @dataclass(frozen=True)
-class DINOiBOT(_NeedsPatchHead):
-    """DINO plus iBOT in one pass, as trained: ``L = L_DINO + w L_iBOT``, the student's global crops masked for both.
+class DINOiBOT(PatchObjective):
+    """DINO plus iBOT in one pass: ``L = w₁ L_DINO + w₂ L_iBOT``, the student's global crops masked for both.
 
-    The two image-wise terms of DINOv2's and DINOv3's loss. The third, KoLeo, ties the images of a batch together:
-    see ``dino-ibot-koleo``.
+    iBOT's loss, and the two image-wise terms of DINOv2's where it was trained with a centre. The third, KoLeo, ties the
+    images of a batch together: see ``dino-ibot-koleo``.
     """
 
     name = "dino-ibot"
@@ -163,18 +260,14 @@ class DINOiBOT(_NeedsPatchHead):
         """Loss of each image."""
         return self._terms(model, batch)[0]
 
-    def _terms(self, model: VisionModel, batch: Batch) -> tuple[Tensor, _Passes]:
-        pair, temperature = _pair(model), teacher_temperature(model)
-        views = multi_crop(model, batch, seed=self.seed)
-        masks = _masks(model, batch, views.large, self.seed)
-        passes = _run(pair, views, masks, len(batch))
-        weight = float(model.recipe.get("ibot_weight", 1.0))
-        return _dino(pair, passes, temperature) + weight * _ibot(pair, passes, masks, temperature), passes
+    def _terms(self, model: VisionModel, batch: Batch) -> tuple[Tensor, ViewOutputs]:
+        recipe, passes = recipe_of(model), run_views(model, batch, self.seed, masked=True)
+        return _centred_dino(model, passes, recipe) + _centred_ibot(model, passes, recipe), passes
 
 
 @dataclass(frozen=True)
 class DINOiBOTKoLeo(CoupledObjective, DINOiBOT):
-    """The whole training loss with frozen centres: ``L_DINO + w L_iBOT + w' L_KoLeo``.
+    """DINOv2's whole training loss where it was trained with a centre: ``w₁ L_DINO + w₂ L_iBOT + w₃ Σ_crops L_KoLeo``.
 
     KoLeo runs over the CLS tokens of the batch, for each global crop.
 
@@ -185,122 +278,25 @@ class DINOiBOTKoLeo(CoupledObjective, DINOiBOT):
 
     def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
         """CLS tokens of the student's global crops (n, 2, d)."""
-        return {"cls": self._terms(model, batch)[1].student_cls.transpose(0, 1)}
+        return {"cls": run_views(model, batch, self.seed, masked=True, local=False).student_cls.transpose(0, 1)}
 
     def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
         """Loss of each image."""
         losses, passes = self._terms(model, batch)
-        return losses + float(model.recipe.get("koleo_weight", 0.1)) * _koleo(passes, bank)
+        return losses + koleo_term(passes, recipe_of(model), bank)
 
 
-@dataclass(frozen=True)
-class DINOSinkhorn(CoupledObjective, SelfDistillationObjective):
-    """DINO with the teacher centred by Sinkhorn–Knopp over the batch, as DINOv2 and DINOv3 train.
-
-    Batch-coupled: the teacher's distribution of an image depends on the other images. ``dino`` with the checkpoint's
-    frozen centre is one image-wise form; with a frozen reference, Sinkhorn's scales of the reference are another.
-    """
-
-    name = "dino-sinkhorn"
-
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
-        """Teacher logits (2 n, K)."""
-        pair = _pair(model)
-        cls = pair.teacher.tokens(multi_crop(model, batch, seed=self.seed).large)[0]
-        return {"cls_logits": pair.teacher.dino_head(cls)}
-
-    def finish(self, model: VisionModel, bank: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Keep the prototypes' scales."""
-        return {"cls_scales": sinkhorn_scales(bank["cls_logits"], teacher_temperature(model))}
-
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
-        """Loss of each image."""
-        pair = _pair(model)
-        passes = _run(pair, multi_crop(model, batch, seed=self.seed), None, len(batch))
-        return _sinkhorn_dino(pair, passes, teacher_temperature(model), bank)
-
-
-@dataclass(frozen=True)
-class DINOv3Loss(CoupledObjective, _NeedsPatchHead):
-    """DINOv2's and DINOv3's training loss (before Gram anchoring): ``L_DINO + w L_iBOT + w' L_KoLeo``.
-
-    Both teachers are centred by Sinkhorn–Knopp, over the global crops and over the masked patches of the batch.
-    Batch-coupled in all three terms; exact in the given company.
-    """
-
-    name = "dinov3"
-
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
-        """Teacher logits of crops (2 n, K) and masked patches (m, K'), CLS tokens of the student (n, 2, d)."""
-        pair, views, masks = self._inputs(model, batch)
-        passes = _run(pair, views, masks, len(batch))
-        return {
-            "cls": passes.student_cls.transpose(0, 1),
-            "cls_logits": pair.teacher.dino_head(passes.teacher_cls).flatten(0, 1),
-            "patch_logits": pair.teacher.ibot_head(passes.teacher_patches.flatten(0, 1)[masks]),
-        }
-
-    def finish(self, model: VisionModel, bank: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Keep the scales of both sets of prototypes, and the CLS tokens."""
-        temperature = teacher_temperature(model)
-        scales = {f"{part}_scales": sinkhorn_scales(bank[f"{part}_logits"], temperature) for part in ("cls", "patch")}
-        return {"cls": bank["cls"], **scales}
-
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
-        """Loss of each image."""
-        pair, views, masks = self._inputs(model, batch)
-        temperature = teacher_temperature(model)
-        passes = _run(pair, views, masks, len(batch))
-        with torch.no_grad():
-            logits = pair.teacher.ibot_head(passes.teacher_patches.flatten(0, 1)[masks])
-            found = _centred(logits, temperature, None if bank is None else bank["patch_scales"])
-            targets = logits.new_zeros(*masks.shape, logits.shape[-1])
-            targets[masks] = found
-        student = pair.student.ibot_head(passes.student_patches)
-        patches = ibot_loss(student, targets.unflatten(0, (2, -1)), masks.unflatten(0, (2, -1)))
-        weights = [float(model.recipe.get(key, usual)) for key, usual in (("ibot_weight", 1.0), ("koleo_weight", 0.1))]
-        return (
-            _sinkhorn_dino(pair, passes, temperature, bank) + weights[0] * patches + weights[1] * _koleo(passes, bank)
-        )
-
-    def _inputs(self, model: VisionModel, batch: Batch) -> tuple[SelfDistillation, Views, Tensor]:
-        views = multi_crop(model, batch, seed=self.seed)
-        return _pair(model), views, _masks(model, batch, views.large, self.seed)
-
-
-def _koleo(passes: _Passes, bank: Bank | None) -> Tensor:
-    """KoLeo of each image, mean over its global crops, with neighbours in the batch or the bank (r, 2, d)."""
-    if bank is None:
-        return torch.stack([koleo_loss(view) for view in passes.student_cls]).mean(0)
-    crops = zip(passes.student_cls, bank["cls"].unbind(1), strict=True)
-    return torch.stack([-torch.log(nearest_distance(view, others) + 1e-8) for view, others in crops]).mean(0)
-
-
-def _centred(logits: Tensor, temperature: float, scales: Tensor | None) -> Tensor:
-    """Teacher distributions by Sinkhorn over the rows, or with scales held constant."""
-    if scales is None:
-        return sinkhorn(logits, temperature)
-    return torch.softmax(logits / temperature + scales, dim=-1)
-
-
-def _sinkhorn_dino(pair: SelfDistillation, passes: _Passes, temperature: float, bank: Bank | None) -> Tensor:
-    with torch.no_grad():
-        logits = pair.teacher.dino_head(passes.teacher_cls)
-        targets = _centred(logits.flatten(0, 1), temperature, None if bank is None else bank["cls_scales"])
-    head = pair.student.dino_head
-    local = head(passes.student_local) if len(passes.student_local) else passes.student_local
-    return dino_loss(head(passes.student_cls), local, targets.view_as(logits))
-
-
-def _pair(model: VisionModel) -> SelfDistillation:
+def pair_of(model: VisionModel) -> SelfDistillation:
+    """Student and teacher of a model that has them."""
     assert isinstance(model.module, SelfDistillation)
     return model.module
 
 
-def _masks(model: VisionModel, batch: Batch, large: Tensor, seed: int) -> Tensor:
-    patches = (large.shape[-1] // (model.card.patch or 1)) ** 2
-    return patch_masks(batch, patches, model.card.views.mask_ratio, seed=seed).to(large.device)
+def masks_of(model: VisionModel, ids: Sequence[str], seed: int) -> Tensor:
+    """Masks (2 n, patches) of the global crops."""
+    spec, size, _ = view_sizes(model)
+    return patch_masks(ids, size // (model.card.patch or 1), spec, seed=seed)
 
 
-for _objective in (DINO(), IBOT(), DINOiBOT(), DINOiBOTKoLeo(), DINOSinkhorn(), DINOv3Loss()):
+for _objective in (DINO(), IBOT(), DINOiBOT(), DINOiBOTKoLeo()):
     add_objective(_objective)

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from brainmap.models.adapters.ijepa import IJEPA, target_and_context
 from brainmap.models.image_batch import Batch
-from brainmap.models.objectives.objective import Objective, add_objective
+from brainmap.models.objectives.objective import (
+    Exactness,
+    Objective,
+    Passes,
+    add_objective,
+    exact_label,
+    relative_weight,
+)
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
@@ -44,6 +51,15 @@ class MAEReconstruction(Objective):
     def supports(self, model: VisionModel) -> bool:
         """Whether the model carries a decoder of pixels."""
         return model.card.adapter == "mae"
+
+    def label(self, model: VisionModel) -> Exactness:
+        """Exact but for the view: training crops at random and mirrors."""
+        return exact_label(views=False)
+
+    def passes(self, model: VisionModel) -> Passes:
+        """The encoder on the visible patches, the decoder on all."""
+        cost = (1 - self.mask_ratio) + relative_weight(model, model.module.get_submodule("decoder"))
+        return Passes(cost, cost)
 
     def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
         """Loss of each image."""
@@ -87,6 +103,11 @@ class VJEPALatent(Objective):
         """Whether the model carries V-JEPA 2's predictor."""
         return model.card.architecture == "VJEPA2Model"
 
+    def passes(self, model: VisionModel) -> Passes:
+        """The target on all tokens, the encoder on the visible ones, the predictor on both kinds."""
+        cost = (1 - self.mask_ratio) + relative_weight(model, model.module.get_submodule("predictor"))
+        return Passes(1 + cost, cost)
+
     def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
         """Loss of each image."""
         module: Any = model.module
@@ -110,8 +131,9 @@ class VJEPALatent(Objective):
 class IJEPALatent(Objective):
     """Smooth L1 of predicted latents of target blocks, ``L = mean smooth_l1(P(E(x context)), LN(Ē(x)))``.
 
-    Assran et al. 2023; for full checkpoints, which hold encoder E, its moving average Ē and predictor P. Exact but for
-    the sampling of blocks, whose sizes are fixed so that images of a batch don't trim each other: see
+    Assran et al. 2023; for full checkpoints, which hold encoder E, its moving average Ē and predictor P. The views are
+    simplified: the whole image instead of a crop, and blocks of fixed size, so that images of a batch don't trim each
+    other: see
     :func:`brainmap.models.adapters.ijepa.target_and_context`.
 
     Parameters
@@ -134,6 +156,17 @@ class IJEPALatent(Objective):
     def supports(self, model: VisionModel) -> bool:
         """Whether the checkpoint holds the target encoder and the predictor."""
         return isinstance(model.module, IJEPA)
+
+    def label(self, model: VisionModel) -> Exactness:
+        """Exact but for the view and the sizes of blocks and context."""
+        return exact_label(views=False)
+
+    def passes(self, model: VisionModel) -> Passes:
+        """The target encoder on all patches, the encoder on the context, the predictor once for each block."""
+        context = max(0.0, 1 - self.targets * self.scale)
+        predictor = relative_weight(model, model.module.get_submodule("predictor"))
+        cost = context + self.targets * (context + self.scale) * predictor
+        return Passes(1 + cost, cost)
 
     def branch(self, model: VisionModel) -> str:
         """Gradients are the encoder's."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainmap.common.errors import InputError
 from brainmap.models.image_batch import Batch
@@ -15,8 +15,84 @@ from brainmap.models.image_batch import Batch
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
 
+Exactness = Literal[
+    "exact",
+    "exact (batch-coupled)",
+    "exact loss, default settings",
+    "exact loss, default settings (batch-coupled)",
+    "exact loss, simplified views",
+    "exact loss, simplified views (batch-coupled)",
+    "exact loss, default settings, simplified views",
+    "exact loss, default settings, simplified views (batch-coupled)",
+    "native similarity",
+    "surrogate",
+]
 
-Exactness = Literal["exact", "native similarity", "surrogate"]
+
+def exact_label(*, views: bool, stated: bool = True, batch_coupled: bool = False) -> Exactness:
+    """The label of a model's own training loss.
+
+    ``exact`` means: on the same views and masks, and networks in evaluation mode, number and gradient are those of the
+    authors' code (relative difference at most 1e-9 in float64, 1e-5 in float32). What differs in the views is named.
+
+    Parameters
+    ----------
+    views : bool
+        Whether views are drawn as the checkpoint's recipe says; else they are simplified.
+    stated : bool
+        Whether the checkpoint states temperatures and weights; else the defaults of the authors' code are taken.
+    batch_coupled : bool
+        Whether images of a batch influence each other: the loss is then exact in the company that was planned.
+    """
+    differs = [] if stated else ["default settings"]
+    differs += [] if views else ["simplified views"]
+    label = f"exact loss, {', '.join(differs)}" if differs else "exact"
+    return f"{label} (batch-coupled)" if batch_coupled else label  # type: ignore[return-value]
+
+
+@dataclasses.dataclass(frozen=True)
+class Passes:
+    """What an objective costs for each image, in forward passes of the model on the plain image.
+
+    Attributes
+    ----------
+    forward : float
+        Passes forward, those of a teacher, decoder or text tower included, in proportion to tokens and parameters.
+    backward : float
+        Passes backward: with parameters frozen one costs about as much as its forward pass.
+    """
+
+    forward: float
+    backward: float
+
+    @property
+    def total(self) -> float:
+        """Forward and backward together."""
+        return self.forward + self.backward
+
+
+def relative_weight(model: VisionModel, module: nn.Module) -> float:
+    """Cost of a token in another network, such as a decoder, relative to one in the vision network: parameters."""
+    own, other = (sum(p.numel() for p in part.parameters()) for part in (model.network(), module))
+    return other / own
+
+
+def caption_cost(model: VisionModel) -> float:
+    """Cost of a caption's way through the text tower, in passes of the plain image."""
+    patches = (model.preprocessing.crop // (model.card.patch or 32)) ** 2 + sum(model.card.tokens.values())
+    vision = sum(p.numel() for p in model.network().parameters())
+    named = model.module.named_parameters()
+    text = sum(p.numel() for name, p in named if name.startswith("text_model") and "embedding" not in name)
+    return text / vision * model.card.caption_length / patches
+
+
+def relative_cost(model: VisionModel, side: int) -> float:
+    """Cost of a square image of ``side`` pixels, in passes of the model's plain input: tokens over tokens."""
+    leading = sum(model.card.tokens.values())
+    patch = model.card.patch or 1
+    leading = leading if model.card.patch else 0
+    tokens = [(pixels // patch) ** 2 + leading for pixels in (side, model.preprocessing.crop)]
+    return tokens[0] / tokens[1]
 
 
 class Objective(ABC):
@@ -29,7 +105,7 @@ class Objective(ABC):
     name : str
         Registered name.
     exactness : {"exact", "native similarity", "surrogate"}
-        Whether this is the model's own training loss.
+        Whether this is the model's own training loss; :meth:`label` says so for a model, in full.
     needs : tuple of str
         Columns of the stimulus table that are used (``caption``, ``category``).
     plain_view : bool
@@ -65,6 +141,14 @@ class Objective(ABC):
     def label(self, model: VisionModel) -> Exactness:
         """Exactness for a model; the class's, unless it differs between models."""
         return self.exactness
+
+    def remarks(self, model: VisionModel, ids: Sequence[str]) -> tuple[str, ...]:
+        """What should be said of this loss with these images, in sentences for the provenance."""
+        return ()
+
+    def passes(self, model: VisionModel) -> Passes | None:
+        """What the loss of one image costs, the plain view that activations share included; None where unknown."""
+        return Passes(1.0, 1.0) if self.plain_view else None
 
     def branch(self, model: VisionModel) -> str:
         """Branch of the model whose sites the gradient is taken at; the first one unless overridden."""

@@ -11,10 +11,19 @@ from torch import Tensor
 
 from brainmap.common.errors import InputError
 from brainmap.models.image_batch import Batch
-from brainmap.models.objectives.objective import Objective, add_objective
+from brainmap.models.objectives.objective import (
+    Exactness,
+    Objective,
+    Passes,
+    add_objective,
+    caption_cost,
+    exact_label,
+)
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
+
+MIXED_LABELS = ("convnext", "deit")  # trained with label smoothing, mixup and CutMix
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,8 @@ class CrossEntropy(Objective):
     """Cross-entropy with given labels, ``L = −log softmax(f(x))[label]``: the training loss of a classifier.
 
     The column ``label`` of the stimulus table holds the class: its index in the model's output, or its name in the
-    model's configuration. Augmentations and label smoothing of the training are left out.
+    model's configuration. Augmentations are left out, and the label says so; families that were trained with smoothed
+    and mixed labels have another loss, of which this is a surrogate.
     """
 
     name = "cross-entropy"
@@ -33,6 +43,10 @@ class CrossEntropy(Objective):
     def supports(self, model: VisionModel) -> bool:
         """Whether the model has a classifier."""
         return model.adapter.has_logits
+
+    def label(self, model: VisionModel) -> Exactness:
+        """Exact but for the views, unless training mixed or smoothed the labels."""
+        return "surrogate" if model.card.family in MIXED_LABELS else exact_label(views=False)
 
     def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
         """Loss of each image."""
@@ -78,6 +92,10 @@ class ImageTextSimilarity(Objective):
     def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
         """Loss of each image."""
         return -model.similarity(batch.pixels, [str(caption) for caption in batch.column("caption")])
+
+    def passes(self, model: VisionModel) -> Passes:
+        """The image tower forward and backward, the text tower forward."""
+        return Passes(1 + caption_cost(model), 1.0)
 
     def identity(self, model: VisionModel) -> dict[str, Any]:
         """Add the tokenizer."""

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainmap.models.image_batch import Batch
-from brainmap.models.objectives.objective import Objective, add_objective
-from brainmap.models.views import multi_crop
+from brainmap.models.objectives.objective import Objective, Passes, add_objective, relative_cost
+from brainmap.models.views import multi_crop, view_sizes
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
@@ -72,6 +72,12 @@ class Headless(Objective):
             agreement = agreement + (small[:, None] * teacher[None]).sum(-1).sum((0, 1))
             local = len(small)
         return 1.0 - agreement / (2 + 2 * local)
+
+    def passes(self, model: VisionModel) -> Passes:
+        """Each crop once forward and once backward: the frozen backbone is its own teacher."""
+        spec, size, local = view_sizes(model)
+        crops = 2 * relative_cost(model, size) + spec.local_crops * relative_cost(model, local)
+        return Passes(crops, crops)
 
     def identity(self, model: VisionModel) -> dict[str, Any]:
         """Add the view settings, which come from the card."""

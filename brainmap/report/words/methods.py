@@ -13,8 +13,8 @@ from brainmap.report.words import headlines
 from brainmap.results.result_files import plain
 from brainmap.results.study_results import StudyResults
 
-SURROGATE_NOTE = {
-    "exact": "exact: the gradient of the loss the model was trained with",
+GRADIENT_NOTES = {
+    "exact": "the gradient of the loss the model was trained with",
     "native similarity": "native similarity: the model's own image–text similarity, not its training loss",
     "surrogate": "surrogate: a stand-in for a training loss that needs what is not there",
 }
@@ -62,6 +62,20 @@ def report_title(results: StudyResults) -> str:
     return f"{where.capitalize()} {model} predicts responses to photographs"
 
 
+def gradient_note(label: str) -> str:
+    """What a label of exactness means; the label itself where it is unknown."""
+    if not label.startswith("exact"):
+        return GRADIENT_NOTES.get(label, label)
+    note = f"{label}: {GRADIENT_NOTES['exact']}"
+    if "default settings" in label:
+        note += ", at the default settings of its authors' code"
+    if "simplified views" in label:
+        note += ", on simplified views of the photographs"
+    if "batch-coupled" in label:
+        note += "; photographs of a batch influence each other"
+    return note
+
+
 def methods_paragraph(results: StudyResults) -> str:
     """Return the methods of the study as a paragraph, written from its settings; unknown settings are not mentioned."""
     p = results.provenance
@@ -99,7 +113,7 @@ def _features_sentence(results: StudyResults) -> str:
         text += f" from {p['n_sources']:,} sources"
     text += "."
     if "gradient" in first["signal"].values and p.get("objective"):
-        note = SURROGATE_NOTE.get(str(p.get("exactness", "")), "")
+        note = gradient_note(str(p.get("exactness") or ""))
         text += f" Gradients are those of the loss '{p['objective']}' with respect to the same layers"
         text += f" ({note})." if note else "."
     projected = _setting(p, "projection")
@@ -205,7 +219,7 @@ def _number(value: float) -> str:
 def _text(value: Any, key: str = "") -> str:
     value = plain(value)
     if key == "exactness":
-        return SURROGATE_NOTE.get(str(value), str(value))
+        return gradient_note(str(value))
     alphas = _alphas(value) if key == "alphas" else None
     if alphas is not None:
         return (

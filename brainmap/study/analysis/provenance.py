@@ -78,6 +78,7 @@ def study_provenance(
         "alpha_level": LEVEL,
         "notes": [
             *sorted({note for dataset in scores.values() for note in _flat(dataset.attrs.get("warnings", []))}),
+            *extracted.get("remarks", []),
             *_found_in_files(everyone),
         ],
         "stimulus_duration": _stimulus_duration(everyone),
