@@ -8,6 +8,7 @@ so that "the model's own loss" is the same code in both places; its terms are in
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,9 +49,10 @@ class DINOHead(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map tokens (…, width) to prototype logits (…, K)."""
-        flat = tokens.flatten(0, -2)  # batch normalisation takes no further axes
-        bottleneck = F.normalize(self.mlp(flat).unflatten(0, tokens.shape[:-1]), dim=-1)
-        return self.last_layer(bottleneck)
+        flat = tokens.reshape(-1, tokens.shape[-1])  # batch normalisation takes no further axes
+        bottleneck = F.normalize(self.mlp(flat), dim=-1)
+        logits: Tensor = self.last_layer(bottleneck)
+        return logits.reshape(*tokens.shape[:-1], logits.shape[-1])
 
 
 class Branch(nn.Module):
@@ -155,9 +157,12 @@ def untied(backbone: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
     backbone : nn.Module
         A ``DINOv3ViTModel``.
     tensors : mapping of str to Tensor
-        Of the backbone, in the authors' names.
+        Of the backbone, in the authors' names, below a prefix or not.
     """
-    norm = layer_norm(tensors, "cls_norm", getattr(backbone, "norm", None))
+    names = [name for name in tensors if re.search(r"(^|\.)cls_norm\.weight$", name)]
+    names = [name for name in names if not name.startswith("student.")] or names
+    own = names[0].removesuffix(".weight") if names else "cls_norm"
+    norm = layer_norm(tensors, own, getattr(backbone, "norm", None))
     if norm is not None:
         backbone.norm = UntiedNorm(backbone.norm, norm, 1 + int(backbone.config.num_register_tokens))
     return backbone

@@ -16,6 +16,7 @@ from brainmap.models.adapters.positions import use_stored_periods
 from brainmap.models.checkpoints.tensor_names import WRAPPERS, expected_layouts, to_library_names, without_wrappers
 from brainmap.models.checkpoints.weight_files import quiet_transformers
 from brainmap.models.model_cards import ModelCard
+from brainmap.models.self_distillation import untied
 
 
 class Adapter:
@@ -53,7 +54,7 @@ class Adapter:
                 named = without_wrappers(named, set(self.build(0).state_dict()))
         module = self.pretrained(None, source=source, config=transformers_config(self.card), state_dict=named)
         use_stored_periods(module, tensors)
-        return module
+        return untied(module, tensors)
 
     def pretrained(self, location: str | Path | None, *, source: str = "", **options: Any) -> nn.Module:
         """Load from a folder, the cache or the hub; strict about missing weights.

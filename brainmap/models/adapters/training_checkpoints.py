@@ -184,21 +184,22 @@ def _split_shared_head(branch: dict[str, dict[str, Tensor]]) -> None:
 
 
 def _head(tensors: Mapping[str, Tensor], source: str) -> DINOHead:
-    """A head as large as its tensors; weight normalisation ``g v / |v|`` is multiplied out."""
+    """A head as large as its tensors, its last layer normalised (``g v / |v|``) where the file's is."""
     values = dict(tensors)
-    for gain, direction in (("weight_g", "weight_v"), ("parametrizations.weight.original0",) * 2):
-        if f"last_layer.{gain}" not in values:
-            continue
-        direction = direction.replace("original0", "original1")
-        g, v = values.pop(f"last_layer.{gain}"), values.pop(f"last_layer.{direction}")
-        values["last_layer.weight"] = g * v / torch.linalg.vector_norm(v, dim=1, keepdim=True)
+    for number, old in enumerate(("weight_g", "weight_v")):
+        if f"last_layer.{old}" in values:
+            values[f"last_layer.parametrizations.weight.original{number}"] = values.pop(f"last_layer.{old}")
+    direction = "last_layer.parametrizations.weight.original1"
+    last = direction if direction in values else "last_layer.weight"
     try:
         hidden, width = values["mlp.0.weight"].shape
-        prototypes, bottleneck = values["last_layer.weight"].shape
+        prototypes, bottleneck = values[last].shape
     except KeyError as error:
         raise InputError(f"The head in {source} lacks {error}; only three-layer heads are understood.") from None
     normed = "mlp.1.running_mean" in values  # DINO's convolutional networks (use_bn_in_head)
     head = DINOHead(width, hidden=hidden, bottleneck=bottleneck, prototypes=prototypes, batch_norm=normed)
+    if last == direction:
+        nn.utils.parametrizations.weight_norm(head.last_layer, dim=0)
     filled = fill(head, values, source)
     assert isinstance(filled, DINOHead)
     return copy.deepcopy(filled)
