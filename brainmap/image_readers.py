@@ -132,6 +132,40 @@ class HDF5Reader:
         return np.asarray(self._open()[int(self.rows[index])])
 
 
+class EncodedHDF5Reader:
+    """Rows of an (n,) dataset that holds the bytes of one image file each (JPEG, PNG)."""
+
+    def __init__(self, path: Path, dataset: str) -> None:
+        if not path.is_file():
+            raise MissingFileError(f"There is no file {path}; give the HDF5 file that holds the photographs.")
+        self._path, self._dataset = path, dataset
+        self._file: Any = None
+        files = self._open()
+        if files.ndim != 1:
+            raise InputError(f"Dataset {dataset!r} in {path} has shape {files.shape}; it must hold one file a row.")
+        self._length = len(files)
+
+    def _open(self) -> Any:
+        if self._file is None:
+            import h5py
+
+            self._file = h5py.File(self._path, "r")
+            if self._dataset not in self._file:
+                raise InputError(f"{self._path} has no dataset {self._dataset!r}; it has {sorted(self._file)}.")
+        return self._file[self._dataset]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, index: int) -> np.ndarray:
+        """Decode row ``index``."""
+        data = np.asarray(self._open()[int(index)], dtype=np.uint8).tobytes()
+        return decode_image(data, f"Row {index} of {self._dataset!r} in {self._path}")
+
+
 class SubsetReader:
     """Some images of another reader."""
 

@@ -111,6 +111,7 @@ def open_images(
     *,
     marks: Mapping[str, Collection[str]] | None = None,
     cache: Path | None = None,
+    groups: str = "image",
 ) -> StimulusSet:
     """Open the photographs of a folder or zip archive that some trials show.
 
@@ -125,6 +126,8 @@ def open_images(
         Further columns of the table: true for the photographs named.
     cache : Path, optional
         Folder that keeps content ids; they are computed anew when the size or the time of a file changes.
+    groups : {"image", "concept"}
+        What folds keep together (the table's ``source``): each photograph by itself, or all of a ``category``.
 
     Returns
     -------
@@ -161,6 +164,8 @@ def open_images(
     named = {_shared_path(key, names[indices[0]]): indices[0] for key, indices in places.items()}
     table = pd.DataFrame({"name": sorted(named)})
     table["category"] = [_category(name) for name in table["name"]]
+    if groups == "concept":
+        table["source"] = table["category"]
     for column, marked in (marks or {}).items():
         table[column] = table["name"].isin(set(marked))
     order = np.array([named[name] for name in table["name"]])

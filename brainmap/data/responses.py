@@ -30,7 +30,8 @@ class Responses:
         Real numbers in anything that can be sliced: numpy array or memmap, ``zarr.Array``, ``h5py.Dataset``.
     trials : pandas.DataFrame
         One row per row of ``values``; column ``stimulus`` holds the id of the photograph in its ``StimulusSet``.
-        Optional: ``session``, ``run``, ``repeat`` (0-based count of the photograph's showings).
+        Optional: ``session``, ``run``, ``repeat`` (0-based count of the photograph's showings), ``n_repeats`` (showings
+        behind a row that is a mean already).
     targets : pandas.DataFrame
         One row per column of ``values``. fMRI: ``roi``, ``hemisphere`` ('L' or 'R'), ``x``, ``y``, ``z`` (mm) and
         ``vertex`` (index in the full mesh of the hemisphere). MEG: ``sensor`` and ``time`` (s from onset), in
@@ -143,7 +144,19 @@ class Responses:
             means = np.empty(averaged.shape, dtype=np.float32)
             for columns in self._column_blocks():
                 means[:, columns] = averaged[:, columns]
-        return replace(self, values=means, trials=pd.DataFrame({"stimulus": names, "n_repeats": averaged.counts}))
+        return replace(self, values=means, trials=pd.DataFrame({"stimulus": names, "n_repeats": self._showings(codes)}))
+
+    def _showings(self, codes: np.ndarray) -> np.ndarray:
+        """Showings behind the mean of each photograph; rows that are means themselves count by their noise.
+
+        The noise of a mean of k rows of n_i showings is that of k² / Σ 1/n_i showings.
+        """
+        counts = np.bincount(codes)
+        if "n_repeats" not in self.trials:
+            return counts
+        noise = np.bincount(codes, weights=1 / self.trials["n_repeats"].to_numpy(dtype=float))
+        showings: np.ndarray = counts**2 / noise
+        return showings
 
     def check(self) -> np.ndarray:
         """Go through all values once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -65,8 +66,11 @@ def write_things_fmri(root: Path, *, table: bool = False, subject: str = "02") -
     trials.to_csv(folder / f"sub-{subject}_StimulusMetadata.csv", index=False)
     voxel = pd.DataFrame({"voxel_id": np.arange(9), "voxel_x": 1.0, "voxel_y": np.arange(9.0), "voxel_z": 0.0})
     voxel["nc_singletrial"] = 20.0
-    voxel["V1"] = [1, 1, 1, 0, 0, 0, 0, 0, 0]
+    voxel["splithalf_corrected"] = 1.0  # all 0 or 1, and no area
+    voxel["V1"] = [1, 1, 1, 0, 0, 0, 0, 0, 0]  # pRF mapping
     voxel["lFFA"] = [0, 0, 0, 0, 0, 0, 1, 0, 0]
+    voxel["glasser-V1"] = [1, 0, 0, 0, 0, 0, 0, 0, 0]
+    voxel["glasser-p9-\n46v"] = [0, 0, 0, 0, 1, 0, 0, 0, 0]  # as in the public file
     voxel["glasser-FFC"] = [0, 0, 0, 0, 0, 1, 1, 0, 0]
     voxel.to_csv(folder / f"sub-{subject}_VoxelMetadata.csv", index=False)
     write_images(root / "stimuli", sorted(set(names)))
@@ -174,27 +178,8 @@ def write_nod(root: Path) -> np.ndarray:
     return np.concatenate(values)
 
 
-def write_bold5000(root: Path) -> np.ndarray:
-    """Subject 4 with its nine sessions."""
-    rng = np.random.default_rng(4)
-    root.mkdir(parents=True, exist_ok=True)
-    mask = np.zeros((3, 3, 2), dtype=np.uint8)
-    mask[0] = 1
-    nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), root / "CSI4_brainmask.nii.gz")
-    values, names = [], []
-    for session in range(1, 10):
-        betas = rng.standard_normal((3, 3, 2, 4)).astype(np.float32)
-        file = root / f"CSI4_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_ses-{session:02d}.nii.gz"
-        nibabel.save(nibabel.Nifti1Image(betas, np.eye(4)), file)
-        values.append(betas[mask > 0].T)
-        names += [f"COCO_{session}{i}" for i in range(4)]
-    (root / "CSI4_imgnames.txt").write_text("\n".join(f"{name}.jpg" for name in names) + "\n")
-    write_images(root / "stimuli", names)
-    return np.concatenate(values)
-
-
-def write_things_eeg2(root: Path) -> dict[str, np.ndarray]:
-    """Epochs as the authors save them: a pickled dictionary in a ``.npy`` file."""
+def write_things_eeg2(root: Path, protocol: int | None = None) -> dict[str, np.ndarray]:
+    """Epochs as the authors save them: a pickled dictionary in a ``.npy`` file; with a protocol, a bare pickle."""
     rng = np.random.default_rng(5)
     names = {"training": [f"dog_{i:02d}b" for i in range(6)], "test": ["mug_01s", "pie_02s"]}
     epochs = {"training": rng.standard_normal((6, 4, 3, 8)), "test": rng.standard_normal((2, 10, 3, 8))}
@@ -205,7 +190,11 @@ def write_things_eeg2(root: Path) -> dict[str, np.ndarray]:
             "ch_names": ["O1", "Oz", "O2"],
             "times": np.arange(8) / 100 - 0.02,
         }
-        np.save(root / f"sub-01/preprocessed_eeg_{part}.npy", content)  # type: ignore[arg-type]
+        file = root / f"sub-01/preprocessed_eeg_{part}.npy"
+        if protocol is None:
+            np.save(file, content)  # type: ignore[arg-type]
+        else:
+            file.write_bytes(pickle.dumps(content, protocol=protocol))
         write_images(root / "image_set" / f"{part}_images", names[part], seed=9)
     return epochs
 

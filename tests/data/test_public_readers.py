@@ -10,7 +10,6 @@ from data.public_files import (
     write_algonauts,
     write_bids_fmri,
     write_bids_surface,
-    write_bold5000,
     write_images,
     write_nod,
     write_things_eeg2,
@@ -25,6 +24,7 @@ from brainmap.data.readers.dataset_reader import DatasetReader
 from brainmap.data.readers.nsd.algonauts import read_noise_ceilings
 from brainmap.data.recordings.numpy_dict import read_numpy_dict
 from brainmap.data.responses import Responses
+from brainmap.statistics.noise_ceiling import ceiling_from_ncsnr
 from brainmap.stimuli import StimulusSet
 
 
@@ -46,8 +46,12 @@ def test_things_fmri_tables_come_back_by_trial_and_area(tmp_path, table):
     reader = open_dataset("things-fmri", tmp_path)
     responses, stimuli = read(reader)
     assert names_of(responses, stimuli) == [Path(name).stem for name in trials["stimulus"]]
-    kept = [0, 1, 2, 5, 6]
-    assert responses.targets["roi"].tolist() == ["V1", "V1", "V1", "FFC", "FFC"]
+    kept = [0, 1, 2, 4, 5, 6]
+    assert responses.targets["roi"].tolist() == [
+        *(["prf:V1"] * 3), "glasser:p9-46v", "glasser:FFC", "localiser:lFFA"
+    ]  # fmt: skip
+    assert responses.targets["areas"].iloc[-1] == "localiser:lFFA;glasser:FFC"  # neither is lost
+    assert responses.targets["areas"].iloc[0] == "prf:V1;glasser:V1"
     values = responses.block()
     for session in (1, 2, 3):
         here = (trials["session"] == session).to_numpy()
@@ -172,45 +176,6 @@ def test_bids_meg_through_mne_bids_gives_the_planted_epochs(tmp_path):
     assert reader.shape("01") == (16, 3 * 36)
 
 
-def test_nod_meg_onsets_come_from_triggers_and_photographs_from_the_detailed_events(tmp_path):
-    root, rng, rows = tmp_path / "nod-meg", np.random.default_rng(0), []
-    (root / "derivatives/preprocessed/raw").mkdir(parents=True)
-    (root / "derivatives/detailed_events").mkdir()
-    names = [f"n{k:08d}_{k}" for k in range(10)]
-    write_images(root / "stimuli", names)
-    pattern = {name: rng.standard_normal(2) for name in names}
-    wave = lambda t: np.exp(-0.5 * ((t - 0.2) / 0.07) ** 2) * np.cos(2 * np.pi * 6 * (t - 0.2))  # noqa: E731
-    times = np.arange(4000) / 200
-    for number, (session, run) in enumerate([("ImageNet01", 1), ("ImageNet01", 2), ("ImageNet02", 1)]):
-        order = rng.permutation(names)[:5]
-        onsets = np.round((2 + 3 * np.arange(5) + rng.uniform(0, 0.3, 5)) * 200) / 200
-        trigger = np.zeros(4000)
-        for onset in onsets:
-            sample = round(float(onset) * 200)
-            trigger[sample : sample + 4] = 2
-            trigger[sample + 90 : sample + 94] = 4  # a response
-        data = sum(np.outer(pattern[n], wave(times - onset)) for n, onset in zip(order, onsets, strict=True))
-        info = mne.create_info(["MLO11-4504", "MRO11-4504", "UPPT001"], 200.0, ["mag", "mag", "stim"])
-        raw = mne.io.RawArray(np.vstack([1e-12 * data, trigger]), info, verbose="error")
-        stem = f"sub-01_ses-{session}_task-ImageNet_run-{run:02d}"
-        raw.save(root / f"derivatives/preprocessed/raw/{stem}_meg_clean.fif", verbose="error")
-        # runs are counted over all sessions
-        rows += [{"session": session, "run": number + 1, "image_id": f"{name}.JPEG"} for name in order]
-    table = root / "derivatives/detailed_events/sub-01_events.csv"
-    pd.DataFrame(rows).to_csv(table, index=False)
-    options = {"epochs": {"sfreq": 50.0, "tmin": -0.1, "tmax": 0.6}, "zscore": "none"}
-    responses, stimuli = read(open_dataset("nod-meg", root, options=options))
-    assert names_of(responses, stimuli) == [Path(row["image_id"]).stem for row in rows]
-    assert responses.targets["sensor"].unique().tolist() == ["MLO11", "MRO11"]
-    when = wave(responses.targets["time"].to_numpy()[:36])
-    expected = np.stack([np.outer(pattern[n], when).ravel() for n in names_of(responses, stimuli)])
-    r = (zscore_columns(responses.block()) * zscore_columns(expected)).mean(axis=0)
-    assert r[np.abs(np.tile(when, 2)) > 0.3].min() > 0.99
-    pd.DataFrame(rows[:-1]).to_csv(table, index=False)
-    with pytest.raises(InputError, match=r"run-01_meg_clean\.fif has 5 triggers of value 2, sub-01_events\.csv 4 rows"):
-        read(open_dataset("nod-meg", root, options=options))
-
-
 def test_algonauts_vertices_areas_and_ceilings(tmp_path):
     values = write_algonauts(tmp_path / "algonauts2023")
     options = {"ceilings": str(tmp_path / "algonauts2023/ceilings")}
@@ -219,8 +184,8 @@ def test_algonauts_vertices_areas_and_ceilings(tmp_path):
     assert stimuli.table["name"].iloc[0] == "train-0001_nsd-00000" and responses.trials["nsd_id"].iloc[3] == 21
     targets = responses.targets
     assert targets["vertex"].tolist()[:3] == [3, 5, 7] and (targets["hemisphere"] == "R").sum() == 9
-    share = targets["ncsnr"] ** 2 / (targets["ncsnr"] ** 2 + 1 / 3)
-    assert np.allclose(share, 0.6)
+    averaged = responses.average_repeats()
+    assert np.allclose(ceiling_from_ncsnr(targets["ncsnr"], averaged.trials["n_repeats"]).variance, 0.6)
     (tmp_path / "algonauts2023/subj01/training_split/training_images/train-0003_nsd-00014.png").unlink()
     with pytest.raises(InputError, match="has 19 photographs and 20 responses"):
         read(open_dataset("algonauts2023", tmp_path))
@@ -250,16 +215,6 @@ def test_nod_runs_are_read_in_their_order_onto_the_right_vertices(tmp_path):
         read(open_dataset("nod-fmri", tmp_path, cache=tmp_path / "other"))
 
 
-def test_bold5000_sessions_follow_each_other_along_the_list(tmp_path):
-    values = write_bold5000(tmp_path / "bold5000")
-    responses, stimuli = read(open_dataset("bold5000", tmp_path, options={"zscore": "none"}))
-    assert np.allclose(responses.block(), values)
-    assert names_of(responses, stimuli)[4] == "COCO_20" and responses.trials["session"].iloc[-1] == "9"
-    (tmp_path / "bold5000/CSI4_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_ses-03.nii.gz").unlink()
-    with pytest.raises(MissingFileError, match=r"ses-03\.nii\.gz; the list of photographs needs all 9 sessions"):
-        read(open_dataset("bold5000", tmp_path))
-
-
 def test_things_eeg2_epochs_are_read_without_unpickling(tmp_path):
     epochs = write_things_eeg2(tmp_path / "things-eeg2")
     reader = open_dataset("things-eeg2", tmp_path, options={"zscore": "none"})
@@ -267,6 +222,9 @@ def test_things_eeg2_epochs_are_read_without_unpickling(tmp_path):
     expected = np.concatenate([part.reshape(-1, 24) for part in epochs.values()])
     assert np.allclose(responses.block(), expected, atol=1e-6)
     assert responses.info["measured"] == "EEG" and responses.info["sfreq"] == pytest.approx(100)
+    assert "session" not in responses.trials
+    assert "shuffled over the sessions" in responses.info["findings"]["items"][0]["what"]
+    assert stimuli.table["source"].tolist() == ["dog"] * 6 + ["mug", "pie"]  # folds keep a concept together
     assert reader.test_images(stimuli).sum() == 2 and names_of(responses, stimuli)[4] == "dog_01b"
     assert responses.trials["repeat"].max() == 9
 

@@ -46,7 +46,7 @@ class SubjectFacts(_Strict):
     sessions : int
         Number of sessions.
     runs, trials, images : int, optional
-        Totals over sessions; catch trials count as trials.
+        Totals over sessions, of what the dataset's reader reads (with catch trials where they are in its files).
     """
 
     code: str

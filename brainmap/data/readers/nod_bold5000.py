@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -26,6 +27,12 @@ from brainmap.stimuli import StimulusSet
 
 PREPARATION_VERSION = 2
 BLOCK = 20000  # targets at once
+RUNS_PER_SESSION = 10  # of NOD's ImageNet sessions
+TRIALS_PER_RUN = 37  # of BOLD5000
+# Below the folder of BOLD5000's photographs as it is published, or one of its parts.
+PRESENTED = (
+    "BOLD5000_Stimuli/Scene_Stimuli/Presented_Stimuli", "Scene_Stimuli/Presented_Stimuli", "Presented_Stimuli"
+)  # fmt: skip
 
 
 class BetaOptions(Options):
@@ -47,9 +54,12 @@ class BetaReader(DatasetReader):
     options_model: ClassVar[type[Options]] = BetaOptions
     mesh: ClassVar[str]
 
-    def _parts(self, subject: str) -> list[tuple[Path, list[str], dict[str, str]]]:
+    def _parts(self, subject: str) -> list[tuple[Path, list[str], dict[str, Any]]]:
         """Files of betas, the label of each trial in them, and session and run."""
         raise MissingFileError(f"There are no betas of subject {subject} in {self.root}.")
+
+    def _gaps(self, subject: str, findings: Findings) -> None:
+        """Report files that should be there and are not; nothing where all are needed."""
 
     def _targets(self, subject: str, first: Path) -> tuple[pd.DataFrame, np.ndarray]:
         """Table of targets, and their places in a flattened image."""
@@ -78,6 +88,7 @@ class BetaReader(DatasetReader):
             If a file holds another number of trials than its list of photographs.
         """
         findings = Findings()
+        self._gaps(subject, findings)
         listed = self._parts(subject)
         targets, places = self._targets(subject, listed[0][0])
         parts, tables = [], []
@@ -121,7 +132,7 @@ class NODReader(BetaReader):
         found = visible(self.root.glob("derivatives/ciftify/sub-*/results/*imagenet*/*_beta.dscalar.nii"))
         return sorted({path.parents[2].name.removeprefix("sub-") for path in found})
 
-    def _parts(self, subject: str) -> list[tuple[Path, list[str], dict[str, str]]]:
+    def _parts(self, subject: str) -> list[tuple[Path, list[str], dict[str, Any]]]:
         folder = self.root / "derivatives/ciftify" / f"sub-{subject}" / "results"
         parts = []
         for path in sorted(visible(folder.glob("*imagenet*/*_beta.dscalar.nii")), key=_natural):
@@ -138,6 +149,23 @@ class NODReader(BetaReader):
         if not parts:
             raise MissingFileError(f"There are no betas of subject {subject} below {folder}.")
         return parts
+
+    def _gaps(self, subject: str, findings: Findings) -> None:
+        """Say which of a session's ten runs, and which sessions, are not on disk."""
+        present: dict[str, set[int]] = {}
+        for _, _, where in self._parts(subject):
+            present.setdefault(where["session"], set()).add(int(where["run"]))
+        facts = load_manifest(self.name).subjects.get(subject)
+        for session in (f"imagenet{number:02d}" for number in range(1, (facts.sessions if facts else 0) + 1)):
+            absent = sorted(set(range(1, RUNS_PER_SESSION + 1)) - present.get(session, set()))
+            if absent:
+                runs = ", ".join(map(str, absent))
+                findings.add(self.root, None, f"session {session} of subject {subject} lacks runs {runs}", "not used")
+
+    def nuisance(self, subject: str) -> pd.DataFrame:
+        """Session, run and place in the run of each trial."""
+        tables = [pd.DataFrame({**where, "trial": range(len(names))}) for _, names, where in self._parts(subject)]
+        return pd.concat(tables, ignore_index=True)
 
     def _targets(self, subject: str, first: Path) -> tuple[pd.DataFrame, np.ndarray]:
         import nibabel
@@ -165,7 +193,11 @@ class NODReader(BetaReader):
 
 
 class BOLD5000Reader(BetaReader):
-    """BOLD5000, release 2.0: one NIfTI file of betas a session, one list of photographs a subject."""
+    """BOLD5000, release 2.0: one NIfTI file of betas a session, one list of photographs a subject.
+
+    The affine of release 2.0 is not documented, so targets have voxel numbers and no place in mm. Photographs are those
+    that were presented: ``Scene_Stimuli/Presented_Stimuli``; the originals have the same names and other pixels.
+    """
 
     name: ClassVar[str] = "bold5000"
     mesh: ClassVar[str] = "voxels"
@@ -174,10 +206,35 @@ class BOLD5000Reader(BetaReader):
         """Subjects whose list of photographs is here."""
         return [path.name.removesuffix("_imgnames.txt") for path in visible(self.root.glob("CSI?_imgnames.txt"))]
 
-    def _parts(self, subject: str) -> list[tuple[Path, list[str], dict[str, str]]]:
-        lines = (self.root / f"{subject}_imgnames.txt").read_text(encoding="utf-8").split("\n")
-        names = [image_key(line.strip()) for line in lines if line.strip()]
-        parts, start = [], 0
+    @property
+    def _photographs(self) -> Path:
+        """Folder of the photographs as they were presented, wherever in the published folder the user points."""
+        given = self.images if self.images is not None else self.root / "stimuli"
+        return next((given / place for place in PRESENTED if (given / place).is_dir()), given)
+
+    def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
+        """Photographs that some subjects saw; the table's ``test`` marks those shown several times."""
+        counts = Counter(label for subject in subjects for label in self._names(subject))
+        repeated = {label for label, count in _most_showings(map(self._names, subjects)).items() if count > 1}
+        return open_images(self._photographs, counts, marks={"test": repeated}, cache=self.cache)
+
+    def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
+        """Which photographs a subject saw several times (113 of them): the test split that is used with BOLD5000."""
+        return stimuli.table["test"].to_numpy(dtype=bool) if "test" in stimuli.table else None
+
+    def nuisance(self, subject: str) -> pd.DataFrame:
+        """Session of each trial, and run and place in the run where sessions consist of whole runs of 37 trials."""
+        tables = [pd.DataFrame(where, index=range(len(names))) for _, names, where in self._parts(subject)]
+        return pd.concat(tables, ignore_index=True)
+
+    def _names(self, subject: str) -> list[str]:
+        lines = (self.root / f"{subject}_imgnames.txt").read_text(encoding="utf-8-sig").splitlines()
+        return [image_key(line.strip()) for line in lines if line.strip()]
+
+    def _parts(self, subject: str) -> list[tuple[Path, list[str], dict[str, Any]]]:
+        names = self._names(subject)
+        parts: list[tuple[Path, list[str], dict[str, Any]]] = []
+        start = 0
         sessions = load_manifest(self.name).subjects[subject].sessions
         for session in range(1, sessions + 1):
             path = self.root / f"{subject}_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_ses-{session:02d}.nii.gz"
@@ -186,8 +243,12 @@ class BOLD5000Reader(BetaReader):
                 raise MissingFileError(
                     f"There is no file {path}; the list of photographs needs all {sessions} sessions."
                 )
-            count = _n_volumes(path)
-            parts.append((path, names[start : start + count], {"session": str(session)}))
+            count = _shape(path)[3]
+            where: dict[str, Any] = {"session": str(session)}
+            if count % TRIALS_PER_RUN == 0:
+                places = np.arange(count)
+                where |= {"run": places // TRIALS_PER_RUN + 1, "trial": places % TRIALS_PER_RUN}
+            parts.append((path, names[start : start + count], where))
             start += count
         if start != len(names):
             raise InputError(
@@ -202,10 +263,16 @@ class BOLD5000Reader(BetaReader):
         if not file.is_file():
             raise MissingFileError(f"There is no brain mask {file}; it comes with the betas.")
         mask: Any = nibabel.load(file)
-        places = np.flatnonzero(np.asarray(mask.dataobj).ravel() != 0)
-        ijk = np.stack(np.unravel_index(places, mask.shape[:3]), axis=1)
+        if mask.shape[:3] != _shape(first)[:3]:
+            raise InputError(
+                f"{file} has shape {mask.shape[:3]}, the betas in {first.name} {_shape(first)[:3]}; they are not of "
+                "one release, fetch both anew."
+            )
+        values = np.nan_to_num(np.asarray(mask.dataobj)).reshape(mask.shape[:3])
+        places = np.flatnonzero(values.ravel() != 0)
         table = pd.DataFrame({"roi": ["brain"] * len(places), "hemisphere": ""})
-        table[["x", "y", "z"]] = ijk @ mask.affine[:3, :3].T + mask.affine[:3, 3]
+        table[["x", "y", "z"]] = np.nan
+        table[["i", "j", "k"]] = np.stack(np.unravel_index(places, mask.shape[:3]), axis=1)
         return table.assign(vertex=places), places
 
     def _read(self, path: Path, places: np.ndarray) -> np.ndarray:
@@ -219,11 +286,21 @@ class BOLD5000Reader(BetaReader):
         return out
 
 
-def _n_volumes(path: Path) -> int:
+def _most_showings(lists: Iterable[list[str]]) -> Counter[str]:
+    """How often a photograph was shown to the subject that saw it most often."""
+    most: Counter[str] = Counter()
+    for names in lists:
+        most |= Counter(names)
+    return most
+
+
+def _shape(path: Path) -> tuple[int, ...]:
     import nibabel
 
     image: Any = nibabel.load(path)
-    return int(image.shape[3])
+    if len(image.shape) != 4:
+        raise InputError(f"{path} has shape {image.shape}; betas have four axes, the last one trials. Fetch it anew.")
+    return tuple(int(size) for size in image.shape)
 
 
 def _natural(path: Path) -> list[Any]:

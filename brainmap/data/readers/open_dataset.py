@@ -16,13 +16,16 @@ READERS = {
     "bids-fmri": ("brainmap.data.readers.bids.bids_fmri", "BIDSfMRIReader"),
     "bids-meeg": ("brainmap.data.readers.bids.bids_meeg", "BIDSMEEGReader"),
     "bold5000": ("brainmap.data.readers.nod_bold5000", "BOLD5000Reader"),
+    "laion-fmri": ("brainmap.data.readers.laion_fmri", "LAIONReader"),
     "nod-fmri": ("brainmap.data.readers.nod_bold5000", "NODReader"),
     "nod-meg": ("brainmap.data.readers.bids.nod_meg", "NODMEGReader"),
     "nsd": ("brainmap.data.readers.nsd.nsd_betas", "NSDReader"),
     "things-eeg2": ("brainmap.data.readers.things.things_eeg2", "ThingsEEG2Reader"),
     "things-fmri": ("brainmap.data.readers.things.things_fmri", "ThingsFMRIReader"),
     "things-meg": ("brainmap.data.readers.things.things_meg", "ThingsMEGReader"),
+    "things-meg-epochs": ("brainmap.data.readers.things.things_meg_epochs", "ThingsMEGEpochsReader"),
 }
+SAME_FOLDER = {"things-meg-epochs": "things-meg"}  # readers of other files of a dataset
 
 
 def reader_names() -> list[str]:
@@ -65,8 +68,9 @@ def open_dataset(
         raise InputError(f"There is no reader of {name!r}; there are {', '.join(reader_names())}.")
     module, attribute = READERS[name]
     reader: type[DatasetReader] = getattr(importlib.import_module(module), attribute)
-    known = name in list_manifests()
-    root = Dataset.open(name, data_root).root if known else Path(data_root or ".").expanduser()
+    dataset = SAME_FOLDER.get(name, name)
+    known = dataset in list_manifests()
+    root = Dataset.open(dataset, data_root).root if known else Path(data_root or ".").expanduser()
     return reader(
         root,
         cache=None if cache is None else Path(cache).expanduser(),

@@ -62,7 +62,13 @@ def inside(onsets: np.ndarray, settings: EpochSettings, duration: float) -> np.n
 
 
 def epoch_blocks(
-    raw: Any, channels: Sequence[str], onsets: np.ndarray, settings: EpochSettings, *, memory: int = 4 * 10**9
+    raw: Any,
+    channels: Sequence[str],
+    onsets: np.ndarray,
+    settings: EpochSettings,
+    *,
+    memory: int = 4 * 10**9,
+    bridged: Sequence[tuple[float, float]] = (),
 ) -> Iterator[np.ndarray]:
     """Epochs of a few channels after the other.
 
@@ -78,6 +84,9 @@ def epoch_blocks(
         How.
     memory : int
         Bytes to hold; fewer channels are filtered at once where it is small.
+    bridged : sequence of tuple of float
+        Intervals in s from the first sample in which the signal was lost: each channel's median is put there before
+        filtering, which would smear the artefact over its surroundings.
 
     Yields
     ------
@@ -93,6 +102,8 @@ def epoch_blocks(
     for start in range(0, len(channels), width):
         picks = [raw.ch_names.index(name) for name in channels[start : start + width]]
         data = raw.get_data(picks=picks)
+        for lost, back in bridged:
+            data[:, round(lost * rate) : round(back * rate)] = np.median(data, axis=1, keepdims=True)
         data = _filtered(data, rate, settings)
         epochs = data[:, samples].transpose(1, 0, 2)  # (trials, channels, times)
         if settings.baseline is not None:

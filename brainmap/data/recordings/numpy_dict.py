@@ -1,12 +1,14 @@
-"""Read dictionaries of arrays that numpy saved as objects, without executing anything.
+"""Read dictionaries of arrays that were saved as pickles, without executing anything.
 
-Some datasets publish ``np.save(file, {...})``: a pickle. Loading a pickle runs whatever it says. This module instead
-follows the stream of instructions and understands only those that describe dictionaries, lists, text, numbers and
-plain numeric arrays; anything else is refused.
+Some datasets publish ``np.save(file, {...})`` or ``pickle.dump({...}, file)``: pickles. Loading a pickle runs whatever
+it says. This module instead follows the stream of instructions and understands only those that describe dictionaries,
+lists, text, numbers and plain numeric arrays; anything else is refused. Large arrays are not read but mapped from the
+file.
 """
 
 from __future__ import annotations
 
+import mmap
 import pickletools
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,17 @@ ARRAYS = {
     ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
     ("numpy", "ndarray"), ("numpy", "dtype"),
     ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"), ("_codecs", "encode"),
+    ("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer"),  # protocol 5
 }  # fmt: skip
 VALUES = {
     "NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple
 }  # fmt: skip
 CONSTANTS = (
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
-    "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "SHORT_BINSTRING", "BINSTRING", "INT", "LONG", "FLOAT", "UNICODE",
+    "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8", "SHORT_BINSTRING", "BINSTRING", "INT", "LONG",
+    "FLOAT", "UNICODE",
 )  # fmt: skip
+MAPPED = 2**20  # bytes strings from this length on are mapped, not copied
 
 
 class _Name(tuple):  # a global that may occur, never looked up
@@ -43,13 +48,34 @@ class _Building:
 _MARK = object()
 
 
+class _MappedStream:
+    """A file whose long reads are views of the mapped file: arrays larger than memory cost nothing until used."""
+
+    def __init__(self, view: memoryview, start: int) -> None:
+        self.view, self.place = view, start
+
+    def read(self, count: int) -> Any:
+        part = self.view[self.place : self.place + count]
+        self.place += len(part)
+        return part if count >= MAPPED else bytes(part)
+
+    def readline(self) -> bytes:
+        end = self.place
+        while end < len(self.view) and self.view[end] != 10:
+            end += 1
+        return bytes(self.read(end + 1 - self.place))
+
+    def tell(self) -> int:
+        return self.place
+
+
 def read_numpy_dict(path: Path) -> dict[str, Any]:
-    """Read a dictionary saved by ``numpy.save``.
+    """Read a dictionary saved by ``numpy.save``, or by ``pickle.dump`` (protocols 2 to 5) under any name.
 
     Parameters
     ----------
     path : Path
-        ``.npy`` file with one pickled dictionary of numeric arrays, lists and text.
+        File with one pickled dictionary of numeric arrays, lists and text.
 
     Returns
     -------
@@ -63,25 +89,35 @@ def read_numpy_dict(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise MissingFileError(f"There is no file {path}.")
+    start = _start_of_pickle(path)
+    try:
+        with path.open("rb") as stream:
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        content = _finished(_Machine(path).run(_MappedStream(memoryview(mapped), start)))
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path} holds something else than plain data ({error}); it is not read.") from error
+    # numpy wraps the dictionary in an array of no dimension: a list of one.
+    content = content[0] if isinstance(content, list) and len(content) == 1 else content
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not a dictionary.")
+    return content
+
+
+def _start_of_pickle(path: Path) -> int:
+    """Where the pickle begins: behind numpy's header, or at once."""
     with path.open("rb") as stream:
+        if stream.read(1) == b"\x80":
+            return 0
+        stream.seek(0)
         try:
             version = np.lib.format.read_magic(stream)
             read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
             _, _, dtype = read(stream)
         except ValueError as error:
-            raise InputError(f"{path} is not a .npy file ({error}).") from error
+            raise InputError(f"{path} is neither a .npy file nor a pickle ({error}).") from error
         if dtype.kind != "O":
             raise InputError(f"{path} holds a plain array ({dtype}), not a dictionary.")
-        try:
-            found = _Machine(path).run(stream)
-        except (ValueError, IndexError, KeyError, TypeError) as error:
-            raise InputError(f"{path} holds something else than plain data ({error}); it is not read.") from error
-    # numpy wraps the dictionary in an array of no dimension: a list of one.
-    content = _finished(found)
-    content = content[0] if isinstance(content, list) and len(content) == 1 else content
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, not a dictionary.")
-    return content
+        return stream.tell()
 
 
 class _Machine:
@@ -174,6 +210,8 @@ def _finished(item: Any) -> Any:
         return {_finished(key): _finished(value) for key, value in item.items()}
     if isinstance(item, list):
         return [_finished(value) for value in item]
+    if isinstance(item, tuple):
+        return tuple(_finished(value) for value in item)
     return item
 
 
@@ -184,6 +222,9 @@ def _build(item: _Building) -> Any:
         return dtype
     if item.kind == "scalar":
         return np.frombuffer(item.arguments[1], dtype=_build(item.arguments[0]))[0]
+    if item.kind == "_frombuffer":
+        data, described, shape, order = item.arguments
+        return np.frombuffer(data, dtype=_build(described)).reshape(shape, order=order)
     if item.kind != "_reconstruct" or item.state is None:
         raise InputError("An array in the file has no content; it is not read.")
     _, shape, described, fortran, data = item.state

@@ -1,4 +1,7 @@
-"""Natural Object Dataset, MEG: the authors' cleaned recordings, with photographs from their detailed events."""
+"""Natural Object Dataset, MEG: cleaned or raw recordings, with photographs from the authors' detailed events.
+
+Cleaned recordings carry onsets as annotations (``stim_on``) and have no trigger channel; raw ones have ``UPPT001``.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,9 @@ from brainmap.data.recordings.triggers import rising_edges
 
 RECORDINGS = "derivatives/preprocessed/raw"
 EVENTS = "derivatives/detailed_events"
+# Cleaned recordings were published under both names.
+CLEANED = ("_meg_clean.fif", "_clean_meg.fif")
+ONSET_ANNOTATION = "stim_on"
 PHOTOGRAPH_ON = 2  # value of the trigger channel; 1 begins and 8 ends a run, 4 is a response
 
 
@@ -30,27 +36,51 @@ class NODMEGOptions(BIDSMEEGOptions):
     ----------
     image_column : str
         Column of the detailed events that names the photograph.
+    recordings : {"clean", "raw"}
+        The authors' cleaned recordings (250 Hz), or the raw ones.
+    annotation : str
+        Description of the annotations at the onsets of photographs.
     trigger_value : int
-        Value of UPPT001 at the onset of a photograph.
+        Value of UPPT001 at the onset of a photograph, for recordings without such annotations.
     """
 
     datatype: Literal["meg", "eeg", "ieeg"] | None = "meg"
     image_column: str | None = "image_id"
+    recordings: Literal["clean", "raw"] = "clean"
+    annotation: str = ONSET_ANNOTATION
     trigger_value: int = PHOTOGRAPH_ON
 
 
 class NODMEGReader(BIDSMEEGReader):
-    """Reader of NOD-MEG's cleaned recordings. The parameters are those of :class:`DatasetReader`."""
+    """Reader of NOD-MEG. The parameters are those of :class:`DatasetReader`."""
 
     name: ClassVar[str] = "nod-meg"
     options_model: ClassVar[type[Options]] = NODMEGOptions
 
     def subjects(self) -> list[str]:
-        """Subjects with cleaned recordings of the ImageNet task."""
-        return sorted({entities(path)["sub"] for path in self._files("*")})
+        """Subjects with recordings of the ImageNet task."""
+        return sorted({entities(path)["sub"] for path in self._files("*")} - {"emptyroom"})
 
     def _files(self, subject: str) -> list[Path]:
-        return visible((self.root / RECORDINGS).glob(f"sub-{subject}_ses-ImageNet*_run-*_meg_clean.fif"))
+        """Recordings by session and run.
+
+        Raises
+        ------
+        InputError
+            If one run is there twice (under both names that cleaned files were published with).
+        """
+        if self.options.recordings == "raw":
+            found = visible(self.root.glob(f"sub-{subject}/ses-ImageNet*/meg/sub-*_task-ImageNet_*_meg.fif"))
+        else:
+            found = visible((self.root / RECORDINGS).glob(f"sub-{subject}_ses-ImageNet*_run-*.fif"))
+            found = [path for path in found if path.name.endswith(CLEANED)]
+        runs: dict[tuple[str, str, int], Path] = {}
+        for path in found:
+            parts = entities(path)
+            other = runs.setdefault((parts["sub"], parts["ses"], int(parts["run"])), path)
+            if other != path and "split-" not in path.name:
+                raise InputError(f"{other} and {path} are recordings of one run; keep one of them.")
+        return [runs[key] for key in sorted(runs)]
 
     def recordings(self, subject: str) -> list[tuple[Path, Path]]:
         """The subject's table of events, and each recording.
@@ -63,7 +93,7 @@ class NODMEGReader(BIDSMEEGReader):
         table = self.root / EVENTS / f"sub-{subject}_events.csv"
         files = self._files(subject)
         if not files or not table.is_file():
-            what = table if files else f"sub-{subject}_ses-ImageNet01_task-ImageNet_run-01_meg_clean.fif"
+            what = table if files else f"{self.options.recordings} recording of subject {subject} in {self.root}"
             raise MissingFileError(f"There is no {what}; get it with: brainmap data fetch nod-meg --subject {subject}")
         return [(table, file) for file in files]
 
@@ -83,30 +113,52 @@ class NODMEGReader(BIDSMEEGReader):
         lacking = [name for name in ("session", "run", column) if name not in table]
         if lacking:
             raise InputError(f"{file} has no column {lacking[0]!r}; it has {list(table.columns)}.")
+        if "subject" in table and table["subject"].map(_number).nunique() > 1:
+            table = table[table["subject"].map(_number) == int(parts["sub"])]
         session = table[table["session"].astype(str).str.removeprefix("ses-") == parts["ses"]]
-        runs = np.sort(session["run"].map(_number).unique())  # counted within the session or over all sessions
-        place = int(parts["run"]) - 1
-        if place >= len(runs):
-            raise InputError(f"{file} lists {len(runs)} runs of session {parts['ses']}, but there is {recording.name}.")
-        shown = session[session["run"].map(_number) == runs[place]]
-        onsets = self._onsets(recording)
+        shown = session[session["run"].map(_number) == self._run_in_table(session, recording, file)]
+        onsets, mark = self._onsets(recording)
         if len(onsets) != len(shown):
             raise InputError(
-                f"{recording.name} has {len(onsets)} triggers of value {self.options.trigger_value}, {file.name} "
-                f"{len(shown)} rows for it (from row {shown['row'].iloc[0]}); they cannot be matched."
+                f"{recording.name} has {len(onsets)} {mark}, {file.name} {len(shown)} rows for it (from row "
+                f"{shown['row'].iloc[0]}); they cannot be matched. The recording may be cut short: check it with "
+                "brainmap data verify nod-meg."
             )
         labels = [image_key(str(name)) for name in shown[column]]
-        found = pd.DataFrame({"onset": onsets, "row": shown["row"].to_numpy(), "label": labels})
-        return found.assign(session=parts["ses"], run=parts["run"])
+        events = pd.DataFrame({"onset": onsets, "row": shown["row"].to_numpy(), "label": labels})
+        return events.assign(session=parts["ses"], run=parts["run"])
 
-    def _onsets(self, recording: Path) -> np.ndarray:
-        raw = self._raw(recording)
+    def _run_in_table(self, session: pd.DataFrame, recording: Path, file: Path) -> int:
+        """Number of the recording's run in the table: counted within the session, or over all sessions."""
+        parts = entities(recording)
+        number, runs = int(parts["run"]), sorted(session["run"].map(_number).unique())
+        if number in runs:
+            return number
+        counted_over_all = bool(runs) and runs[0] > 1 and runs == list(range(runs[0], runs[0] + len(runs)))
+        if not counted_over_all or number > len(runs):
+            raise InputError(f"{file} lists runs {runs} of session {parts['ses']}, but there is {recording.name}.")
+        return int(runs[number - 1])
+
+    def _onsets(self, recording: Path) -> tuple[np.ndarray, str]:
+        """Onsets of photographs in s from the first sample, and what marked them."""
+        import mne
+
+        raw, chosen = self._raw(recording), self.options
+        rate = float(raw.info["sfreq"])
+        if chosen.annotation in set(raw.annotations.description):
+            events, _ = mne.events_from_annotations(raw, {chosen.annotation: 1}, regexp=None, verbose="error")
+            annotated: np.ndarray = (events[:, 0] - raw.first_samp) / rate
+            return annotated, f"annotations {chosen.annotation!r}"
         names = [name for name in raw.ch_names if name.split("-")[0] == TRIGGER_CHANNEL]
         if not names:
-            raise InputError(f"{recording} has no channel {TRIGGER_CHANNEL}; read the raw recordings with bids-meeg.")
-        samples = rising_edges(raw.get_data(picks=names[:1])[0], (self.options.trigger_value,))
-        onsets: np.ndarray = samples / float(raw.info["sfreq"])
-        return onsets
+            described = ", ".join(sorted(set(map(str, raw.annotations.description)))) or "none"
+            raise InputError(
+                f"{recording} has no annotations {chosen.annotation!r} (it has {described}) and no channel "
+                f"{TRIGGER_CHANNEL}: onsets are unknown. Name the annotation with --set annotation=…"
+            )
+        samples = rising_edges(raw.get_data(picks=names[:1])[0], (chosen.trigger_value,))
+        onsets: np.ndarray = samples / rate
+        return onsets, f"triggers of value {chosen.trigger_value}"
 
 
 def _number(run: object) -> int:

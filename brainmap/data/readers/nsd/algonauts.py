@@ -18,11 +18,15 @@ from brainmap.data.prepared_responses import ArrayColumns, SideBySide, cache_key
 from brainmap.data.readers.dataset_reader import DatasetReader, Options
 from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.folder_files import bare, visible
-from brainmap.data.readers.nsd.nsd_areas import NAMES, merged, named_areas, read_labels
+from brainmap.data.readers.nsd.nsd_areas import merged, named_areas, read_labels
 from brainmap.data.responses import Responses
 from brainmap.stimuli import StimulusSet
 
-REPEATS = 3  # showings averaged in the published responses, for nearly all photographs
+# The last three sessions of every subject were withheld when showings were averaged, so many photographs count fewer
+# than three: mean of 1/n over photographs, by subject. NSD's ceiling formula uses it, and so do published ceilings.
+MEAN_INVERSE_SHOWINGS = {1: 0.37, 2: 0.37, 3: 0.49, 4: 0.52, 5: 0.37, 6: 0.49, 7: 0.37, 8: 0.52}
+MEAN_SHOWINGS = {1: 2.82, 2: 2.82, 3: 2.39, 4: 2.31, 5: 2.82, 6: 2.39, 7: 2.82, 8: 2.31}
+OFFICIAL_CEILINGS = "test_split/noise_ceiling"
 
 
 class AlgonautsOptions(Options):
@@ -33,7 +37,9 @@ class AlgonautsOptions(Options):
     atlas : str
         Whose names become the targets' ``roi``.
     ceilings : Path, optional
-        Folder with ``subj01/lh.npy`` …: noise ceilings in percent of variance, one per challenge vertex.
+        Folder of noise ceilings, one per challenge vertex: ``subj01/test_split/noise_ceiling/lh_noise_ceiling.npy`` as
+        the challenge published them (fractions of variance), or ``subj01/lh.npy`` (percent). By default the
+        challenge's own files, where they are in the subject's folder.
     """
 
     atlas: Literal["prf-visualrois", "streams", "floc-faces", "floc-bodies", "floc-places", "floc-words"] = "streams"
@@ -102,6 +108,7 @@ class AlgonautsReader(DatasetReader):
             If photographs, responses, areas and vertices do not have matching counts.
         """
         findings = Findings()
+        number = int(bare(subject))
         pictures, values = self._pictures(subject), self._columns(subject)
         if len(pictures) != values.shape[0]:
             raise InputError(f"Subject {subject} has {len(pictures)} photographs and {values.shape[0]} responses.")
@@ -116,12 +123,16 @@ class AlgonautsReader(DatasetReader):
             "mesh": "fsaverage",
             "atlas": self.options.atlas,
             "stimulus_duration": 3.0,
-            "averaged": f"over the showings of each photograph by the publishers ({REPEATS} in most cases)",
+            "averaged": (
+                "over the showings of each photograph by the publishers, without each subject's last three sessions "
+                f"(mean {MEAN_SHOWINGS[number]} showings)"
+            ),
             "content": cache_key(files, {}),
             "findings": findings.to_info(),
         }
         stack = RowStack([values], keep=rows)
-        return Responses(stack, kept.assign(n_repeats=REPEATS), targets, "fmri", subject, info=info)
+        showings = 1 / MEAN_INVERSE_SHOWINGS[number]  # the number that gives the mean of 1/n
+        return Responses(stack, kept.assign(n_repeats=showings), targets, "fmri", subject, info=info)
 
     def _targets(self, subject: str, values: SideBySide) -> pd.DataFrame:
         tables = []
@@ -142,8 +153,9 @@ class AlgonautsReader(DatasetReader):
             table = pd.DataFrame({"roi": merged(named_areas(numbers, self.options.atlas)), "hemisphere": side})
             table[["x", "y", "z"]] = np.nan
             table["vertex"] = vertices
-            if self.options.ceilings is not None:
-                table["ncsnr"] = _ncsnr(self.options.ceilings / f"subj{int(bare(subject)):02d}", side, len(vertices))
+            folder = (self.options.ceilings or self.root) / self._folder(subject).name
+            if self.options.ceilings is not None or (folder / OFFICIAL_CEILINGS).is_dir():
+                table["ncsnr"] = _ncsnr(folder, side, len(vertices), int(bare(subject)))
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
 
@@ -151,27 +163,44 @@ class AlgonautsReader(DatasetReader):
 def read_noise_ceilings(folder: Path, hemisphere: str) -> np.ndarray:
     """Published ceilings of one subject's challenge vertices: share of the variance of averaged responses, 0 to 1.
 
+    Parameters
+    ----------
+    folder : Path
+        Of the subject: with ``test_split/noise_ceiling/lh_noise_ceiling.npy`` (or just this file), fractions; or with
+        ``lh.npy``, percent.
+    hemisphere : {"L", "R"}
+        Which.
+
     Raises
     ------
     MissingFileError, InputError
-        If the file is absent or does not hold percent.
+        If the file is absent or its values do not have the unit that its name says.
     """
-    file = folder / f"{hemisphere.lower()}h.npy"
+    side = f"{hemisphere.lower()}h"
+    official = [folder / OFFICIAL_CEILINGS / f"{side}_noise_ceiling.npy", folder / f"{side}_noise_ceiling.npy"]
+    file = next((path for path in official if path.is_file()), folder / f"{side}.npy")
     if not file.is_file():
-        raise MissingFileError(f"There is no file of noise ceilings {file}.")
-    percent = np.load(file, allow_pickle=False).astype(np.float64)
-    if percent.ndim != 1 or not np.isfinite(percent).all() or percent.min() < 0 or percent.max() > 100:
-        raise InputError(f"{file} must hold one ceiling in percent per vertex.")
-    share: np.ndarray = percent / 100
+        raise MissingFileError(f"There is no file of noise ceilings {official[0]}, nor {file}.")
+    values = np.load(file, allow_pickle=False).astype(np.float64)
+    unit, most = ("percent", 100.0) if file.name == f"{side}.npy" else ("as a fraction of the variance", 1.0)
+    if values.ndim != 1 or not np.isfinite(values).all() or values.min() < 0 or values.max() > most:
+        raise InputError(f"{file} must hold one ceiling {unit} per vertex; its values do not lie in 0 to {most:g}.")
+    if most > 1 and values.max() <= 1:
+        raise InputError(
+            f"All ceilings in {file} lie in 0 to 1: percent or fractions? Save percent, or name the file "
+            f"{official[1].name} if they are fractions."
+        )
+    share: np.ndarray = values / most
     return share
 
 
-def _ncsnr(folder: Path, side: str, count: int) -> np.ndarray:
-    """Turn ceilings of averages over three showings into the ratio of one trial."""
+def _ncsnr(folder: Path, side: str, count: int, subject: int) -> np.ndarray:
+    """Turn ceilings of averages over showings into the ratio of one trial (Allen et al. 2022, noise ceiling)."""
     share = read_noise_ceilings(folder, side)
     if len(share) != count:
         raise InputError(f"{folder} has {len(share)} noise ceilings for {count} vertices of hemisphere {side}.")
-    ratio: np.ndarray = np.sqrt(share / (1 - share) / REPEATS)
+    share = np.minimum(share, 0.9999)  # a ceiling of 1 has no finite ratio
+    ratio: np.ndarray = np.sqrt(share / (1 - share) * MEAN_INVERSE_SHOWINGS[subject])
     return ratio
 
 
@@ -185,6 +214,3 @@ def _nsd_number(path: Path | str) -> str:
 def _ids_by_number(stimuli: StimulusSet) -> dict[str, str]:
     names = stimuli.table["name"].astype(str)
     return {_nsd_number(name): identity for name, identity in zip(names, stimuli.ids, strict=True) if "nsd-" in name}
-
-
-ATLAS_NAMES = tuple(NAMES)

@@ -11,7 +11,10 @@ from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.files import package_file
 
 N_VERTICES = 163842
-LABELS = "nsddata/freesurfer/fsaverage/label"
+FREESURFER = "nsddata/freesurfer"
+FSAVERAGE = "fsaverage"
+# Drawn in each subject from its own localiser runs; NSD keeps them on the subject's own surface only.
+DRAWN_PER_SUBJECT = ("prf-visualrois", "floc-faces", "floc-bodies", "floc-places", "floc-words")
 
 # Names in the order of their numbers, from 1: NSD's data manual; Wang et al. 2015 for Kastner2015.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -93,18 +96,49 @@ def merged(names: np.ndarray) -> np.ndarray:
     return np.array([name[:-1] if name[:1] == "V" and name[-1:] in "vd" and len(name) == 3 else name for name in names])
 
 
-def surface_areas(root: Path, hemisphere: str, atlas: str) -> np.ndarray:
-    """Area of each fsaverage vertex of a hemisphere ('L' or 'R'), (163842,) str."""
-    return named_areas(read_labels(root / LABELS / f"{hemisphere.lower()}h.{atlas}.mgz"), atlas)
+def surface_areas(root: Path, hemisphere: str, atlas: str, anatomy: str = FSAVERAGE) -> np.ndarray:
+    """Area of each vertex of a hemisphere.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the dataset.
+    hemisphere : {"L", "R"}
+        Which.
+    atlas : str
+        One of ``ATLASES``.
+    anatomy : str
+        ``fsaverage``, or a subject (``subj01``) for its own surface.
+
+    Returns
+    -------
+    numpy.ndarray of str, (n_vertices,)
+        Empty outside all areas.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such label file; for areas that NSD keeps on the subjects' own surfaces the sentence says so.
+    """
+    file = root / FREESURFER / anatomy / "label" / f"{hemisphere.lower()}h.{atlas}.mgz"
+    if anatomy == FSAVERAGE and atlas in DRAWN_PER_SUBJECT and not file.is_file():
+        raise MissingFileError(
+            f"There is no label file {file}: NSD draws {atlas} in each subject ({FREESURFER}/subj01/label …), not on "
+            "fsaverage. Read the subject's own surface with --set space=nativesurface or its volume with --set "
+            "space=func1pt8mm, or map the areas to fsaverage with NSD's mapping tools and put them there."
+        )
+    return named_areas(read_labels(file), atlas)
 
 
-def surface_coordinates(root: Path, hemisphere: str, n_vertices: int = N_VERTICES) -> np.ndarray:
-    """Position of each fsaverage vertex in mm: midway between white matter and pia; NaN where there are no meshes."""
-    folder = root / "nsddata/freesurfer/fsaverage/surf"
+def surface_coordinates(root: Path, hemisphere: str, n_vertices: int, anatomy: str = FSAVERAGE) -> np.ndarray:
+    """Position of each vertex in mm: midway between white matter and pia; NaN where there are no meshes."""
+    folder = root / FREESURFER / anatomy / "surf"
     files = [folder / f"{hemisphere.lower()}h.{surface}" for surface in ("white", "pial")]
     if not all(file.is_file() for file in files):
         return np.full((n_vertices, 3), np.nan)
     from nibabel.freesurfer import read_geometry
 
     coordinates: np.ndarray = np.mean([read_geometry(file)[0] for file in files], axis=0)
+    if len(coordinates) != n_vertices:
+        raise InputError(f"{files[0]} has {len(coordinates)} vertices, the label files {n_vertices}; fetch them anew.")
     return coordinates

@@ -1,4 +1,4 @@
-"""The Natural Scenes Dataset (Allen et al. 2022): betas on fsaverage or in the 1.8 mm volume."""
+"""The Natural Scenes Dataset (Allen et al. 2022): betas on fsaverage, the subject's surface or in the 1.8 mm volume."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from brainmap.data.responses import Responses
 from brainmap.stimuli import StimulusSet
 
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2  # 2: targets without signal are left out; they were 0
 
 
 class NSDReader(DatasetReader):
@@ -43,8 +43,8 @@ class NSDReader(DatasetReader):
 
     @property
     def purpose(self) -> str:
-        """Betas on the surface or in the volume."""
-        return "fit" if self.options.space == "fsaverage" else "fit-func1pt8mm"
+        """Betas on a surface or in the volume."""
+        return "fit" if self.options.space == "fsaverage" else f"fit-{self.options.space}"
 
     @cached_property
     def _design(self) -> Any:
@@ -147,7 +147,8 @@ class NSDReader(DatasetReader):
             "content": content_of(parts),
             "findings": findings.to_info(),
         }
-        return Responses(values, with_repeats(trials), space.targets, "fmri", subject, info=info)
+        responses = Responses(values, with_repeats(trials), space.targets, "fmri", subject, info=info)
+        return _with_signal(responses, parts, findings)
 
     def _check_order(self, space: SurfaceSeries, number: int) -> None:
         """Runs' designs must show what the experiment's design does."""
@@ -169,14 +170,15 @@ class NSDReader(DatasetReader):
         path = self.cache / self.name / code / f"session{session:02d}-{key}.npy"
         if not path.is_file():
             shape = (TRIALS_PER_SESSION, len(space.targets))
-            write_columns(path, shape, self._blocks(space, session))
+            write_columns(path, shape, self._blocks(space, session, _file_of_gaps(path)))
         return path
 
-    def _blocks(self, space: Space, session: int) -> Iterator[np.ndarray]:
+    def _blocks(self, space: Space, session: int, gaps: Path) -> Iterator[np.ndarray]:
         # Betas, their z-scores in double precision and the copy that is written: 24 bytes a number and some room.
         held = min(self.options.block, self.memory // 4)
         width = max(1, held // (8 * TRIALS_PER_SESSION))
         starts = range(0, len(space.targets), width)
+        without_signal: list[int] = []
         for start in track(starts, f"session {session}", total=len(starts), unit="blocks"):
             betas = space.read(session, start, min(start + width, len(space.targets)))
             if betas.shape[0] != TRIALS_PER_SESSION:
@@ -184,9 +186,36 @@ class NSDReader(DatasetReader):
                     f"{space.files(session)[0]} has {betas.shape[0]} trials; a session of NSD has {TRIALS_PER_SESSION}."
                 )
             finite = np.isfinite(betas)
-            if not finite.all():  # vertices outside the slices of a session: no signal, not a missing trial
+            if not finite.all():  # outside the slices of this session, say
+                without_signal += (start + np.flatnonzero(~finite.all(axis=0))).tolist()
                 betas = np.where(finite, betas, 0.0)
             yield zscore_columns(betas) if self.options.zscore == "session" else betas
+        if without_signal:
+            gaps.parent.mkdir(parents=True, exist_ok=True)
+            np.save(gaps, np.array(without_signal))
+
+
+def _file_of_gaps(part: Path) -> Path:
+    """Beside prepared betas: columns that hold NaN or infinite values."""
+    return part.with_name(f"{part.stem}.gaps.npy")
+
+
+def _with_signal(responses: Responses, parts: Sequence[Path], findings: Findings) -> Responses:
+    """Leave out targets that lack a value in any session: a mean over the others would mix sessions unequally."""
+    lacking = np.zeros(responses.n_targets, dtype=bool)
+    for part in parts:
+        gaps = _file_of_gaps(part)
+        if gaps.is_file():
+            columns = np.load(gaps, allow_pickle=False)
+            lacking[columns] = True
+            session = part.name.partition("-")[0]
+            findings.add(part, None, f"{len(columns)} targets hold NaN or infinite betas in {session}", "left out")
+    if lacking.all():
+        raise InputError(f"Every target of subject {responses.subject} lacks values in some session; fetch them anew.")
+    if lacking.any():
+        responses = responses.select(~lacking)
+    responses.info["findings"] = findings.to_info()
+    return responses
 
 
 def image_name(row: int) -> str:

@@ -17,7 +17,9 @@ from brainmap.data.readers.findings import Findings
 TRIALS_PER_SESSION = 750
 DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
 STIMULUS_INFO = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
-CAPTIONS = ("annotations/annotations_trainval2017.zip", "annotations")
+# NSD's bucket has COCO's annotations beside the photographs; COCO's own archive may lie in the dataset's folder.
+ARCHIVE = "annotations_trainval2017.zip"
+CAPTIONS = ("nsddata_stimuli/stimuli/nsd/annotations", "annotations")
 
 
 @dataclass(frozen=True)
@@ -137,13 +139,21 @@ def read_captions(root: Path, rows: np.ndarray) -> list[str] | None:
 
 
 def _annotations(root: Path) -> list[dict[str, Any]] | None:
-    archive, folder = (root / place for place in CAPTIONS)
     found: list[dict[str, Any]] = []
     for split in ("train", "val"):
-        name = f"captions_{split}2017.json"
-        if (folder / name).is_file():
-            found += json.loads((folder / name).read_text(encoding="utf-8"))["annotations"]
-        elif archive.is_file():
-            with zipfile.ZipFile(archive) as opened:
-                found += json.loads(opened.read(f"annotations/{name}"))["annotations"]
+        found += next(filter(None, (_captions(root / folder, split) for folder in CAPTIONS)), [])
     return found or None
+
+
+def _captions(folder: Path, split: str) -> list[dict[str, Any]]:
+    """COCO's captions of a split from a folder or the archive in it; empty where there are none."""
+    name = f"captions_{split}2017.json"
+    if (folder / name).is_file():
+        text = (folder / name).read_text(encoding="utf-8")
+    elif (folder / ARCHIVE).is_file():
+        with zipfile.ZipFile(folder / ARCHIVE) as opened:
+            text = opened.read(f"annotations/{name}").decode("utf-8")
+    else:
+        return []
+    annotations: list[dict[str, Any]] = json.loads(text)["annotations"]
+    return annotations

@@ -1,4 +1,4 @@
-"""Where NSD's betas live: vertices of fsaverage (``.mgh``) or voxels of the functional volume (HDF5, int16 / 300)."""
+"""Where NSD's betas live: fsaverage (``.mgh``), the subject's own surface or the functional volume (int16 / 300)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from brainmap.common.errors import InputError, MissingFileError
 from brainmap.data.readers.dataset_reader import Options
 from brainmap.data.readers.nsd.nsd_areas import (
     ATLASES,
+    FSAVERAGE,
     merged,
     named_areas,
     read_labels,
@@ -62,16 +63,21 @@ class Surface(Space):
 
     mesh = "fsaverage"
 
+    @property
+    def anatomy(self) -> str:
+        """Whose surface: the folder of its labels and meshes."""
+        return FSAVERAGE
+
     @cached_property
     def targets(self) -> pd.DataFrame:
         """Vertices in the mask, left hemisphere first."""
         tables = []
         for side in ("L", "R"):
-            names = merged(surface_areas(self.root, side, self.options.atlas))
+            names = merged(surface_areas(self.root, side, self.options.atlas, self.anatomy))
             kept = np.arange(len(names))
             if self.options.mask != "all":
-                kept = np.flatnonzero(surface_areas(self.root, side, self.options.mask) != "")
-            xyz = surface_coordinates(self.root, side, len(names))[kept]
+                kept = np.flatnonzero(surface_areas(self.root, side, self.options.mask, self.anatomy) != "")
+            xyz = surface_coordinates(self.root, side, len(names), self.anatomy)[kept]
             table = pd.DataFrame({"roi": names[kept], "hemisphere": side})
             table[["x", "y", "z"]] = xyz
             table["vertex"] = kept
@@ -89,12 +95,16 @@ class Surface(Space):
         parts = []
         for side, file in zip("LR", self.files(session), strict=True):
             vertices = chosen.loc[chosen["hemisphere"] == side, "vertex"].to_numpy()
-            parts.append(_read_frames(file, vertices))
+            parts.append(self._read_vertices(file, vertices))
         if parts[0].shape[0] != parts[1].shape[0]:
             raise InputError(
                 f"The hemispheres of session {session} have {parts[0].shape[0]} and {parts[1].shape[0]} trials."
             )
         return np.concatenate(parts, axis=1)
+
+    def _read_vertices(self, file: Path, vertices: np.ndarray) -> np.ndarray:
+        """All trials of some vertices of a hemisphere, (n_trials, k)."""
+        return _read_frames(file, vertices)
 
     def _ncsnr(self, side: str, n_vertices: int) -> np.ndarray:
         file = self.folder / f"{side.lower()}h.ncsnr.mgh"
@@ -107,6 +117,33 @@ class Surface(Space):
         if len(values) != n_vertices:
             raise InputError(f"{file} has {len(values)} vertices, the label files {n_vertices}; fetch them anew.")
         return values
+
+
+class NativeSurface(Surface):
+    """Vertices of the subject's own surface: HDF5, ``betas`` (trials × vertices), int16, 300 per percent."""
+
+    mesh = "nativesurface"
+
+    @property
+    def anatomy(self) -> str:
+        """The subject."""
+        return self.code
+
+    def files(self, session: int) -> list[Path]:
+        """Left and right HDF5 file of a session."""
+        return [self.folder / f"{side}h.betas_session{session:02d}.hdf5" for side in "lr"]
+
+    def _read_vertices(self, file: Path, vertices: np.ndarray) -> np.ndarray:
+        import h5py
+
+        with h5py.File(file, "r") as opened:
+            betas = _betas(opened, file)
+            if betas.ndim != 2 or (len(vertices) and vertices.max() >= betas.shape[1]):
+                raise InputError(f"{file} has betas of shape {betas.shape}, the label files more vertices; fetch anew.")
+            out = np.empty((betas.shape[0], len(vertices)), dtype=np.float32)
+            for first in range(0, betas.shape[0], FRAMES):
+                out[first : first + FRAMES] = _percent(betas[first : first + FRAMES][:, vertices])
+        return out
 
 
 class Volume(Space):
@@ -163,28 +200,42 @@ class Volume(Space):
         return np.asarray(image.dataobj, dtype=np.float32).ravel(order="C")[kept]
 
     def files(self, session: int) -> list[Path]:
-        """HDF5 file of a session."""
-        return [self.folder / f"betas_session{session:02d}.hdf5"]
+        """HDF5 file of a session, or NIfTI where only this is on disk."""
+        names = [self.folder / f"betas_session{session:02d}{suffix}" for suffix in (".hdf5", ".nii.gz", ".nii")]
+        return [next((file for file in names if file.is_file()), names[0])]
 
     def read(self, session: int, start: int, stop: int) -> np.ndarray:
         """Betas of some voxels; the file is read a few trials at a time."""
-        import h5py
-
         kept = self.targets["vertex"].to_numpy()[start:stop]
         i, j, k = np.unravel_index(kept, self._volume.shape[:3])
         file = self.files(session)[0]
+        if file.suffix != ".hdf5":
+            return self._read_nifti(file, (i, j, k))
+        import h5py
+
         with h5py.File(file, "r") as opened:
-            if "betas" not in opened:
-                raise InputError(f"{file} has no dataset 'betas'; it has {sorted(opened)}.")
-            betas = opened["betas"]
+            betas = _betas(opened, file)
             if betas.shape[1:] != tuple(reversed(self._volume.shape[:3])):
                 raise InputError(
                     f"{file} has volumes of {betas.shape[1:]} (z, y, x); the areas' are {self._volume.shape}."
                 )
             out = np.empty((betas.shape[0], len(kept)), dtype=np.float32)
             for first in range(0, betas.shape[0], FRAMES):
-                block = betas[first : first + FRAMES]
-                out[first : first + FRAMES] = block[:, k, j, i] / SCALE
+                out[first : first + FRAMES] = _percent(betas[first : first + FRAMES][:, k, j, i])
+        return out
+
+    def _read_nifti(self, file: Path, ijk: tuple[np.ndarray, ...]) -> np.ndarray:
+        import nibabel
+
+        image: Any = nibabel.load(file)
+        if len(image.shape) != 4 or image.shape[:3] != self._volume.shape[:3]:
+            raise InputError(f"{file} has shape {image.shape}; the areas' volume is {self._volume.shape}.")
+        slope = image.dataobj.slope
+        out = np.empty((image.shape[3], len(ijk[0])), dtype=np.float32)
+        for first in range(0, image.shape[3], FRAMES):
+            block = np.asarray(image.dataobj[..., first : first + FRAMES])[ijk].T
+            # A file whose header scales its integers gives percent already.
+            out[first : first + FRAMES] = _percent(block) if slope == 1 else block
         return out
 
 
@@ -243,7 +294,20 @@ def open_space(root: Path, code: str, options: NSDOptions) -> Space:
         if options.space != "fsaverage":
             raise InputError("The signal at a delay is read from surface time series: space must be fsaverage.")
         return SurfaceSeries(root, code, options)
-    return Surface(root, code, options) if options.space == "fsaverage" else Volume(root, code, options)
+    spaces: dict[str, type[Space]] = {"fsaverage": Surface, "nativesurface": NativeSurface, "func1pt8mm": Volume}
+    return spaces[options.space](root, code, options)
+
+
+def _betas(opened: Any, file: Path) -> Any:
+    if "betas" not in opened:
+        raise InputError(f"{file} has no dataset 'betas'; it has {sorted(opened)}.")
+    return opened["betas"]
+
+
+def _percent(block: np.ndarray) -> np.ndarray:
+    """Percent signal change, float32: integers are stored as 300 per percent."""
+    percent: np.ndarray = block / np.float32(SCALE) if block.dtype.kind in "iu" else block.astype(np.float32)
+    return percent
 
 
 def _read_frames(file: Path, vertices: np.ndarray) -> np.ndarray:
@@ -266,8 +330,8 @@ class NSDOptions(Options):
 
     Attributes
     ----------
-    space : {"fsaverage", "func1pt8mm"}
-        Surface vertices, or voxels of the functional volume.
+    space : {"fsaverage", "nativesurface", "func1pt8mm"}
+        Vertices of fsaverage or of the subject's own surface, or voxels of the functional volume.
     mask : str
         Keep targets that this atlas labels; ``all`` keeps everything that was measured.
     atlas : str
@@ -286,7 +350,7 @@ class NSDOptions(Options):
         Bytes of betas held at once while preparing.
     """
 
-    space: Literal["fsaverage", "func1pt8mm"] = "fsaverage"
+    space: Literal["fsaverage", "nativesurface", "func1pt8mm"] = "fsaverage"
     mask: Literal["all", *ATLASES] = "nsdgeneral"  # type: ignore[valid-type]
     atlas: Literal[ATLASES] = "HCP_MMP1"  # type: ignore[valid-type]
     zscore: Literal["session", "none"] = "session"

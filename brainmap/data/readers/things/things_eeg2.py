@@ -23,6 +23,7 @@ from brainmap.stimuli import StimulusSet
 
 PARTS = {"training": "training_images", "test": "test_images"}
 PREPARATION_VERSION = 1
+SHUFFLED = "sessions are lost in the published epochs: repetitions were shuffled over the sessions before saving"
 
 
 class ThingsEEG2Options(Options):
@@ -34,14 +35,21 @@ class ThingsEEG2Options(Options):
         Which epochs to read.
     zscore : {"part", "none"}
         Standardise every channel × time within each part.
+    groups : {"concept", "image"}
+        What folds keep together. There are ten training photographs a concept, and no concept of the test part is
+        among them: predictions are meant for concepts that were not seen.
     """
 
     parts: tuple[Literal["training", "test"], ...] = ("training", "test")
     zscore: Literal["part", "none"] = "part"
+    groups: Literal["concept", "image"] = "concept"
 
 
 class ThingsEEG2Reader(DatasetReader):
     """Reader of the preprocessed files. The parameters are those of :class:`DatasetReader`.
+
+    Files of 17 channels at 100 Hz (``numpy.save``) and of 63 channels at 250 Hz (bare pickles under the same name) are
+    read alike; nothing in them is executed. Neither says in which session a repetition was recorded.
 
     EEG channels appear as sensors with times, like MEG's; ``info["measured"]`` says that it is EEG. The photographs are
     scaled versions of THINGS-MEG's under the same names; their content ids differ.
@@ -71,7 +79,11 @@ class ThingsEEG2Reader(DatasetReader):
         keys = {part: set(self._pictures(part)) for part in self.options.parts}
         wanted = set().union(*keys.values())
         return open_images(
-            self.images or self.root / "image_set", wanted, marks={"test": keys.get("test", set())}, cache=self.cache
+            self.images or self.root / "image_set",
+            wanted,
+            marks={"test": keys.get("test", set())},
+            cache=self.cache,
+            groups=self.options.groups,
         )
 
     def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
@@ -105,12 +117,14 @@ class ThingsEEG2Reader(DatasetReader):
             content = self._open(subject, part)
             described.append(([str(name) for name in content["ch_names"]], np.asarray(content["times"], dtype=float)))
             epochs, pictures = content["preprocessed_eeg_data"], self._pictures(part)
+            self._check_shape(subject, part, epochs, *described[-1])
             if len(epochs) != len(pictures):
                 file = f"sub-{subject}/preprocessed_eeg_{part}.npy"
                 raise InputError(f"{file} has {len(epochs)} photographs, the folder {len(pictures)}.")
             parts.append(self._prepared(subject, part, epochs))
             repeats = epochs.shape[1]
-            tables.append(pd.DataFrame({"label": np.repeat(pictures, repeats), "session": part}))
+            tables.append(pd.DataFrame({"label": np.repeat(pictures, repeats), "part": part}))
+        findings.add(f"preprocessed_eeg_{self.options.parts[0]}.npy", None, SHUFFLED, "trials carry no session")
         channels, times = described[0]
         if any(names != channels or not np.allclose(other, times) for names, other in described):
             raise InputError(f"The parts of subject {subject} have different channels or times; fetch them anew.")
@@ -125,6 +139,22 @@ class ThingsEEG2Reader(DatasetReader):
             "findings": findings.to_info(),
         }
         return Responses(self._stacked(parts, groups, rows), kept, targets, "meg", subject, info=info)
+
+    def nuisance(self, subject: str) -> pd.DataFrame:
+        """Part (training or test) of each trial; session and order are not in the files."""
+        tables = []
+        for part in self.options.parts:
+            images, repeats = self._open(subject, part)["preprocessed_eeg_data"].shape[:2]
+            tables.append(pd.DataFrame({"part": [part] * (images * repeats)}))
+        return pd.concat(tables, ignore_index=True)
+
+    def _check_shape(self, subject: str, part: str, epochs: np.ndarray, channels: list[str], times: np.ndarray) -> None:
+        expected = (len(channels), len(times))
+        if epochs.ndim != 4 or epochs.shape[2:] != expected:
+            raise InputError(
+                f"The epochs of sub-{subject}/preprocessed_eeg_{part}.npy have shape {epochs.shape}; they must be "
+                f"photographs × repetitions × {expected[0]} channels × {expected[1]} times."
+            )
 
     def _prepared(self, subject: str, part: str, epochs: np.ndarray) -> Path:
         file = self.root / f"sub-{subject}" / f"preprocessed_eeg_{part}.npy"

@@ -23,7 +23,10 @@ from brainmap.data.responses import Responses
 from brainmap.stimuli import StimulusSet
 
 FOLDER = "betas_csv"
-GLASSER = "glasser-"
+# Columns of VoxelMetadata that are no areas, by the beginning of their names.
+NO_AREAS = ("voxel_", "subject_id", "nc_", "splithalf", "prf-")
+# pRF areas have plain names (some say "(prf)"): these are THINGS' own retinotopic maps, not Glasser's areas.
+PRF_AREAS = ("V1", "V2", "V3", "hV4", "VO1", "VO2", "LO1", "LO2", "TO1", "TO2", "V3a", "V3b")
 VOXEL_MM = 2.0  # the metadata give places as voxel numbers
 
 
@@ -33,13 +36,21 @@ class ThingsFMRIOptions(Options):
     Attributes
     ----------
     mask : {"areas", "all"}
-        Keep voxels that lie in an area, or all.
+        Keep voxels that lie in an area of the atlas, or all.
+    atlas : {"all", "prf", "localiser", "glasser"}
+        Whose areas become the targets' ``roi``. A voxel can lie in several; with ``all`` it is named by the subject's
+        own localiser, else by its pRF map, else by Glasser's atlas, and within one of these by its smallest area.
+        Names carry their atlas (``prf:V1``, ``glasser:V1``); the column ``areas`` lists every area of a voxel.
     zscore : {"session", "none"}
         Standardise every voxel within each session.
+    groups : {"concept", "image"}
+        What folds keep together: all photographs of a concept (twelve), or each photograph by itself.
     """
 
     mask: Literal["areas", "all"] = "areas"
+    atlas: Literal["all", "prf", "localiser", "glasser"] = "all"
     zscore: Literal["session", "none"] = "session"
+    groups: Literal["concept", "image"] = "concept"
 
 
 class ThingsFMRIReader(DatasetReader):
@@ -72,6 +83,7 @@ class ThingsFMRIReader(DatasetReader):
         doubled = np.flatnonzero(table.duplicated())
         if len(doubled):
             raise InputError(f"Row {int(doubled[0])} of {file} repeats an earlier row; fetch the file anew.")
+        _check_order(table, file)
         return pd.DataFrame(
             {
                 "label": [image_key(str(name)) for name in table["stimulus"]],
@@ -90,6 +102,7 @@ class ThingsFMRIReader(DatasetReader):
             set(trials["label"]),
             marks={"test": set(trials.loc[trials["trial_type"] == "test", "label"])},
             cache=self.cache,
+            groups=self.options.groups,
         )
 
     def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
@@ -111,8 +124,7 @@ class ThingsFMRIReader(DatasetReader):
     def _targets(self, subject: str) -> pd.DataFrame:
         file = self._folder / f"sub-{subject}_VoxelMetadata.csv"
         table = _table(file, ("voxel_id", "voxel_x", "voxel_y", "voxel_z"))
-        areas = _areas(table)
-        targets = pd.DataFrame({"roi": areas, "hemisphere": ""})
+        targets = areas_of_voxels(table, self.options.atlas)
         targets[["x", "y", "z"]] = VOXEL_MM * table[["voxel_x", "voxel_y", "voxel_z"]].astype(float)
         targets["vertex"] = table["voxel_id"]
         if "nc_singletrial" in table:
@@ -243,16 +255,58 @@ def _table(file: Path, required: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
-def _areas(table: pd.DataFrame) -> np.ndarray:
-    """Area of each voxel: Glasser's where the table marks one, else the first other mask that holds it."""
+def _check_order(table: pd.DataFrame, file: Path) -> None:
+    """Trials of the responses are in the order of ``trial_id`` within each run: a table in another order is refused."""
+    if "trial_id" not in table:
+        return
+    numbers = pd.to_numeric(table["trial_id"], errors="coerce")
+    falls = table.assign(trial_id=numbers).groupby(["session", "run"], sort=False)["trial_id"].diff() <= 0
+    if falls.any():
+        raise InputError(
+            f"Row {int(np.flatnonzero(falls)[0])} of {file} is out of order: trial_id must rise within a run, as the "
+            "responses do; fetch the file anew."
+        )
+
+
+def named_area(column: str) -> tuple[str, str]:
+    """Atlas and area of a column of VoxelMetadata: ``V1`` → prf, V1. Some names hold a newline."""
+    name = "".join(column.split()) if column.startswith("glasser-") else " ".join(column.split())
+    if name.startswith("glasser-"):
+        return "glasser", name.removeprefix("glasser-")
+    plain = name.removesuffix("(prf)").strip()
+    if plain != name or plain.lower() in {area.lower() for area in PRF_AREAS}:
+        return "prf", plain
+    return "localiser", name
+
+
+def areas_of_voxels(table: pd.DataFrame, atlas: str) -> pd.DataFrame:
+    """Areas of each voxel from the columns of VoxelMetadata that hold 0 and 1.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row per voxel.
+    atlas : {"all", "prf", "localiser", "glasser"}
+        Whose areas name a voxel.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``roi`` (empty outside all areas of the atlas), ``hemisphere`` (empty: the volume does not say) and ``areas``
+        (all areas, of every atlas, joined by ``;``).
+    """
+    masks: dict[tuple[str, str], np.ndarray] = {}
+    for column in map(str, table.columns):
+        if column.startswith(NO_AREAS) or not set(pd.unique(table[column].dropna())) <= {0, 1}:
+            continue
+        inside = (table[column].fillna(0) == 1).to_numpy()
+        masks[named_area(column)] = masks.get(named_area(column), False) | inside
+    roi = np.full(len(table), "", dtype=object)
     areas = np.full(len(table), "", dtype=object)
-    masks = [
-        column
-        for column in map(str, table.columns)
-        if column not in ("voxel_id", "subject_id", "voxel_x", "voxel_y", "voxel_z")
-        and set(pd.unique(table[column].dropna())) <= {0, 1}
-    ]
-    for column in sorted(masks, key=lambda name: not name.startswith(GLASSER)):
-        marked = (table[column].fillna(0) == 1).to_numpy() & (areas == "")
-        areas[marked] = column.removeprefix(GLASSER)
-    return areas.astype(str)
+    rank = ("localiser", "prf", "glasser")
+    for name in sorted(masks, key=lambda name: (rank.index(name[0]), int(masks[name].sum()))):
+        label, inside = ":".join(name), masks[name]
+        areas[inside] = [f"{before};{label}" if before else label for before in areas[inside]]
+        if atlas in ("all", name[0]):
+            roi[inside & (roi == "")] = label
+    return pd.DataFrame({"roi": roi.astype(str), "hemisphere": "", "areas": areas.astype(str)})

@@ -13,6 +13,7 @@ from brainmap.data.readers.findings import Findings
 from brainmap.image_readers import is_image_name
 
 N_IMAGES = 26107
+FOLDERS = {"images_meg": "exp", "images_test_meg": "test", "images_catch_meg": "catch"}
 ATTRIBUTES = ("image_path", "things_image_nr", "session_nr", "run_nr")
 
 
@@ -54,8 +55,8 @@ def names_by_number(root: Path, images: Path | None) -> dict[int, str]:
         if table is None:
             continue
         shown = table[["things_image_nr", "image_path"]].dropna().drop_duplicates()
-        shown = shown[~shown["image_path"].astype(str).str.contains("catch")]
-        tested = shown["image_path"].astype(str).str.contains("test")
+        kinds = shown["image_path"].astype(str).map(kind_of_trial)
+        shown, tested = shown[kinds != "catch"], kinds[kinds != "catch"] == "test"
         for row, number, path in shown[~tested].itertuples():
             name = image_key(str(path))
             if names.setdefault(int(number), name) != name:
@@ -137,7 +138,18 @@ def labels_of_log(log: pd.DataFrame | None, session: int, run: int, count: int, 
     paths = log.loc[(log["session_nr"] == session) & (log["run_nr"] == run), "image_path"].astype(str)
     if len(paths) != count:
         raise InputError(f"{file} has {count} trials, the log of what was shown {len(paths)}; fetch both anew.")
-    return ["" if "catch" in path else image_key(path) for path in paths]
+    return ["" if kind_of_trial(path) == "catch" else image_key(path) for path in paths]
+
+
+def kind_of_trial(path: str) -> str:
+    """``exp``, ``test`` or ``catch``, by the folder of a path in the log (``images_test_meg/dog_12s.jpg``).
+
+    Only the folder counts: ``test_tube`` and ``catcher`` are things that can be photographed.
+    """
+    for part in path.replace("\\", "/").split("/")[:-1]:
+        if part in FOLDERS:
+            return FOLDERS[part]
+    return "exp"
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:

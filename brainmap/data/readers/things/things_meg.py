@@ -33,12 +33,15 @@ from brainmap.data.responses import Responses
 from brainmap.data.sensor_layout import load_sensors
 from brainmap.stimuli import StimulusSet
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2  # 2: MRO11 left out, drop-outs bridged
 STIMULUS_DURATION = 0.5  # s
 # The eye tracker writes volts into the recording; none of them is calibrated.
 GAZE_CHANNELS = {"gaze_x": "UADC009", "gaze_y": "UADC010", "pupil": "UADC013"}
 RUNS = 10
 SESSIONS = 12
+# What the authors' preprocessing knows of the recordings: a sensor that failed, and two drop-outs, s from the start.
+FAILED_SENSORS = ("MRO11",)
+DROP_OUTS = {("BIGMEG1", 11, 5): ((13.4, 13.6),), ("BIGMEG2", 10, 3): ((59.8, 60.0),)}
 
 
 class ThingsMEGOptions(Options):
@@ -59,6 +62,10 @@ class ThingsMEGOptions(Options):
         Over which trials each channel × time is standardised.
     sessions, runs : tuple of int, optional
         Which to use; all by default.
+    exclude : tuple of str
+        Sensors to leave out; by default the one that the authors exclude, too.
+    groups : {"concept", "image"}
+        What folds keep together: all photographs of a concept (twelve), or each photograph by itself.
     """
 
     onsets: Literal["trigger", "events"] = "trigger"
@@ -69,6 +76,8 @@ class ThingsMEGOptions(Options):
     zscore: Literal["session", "run", "subject", "none"] = "session"
     sessions: tuple[int, ...] | None = None
     runs: tuple[int, ...] | None = None
+    exclude: tuple[str, ...] = FAILED_SENSORS
+    groups: Literal["concept", "image"] = "concept"
 
 
 class ThingsMEGReader(DatasetReader):
@@ -103,7 +112,8 @@ class ThingsMEGReader(DatasetReader):
             raise MissingFileError(
                 f"{len(absent)} of {len(wanted)} runs of subject {subject} have no recording below {self.root}; the "
                 f"first is session {session}, run {run}. Get them with: brainmap data fetch things-meg --subject "
-                f"{subject}, or go on without: --set missing=skip"
+                f"{subject}, or go on without: --set missing=skip. (The authors' preprocessed epochs are read by "
+                "--dataset things-meg-epochs.)"
             )
         return [found[one] for one in wanted if one in found]
 
@@ -161,7 +171,7 @@ class ThingsMEGReader(DatasetReader):
                 events = self._events(recording, Findings())
                 labels |= set(events.loc[events["trial_type"].isin(("exp", "test")), "label"])
                 tests |= set(events.loc[events["trial_type"] == "test", "label"])
-        return open_images(source, labels, marks={"test": tests}, cache=self.cache)
+        return open_images(source, labels, marks={"test": tests}, cache=self.cache, groups=self.options.groups)
 
     def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
         """Which photographs are among the 200 that were repeated in every session."""
@@ -243,7 +253,13 @@ class ThingsMEGReader(DatasetReader):
             common &= present
         if not common:
             raise InputError(f"The recordings of {recordings[0].parent.parent.parent} share no sensor of CTF-275.")
-        return [sensor for sensor in layout if sensor in common]
+        for sensor in self.options.exclude:
+            if sensor in common:
+                findings.add(recordings[0], None, f"sensor {sensor} is on the list of sensors to exclude", "left out")
+        kept = [sensor for sensor in layout if sensor in common and sensor not in self.options.exclude]
+        if not kept:
+            raise InputError(f"No sensor is left: exclude = {list(self.options.exclude)} names all that there are.")
+        return kept
 
     def _prepared(self, path: Path, sensors: list[str]) -> Path:
         """Epochs of a run and the table of its trials, from the cache or made now."""
@@ -256,6 +272,7 @@ class ThingsMEGReader(DatasetReader):
             "trigger": [self.options.trigger_channel, self.options.trigger_value],
             "labels": self.options.labels,
             "sensors": sensors,
+            "drop_outs": drop_outs(path),
         }
         log = self.root / "sourcedata" / f"sample_attributes_P{entities(path)['sub'][-1]}.csv"
         sources = [*recording.files, events_file, *([log] if log.is_file() else [])]
@@ -283,13 +300,23 @@ class ThingsMEGReader(DatasetReader):
         table = table.assign(**gaze)
         shape = (len(kept), len(sensors) * len(self.options.epochs.times))
         channels = [recording.channel_of[sensor] for sensor in sensors]
+        lost = drop_outs(recording.path)
+        for first, last in lost:
+            what = f"the signal is known to be lost from {first:g} to {last:g} s"
+            findings.add(recording.path, None, what, "each sensor's median is put there")
         blocks = epoch_blocks(
-            recording.raw, channels, kept["onset"].to_numpy(), self.options.epochs, memory=self.memory
+            recording.raw, channels, kept["onset"].to_numpy(), self.options.epochs, memory=self.memory, bridged=lost
         )
         done.parent.mkdir(parents=True, exist_ok=True)
         text = {"trials": table.to_dict("list"), "findings": [vars(item) for item in findings.items]}
         done.with_suffix(".json").write_text(json.dumps(text), encoding="utf-8")
         write_columns(done, shape, blocks)
+
+
+def drop_outs(path: Path) -> tuple[tuple[float, float], ...]:
+    """Intervals of a recording in which the signal was lost, in s, as the authors' preprocessing has them."""
+    parts = entities(path)
+    return DROP_OUTS.get((parts["sub"], int(parts["ses"]), int(parts["run"])), ())
 
 
 def _timed(events: pd.DataFrame, triggers: np.ndarray, onsets: str, findings: Findings, file: Path) -> pd.DataFrame:
