@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 from collections.abc import Sequence
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "xarray", "mne")
 
