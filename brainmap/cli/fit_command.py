@@ -97,6 +97,7 @@ def fit(
     Without options: the embedded sample. The same command again finds its finished parts; after Ctrl-C it continues.
     """
     from brainmap.study import Study, StudyConfig
+    from brainmap.study.inputs import dataset_choices
 
     refuse_renamed("--shuffles", "--permutations", shuffles)
     own = {
@@ -131,6 +132,9 @@ def fit(
         study = Study(StudyConfig.from_dict(values), out)
         if study.config.model != model:
             console().print(f"{model} → {study.config.model}")
+        if public:
+            for sentence in dataset_choices(study.config):
+                console().print(sentence)
         if dry_run:
             console().print(study.plan().to_text())
         else:

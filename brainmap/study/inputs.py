@@ -48,6 +48,12 @@ class Inputs:
     truth: GroundTruth | None = None
 
 
+def dataset_choices(config: StudyConfig) -> list[str]:
+    """What the reader of a study's dataset found and chose by itself, in sentences."""
+    reader = dataset_reader(config)
+    return reader.choices(chosen_subjects(config, reader))
+
+
 def load_stimuli(config: StudyConfig) -> StimulusSet:
     """Open the photographs of a study without reading their pixels."""
     if config.dataset not in ("sample", "own"):

@@ -130,6 +130,10 @@ class DatasetReader(ABC):
             f"{self.root} has no files of subject {subject!r}; there are {', '.join(self.subjects()) or 'none'}."
         )
 
+    def choices(self, subjects: Sequence[str]) -> list[str]:
+        """What the reader found and chose by itself, in sentences for the user; none where nothing was open."""
+        return []
+
     def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
         """Which photographs make up the dataset's own test split, (n,) bool; None where it has none."""
         return None

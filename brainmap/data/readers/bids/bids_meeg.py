@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,7 +20,7 @@ from brainmap.data.photograph_matching import open_images
 from brainmap.data.prepared_responses import Made, cache_key, content_of, prepared
 from brainmap.data.readers.bids.events import check_onsets, shown_images
 from brainmap.data.readers.bids.layout import BIDSFile, BIDSFolder, Entities, parse
-from brainmap.data.readers.bids.runs import Run, find_runs
+from brainmap.data.readers.bids.runs import Run, chosen_recordings, find_runs
 from brainmap.data.readers.dataset_reader import DatasetReader, Options
 from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.folder_files import entities
@@ -151,7 +151,7 @@ class BIDSMEEGReader(DatasetReader):
 
     def _candidates(self, kind: str, subject: str | None = None) -> list[BIDSFile]:
         """Recordings (calibration files have a recording's suffix, but no task)."""
-        chosen = self._chosen() if subject is None else {"sub": subject, **self._chosen()}
+        chosen = chosen_recordings(self._chosen()) | ({} if subject is None else {"sub": subject})
         files = self._folder.select(kind, SUFFIXES[kind], chosen)
         return [f for f in files if {"sub", "task"} <= set(f.entities) and f.entities["sub"] != "emptyroom"]
 
@@ -211,6 +211,18 @@ class BIDSMEEGReader(DatasetReader):
         between = float(np.quantile(intervals, 0.1)) if intervals else LONGEST
         before = BEFORE if between >= SHORTEST + BEFORE / 2 else BEFORE / 2
         return given.with_window(-before, float(np.clip(between - before, SHORTEST, LONGEST)))
+
+    def choices(self, subjects: Sequence[str]) -> list[str]:
+        """Kind of recordings, subjects, tasks and the window of epochs."""
+        files = [parse(path) for subject in subjects for _, path in self.recordings(subject)]
+        tasks = sorted({file.entities.get("task", "?") for file in files if file is not None})
+        window = "given" if None not in (self.options.epochs.tmin, self.options.epochs.tmax) else (
+            "from the interval between images; --set epochs.tmin=… epochs.tmax=…"
+        )  # fmt: skip
+        return [
+            f"{self.root.name}: {self.datatype.upper()}, {len(files)} recordings of {', '.join(subjects)}, task "
+            f"{', '.join(tasks)}; epochs from {self.epochs.tmin:g} to {self.epochs.tmax:g} s ({window})"
+        ]
 
     def _raw(self, path: Path) -> Any:
         """Open a recording with mne-bids, which checks names and sidecars."""
@@ -345,12 +357,15 @@ class BIDSMEEGReader(DatasetReader):
         }
 
         def make() -> Made:
-            onsets = table["onset"].to_numpy(dtype=float)
-            blocks = epoch_blocks(raw, channels, onsets, self.epochs, memory=self.memory)
+            blocks = self._blocks(raw, path, channels, table["onset"].to_numpy(dtype=float))
             return (len(table), len(channels) * len(self.epochs.times)), blocks
 
         folder = self.cache / self.root.name / entities(path)["sub"]
         return prepared(folder, path.name.partition(".")[0], [events, *files], settings, make)
+
+    def _blocks(self, raw: Any, path: Path, channels: list[str], onsets: np.ndarray) -> Iterator[np.ndarray]:
+        with reading_image(path):
+            yield from epoch_blocks(raw, channels, onsets, self.epochs, memory=self.memory)
 
 
 def plain_names(channels: list[str]) -> list[str]:

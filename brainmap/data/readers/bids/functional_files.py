@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,9 +15,9 @@ from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import Modality
 from brainmap.common.tables import read_table
 from brainmap.data.readers.bids.events import image_column_of, read_events
-from brainmap.data.readers.bids.layout import BIDSFile, BIDSFolder, Entities, parse
+from brainmap.data.readers.bids.layout import DERIVED, BIDSFile, BIDSFolder, Entities, parse
 from brainmap.data.readers.bids.run_timing import scan_times
-from brainmap.data.readers.bids.runs import Run, RunSearch, find_runs
+from brainmap.data.readers.bids.runs import Run, RunSearch, chosen_recordings, find_runs
 from brainmap.data.readers.bids.voxels_and_vertices import count_scans, header_time
 from brainmap.data.readers.dataset_reader import DatasetReader, Options
 from brainmap.data.readers.findings import Findings
@@ -142,7 +143,7 @@ class FunctionalFiles(DatasetReader):
 
     def _search(self, subject: str) -> RunSearch:
         chosen = self._chosen()
-        files = self._source.select("bold", IMAGES, {"sub": subject, **chosen})
+        files = self._source.select("bold", IMAGES, {"sub": subject, **chosen_recordings(chosen)})
         found = find_runs(self._raw, files, subject, "func", chosen)
         total = len(found.runs) + len(found.absent)
         if not total:
@@ -208,6 +209,19 @@ class FunctionalFiles(DatasetReader):
             notes.add(run.events.path, None, "no column of the task's events names photographs", "run left out")
         return naming
 
+    def choices(self, subjects: Sequence[str]) -> list[str]:
+        """Source of the images, space, subjects and tasks, and which derivatives there are."""
+        runs = [run for subject in subjects for run in self._runs(subject)]
+        tasks = sorted({run.files[0].entities.get("task", "?") for run in runs})
+        space = runs[0].files[0].entities.get("space", "native")
+        source = "raw images" if self._source is self._raw else f"images of {self._source.root.name}, space {space}"
+        unused = [folder.name for folder in self._raw.derivatives if folder != self._source.root]
+        there = f" (also there: {', '.join(unused)}; --set derivatives=…)" if unused else ""
+        return [
+            f"{self.root.name}: fMRI, {len(runs)} runs of {', '.join(subjects)}, task {', '.join(tasks)}; "
+            f"{source}{there}"
+        ]
+
     def runs(self, subject: str) -> list[tuple[Path, list[Path]]]:
         """Events table and images (one volume, or two surfaces) of each run, by session and run.
 
@@ -248,15 +262,16 @@ class FunctionalFiles(DatasetReader):
         return masks if len(masks) == len(runs) else []
 
     def _confounds_file(self, run: Run) -> Path | None:
-        if self._source is self._raw:
-            return None
-        wanted = run.files[0].without("desc", "hemi", "space", "cohort", "res", "den", "echo", "part")
+        """Table of confounds of a run (``…_desc-confounds_timeseries.tsv``), from where its images are."""
+        wanted = run.files[0].without(*DERIVED, "echo", "part")
         for suffix in ("timeseries", "regressors"):
             found = [
                 file
                 for file in self._source.select(suffix, (".tsv",), {**wanted, "desc": "confounds"})
                 if set(file.entities) == {*wanted, "desc"}
             ]
+            if len(found) > 1:
+                raise InputError(f"{found[0].path} and {found[1].path} are confounds of one run; keep one of them.")
             if found:
                 return found[0].path
         return None
@@ -267,7 +282,8 @@ class FunctionalFiles(DatasetReader):
         file = self._confounds_file(run)
         if file is None:
             raise MissingFileError(
-                f"There is no table of confounds for {run.files[0].path.name} in {self._source.root}."
+                f"There is no table of confounds for {run.files[0].path.name} in {self._source.root} (one row a scan, "
+                "named like the run, …_desc-confounds_timeseries.tsv)."
             )
         table = confound_table(file, n_scans)
         lacking = [name for name in self.options.confounds if name not in table]

@@ -77,7 +77,8 @@ def find_runs(
     raw : BIDSFolder
         Holds the events.
     recordings : sequence of BIDSFile
-        Candidates: recordings of the subject, raw or from a derivative, that have the entities chosen.
+        Candidates: recordings of the subject, raw or from a derivative. Those that lack an entity chosen are known to
+        be there, and left out.
     subject : str
         Whose.
     datatype : str
@@ -94,7 +95,7 @@ def find_runs(
         folders = [part for part in file.path.parent.parts if part.startswith("sub-")]
         if folders and folders[-1] != f"sub-{file.written['sub']}":
             raise InputError(f"{file.path} lies in the folder of another subject; move or rename it.")
-    units = _one_version_each(_hemispheres(recordings), chosen)
+    units = _one_version_each(_hemispheres(file for file in recordings if has_entities(file, chosen)), chosen)
     paired: list[Run] = []
     unexplained: list[BIDSFile] = []
     for unit in units:
@@ -107,16 +108,23 @@ def find_runs(
         _check_versions(list(group), chosen)
     tasks = {run.files[0].entities.get("task") for run in paired}
     used = {run.events.path for run in paired}
+    others = [file for file in recordings if not has_entities(file, chosen)]
     absent = [
         file
         for file in raw.select("events", (".tsv",), {"sub": subject})
         if file.path.parent.name == datatype
         and file.path not in used
+        and not any(file.entities.items() <= other.entities.items() for other in others)
         and has_entities(file, {key: value for key, value in chosen.items() if key in file.entities or key == "task"})
     ]
     missing_events = [file for file in unexplained if file.entities.get("task") in tasks]
     ordered = sorted(paired, key=lambda run: run.files[0].sort_key)
     return RunSearch(_distinct_numbers(ordered), absent, missing_events)
+
+
+def chosen_recordings(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the entities chosen those that say which recordings are meant, not which version of each."""
+    return {key: value for key, value in chosen.items() if key not in (*VARIANTS, *KINDS)}
 
 
 def _run(unit: tuple[BIDSFile, ...], events: BIDSFile) -> Run:

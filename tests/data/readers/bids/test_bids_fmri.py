@@ -274,3 +274,30 @@ def test_own_folders_are_never_fetched(tmp_path):
     assert "fetch" not in str(raised.value)
     with pytest.raises(InputError, match="continuous designs"):
         open_dataset("bids-fmri", tmp_path, options={"hrf": "fir"})
+
+
+def test_own_confounds_beside_a_raw_run_are_regressed_out(tmp_path):
+    drifting = np.sin(np.arange(N_SCANS) * 0.9)
+    folder = one_run(tmp_path, data=bold(ONSETS, amplitudes()) + 50 * drifting)
+    plain, shown = read(tmp_path, mask=tmp_path / "mask.nii.gz")
+    table = pd.DataFrame({"breath": drifting, "motion": [None, *np.zeros(N_SCANS - 1)]})
+    file = folder / "sub-01_task-x_desc-confounds_timeseries.tsv"
+    write_table(file, table)
+    cleaned, _ = read(tmp_path, mask=tmp_path / "mask.nii.gz", confounds=["breath", "motion"])
+    assert correlations(cleaned, shown).min() > 0.999 > correlations(plain, shown).min()
+    write_table(file, table.iloc[:-3])
+    with pytest.raises(InputError, match=rf"has {N_SCANS - 3} rows, the run has {N_SCANS} scans"):
+        read(tmp_path, mask=tmp_path / "mask.nii.gz", confounds=["breath"])
+    write_table(file, table.assign(breath=table["breath"].where(table.index != 4)))
+    with pytest.raises(InputError, match=r"Row 4 of .* has no number in 'breath'"):
+        read(tmp_path, mask=tmp_path / "mask.nii.gz", confounds=["breath"])
+
+
+def test_what_was_found_is_said(tmp_path):
+    one_run(tmp_path)
+    save(
+        tmp_path / "derivatives/prep/sub-01/func/sub-01_task-x_space-T1w_desc-preproc_bold.nii.gz",
+        np.ones((2, 2, 2, 3)),
+    )
+    (sentence,) = open_dataset("bids-fmri", tmp_path).choices(["01"])
+    assert "1 runs of 01, task x; raw images (also there: prep; --set derivatives=…)" in sentence
