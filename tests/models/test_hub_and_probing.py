@@ -25,8 +25,8 @@ from brainmap.models import (
     skeleton,
     weights_status,
 )
+from brainmap.models.block_probing import block_levels
 from brainmap.models.hub import how_to_get
-from brainmap.models.probing import repeated_blocks
 from brainmap.models.tokenizers import HashedWords
 from brainmap.stimuli import StimulusSet
 
@@ -166,7 +166,7 @@ def test_the_vision_tower_of_an_image_text_model_is_probed(kind: str, tmp_path: 
 
 def test_nothing_repeated_is_an_error() -> None:
     with pytest.raises(InputError, match="no repeated blocks"):
-        repeated_blocks(torch.nn.Linear(3, 3))
+        block_levels(torch.nn.Linear(3, 3))
 
 
 def test_older_key_layouts_still_load(tmp_path: Path) -> None:
