@@ -71,6 +71,25 @@ def test_bold5000_sessions_follow_each_other_and_repeated_photographs_are_the_te
         read(open_dataset("bold5000", tmp_path))
 
 
+def test_betas_that_are_nan_or_infinite_are_missing_and_reported(tmp_path):
+    values, names = write_bold5000(tmp_path / "bold5000")
+    file = tmp_path / "bold5000/CSI4_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_ses-04.nii.gz"
+    betas = np.asarray(nibabel.load(file).dataobj).copy()
+    betas[0, 0, 0, 0] = np.inf  # the repeated photograph: its other showings remain
+    betas[0, 2, 1] = np.nan  # a voxel without any value in this session
+    nibabel.save(nibabel.Nifti1Image(betas, np.eye(4)), file)
+    responses, _ = read(open_dataset("bold5000", tmp_path, options={"zscore": "none"}))
+    assert responses.n_targets == 5 and responses.targets["vertex"].tolist() == list(range(5))
+    what = [item["what"] for item in responses.info["findings"]["items"]]
+    assert what == [
+        "38 values (of a target in a trial) are NaN or infinite", "1 targets lack a value for some photograph"
+    ]  # fmt: skip
+    shown = np.flatnonzero(np.array(names) == "rep_laundromat1")
+    mean = responses.average_repeats().block()[0]
+    assert mean[0] == pytest.approx(values[shown[shown != 37 + 74 + 37], 0].mean(), abs=1e-5)
+    assert mean[1] == pytest.approx(values[shown, 1].mean(), abs=1e-5)
+
+
 def test_bold5000_masks_of_another_grid_are_refused(tmp_path):
     write_bold5000(tmp_path / "bold5000")
     mask = nibabel.Nifti1Image(np.ones((3, 3, 3), dtype=np.uint8), np.eye(4))
