@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from brainmap.models import VisionModel
     from brainmap.results import StudyResults
     from brainmap.stimuli import StimulusSet
-    from brainmap.study.analysis.orders_and_hypotheses import hypotheses
 
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
@@ -235,6 +234,7 @@ def rewrite_report(run: str | Path) -> Path:
     """
     from brainmap.report import write_report
     from brainmap.results import StudyResults
+    from brainmap.study.analysis.orders_and_hypotheses import hypotheses
 
     folder = open_run(Path(run))
     results = StudyResults.load(folder.results)
