@@ -179,6 +179,8 @@ class FunctionalFiles(DatasetReader):
         """What there is instead, for a sentence about images that are not there."""
         spaces = {f.entities.get("space", "native") for f in self._source.select("bold", IMAGES, {"sub": subject})}
         words = []
+        if self._source.select("bold", (".dtseries.nii",), {"sub": subject}):
+            words.append("CIFTI files, which this reader does not take: it reads NIfTI and GIFTI")
         if self.options.space is not None and spaces:
             words.append(f"spaces: {', '.join(sorted(spaces))}")
         if self.options.derivatives is None and self._raw.derivatives:

@@ -78,7 +78,7 @@ class VertexTargets:
     def __init__(self, left: np.ndarray, right: np.ndarray) -> None:
         self._sides = (left, right)
         self.count = int(left.sum() + right.sum())
-        self.mesh = MESHES.get(len(left), "fsaverage")
+        self.mesh = MESHES.get(len(left), f"surface of {len(left)} vertices")
 
     @property
     def digest(self) -> str:
