@@ -15,6 +15,7 @@ from brainmap.data.sensor_layout import load_sensors
 
 MESH_VERTICES = {"fsLR-32k": N_VERTICES, "fsaverage": 163842, "fsaverage5": 10242}
 STRUCTURES = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
+OFF_GRID = 0.1  # of a voxel
 GIFTI_STRUCTURES = {"L": "CortexLeft", "R": "CortexRight"}
 
 
@@ -87,27 +88,59 @@ def write_cifti(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, path: str
 
 
 def write_volume(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, like: str | Path, path: str | Path) -> Path:
-    """Write maps of voxels as NIfTI in the space of another image; ``vertex`` counts voxels in C order.
+    """Write maps of voxels as NIfTI in the space of another image.
 
     Parameters
     ----------
     maps, targets
         As in :func:`write_gifti`.
     like : str or Path
-        Image whose shape and position are used.
+        Image whose shape, orientation and position are used.
     path : str or Path
         File to write.
+
+    Raises
+    ------
+    InputError
+        If the targets lie on another grid.
+
+    Notes
+    -----
+    Voxels are placed by ``x``, ``y``, ``z`` (mm), so that it does not matter how ``like`` stores its axes; where these
+    are unknown, by ``vertex``, which counts voxels of ``like`` in C order.
     """
     import nibabel
 
     model: Any = nibabel.load(like)
     values = _checked(maps, len(targets))
     volume = np.full((int(np.prod(model.shape[:3])), len(values)), np.nan, dtype=np.float32)
-    volume[_vertices(targets)] = values.T
+    volume[_voxels(targets, model, like)] = values.T
     image = nibabel.Nifti1Image(volume.reshape(*model.shape[:3], len(values)), model.affine)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(image, path)
     return Path(path)
+
+
+def _voxels(targets: pd.DataFrame, model: Any, like: str | Path) -> np.ndarray:
+    """Place of each target in a flattened image."""
+    shape = model.shape[:3]
+    places = _vertices(targets)
+    xyz = targets.reindex(columns=["x", "y", "z"]).to_numpy(dtype=float)
+    if np.isfinite(xyz).all():
+        inverse = np.linalg.inv(model.affine)
+        exact = xyz @ inverse[:3, :3].T + inverse[:3, 3]
+        ijk = np.round(exact).astype(np.int64)
+        if np.abs(exact - ijk).max() > OFF_GRID or (ijk < 0).any() or (ijk >= np.array(shape)).any():
+            raise InputError(
+                f"The voxels lie on another grid than {like}; give an image in the space of the recording."
+            )
+        places = np.ravel_multi_index(tuple(ijk.T), shape)
+    elif places.max() >= np.prod(shape):
+        raise InputError(
+            f"{like} has {np.prod(shape)} voxels, a target is voxel {places.max()}; give the recording's image."
+        )
+    voxels: np.ndarray = places
+    return voxels
 
 
 def write_evoked(values: np.ndarray, targets: pd.DataFrame, path: str | Path, *, comment: str = "brainmap") -> Path:

@@ -301,3 +301,21 @@ def test_what_was_found_is_said(tmp_path):
     )
     (sentence,) = open_dataset("bids-fmri", tmp_path).choices(["01"])
     assert "1 runs of 01, task x; raw images (also there: prep; --set derivatives=…)" in sentence
+
+
+def test_maps_go_back_to_their_places_in_an_image_of_any_orientation(tmp_path):
+    from brainmap.data.exported_maps import write_volume
+
+    folder = one_run(tmp_path)
+    responses, _ = read(tmp_path, mask=tmp_path / "mask.nii.gz")
+    values = np.arange(float(responses.n_targets))
+    places = {}
+    for orientation in ("RAS", "LPI"):
+        save(tmp_path / f"{orientation}.nii.gz", np.ones(SHAPE), orientation=orientation)
+        path = write_volume(
+            {"r": values}, responses.targets, tmp_path / f"{orientation}.nii.gz", tmp_path / "map.nii.gz"
+        )
+        places[orientation] = nibabel.as_closest_canonical(nibabel.load(path)).get_fdata()[..., 0]
+    assert np.array_equal(places["RAS"], places["LPI"]) and np.array_equal(places["RAS"].ravel(), values)
+    with pytest.raises(InputError, match="another grid"):
+        write_volume({"r": values}, responses.targets.assign(x=99.0), folder / "sub-01_task-x_bold.nii.gz", path)
