@@ -49,7 +49,11 @@ def test_check_on_things_meg_writes_figure_and_tables(tmp_path, shared_data):
     assert "events tables are 150 ms later than triggers" in done.stdout and "6 shown 2×" in done.stdout
     names = sorted(path.name for path in (tmp_path / "quality").iterdir())
     stem = "things-meg-BIGMEG1"
-    assert names == [f"{stem}-quality.png", f"{stem}-repeats.tsv", f"{stem}-sessions.tsv", f"{stem}-trials.tsv"]
+    tables = ("nuisance.tsv", "quality.png", "repeats.tsv", "sessions.tsv", "trials.tsv")
+    assert names == [f"{stem}-{table}" for table in tables]
+    nuisance = pd.read_csv(tmp_path / f"quality/{stem}-nuisance.tsv", sep="\t")
+    assert len(nuisance) == 44 and {"session", "run", "onset", "gaze_x"} <= set(nuisance)
+    assert "6 of 38 photographs are the dataset's own test" in " ".join(done.stdout.split())
     assert pd.read_csv(tmp_path / f"quality/{stem}-trials.tsv", sep="\t")["trials"].tolist() == [11] * 4
 
 

@@ -125,7 +125,8 @@ def check_dataset(
 
     reader = open_dataset(name, data_root, images=stimuli, options=options)
     known = reader.resolve(subject)
-    quality = examine_responses(reader.responses(known, reader.stimuli([known])))
+    photographs = reader.stimuli([known])
+    quality = examine_responses(reader.responses(known, photographs))
     out.mkdir(parents=True, exist_ok=True)
     stem = out / f"{name}-{known}"
     figure = Path(f"{stem}-quality.png")
@@ -137,10 +138,20 @@ def check_dataset(
     }
     if quality.consistency is not None:
         tables["sessions"] = quality.consistency.table
+    sentences = quality.sentences()
+    tested = reader.test_images(photographs)
+    if tested is not None:
+        sentences.append(f"{int(tested.sum())} of {len(tested)} photographs are the dataset's own test (--split test)")
+    try:
+        tables["nuisance"] = reader.nuisance(known)
+        named = ", ".join(map(str, tables["nuisance"].columns))
+        sentences.append(f"nuisance variables of {len(tables['nuisance'])} recorded trials: {named}")
+    except InputError as error:
+        sentences.append(f"nuisance variables: {error}")
     for what, table in tables.items():
         files.append(Path(f"{stem}-{what}.tsv"))
         table.to_csv(files[-1], sep="\t", index=False)
-    return quality.sentences(), [*files, *_ceiling_map(quality, stem)]
+    return sentences, [*files, *_ceiling_map(quality, stem)]
 
 
 def _ceiling_map(quality: Quality, stem: Path) -> list[Path]:
