@@ -171,8 +171,6 @@ METHODS: dict[str, tuple[Callable[..., np.ndarray], bool]] = {  # name: (functio
     "brainmap-exact": (brainmap("exact", "nested"), True),
     "brainmap-exact-scaled": (brainmap("exact", "nested", scale=True), True),
     "brainmap-exact-shared": (brainmap("exact", "shared"), True),
-    "brainmap-screen": (brainmap("screen", "nested"), True),
-    "brainmap-screen-shared": (brainmap("screen", "shared"), True),
     "brainmap-gcv": (brainmap("gcv", "nested"), True),
     "careful-numpy": (careful_numpy, False),
     "himalaya-RidgeCV": (himalaya("ridge", "numpy"), False),

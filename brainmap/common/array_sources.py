@@ -52,7 +52,7 @@ class ArraySource:
     @property
     def row_bytes(self) -> int:
         """Bytes read for one column."""
-        return int(self.array.shape[0]) * np.dtype(self.array.dtype).itemsize
+        return int(self.array.shape[0]) * int(np.dtype(self.array.dtype).itemsize)
 
     @property
     def column_chunk(self) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-Selection = slice | np.ndarray | list | None
+Selection = slice | np.ndarray | list[int] | None
 """Rows or columns: a slice, integer positions (any order, repeats allowed), a boolean mask, or None for all."""
 
 
@@ -17,7 +17,8 @@ def positions(selection: Selection, length: int) -> slice | np.ndarray:
     if isinstance(selection, slice):
         start, stop, step = selection.indices(length)
         return slice(start, stop, step) if step > 0 else np.arange(start, stop, step)
-    return np.arange(length)[np.asarray(selection)]
+    chosen: np.ndarray = np.arange(length)[np.asarray(selection)]
+    return chosen
 
 
 def read_block(values: Any, rows: Selection, columns: Selection) -> np.ndarray:
@@ -87,7 +88,8 @@ class Columns:
     @property
     def dtype(self) -> np.dtype:
         """Type of the underlying array."""
-        return np.dtype(self.values.dtype)
+        dtype: np.dtype = np.dtype(self.values.dtype)
+        return dtype
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -55,14 +55,6 @@ class Backend:
 
         return torch.stack(arrays)
 
-    def column_sum(self, array: Any) -> NDArray[np.float64]:
-        """Sum over the first axis in float64, as numpy."""
-        if self.uses_torch:
-            import torch
-
-            return array.sum(0, dtype=torch.float64).cpu().numpy()
-        return array.sum(axis=0, dtype=np.float64)
-
 
 def make_backend(device: str, precision: str) -> Backend:
     """Check the device and return its backend.

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from brainmap.common.errors import InputError
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.layer.alpha_scores import TargetScores
+from brainmap.encoding.layer.scores import TargetScores
 from brainmap.encoding.layer.z_scores import safe_scale
 from brainmap.encoding.ridge import DEFAULT_ALPHAS, EncodingRidgeCV
 from brainmap.encoding.settings import RidgeOptions, RidgeSettings, Scoring
@@ -152,7 +152,7 @@ class HimalayaRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.cv = cv
         self.seed = seed
 
-    def fit(self, X: ArrayLike, Y: ArrayLike, *, groups: ArrayLike | None = None) -> HimalayaRidgeCV:
+    def fit(self, X: Any, Y: Any, *, groups: ArrayLike | None = None) -> HimalayaRidgeCV:
         """Fit on rows, (n_rows, n_features) and (n_rows, n_targets) or (n_rows,); folds keep groups together.
 
         Raises
@@ -166,12 +166,12 @@ class HimalayaRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise InputError(f"unknown kind {self.kind!r}; choose one of {', '.join(get_args(Kind))}.")
         if get_backend().__name__ not in ("himalaya.backend.numpy", "numpy"):
             raise InputError("himalaya is set to another backend; call himalaya.backend.set_backend('numpy') first.")
-        X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
+        X, Y = validate_data(self, X, Y, multi_output=True, y_numeric=True, dtype=np.float64, ensure_min_samples=2)
+        Y = np.asarray(Y, dtype=np.float64)
         self._single = Y.ndim == 1
         targets = Y.reshape(len(Y), -1)
         self._mean, self._level = X.mean(axis=0), targets.mean(axis=0)
         self._scale = safe_scale(X.var(axis=0), self._mean, len(X))
-        self.n_features_in_ = X.shape[1]
         plan = plan_splits(len(X), None, groups=groups, inner_cv=self.cv, seed=self.seed)
         self.model_ = self._build(list(plan.inner[0]))
         self.model_.fit(self._inputs(X), targets - self._level)
@@ -181,10 +181,11 @@ class HimalayaRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             self.alpha_ = np.asarray(self.model_.best_alphas_, dtype=np.float64)
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict(self, X: Any) -> NDArray[np.float64]:
         """Predict responses to new rows."""
         check_is_fitted(self, "model_")
-        predicted = np.asarray(self.model_.predict(self._inputs(np.asarray(X, dtype=np.float64)))) + self._level
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        predicted = np.asarray(self.model_.predict(self._inputs(X))) + self._level
         return predicted[:, 0] if self._single else predicted
 
     def _inputs(self, X: NDArray[np.float64]) -> NDArray[np.float64]:

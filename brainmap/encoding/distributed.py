@@ -17,12 +17,13 @@ from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import available_threads
 from brainmap.encoding.backend import make_backend
 from brainmap.encoding.encoding_result import EncodingResult
-from brainmap.encoding.engine import blas_threads, score_batch
+from brainmap.encoding.engine import blas_threads
 from brainmap.encoding.folds import SplitPlan, plan_splits
-from brainmap.encoding.layer.cross import GramTable
+from brainmap.encoding.layer.factors import GramTable
 from brainmap.encoding.layer.layer_factors import LayerFactors, factorise_table
-from brainmap.encoding.layer.response_batch import Batch
+from brainmap.encoding.layer.scores import score_batch
 from brainmap.encoding.layer.sufficient_statistics import SufficientStatistics
+from brainmap.encoding.layer.target_block import TargetBatch
 from brainmap.encoding.layer.z_scores import Moments, power_of_two
 from brainmap.encoding.memory_bound import MAX_BATCH
 from brainmap.encoding.numerical_warnings import warn_about
@@ -98,7 +99,7 @@ def _solve(statistics: SufficientStatistics, layer: LayerFactors, problem: Probl
         cross = statistics.cross[:, :, part] / scale
         inputs, total, power = layer.backend.put(cross), cross[:, -1], power / scale**2
         ends = statistics.low[:, part], statistics.high[:, part]
-        batch = Batch(layer, problem, inputs, inputs, total, power, total, *ends, shift, scale)
+        batch = TargetBatch(layer, problem, inputs, inputs, total, power, total, *ends, shift, scale)
         found, _ = score_batch(batch)
         for key, values in scores.items():
             values[0, :, part] = getattr(found, key)

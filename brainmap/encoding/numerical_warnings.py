@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from brainmap.encoding.settings import RidgeSettings
 
 EDGE_SHARE = 0.2
-COARSE = 1e5
 NEAR_SQUARE = 0.1
 
 

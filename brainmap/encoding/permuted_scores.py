@@ -21,10 +21,10 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError
-from brainmap.encoding.layer.alpha_scores import shrunk, test_scores, whitened
+from brainmap.encoding.layer.factors import Train
 from brainmap.encoding.layer.layer_factors import LayerFactors
-from brainmap.encoding.layer.response_batch import Batch, Responses
-from brainmap.encoding.layer.spectrum import Train
+from brainmap.encoding.layer.scores import shrunk, test_scores, whitened
+from brainmap.encoding.layer.target_block import TargetBatch, TargetBlock
 from brainmap.encoding.settings import Problem
 
 if TYPE_CHECKING:
@@ -74,17 +74,18 @@ def permutation_scores(
     names = prepared.layers
     scores = np.full((len(orders), len(names), responses.shape[1]), np.nan, dtype=np.float32)
 
-    def visit(layer: LayerFactors, part: slice, block: Responses) -> None:
-        row = names.index(layer.name)
-        for number, mean in enumerate(_permuted(layer, block, orders, chosen[:, part], problem)):
-            scores[number, row, part] = mean
+    def permuted(layer: LayerFactors, block: TargetBlock) -> NDArray[np.float32]:
+        own = chosen[:, block.first : block.first + block.values.shape[1]]
+        means = _permuted(layer, block, orders, own, problem)
+        return np.stack(list(means), dtype=np.float32, casting="same_kind")
 
-    prepared.engine.run(responses, visit)
+    for layer, part, found in prepared.engine.results(responses, permuted):
+        scores[:, names.index(layer.name), part] = found
     return xr.DataArray(scores, dims=("permutation", "layer", "target"), coords={"layer": names})
 
 
 def _permuted(
-    layer: LayerFactors, block: Responses, orders: NDArray[np.int64], chosen: NDArray[np.int64], problem: Problem
+    layer: LayerFactors, block: TargetBlock, orders: NDArray[np.int64], chosen: NDArray[np.int64], problem: Problem
 ) -> Iterable[Float64]:
     """Yield the mean r of each permutation for one layer and batch.
 
@@ -103,9 +104,9 @@ def _permuted(
         index = np.tile(chosen, (1, count))
         if hats is None:
             shift, scale = np.tile(block.shift, count), np.tile(block.scale, count)
-            batch = Batch.of(Responses.sorted(values, shift, scale, problem), layer, problem)
+            batch = TargetBatch.of(TargetBlock.sorted(values, shift, scale, problem), layer, problem)
             parts = [
-                test_scores(batch, train, shrunk(batch, train, whitened(batch, train), index[split]))[0]
+                test_scores(batch, train, shrunk(train, whitened(batch, train), index[split]))[0]
                 for split, train in enumerate(layer.outer)
             ]
         else:
@@ -187,7 +188,7 @@ def _alpha_indices(alpha: ArrayLike | float, problem: Problem, n_targets: int) -
     if values.shape not in ((), (1,), (n_targets,), shape, (shape[0], 1)):
         raise InputError(f"`alpha` of shape {values.shape} does not fit {shape[0]} splits × {shape[1]} targets.")
     wanted = np.broadcast_to(values, shape)
-    index = np.abs(np.log(alphas)[:, None, None] - np.log(wanted)[None]).argmin(axis=0)
+    index: NDArray[np.int64] = np.abs(np.log(alphas)[:, None, None] - np.log(wanted)[None]).argmin(axis=0)
     if not np.allclose(alphas[index], wanted, rtol=1e-6):
         raise InputError("`alpha` must be among the estimator's alphas; pass that grid to the estimator.")
     return index

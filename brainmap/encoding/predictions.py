@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from brainmap.common.array_sources import as_source
 from brainmap.common.errors import InputError
-from brainmap.encoding.engine import SplitWeights, score_batch
 from brainmap.encoding.layer.layer_factors import LayerFactors
-from brainmap.encoding.layer.response_batch import Batch, Responses
+from brainmap.encoding.layer.nuisance import without_nuisance
+from brainmap.encoding.layer.scores import SplitWeights, moments, score_batch, set_inputs
+from brainmap.encoding.layer.target_block import TargetBatch, TargetBlock
+from brainmap.encoding.settings import Problem
 
 if TYPE_CHECKING:
     from brainmap.encoding.prepared_encoding import PreparedEncoding
@@ -70,19 +72,11 @@ def export_arrays(
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
     group.attrs.update({"kind": "brainmap encoding arrays", "provenance": prepared.provenance()})
     stores = {name: _create(group, name, what, prepared, source.shape) for name in names}
-    writing = threading.Lock()
-
-    def visit(layer: LayerFactors, part: slice, responses: Responses) -> None:
-        found = _compute(layer, responses, prepared, what)
-        with writing:  # batches share stored chunks
-            for key, values in found.items():
-                store = stores[layer.name][key]
-                if store.ndim == 2:
-                    store[:, part] = values
-                else:
-                    store[:, part, :] = values
-
-    prepared.engine.run(source, visit, names)
+    compute = partial(_compute, problem=prepared.problem, what=what)
+    for layer, part, arrays in prepared.engine.results(source, compute, names):
+        for key, values in arrays.items():
+            store = stores[layer.name][key]
+            store[(slice(None), part) if store.ndim == 2 else (slice(None), part, slice(None))] = values
     return Path(path)
 
 
@@ -109,13 +103,9 @@ def _create(
 
 
 def _compute(
-    layer: LayerFactors, responses: Responses, prepared: PreparedEncoding, what: Sequence[What]
+    layer: LayerFactors, responses: TargetBlock, problem: Problem, what: Sequence[What]
 ) -> dict[str, NDArray[Any]]:
-    from brainmap.encoding.predictions import out_of_fold
-    from brainmap.encoding.ridge import coefficients
-
-    problem = prepared.problem
-    batch = Batch.of(responses, layer, problem)
+    batch = TargetBatch.of(responses, layer, problem)
     _, weights = score_batch(batch)
     found: dict[str, NDArray[Any]] = {}
     if "prediction" in what or "residual" in what:
@@ -131,7 +121,7 @@ def _compute(
     return found
 
 
-def _truth(batch: Batch, responses: Responses) -> NDArray[np.float64]:
+def _truth(batch: TargetBatch, responses: TargetBlock) -> NDArray[np.float64]:
     """Return the responses that predictions are compared with, rows in the caller's order."""
     problem = batch.problem
     result = np.full(responses.values.shape, np.nan)
@@ -149,7 +139,7 @@ def _truth(batch: Batch, responses: Responses) -> NDArray[np.float64]:
     return result * responses.scale + shift
 
 
-def out_of_fold(batch: Batch, weights: list[list[SplitWeights]]) -> NDArray[np.float64]:
+def out_of_fold(batch: TargetBatch, weights: list[list[SplitWeights]]) -> NDArray[np.float64]:
     """Return predictions of the test rows of each split, (n_rows, n_targets), NaN in rows never tested.
 
     Rows come back in the order of the caller. With overlapping test sets the last split that tested a row counts. With
@@ -159,10 +149,10 @@ def out_of_fold(batch: Batch, weights: list[list[SplitWeights]]) -> NDArray[np.f
     result = np.full((problem.n_rows, batch.total.shape[1]), np.nan)
     for split, parts in enumerate(weights):
         train = layer.outer[split]
-        own = batch.without_nuisance(train)
+        own = without_nuisance(batch, train, set_inputs(batch, train.members)) if problem.n_nuisance else batch
         level = np.zeros(result.shape[1])
         if problem.settings.fit_intercept:
-            level = own.moments(train.members, fit=True).mean * batch.scale
+            level = moments(own, train.members, fit=True).mean * batch.scale
             level += 0.0 if problem.n_nuisance else batch.shift
         for part in parts:
             part_train = part.layer.outer[split]
@@ -194,3 +184,30 @@ def prediction_arrays(names: list[str], shape: tuple[int, int], where: bool | st
         name: group.create_array(name, shape=shape, dtype="float32", chunks=chunks, fill_value=float("nan"))
         for name in names
     }
+
+
+def coefficients(
+    batch: TargetBatch, weights: list[SplitWeights], split: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weights on original features (n_targets, n_features) and intercepts of one outer split.
+
+    Parameters
+    ----------
+    batch : TargetBatch
+        Of a layer factorised with ``weights=True``.
+    weights : list of SplitWeights
+        Of that split.
+    split : int
+    """
+    n_targets = batch.total.shape[1]
+    intercept = np.zeros(n_targets)
+    if batch.problem.settings.fit_intercept:
+        train = batch.layer.outer[split]
+        intercept = moments(batch, train.members, fit=True).mean * batch.scale + batch.shift
+    coef = np.empty((n_targets, batch.layer.info["n_features"]))
+    for part in weights:
+        matrix, offset = part.layer.weight_maps[split]
+        white = part.layer.backend.get(part.values).astype(np.float64) * batch.scale[part.targets]
+        coef[part.targets] = (matrix @ white).T
+        intercept[part.targets] += offset @ white
+    return coef, intercept

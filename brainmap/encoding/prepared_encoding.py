@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from brainmap.common.array_sources import ArraySource, Averaging, as_source
@@ -19,13 +19,14 @@ from brainmap.common.memory_sizes import available_threads, parse_memory
 from brainmap.common.versions import versions
 from brainmap.encoding.backend import make_backend
 from brainmap.encoding.encoding_result import EncodingResult
-from brainmap.encoding.engine import Engine, score_batch
+from brainmap.encoding.engine import Engine
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.layer.layer_factors import LayerFactors
-from brainmap.encoding.layer.response_batch import Batch, Responses
-from brainmap.encoding.numerical_warnings import COARSE, warn_about, warn_about_targets
-from brainmap.encoding.predictions import out_of_fold, prediction_arrays
-from brainmap.encoding.ridge import EncodingRidgeCV, coefficients
+from brainmap.encoding.layer.scores import TargetScores, score_batch
+from brainmap.encoding.layer.target_block import TargetBatch, TargetBlock
+from brainmap.encoding.numerical_warnings import warn_about, warn_about_targets
+from brainmap.encoding.predictions import coefficients, out_of_fold, prediction_arrays
+from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.encoding.settings import Problem, RowDesign
 
 
@@ -90,20 +91,45 @@ class PreparedEncoding:
         responses = as_source(Y, "Y", average=self.averaging)
         if return_estimator:
             self.keep_weights()
-        collector = _Collector(self, responses.shape[1], return_estimator, return_predictions)
-        self.engine.run(responses, collector)
-        known = np.where(np.isfinite(collector.scores["r"]), collector.scores["alpha"], np.nan)
-        chosen = dict(zip(self.layers, known, strict=True))
-        notes = warn_about(collector.info, chosen, self.problem.settings)
+        rows = {name: row for row, name in enumerate(self.layers)}
+        n_splits, n_targets = len(self.problem.plan.outer), responses.shape[1]
+        names = ("r", "r2", "alpha") if self.problem.settings.bands is None else ("r", "r2", "alpha", "candidate")
+        scores = {name: np.full((len(rows), n_splits, n_targets), np.nan) for name in names}
+        coarse, layers = np.zeros(n_targets, dtype=bool), {}
+        predictions, estimators = None, None
+        if return_predictions is not False:
+            predictions = prediction_arrays(self.layers, (self.problem.n_rows, n_targets), return_predictions)
+        if return_estimator:
+            estimators = {name: [_empty_estimator(self, name, n_targets) for _ in range(n_splits)] for name in rows}
+        compute = partial(_scored, problem=self.problem, predict=predictions is not None, fit=return_estimator)
+        for layer, part, (found, predicted, weights) in self.engine.results(responses, compute):
+            layers[layer.name] = layer
+            coarse[part] = found.coarse
+            for name in names:
+                scores[name][rows[layer.name], :, part] = getattr(found, name)
+            if predictions is not None:
+                predictions[layer.name][:, part] = predicted
+            for split, (coef, intercept) in enumerate(weights):
+                assert estimators is not None
+                estimators[layer.name][split].take(part, found, split)
+                estimators[layer.name][split].coef_[part], estimators[layer.name][split].intercept_[part] = (
+                    coef,
+                    intercept,
+                )
+        info = {name: layers[name].info for name in rows}
+        known = np.where(np.isfinite(scores["r"]), scores["alpha"], np.nan)
+        notes = warn_about(info, dict(zip(rows, known, strict=True)), self.problem.settings)
         single = np.dtype(str(responses.array.dtype).removeprefix("torch.")).itemsize <= 4
-        notes += warn_about_targets(collector.scores["r"], collector.coarse & single)
-        attrs = {**self.provenance(), **collector.layer_attrs(), "warnings": notes}
+        notes += warn_about_targets(scores["r"], coarse & single)
+        attrs = {**self.provenance(), "warnings": notes}
+        attrs |= {key: {name: info[name][key] for name in rows} for key in ("n_features", "n_components")}
+        attrs["precision"] = {name: layers[name].backend.precision for name in rows}
         return EncodingResult.from_arrays(
-            self.estimator.named_scores(collector.scores),
+            self.estimator.named_scores(scores),
             layers=self.layers,
             attrs=attrs,
-            predictions=collector.predictions,
-            estimators=collector.estimators,
+            predictions=predictions,
+            estimators=estimators,
         )
 
     def keep_weights(self) -> None:
@@ -189,60 +215,18 @@ def _averaged(source: ArraySource, averaging: Averaging) -> ArraySource:
     )
 
 
-class _Collector:
-    """Puts scores, predictions and estimators of each (layer, batch) where they belong."""
-
-    def __init__(
-        self, prepared: PreparedEncoding, n_targets: int, estimators: bool, predictions: bool | str | Path
-    ) -> None:
-        self.problem = prepared.problem
-        self.rows = {name: row for row, name in enumerate(prepared.layers)}
-        shape = (len(self.rows), len(self.problem.plan.outer), n_targets)
-        bands = self.problem.settings.bands is not None
-        self.names = ("r", "r2", "alpha", "candidate") if bands else ("r", "r2", "alpha")
-        self.scores = {name: np.full(shape, np.nan) for name in self.names}
-        self.info: dict[str, dict[str, Any]] = {}
-        self.coarse = np.zeros(n_targets, dtype=bool)
-        self.precision: dict[str, str] = {}
-        self._writing = threading.Lock()
-        self.predictions: dict[str, Any] | None = None
-        self.estimators: dict[str, list[Any]] | None = None
-        if predictions is not False:
-            self.predictions = prediction_arrays(list(self.rows), (self.problem.n_rows, n_targets), predictions)
-        if estimators:
-            self.estimators = {
-                name: [_empty_estimator(prepared, name, n_targets) for _ in self.problem.plan.outer]
-                for name in self.rows
-            }
-
-    def __call__(self, layer: LayerFactors, part: slice, responses: Responses) -> None:
-        batch = Batch.of(responses, layer, self.problem)
-        scores, weights = score_batch(batch)
-        row = self.rows[layer.name]
-        self.info[layer.name] = layer.info
-        self.precision[layer.name] = layer.backend.precision
-        self.coarse[part] = np.abs(responses.shift) > COARSE * responses.scale
-        for name in self.names:
-            self.scores[name][row, :, part] = getattr(scores, name)
-        if self.predictions is not None:
-            found = out_of_fold(batch, weights)
-            with self._writing:  # batches share stored chunks
-                self.predictions[layer.name][:, part] = found
-        if self.estimators is not None:
-            for split, estimator in enumerate(self.estimators[layer.name]):
-                estimator.take(part, scores, split)
-                estimator.coef_[part], estimator.intercept_[part] = coefficients(batch, weights[split], split)
-
-    def layer_attrs(self) -> dict[str, Any]:
-        return {
-            "n_features": {name: info["n_features"] for name, info in self.info.items()},
-            "n_components": {name: info["n_components"] for name, info in self.info.items()},
-            "precision": dict(self.precision),
-        }
+def _scored(
+    layer: LayerFactors, block: TargetBlock, problem: Problem, predict: bool, fit: bool
+) -> tuple[TargetScores, NDArray[np.float64] | None, list[tuple[NDArray[np.float64], NDArray[np.float64]]]]:
+    """Return scores, out-of-fold predictions where wanted, and weights of each split where wanted."""
+    batch = TargetBatch.of(block, layer, problem)
+    scores, weights = score_batch(batch)
+    predicted = out_of_fold(batch, weights) if predict else None
+    return scores, predicted, [coefficients(batch, parts, split) for split, parts in enumerate(weights)] if fit else []
 
 
 def _empty_estimator(prepared: PreparedEncoding, name: str, n_targets: int) -> EncodingRidgeCV:
-    estimator = clone(prepared.estimator)
+    estimator: EncodingRidgeCV = clone(prepared.estimator)
     n_features = prepared.sources[name].shape[1]
     estimator.n_features_in_ = n_features
     estimator.allocate(n_targets, n_features)

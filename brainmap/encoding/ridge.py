@@ -16,12 +16,13 @@ from brainmap.common.array_sources import as_source
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import available_threads, parse_memory
 from brainmap.encoding.backend import make_backend
-from brainmap.encoding.engine import Engine, SplitWeights, score_batch
+from brainmap.encoding.engine import Engine
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.layer.alpha_scores import TargetScores
 from brainmap.encoding.layer.layer_factors import LayerFactors
-from brainmap.encoding.layer.response_batch import Batch, Responses
+from brainmap.encoding.layer.scores import TargetScores, score_batch
+from brainmap.encoding.layer.target_block import TargetBatch, TargetBlock
 from brainmap.encoding.numerical_warnings import warn_about
+from brainmap.encoding.predictions import coefficients
 from brainmap.encoding.settings import Problem, RidgeOptions, RidgeSettings, RowDesign, Scoring, make_settings
 
 DEFAULT_ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 8, 10))
@@ -156,7 +157,9 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         problem = Problem.of(plan, settings, design, backend=make_backend("cpu", settings.precision), threads=threads)
         engine = Engine({"X": features}, problem, parse_memory("1TB"), weights=True)
         self.allocate(responses.shape[1], X.shape[1])
-        engine.run(responses, partial(self._store, problem=problem))
+        for _, part, (scores, coef, intercept) in engine.results(responses, partial(_fitted, problem=problem)):
+            self.take(part, scores, 0)
+            self.coef_[part], self.intercept_[part] = coef, intercept
         self.n_components_ = int(engine.layer("X").info["n_components"])
         chosen = np.where(np.isfinite(self.best_score_), self.alpha_, np.nan)
         warn_about({"X": engine.layer("X").info}, {"X": chosen[None]}, settings)
@@ -164,12 +167,6 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             for name in self.fitted:
                 setattr(self, name, getattr(self, name)[0])
         return self
-
-    def _store(self, layer: LayerFactors, part: slice, responses: Responses, problem: Problem) -> None:
-        batch = Batch.of(responses, layer, problem)
-        scores, weights = score_batch(batch)
-        self.take(part, scores, 0)
-        self.coef_[part], self.intercept_[part] = coefficients(batch, weights[0], 0)
 
     def take(self, part: slice, scores: TargetScores, split: int) -> None:
         """Take over what was chosen for some targets in one outer split."""
@@ -200,36 +197,17 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return tags
 
 
-def coefficients(
-    batch: Batch, weights: list[SplitWeights], split: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return weights on original features (n_targets, n_features) and intercepts of one outer split.
-
-    Parameters
-    ----------
-    batch : Batch
-        Of a layer factorised with ``weights=True``.
-    weights : list of SplitWeights
-        Of that split.
-    split : int
-    """
-    n_targets = batch.total.shape[1]
-    intercept = np.zeros(n_targets)
-    if batch.problem.settings.fit_intercept:
-        train = batch.layer.outer[split]
-        intercept = batch.moments(train.members, fit=True).mean * batch.scale + batch.shift
-    coef = np.empty((n_targets, batch.layer.info["n_features"]))
-    for part in weights:
-        matrix, offset = part.layer.weight_maps[split]
-        white = part.layer.backend.get(part.values).astype(np.float64) * batch.scale[part.targets]
-        coef[part.targets] = (matrix @ white).T
-        intercept[part.targets] += offset @ white
-    return coef, intercept
-
-
 Encoder = TypeVar("Encoder", bound=EncodingRidgeCV)
 KIND = "brainmap fitted encoder"
 FORMAT = 1
+
+
+def _fitted(
+    layer: LayerFactors, block: TargetBlock, problem: Problem
+) -> tuple[TargetScores, NDArray[np.float64], NDArray[np.float64]]:
+    batch = TargetBatch.of(block, layer, problem)
+    scores, weights = score_batch(batch)
+    return scores, *coefficients(batch, weights[0], 0)
 
 
 def save_encoder(estimator: EncodingRidgeCV, path: str | Path) -> Path:

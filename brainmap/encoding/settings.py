@@ -195,6 +195,9 @@ class Problem:
     threads: int
     order: NDArray[np.int64]  # rows sorted by atom
     starts: NDArray[np.int64]  # first sorted row of each atom, and the number of rows
+    slices: tuple[slice, ...]  # sorted rows of each atom
+    largest_train: int  # rows of the largest outer train set
+    n_nuisance: int  # regressors projected out inside each split
 
     @classmethod
     def of(
@@ -204,26 +207,21 @@ class Problem:
         order = np.argsort(plan.atoms, kind="stable").astype(np.int64)
         counts = np.bincount(plan.atoms, minlength=plan.n_atoms)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return cls(plan, settings, design.ordered(order), backend, threads, order, starts)
+        slices = tuple(map(slice, starts[:-1].tolist(), starts[1:].tolist()))
+        largest = max([len(train) for train, _ in plan.outer])
+        design = design if design.weight is None and design.nuisance is None else design.ordered(order)
+        n_nuisance = 0 if design.nuisance is None else design.nuisance.shape[1]
+        return cls(plan, settings, design, backend, threads, order, starts, slices, largest, n_nuisance)
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.order)
 
-    @property
-    def n_nuisance(self) -> int:
-        """Number of nuisance regressors."""
-        return 0 if self.design.nuisance is None else self.design.nuisance.shape[1]
-
     def rows(self, members: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the sorted-row indices of a set of atoms."""
         parts = [np.arange(self.starts[atom], self.starts[atom + 1]) for atom in np.flatnonzero(members)]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-
-    def atom_slices(self) -> list[slice]:
-        """Return the slice of sorted rows of each atom."""
-        return [slice(int(a), int(b)) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
 
 
 @dataclass(frozen=True)
@@ -234,31 +232,24 @@ class TrainSet:
     members: NDArray[np.bool_]
     validations: tuple[tuple[int, NDArray[np.bool_]], ...]
     final: bool  # an outer train set with its test set
-
-    @property
-    def universe(self) -> NDArray[np.bool_] | None:
-        """Train and validation atoms together, when no atom is in two of them."""
-        count = self.members.astype(int)
-        for _, members in self.validations:
-            count = count + members
-        return count > 0 if count.max(initial=0) <= 1 else None
+    universe: NDArray[np.bool_] | None  # train and validation atoms together, when no atom is in two of them
 
 
 def train_sets(plan: SplitPlan, *, share: bool) -> tuple[list[TrainSet], list[TrainSet]]:
     """Return inner train sets and outer train sets; with `share`, inner sets of equal rows become one."""
+    members = {id(rows): plan.members(rows) for pairs in (plan.outer, *plan.inner) for pair in pairs for rows in pair}
     outer = []
     for index, (train, test) in enumerate(plan.outer):
-        outer.append(TrainSet(index, plan.members(train), ((index, plan.members(test)),), True))
+        outer.append(TrainSet(index, members[id(train)], ((index, members[id(test)]),), True, None))
     inner: dict[Any, TrainSet] = {}
     for index, pairs in enumerate(plan.inner):
         for number, (train, val) in enumerate(pairs):
-            members, one = plan.members(train), (index, plan.members(val))
-            key: Any = members.tobytes() if share else (index, number)
-            if key in inner:
-                known = inner[key]
-                inner[key] = TrainSet(known.outer, members, (*known.validations, one), False)
-            else:
-                inner[key] = TrainSet(index, members, (one,), False)
+            key: Any = members[id(train)].tobytes() if share else (index, number)
+            known = inner.get(key, TrainSet(index, members[id(train)], (), False, None))
+            inner[key] = replace(known, validations=(*known.validations, (index, members[id(val)])))
+    for key, known in inner.items():
+        count = known.members.astype(int) + sum(held.astype(int) for _, held in known.validations)
+        inner[key] = replace(known, universe=count > 0 if count.max(initial=0) <= 1 else None)
     return list(inner.values()), outer
 
 

@@ -184,7 +184,7 @@ def _unit_signal(
     n = setup.targets_per_unit
     features = _scale(layer)
     weights = rng.standard_normal((features.shape[1], 1)) + rng.standard_normal((features.shape[1], n))
-    signal = np.sqrt(setup.signal) * _scale(features @ weights)
+    signal: FloatArray = np.sqrt(setup.signal) * _scale(features @ weights)
     if planted:
         mixing = rng.standard_normal((beyond.shape[1], 1)) + 0.5 * rng.standard_normal((beyond.shape[1], n))
         signal = signal + np.sqrt(setup.gradient) * _scale(beyond @ mixing)

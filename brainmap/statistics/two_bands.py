@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmap.encoding.layer.factors import Spectrum
+from brainmap.encoding.layer.z_scores import standard_deviations
+
 Array = NDArray[np.floating]
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -117,9 +120,8 @@ def principal_band(x: Array, split: Split) -> Band:
 
 
 def _standardise(train: Array, test: Array) -> tuple[Array, Array]:
-    """Scale both by the train rows' mean and spread; columns constant there become zero."""
-    centre, spread = train.mean(axis=0), train.std(axis=0)
-    spread = np.where(spread > 1e-9 * max(float(spread.max()), 1e-30), spread, np.inf)
+    """Scale both by the train rows' mean and spread, as the engine does; columns constant there become zero."""
+    centre, spread = train.mean(axis=0), standard_deviations(train)
     return (train - centre) / spread, (test - centre) / spread
 
 
@@ -146,8 +148,7 @@ def _leading(train: Array, most: int) -> tuple[Array, Array]:
         _, singular, rows = randomized_svd(train, most, n_oversamples=20, n_iter=5, random_state=0)
         return singular**2, rows.T
     if train.shape[1] <= train.shape[0]:
-        values, right = np.linalg.eigh(train.T @ train)
-        return np.maximum(values[::-1], 0.0), right[:, ::-1]
-    values, left = np.linalg.eigh(train @ train.T)
-    values, left = np.maximum(values[::-1], 0.0), left[:, ::-1]
-    return values, train.T @ (left / np.sqrt(np.maximum(values, 1e-30)))
+        spectrum = Spectrum.of(train.T @ train, 0.0)
+        return spectrum.values, spectrum.vectors
+    spectrum = Spectrum.of(train @ train.T, 1e-15)
+    return spectrum.values, train.T @ (spectrum.vectors / np.sqrt(spectrum.values))

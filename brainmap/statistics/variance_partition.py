@@ -21,6 +21,7 @@ from brainmap.common.errors import InputError
 from brainmap.encoding.cross_validation import cross_val_encode
 from brainmap.encoding.encoding_result import EncodingResult
 from brainmap.encoding.folds import plan_splits
+from brainmap.encoding.layer.z_scores import standard_deviations
 from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
 from brainmap.statistics.checked_arrays import feature_arrays
@@ -284,6 +285,6 @@ def _check_spaces(spaces: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float
 
 def _scaled(x: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.float64]:
     """Standardise by the train rows, and by the number of features, so that bands start as equals."""
-    centre, spread = x[train].mean(axis=0), x[train].std(axis=0)
-    scaled: NDArray[np.float64] = (x - centre) / np.where(spread > 0, spread, np.inf) / np.sqrt(x.shape[1])
+    centre, spread = x[train].mean(axis=0), standard_deviations(x[train])
+    scaled: NDArray[np.float64] = (x - centre) / spread / np.sqrt(x.shape[1])
     return scaled

@@ -16,7 +16,7 @@ from brainmap.encoding import (
     RowDesign,
     cross_val_encode,
 )
-from brainmap.encoding.memory_bound import INTERPRETER_BYTES, plan_batches
+from brainmap.encoding.memory_bound import INTERPRETER_BYTES, MemoryBound, plan_batches
 
 pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
 
@@ -99,7 +99,7 @@ def test_a_tight_memory_bound_splits_layers_and_targets_and_changes_nothing_else
     tight = PreparedEncoding(
         layers, memory=INTERPRETER_BYTES + 6_000_000, estimator=EncodingRidgeCV(options=RidgeOptions(batch=16))
     )
-    assert len(list(tight.engine._groups(6_000_000, list(layers)))) > 1
+    assert len(MemoryBound(tight.sources, tight.problem, tight.memory, 300).groups(list(layers))) > 1
     same(tight.encode(Y), roomy.encode(Y))
     with pytest.raises(InputError, match="memory bound is too small"):
         cross_val_encode(X, Y, memory=INTERPRETER_BYTES + 100_000)

@@ -45,6 +45,18 @@ def test_scores_are_those_of_the_engine(score: str) -> None:
     np.testing.assert_allclose(unit.training[:, 1], found.training[:, [0, 2]].mean(axis=1))
 
 
+def test_constant_targets_are_missing_from_a_unit() -> None:
+    x, y = data()
+    y = np.column_stack([y, np.full(len(y), 0.1)])
+    four = image_scores(x, y, alpha=10.0, groups=GROUPS, units=np.zeros(4))
+    three = image_scores(x, y[:, :3], alpha=10.0, groups=GROUPS, units=np.zeros(3))
+    for name in ("score", "test", "training"):
+        np.testing.assert_allclose(getattr(four, name), getattr(three, name), atol=1e-12)
+    assert np.isnan(image_scores(x, y, alpha=10.0, groups=GROUPS).score[3])
+    tiny = image_scores(x, 1e-30 * y[:, :3], alpha=10.0, groups=GROUPS, units=np.zeros(3))
+    np.testing.assert_allclose(tiny.score, three.score, atol=1e-5)
+
+
 @pytest.mark.parametrize(("score", "function"), [("r", pearson), ("r2", r_squared)])
 def test_leaving_groups_out_equals_recomputing(score: str, function) -> None:
     rng = np.random.default_rng(1)

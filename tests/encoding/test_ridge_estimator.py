@@ -36,6 +36,25 @@ def test_scikit_learn_checks():
     check_estimator(EncodingRidgeCV(cv=3, options=RidgeOptions(threads=1)), expected_failed_checks=expected)
 
 
+@pytest.mark.parametrize("kind", ["ridge", "kernel"])
+def test_scikit_learn_checks_of_himalaya_models(kind):
+    check_estimator(HimalayaRidgeCV(kind, cv=3))
+
+
+def test_scikit_learn_checks_of_bands():
+    # the checks give 1 to 10 features: all that fails is what does not fit two bands of one feature each
+    reasons = {
+        "check_sample_weight_equivalence_on_dense_data": "scaling is unweighted",
+        "check_positive_only_tag_during_fit": "bands",
+        "check_fit2d_1feature": "bands",
+    }
+    estimator = BandedRidgeCV((1, 1), cv=3, options=RidgeOptions(threads=1))
+    results = check_estimator(estimator, on_fail=None)
+    failed = [one for one in results if one["status"] == "failed" and one["check_name"] not in reasons]
+    assert all("the bands of the estimator add up to 2" in str(one["exception"]) for one in failed)
+    assert sum(one["status"] == "passed" for one in results) >= 20
+
+
 @pytest.mark.parametrize(("n", "d"), [(90, 14), (40, 30), (30, 60)])
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
@@ -149,6 +168,8 @@ def test_banded_ridge_is_saved_and_checked(tmp_path):
     loaded = BandedRidgeCV.load(model.save(tmp_path / "banded.zarr"))
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
     np.testing.assert_array_equal(loaded.share_, model.share_)
+    with pytest.raises(InputError, match="X has 14 features but the bands of the estimator add up to 12"):
+        BandedRidgeCV((4, 8)).fit(X, Y)
     for bad in ({"bands": (1, 2, 3)}, {"bands": (4, 10), "shares": [2.0]}):
         with pytest.raises(InputError):
             BandedRidgeCV(**bad).fit(X, Y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,9 +14,8 @@ from numpy.typing import NDArray
 from brainmap.common.array_sources import ArraySource, check_finite
 from brainmap.common.errors import InputError
 from brainmap.encoding.backend import Backend
-from brainmap.encoding.layer.cross import GramTable, Preparation, factorise_cross
+from brainmap.encoding.layer.factors import GramTable, Place, Preparation, Train, factorise_cross
 from brainmap.encoding.layer.rows import PreparedRows, factorise_rows, weight_map
-from brainmap.encoding.layer.spectrum import Train
 from brainmap.encoding.layer.z_scores import ROW_BLOCK, Basis, FeatureMoments, Moments, augment, gram_product
 from brainmap.encoding.settings import Problem, TrainSet, train_sets
 
@@ -78,6 +78,11 @@ def factorise_layer(source: ArraySource, problem: Problem, *, weights: bool = Fa
     """
     if source.shape[0] != problem.n_rows:
         raise InputError(f"{source.name} has {source.shape[0]} rows but the splits are for {problem.n_rows}.")
+    bands = problem.settings.bands
+    if bands is not None and bands.shape[1] != source.shape[1]:
+        raise InputError(
+            f"{source.name} has {source.shape[1]} features but the bands of the estimator add up to {bands.shape[1]}."
+        )
     problems = [replace(problem, settings=settings) for settings in problem.settings.candidates]
     if uses_rows(source.shape[1], problem):
         X = _sorted_rows(source, problem)
@@ -91,8 +96,7 @@ def factorise_layer(source: ArraySource, problem: Problem, *, weights: bool = Fa
 
 def uses_rows(n_features: int, problem: Problem) -> bool:
     """Whether a layer of that many features is computed from rows rather than cross-products."""
-    largest = max(len(train) for train, _ in problem.plan.outer)
-    return largest <= 2 * n_features
+    return problem.largest_train <= 2 * n_features
 
 
 def _factorise_cross(
@@ -135,12 +139,18 @@ def _sorted_rows(source: ArraySource, problem: Problem) -> NDArray[Any]:
 
 def gram_table(augmented: NDArray[Any], features: FeatureMoments, problem: Problem) -> GramTable:
     """Return augmented Gram matrices per atom."""
-    weight, slices = problem.design.weight, problem.atom_slices()
-    plain = np.stack(parallel(lambda rows: gram_product(augmented[rows]), slices, problem.threads))
+    weight, slices = problem.design.weight, problem.slices
+    parts = [augmented[rows] for rows in slices]
+    plain = np.stack(parallel(gram_product, parts, problem.threads))
     if weight is None:
         return GramTable(plain, None, features)
-    weighted = parallel(lambda rows: gram_product(augmented[rows], weight[rows]), slices, problem.threads)
+    weighted = parallel(lambda rows: gram_product(augmented[rows], weight[rows]), list(slices), problem.threads)
     return GramTable(plain, np.stack(weighted), features)
+
+
+def placing(backend: Backend) -> Place:
+    """Return the function that moves an array to a backend (on the CPU numpy's own: it is called for every array)."""
+    return backend.put if backend.uses_torch else partial(np.ascontiguousarray, dtype=backend.precision)
 
 
 def factorise_table(
@@ -150,9 +160,8 @@ def factorise_table(
     inner_sets, outer_sets = _sets(problem)
     preparations = [Preparation.of(table, one.members, basis, problem) for one in outer_sets]
 
-    def work(one: TrainSet) -> tuple[Train, bool]:
-        return factorise_cross(one, table, preparations[one.outer], problem, backend)
-
+    place = placing(backend)
+    work = partial(factorise_cross, table=table, preparations=preparations, problem=problem, place=place)
     results = parallel(work, [*inner_sets, *outer_sets], problem.threads)
     trains = tuple(train for train, _ in results)
     inner, outer = trains[: len(inner_sets)], trains[len(inner_sets) :]
@@ -186,9 +195,7 @@ def _factorise_rows(name: str, X: NDArray[Any], problem: Problem, weights: bool)
         rows = prepared
         mine = [number for number, inside in enumerate(inner_sets) if inside.outer == one.outer]
 
-        def work(task: TrainSet, rows: PreparedRows = rows) -> Train:
-            return factorise_rows(task, rows, problem, problem.backend)
-
+        work = partial(factorise_rows, rows=rows, problem=problem, place=placing(problem.backend))
         *inside, last = parallel(work, [*(inner_sets[number] for number in mine), one], problem.threads)
         inner.update(zip(mine, inside, strict=True))
         outer.append(last)

@@ -7,14 +7,13 @@ is of the Gram matrix when there are fewer components than rows and of the kerne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmap.encoding.backend import Backend
-from brainmap.encoding.layer.spectrum import Spectrum, Train, Validation, couple, without_rounding
+from brainmap.encoding.layer.factors import Place, Spectrum, Train, Validation, couple, placed, without_rounding
 from brainmap.encoding.layer.z_scores import Float64, safe_scale
 from brainmap.encoding.settings import Problem, TrainSet
 
@@ -78,7 +77,8 @@ class PreparedRows:
 
     def original(self, weights: Float64) -> Float64:
         """Turn weights on the prepared features, (n_components, n), into weights on the original ones."""
-        return self.back[:, None] * weights if self.back.ndim == 1 else self.back.T @ weights
+        original: Float64 = self.back[:, None] * weights if self.back.ndim == 1 else self.back.T @ weights
+        return original
 
 
 def principal_axes(centred: Float64, keep: int) -> Float64:
@@ -140,7 +140,7 @@ def _apply(
     return block @ whitened.inverse
 
 
-def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, backend: Backend) -> Train:
+def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, place: Place) -> Train:
     """Factorise one train set; ``map`` has shape (rank, n_train) and acts on train responses."""
     settings = problem.settings
     train = problem.rows(train_set.members)
@@ -156,21 +156,14 @@ def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, ba
         held -= gap
         small = len(held) < len(spectrum.values)
         energy = held.T @ held
-        validations.append(
-            Validation(
-                outer,
-                members,
-                len(held),
-                backend.put(held.T),
-                backend.put(gap),
-                gram=backend.put(held if small else without_rounding(energy)) if train_set.final else None,
-                coupling=None
-                if train_set.final
-                else couple(spectrum, energy, settings.alphas, backend=backend, rows=held),
-            )
-        )
+        one = Validation(outer, members, len(held), held.T, gap)
+        if train_set.final:
+            validations.append(replace(one, gram=held if small else without_rounding(energy)))
+        else:
+            validations.append(replace(one, coupling=couple(spectrum, energy, settings.alphas, rows=held)))
     degrees = shrink.sum(axis=1) + settings.fit_intercept
-    return Train(train_set.members, backend.put(whitened.map), backend.put(shrink), tuple(validations), None, degrees)
+    train_factors = Train(train_set.members, whitened.map, shrink, tuple(validations), None, degrees)
+    return placed(train_factors, place)
 
 
 def weight_map(train_set: TrainSet, rows: PreparedRows, problem: Problem) -> tuple[Float64, Float64]:

@@ -39,7 +39,7 @@ class Basis:
     @property
     def rank(self) -> int:
         """Number of directions kept."""
-        return self.directions.shape[1]
+        return int(self.directions.shape[1])
 
     def transform(self, X: NDArray[Any], precision: str = "float32") -> NDArray[Any]:
         """Return coordinates of a block of rows; products in float64, result in `precision`."""
@@ -230,6 +230,12 @@ def safe_scale(variance: Float64, mean: Float64, n: int) -> Float64:
     return np.where(constant_features(variance, mean, n), 1.0, np.sqrt(variance))
 
 
+def standard_deviations(rows: NDArray[Any]) -> Float64:
+    """Return what to divide each feature by, as `FeatureMoments.standard_deviations` does: infinity where constant."""
+    spread = safe_scale(rows.var(axis=0), rows.mean(axis=0), len(rows))
+    return np.where(rows.min(axis=0) < rows.max(axis=0), spread, np.inf)
+
+
 def augment(Z: NDArray[Any], nuisance: NDArray[Any] | None = None) -> NDArray[Any]:
     """Append nuisance columns and a column of ones: means and counts then ride along in every product."""
     ones = np.ones((len(Z), 1), dtype=Z.dtype)
@@ -268,4 +274,5 @@ def power_of_two(size: Float64) -> Float64:
 
 def column_power(Y: NDArray[Any]) -> Float64:
     """Return the sum of squares of each column in float64."""
-    return np.einsum("ij,ij->j", Y, Y, dtype=np.float64)
+    power: Float64 = np.einsum("ij,ij->j", Y, Y, dtype=np.float64)
+    return power

@@ -289,7 +289,7 @@ def _prepare(
     return _Design(vectors, values, removed, rest, slices, GroupNoise(removed, slices, draws), rows[order], options)
 
 
-def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray]:
+def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray[Any]]:
     """Take the images used from each layer, before anything is copied or converted."""
     layers: dict[Any, Any] = dict(features) if isinstance(features, Mapping) else {"all": features}
     found = {}
@@ -323,7 +323,7 @@ def _fit_shares(subjects: list[Any], codes: NDArray[np.intp], design: _Design) -
     return best
 
 
-def _targets(values: Any, which: slice | NDArray, order: NDArray[np.intp]) -> FloatArray:
+def _targets(values: Any, which: slice | NDArray[Any], order: NDArray[np.intp]) -> FloatArray:
     """Return standardised targets with images sorted by block; constant targets become zero."""
     chunk = np.asarray(values[:, which], dtype=np.float64)[order]
     chunk = chunk - chunk.mean(axis=0)

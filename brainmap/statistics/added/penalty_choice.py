@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmap.encoding.any_estimator import pearson
+from brainmap.encoding.layer.scores import choose
+from brainmap.encoding.settings import RidgeOptions
 from brainmap.statistics.jackknife import tested_changes
 from brainmap.statistics.two_bands import Band, Split, TwoBands
 
 Array = NDArray[np.floating]
 Float64 = NDArray[np.float64]
+TIE = RidgeOptions.tie_tolerance
 DRAWS = 512  # noise draws per target: the regression on six to eight penalties then errs by one or two per cent
-TIE = 1e-6  # mean validation scores that differ less are equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +69,10 @@ def held_out(
     """
     (train, test), inner = splits
     own, additive = bands[-1], bands[-1].additive
-    chosen = alphas[_best(_base_scores(y, inner, [band.base for band in bands[:-1]], alphas))]
+    chosen = alphas[choose(_base_scores(y, inner, [band.base for band in bands[:-1]], alphas), TIE)]
     grid = np.append(alphas, np.float32(np.inf)) if additive else alphas
     scores, changes = _added_scores(y, inner, bands[:-1], chosen if additive else None, grid, codes)
-    best = _best(scores)
+    best = choose(scores, TIE)
     centred = y[train] - y[train].mean(axis=0)
     base = own.base.predict(own.base.weights(centred), chosen)
     start = base if additive else np.zeros_like(base)
@@ -116,17 +118,13 @@ def _draws(n: int) -> Float64:
 
 def _base_scores(y: Array, inner: tuple[Split, ...], bands: list[Band], alphas: Array) -> Float64:
     """Mean validation r of every penalty, (n_penalties, n_targets)."""
-    total = np.zeros((len(alphas), y.shape[1]))
+    total, count = np.zeros((len(alphas), y.shape[1])), np.zeros(y.shape[1])
     for (train, validation), band in zip(inner, bands, strict=True):
         weights = band.weights(y[train] - y[train].mean(axis=0))
-        truth = y[validation] - y[validation].mean(axis=0)
-        truth_norm = np.maximum(np.linalg.norm(truth, axis=0), 1e-20)
-        for index, alpha in enumerate(alphas):
-            prediction = band.predict(weights, alpha)
-            prediction = prediction - prediction.mean(axis=0)
-            norm = np.linalg.norm(prediction, axis=0)
-            total[index] += (truth * prediction).sum(axis=0) / np.maximum(norm * truth_norm, 1e-20)
-    return total / len(inner)
+        r = np.stack([pearson(y[validation], band.predict(weights, alpha)) for alpha in alphas])
+        count += np.isfinite(r[0])  # NaN where a target is constant: missing, not a zero
+        total += np.nan_to_num(r)
+    return total / np.maximum(count, 1)
 
 
 def _added_scores(
@@ -138,7 +136,7 @@ def _added_scores(
     codes: NDArray[np.intp],
 ) -> tuple[Float64, Float64]:
     """Mean validation r of every penalty of the added band, beside the baseline's chosen ones, and changes by group."""
-    scores = np.zeros((len(grid), y.shape[1]))
+    scores, count = np.zeros((len(grid), y.shape[1])), np.zeros(y.shape[1])
     changes = np.zeros((len(grid), int(codes.max()) + 1, y.shape[1]))
     for (train, validation), band in zip(inner, bands, strict=True):
         centred = y[train] - y[train].mean(axis=0)
@@ -147,13 +145,8 @@ def _added_scores(
         for index, alpha in enumerate(grid):
             with np.errstate(divide="ignore", invalid="ignore"):  # of a single group nothing can be left out
                 r, moved = tested_changes(y[validation], start + band.added.predict(weights, alpha), codes[validation])
-            scores[index] += np.nan_to_num(r) / len(inner)
-            changes[index, names] += moved / len(inner)
-    return scores, changes
-
-
-def _best(scores: Float64) -> NDArray[np.intp]:
-    """Index of the highest score per target; among ties the last (the largest penalty)."""
-    close = scores >= scores.max(axis=0) - TIE
-    last: NDArray[np.intp] = len(scores) - 1 - np.argmax(close[::-1], axis=0)
-    return last
+            scores[index] += np.nan_to_num(r)
+            changes[index, names] += moved
+        count += np.isfinite(r)
+    count = np.maximum(count, 1)
+    return scores / count, changes / count

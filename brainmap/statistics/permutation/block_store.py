@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +26,9 @@ class BlockStore:
         Its ``repr`` is part of what a block was made from.
     """
 
-    def __init__(self, path: str | Path | None, inputs: Iterable[NDArray], settings: object) -> None:
+    def __init__(self, path: str | Path | None, inputs: Iterable[NDArray[Any]], settings: object) -> None:
         self.path = None if path is None else Path(path)
-        self.blocks: dict[str, NDArray] = {}
+        self.blocks: dict[str, NDArray[Any]] = {}
         if self.path is None:
             return
         self.shared = _digest(repr(settings).encode(), inputs)
@@ -35,19 +36,19 @@ class BlockStore:
             with np.load(self.path, allow_pickle=False) as file:
                 self.blocks = {name: file[name] for name in file.files}
 
-    def key(self, number: int, inputs: Iterable[NDArray]) -> str:
+    def key(self, number: int, inputs: Iterable[NDArray[Any]]) -> str:
         """Name of a block: its number and a digest of what it is made from."""
         if self.path is None:
             return ""
         return f"{number}-{_digest(self.shared.encode(), inputs)}"
 
-    def load(self, key: str) -> dict[str, NDArray] | None:
+    def load(self, key: str) -> dict[str, NDArray[Any]] | None:
         """Return a finished block."""
         if self.path is None or f"{key}/r" not in self.blocks:
             return None
         return {name: self.blocks[f"{key}/{name}"] for name in FIELDS}
 
-    def save(self, key: str, block: dict[str, NDArray]) -> None:
+    def save(self, key: str, block: dict[str, NDArray[Any]]) -> None:
         """Keep a block; the file is replaced as a whole, so an interruption leaves the earlier one."""
         if self.path is None:
             return
@@ -58,7 +59,7 @@ class BlockStore:
         partial.replace(self.path)
 
 
-def _digest(head: bytes, arrays: Iterable[NDArray]) -> str:
+def _digest(head: bytes, arrays: Iterable[NDArray[Any]]) -> str:
     digest = hashlib.sha256(head)
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())

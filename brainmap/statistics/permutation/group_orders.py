@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,7 +57,7 @@ def order_chunks(orders: Iterator[NDArray[np.intp]], n_rows: int, size: int) -> 
         yield np.stack(chunk)
 
 
-def check_strata(labels: NDArray, strata: NDArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def check_strata(labels: NDArray[Any], strata: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Number groups and strata from 0.
 
     Raises
