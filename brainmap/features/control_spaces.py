@@ -127,7 +127,9 @@ def gabor_energy(
     """
     filters = steerable_filters(size, scales, orientations)
     images = track(stimuli, "Gabor energy", total=len(stimuli), unit="images")
-    return np.stack([_normalised_energy(_luminance(image, size), filters, grid) for image in images]).astype(np.float32)
+    return np.stack([_normalised_energy(photograph_luminance(image, size), filters, grid) for image in images]).astype(
+        np.float32
+    )
 
 
 def category_one_hot(stimuli: StimulusSet, *, column: str = "category") -> np.ndarray:
@@ -291,8 +293,21 @@ def _thumbnail(image: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(resized, dtype=np.float64) / 255
 
 
-def _luminance(image: np.ndarray, size: int) -> np.ndarray:
-    """Luminance, (size, size) in [0, 1], gamma-compressed again: close to what early vision sees."""
+def photograph_luminance(image: np.ndarray, size: int) -> np.ndarray:
+    """Luminance of a photograph, gamma-compressed again: close to what early vision sees.
+
+    Parameters
+    ----------
+    image : array, (h, w, 3), uint8
+        sRGB.
+    size : int
+        Side it is brought to.
+
+    Returns
+    -------
+    numpy.ndarray, (size, size)
+        In [0, 1].
+    """
     resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
     encoded = np.asarray(resized, dtype=np.float64) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4) @ LUMA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +45,43 @@ def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
         except OSError as error:
             reason = reason if reason and not str(error) else str(error).splitlines()[0]
             continue
-        commit: Any = getattr(module.config, "_commit_hash", None)
-        return module, f"{card.hub}@{commit or card.revision or 'unknown commit'}"
+        return module, f"{card.hub}@{cached_commit(card.hub, card.revision) or card.revision or 'unknown commit'}"
+    for commit in _other_commits(card):
+        try:
+            if card.file is not None:
+                found = _from_file(adapter, True, commit)
+            else:
+                module = adapter.pretrained(card.hub, revision=commit, local_files_only=True)
+                found = module, f"{card.hub}@{commit}"
+        except OSError:
+            continue
+        warnings.warn(
+            f"'{card.name}': revision {card.revision or 'main'} is not on this machine and could not be fetched "
+            f"({reason}); commit {commit} of {card.hub}, which is, is used instead.",
+            stacklevel=4,
+        )
+        return found
     raise MissingFileError(how_to_get(card, reason))
+
+
+def cached_commit(hub: str, revision: str | None, file: str = "config.json") -> str | None:
+    """Commit of a repository's file in the local cache, read off the path of its snapshot; None if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(hub, file, revision=revision or "main")
+    parts = Path(path).parts if isinstance(path, str) else ()
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+
+
+def _other_commits(card: ModelCard) -> list[str]:
+    """Commits of a card's repository in the local cache, the latest written first."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{(card.hub or '').replace('/', '--')}" / "snapshots"
+    if not folder.is_dir():
+        return []
+    found = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
+    return [entry.name for entry in found if entry.name != card.revision]
 
 
 def _unreachable() -> str:
@@ -67,13 +102,14 @@ def _unreachable() -> str:
     return ""
 
 
-def _from_file(adapter: Adapter, local: bool) -> tuple[nn.Module, str]:
+def _from_file(adapter: Adapter, local: bool, revision: str | None = None) -> tuple[nn.Module, str]:
     """Load weights that are one file in the authors' own layout."""
     from huggingface_hub import hf_hub_download
 
     card = adapter.card
     assert card.hub is not None and card.file is not None
-    path = Path(hf_hub_download(card.hub, card.file, revision=card.revision or "main", local_files_only=local))
+    revision = revision or card.revision or "main"
+    path = Path(hf_hub_download(card.hub, card.file, revision=revision, local_files_only=local))
     commit = path.parts[path.parts.index("snapshots") + 1] if "snapshots" in path.parts else card.revision
     source = f"{card.hub}@{commit or 'unknown commit'}, {card.file}"
     return adapter.from_tensors(read_tensors(path)[0], source), source

@@ -155,7 +155,7 @@ def test_the_vision_tower_of_an_image_text_model_is_probed(kind: str, tmp_path: 
     folder = write_folder(tmp_path / "two-towers", network, {"size": {"height": 32, "width": 32}})
     model = load_model(str(folder))
     assert len(model.layers) == 3 and model.sites == ("block", "mlp", "attn")
-    assert dict(model.card.tokens) == ({"cls": 1, "register": 0} if kind == "CLIP" else {})
+    assert dict(model.card.tokens) == ({"cls": 1} if kind == "CLIP" else {})
     images = StimulusSet.from_arrays([np.full((50, 60, 3), 9 * i, np.uint8) for i in range(3)])
     found = FeatureExtractor(model, pooling="flatten", objective="feature-energy").extract(images)
     with torch.no_grad():
@@ -302,6 +302,45 @@ def test_weights_that_are_one_file_of_a_repository(offline: None, tmp_path: Path
     assert weights_status("cached-eupe") == "cached"
     model = load_model("cached-eupe")
     assert model.digest == random.digest and model.loaded.source == f"facebook/EUPE-ViT-T@{commit}, EUPE-ViT-T.pt"
+
+
+def test_another_commit_in_the_cache_is_used_and_named(
+    offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A made cache: the pinned commit is not in it, another one is."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("brainmap.models.hub._unreachable", lambda: "no network here")
+    commit, pinned = "b" * 40, "a" * 40
+    repository = tmp_path / "models--someone--small"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    network = transformers.Dinov2Model(transformers.Dinov2Config(**SMALL))
+    network.save_pretrained(repository / "snapshots" / commit)
+    card = model_card("dinov2-small").model_copy(
+        update={
+            "name": "cached-small",
+            "hub": "someone/small",
+            "revision": pinned,
+            "patch": 8,
+            "config": SMALL,
+            "aliases": (),
+        }
+    )
+    register_model(card)
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
+    calls: list[str] = []
+
+    def pretrained(self: object, location: str, *, revision: str, local_files_only: bool, **options: object) -> object:
+        calls.append(revision)
+        folder = repository / "snapshots" / revision
+        if not folder.is_dir():
+            raise OSError("not in the cache")
+        return transformers.Dinov2Model.from_pretrained(folder)
+
+    monkeypatch.setattr("brainmap.models.adapters.adapter.Adapter.pretrained", pretrained)
+    with pytest.warns(UserWarning, match=rf"revision {pinned} is not on this machine .* commit {commit}"):
+        model = load_model("cached-small")
+    assert model.loaded.source == f"someone/small@{commit}" and calls[-1] == commit
 
 
 def test_weights_of_another_patch_size_are_refused(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def describe_model(name: str) -> list[tuple[str, str]]:
         ("model", card.name),
         ("aliases", ", ".join(card.aliases)),
         ("architecture", card.architecture or card.adapter),
-        ("parameters", f"{card.parameters / 1e6:,.1f} M" if card.parameters else ""),
+        ("parameters", _parameters(model)),
         ("source", _source(card)),
         ("weights", _here(card.name)),
         ("layers", f"{len(layers)}: {layers[0]} … {layers[-1]}"),
@@ -71,6 +71,12 @@ def describe_model(name: str) -> list[tuple[str, str]]:
     return [(key, value) for key, value in lines if value]
 
 
+def _parameters(model: VisionModel) -> str:
+    """Parameters of the vision network, and of everything that is loaded where that is more."""
+    vision, loaded = (sum(p.numel() for p in part.parameters()) / 1e6 for part in (model.network(), model.module))
+    return f"{vision:,.1f} M" + (f" of {loaded:,.1f} M loaded" if loaded > 1.001 * vision else "")
+
+
 def _label(objective: Objective, model: VisionModel) -> str:
     needs = f", needs {' and '.join(objective.needs)}" if objective.needs else ""
     return objective.label(model) + needs + (", batch-coupled" if objective.batch_coupled else "")
@@ -82,7 +88,8 @@ def _source(card: ModelCard) -> str:
         return f"package {card.package}"
     if card.hub is None:
         return card.download or "this package"
-    pinned = f"revision {card.revision}" if card.revision else "revision main, not pinned"
+    unpinned = "revision main, not pinned: no public registry that could be checked records a commit"
+    pinned = f"revision {card.revision}" if card.revision else unpinned
     return ", ".join(filter(None, (card.hub, card.file, pinned)))
 
 
