@@ -13,6 +13,14 @@ from brainmap.cli.console import console, interruptible, names, print_table, ref
 DEFAULT_SIGNALS = "activation,gradient"
 
 
+class OutSpaceChoice(StrEnum):
+    """What ``--out-space`` takes."""
+
+    nifti = "nifti"
+    gifti = "gifti"
+    cifti = "cifti"
+
+
 class ModalityChoice(StrEnum):
     """What ``--modality`` takes."""
 
@@ -85,6 +93,9 @@ def fit(
         typer.Option("--set", help="Setting of the reader, as atlas=streams (public) or catch=blank (own)."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="brainmap_runs/...")] = None,
+    out_space: Annotated[
+        OutSpaceChoice | None, typer.Option(help="Also write maps of the scores, to maps/ in the run folder.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     memory: Annotated[str, typer.Option(help="Bound on memory, as 8GB.")] = "4GB",
     batch_size: Annotated[
@@ -129,7 +140,7 @@ def fit(
         _over_training(values, checkpoints, out, dry_run)
         return
     with interruptible():
-        study = Study(StudyConfig.from_dict(values), out)
+        study = Study(StudyConfig.from_dict(values), out, out_space=None if out_space is None else out_space.value)
         if study.config.model != model:
             console().print(f"{model} → {study.config.model}")
         if public:

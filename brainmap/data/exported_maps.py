@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.data.atlas import N_VERTICES
+from brainmap.data.meshes import MESH_VERTICES
 from brainmap.data.sensor_layout import load_sensors
 
-MESH_VERTICES = {"fsLR-32k": N_VERTICES, "fsaverage": 163842, "fsaverage5": 10242}
 STRUCTURES = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
 OFF_GRID = 0.1  # of a voxel
 GIFTI_STRUCTURES = {"L": "CortexLeft", "R": "CortexRight"}
@@ -32,8 +32,8 @@ def write_gifti(
         ``hemisphere`` and ``vertex`` (or ``mesh_vertex``) of each target.
     stem : str or Path
         Beginning of the files' names.
-    mesh : {'fsLR-32k', 'fsaverage', 'fsaverage5'}
-        Mesh that vertices count in. Vertices without target are NaN.
+    mesh : str
+        Mesh that vertices count in, one of :data:`brainmap.data.meshes.MESH_VERTICES`. Vertices without target are NaN.
 
     Returns
     -------
@@ -87,15 +87,20 @@ def write_cifti(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, path: str
     return file
 
 
-def write_volume(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, like: str | Path, path: str | Path) -> Path:
+def write_volume(
+    maps: Mapping[str, np.ndarray],
+    targets: pd.DataFrame,
+    like: str | Path | tuple[Sequence[int], np.ndarray],
+    path: str | Path,
+) -> Path:
     """Write maps of voxels as NIfTI in the space of another image.
 
     Parameters
     ----------
     maps, targets
         As in :func:`write_gifti`.
-    like : str or Path
-        Image whose shape, orientation and position are used.
+    like : str or Path, or (shape, affine)
+        Image whose shape, orientation and position are used, or these themselves.
     path : str or Path
         File to write.
 
@@ -111,7 +116,11 @@ def write_volume(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, like: st
     """
     import nibabel
 
-    model: Any = nibabel.load(like)
+    if isinstance(like, tuple):
+        grid = np.broadcast_to(np.uint8(0), tuple(like[0]))
+        model: Any = nibabel.Nifti1Image(grid, np.asarray(like[1], dtype=float))
+    else:
+        model = nibabel.load(like)
     values = _checked(maps, len(targets))
     volume = np.full((int(np.prod(model.shape[:3])), len(values)), np.nan, dtype=np.float32)
     volume[_voxels(targets, model, like)] = values.T
@@ -121,7 +130,7 @@ def write_volume(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, like: st
     return Path(path)
 
 
-def _voxels(targets: pd.DataFrame, model: Any, like: str | Path) -> np.ndarray:
+def _voxels(targets: pd.DataFrame, model: Any, like: object) -> np.ndarray:
     """Place of each target in a flattened image."""
     shape = model.shape[:3]
     places = _vertices(targets)
@@ -208,6 +217,9 @@ def _sides(targets: pd.DataFrame, mesh: str) -> list[tuple[str, np.ndarray, np.n
     if mesh not in MESH_VERTICES:
         raise InputError(f"There is no mesh {mesh!r}; choose {', '.join(MESH_VERTICES)}.")
     vertices = _vertices(targets)
+    right = (targets["hemisphere"] == "R").to_numpy()
+    if right.any() and vertices[right].min() >= MESH_VERTICES[mesh]:  # counted on from the left hemisphere
+        vertices = np.where(right, vertices - MESH_VERTICES[mesh], vertices)
     if vertices.max() >= MESH_VERTICES[mesh]:
         raise InputError(f"Vertex {vertices.max()} is not on {mesh}, which has {MESH_VERTICES[mesh]} a hemisphere.")
     side = targets["hemisphere"].to_numpy()

@@ -47,6 +47,11 @@ class Inputs:
     responses: dict[str, dict[str, Responses]]
     truth: GroundTruth | None = None
 
+    @property
+    def everyone(self) -> list[Responses]:
+        """Responses of all subjects and modalities."""
+        return [responses for subjects in self.responses.values() for responses in subjects.values()]
+
 
 def dataset_choices(config: StudyConfig) -> list[str]:
     """What the reader of a study's dataset found and chose by itself, in sentences."""

@@ -19,6 +19,7 @@ from brainmap.data import Responses
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
+from brainmap.study.analysis.score_maps import OutSpace, check_out_space, write_score_maps
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
@@ -46,6 +47,8 @@ class Study:
     ----------
     config : StudyConfig
         What to compute.
+    out_space : {"nifti", "gifti", "cifti"}, optional
+        Also write maps of the scores, in the space that the responses came in, to ``maps/`` in the run folder.
     out : Path, optional
         Run folder; by default ``brainmap_runs/<model>-<dataset>-<digest of the settings>``.
 
@@ -56,8 +59,10 @@ class Study:
     >>> results = study.run()  # doctest: +SKIP
     """
 
-    def __init__(self, config: StudyConfig, out: str | Path | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: StudyConfig, out: str | Path | None = None, *, out_space: OutSpace | None = None
+    ) -> None:
+        self.config, self.out_space = config, out_space
         name = f"{config.model_name}-{config.dataset}-{config.digest()}"
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / name)
         self.folder = RunFolder(self.out)
@@ -91,11 +96,15 @@ class Study:
         stimuli = load_stimuli(self.config)
         extracting = extractor(self.config, self.folder.features)
         own = load_inputs(self.config, stimuli, self.folder.features) if self.config.dataset != "sample" else None
+        if own is not None:
+            self._check_out_space(own)
         self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
         if self.folder.results.is_dir():
             results = StudyResults.load(self.folder.results)
             if report and not self.folder.report.is_file():
                 write_report(results, self.folder.report)
+            if own is not None:
+                self._write_maps(own)
             return results
         inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated)
         features = extracting.extract(stimuli)
@@ -106,7 +115,18 @@ class Study:
         if report:
             write_report(results, self.folder.report)
         results.save(self.folder.results)
+        self._write_maps(inputs)
         return results
+
+    def _check_out_space(self, inputs: Inputs) -> None:
+        if self.out_space is not None:
+            for responses in inputs.everyone:
+                check_out_space(responses, self.out_space)
+
+    def _write_maps(self, inputs: Inputs) -> None:
+        if self.out_space is not None:
+            for responses in inputs.everyone:
+                write_score_maps(self.folder, responses, self.config.signals, self.out_space)
 
     def _identity(
         self, stimuli: StimulusSet, model: VisionModel | GivenModel, recorded: Inputs | None

@@ -15,6 +15,7 @@ from brainmap.report.cortex.mesh_raster import HemisphereMesh, fill_gaps
 HEMISPHERES = ("L", "R")
 HEMISPHERE_NAMES = {"L": "Left", "R": "Right"}
 FSLR, FSAVERAGE, FSAVERAGE5 = "fsLR-32k", "fsaverage", "fsaverage5"
+FSAVERAGE_MESHES = (FSAVERAGE, "fsaverage6", FSAVERAGE5)  # the first vertices of each are those of the next smaller one
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,9 @@ def cortex_of(targets: pd.DataFrame) -> Cortex | None:
     Parameters
     ----------
     targets : pd.DataFrame
-        Vertices of fsLR-32k (``hemisphere``, ``vertex``), or of fsaverage (``hemisphere``, ``mesh`` = ``fsaverage``,
-        ``mesh_vertex``), which are drawn on fsaverage5: its vertices are the first 10,242 of fsaverage's.
+        Vertices of fsLR-32k (``hemisphere``, ``vertex``), or of fsaverage, fsaverage6 or fsaverage5
+        (``hemisphere``, ``mesh``, ``mesh_vertex``), which are drawn on fsaverage5: its vertices are the first 10,242 of
+        the larger ones.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def cortex_of(targets: pd.DataFrame) -> Cortex | None:
     if "vertex" in targets and targets["vertex"].min() >= 0:
         cortex = load_cortex()
         return cortex if targets["vertex"].max() < 2 * cortex.n_vertices else None
-    if {"mesh", "mesh_vertex"} <= set(targets.columns) and (targets["mesh"] == FSAVERAGE).all():
+    if {"mesh", "mesh_vertex"} <= set(targets.columns) and targets["mesh"].isin(FSAVERAGE_MESHES).all():
         return _fsaverage_cortex(targets)
     return None
 

@@ -156,7 +156,8 @@ def check_dataset(
 
 def _ceiling_map(quality: Quality, stem: Path) -> list[Path]:
     """Write the ceiling of every vertex as GIFTI, where targets lie on a mesh."""
-    from brainmap.data.exported_maps import MESH_VERTICES, write_gifti
+    from brainmap.data.exported_maps import write_gifti
+    from brainmap.data.meshes import MESH_VERTICES
 
     responses = quality.responses
     mesh = str(responses.info.get("mesh", ""))

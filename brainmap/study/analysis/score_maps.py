@@ -1,0 +1,99 @@
+"""Maps of scores in the space the responses came in: NIfTI, GIFTI or CIFTI files for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from brainmap.common.errors import InputError
+from brainmap.data.exported_maps import write_cifti, write_gifti, write_volume
+from brainmap.data.meshes import MESH_VERTICES, NATIVE_MESH, VOXELS
+from brainmap.data.responses import Responses
+from brainmap.study.run_folder import RunFolder
+
+OutSpace = Literal["nifti", "gifti", "cifti"]
+OUT_SPACES: tuple[OutSpace, ...] = ("nifti", "gifti", "cifti")
+
+
+def check_out_space(responses: Responses, out_space: OutSpace) -> None:
+    """Refuse a kind of file that responses cannot be written to, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        Naming what the responses are, and what can be written.
+    """
+    if out_space not in OUT_SPACES:
+        raise InputError(f"There are no maps {out_space!r}; choose {', '.join(OUT_SPACES)}.")
+    if responses.modality != "fmri":
+        raise InputError("Maps are of voxels or vertices; sensors have none: leave out --out-space.")
+    mesh, placed = _mesh(responses), _placed(responses.targets)
+    if not len(placed):
+        raise InputError(
+            "The targets have no places (column 'vertex'), so there is no map to write; leave out --out-space."
+        )
+    possible = ["nifti"] if mesh == VOXELS else ["gifti", *(["cifti"] if mesh == NATIVE_MESH else [])]
+    if mesh == VOXELS and "affine" not in responses.info:
+        raise InputError("The voxels come without the grid of their image, so no map can be written.")
+    if out_space not in possible:
+        where = "voxels" if mesh == VOXELS else f"vertices of {mesh}"
+        raise InputError(f"The responses are {where}: their maps are {' or '.join(possible)}, not {out_space}.")
+
+
+def write_score_maps(
+    folder: RunFolder, responses: Responses, signals: tuple[str, ...], out_space: OutSpace
+) -> list[Path]:
+    """Write one subject's scores, a map a layer, averaged over splits.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        A finished run; maps go to ``maps/`` in it.
+    responses : Responses
+        The subject's; only places are read from them.
+    signals : tuple of str
+        A file (or pair) each.
+    out_space : {"nifti", "gifti", "cifti"}
+        Kind of file.
+
+    Returns
+    -------
+    list of Path
+        NIfTI files have a table beside them that names their volumes.
+    """
+    check_out_space(responses, out_space)
+    targets = _placed(responses.targets)
+    chosen = targets.index.to_numpy()
+    written: list[Path] = []
+    for signal in signals:
+        result = folder.load_scores(responses.modality, responses.subject, signal)
+        if result is None:
+            continue
+        r = result.r.mean("split", skipna=True).transpose("layer", "target")
+        maps = {str(layer): np.asarray(r.sel(layer=layer))[chosen] for layer in r["layer"].values}
+        stem = folder.path / "maps" / f"sub-{responses.subject}_{signal}_r"
+        table = targets.reset_index(drop=True)
+        if out_space == "gifti":
+            written += write_gifti(maps, table, stem, mesh=_mesh(responses))
+        elif out_space == "cifti":
+            written.append(write_cifti(maps, table, stem.with_name(f"{stem.name}.dscalar.nii")))
+        else:
+            like = (responses.info["grid"], np.array(responses.info["affine"]))
+            written.append(write_volume(maps, table, like, stem.with_name(f"{stem.name}.nii.gz")))
+            names = pd.DataFrame({"volume": range(len(maps)), "layer": list(maps)})
+            names.to_csv(stem.with_name(f"{stem.name}.tsv"), sep="\t", index=False)
+    return written
+
+
+def _mesh(responses: Responses) -> str:
+    mesh = str(responses.info.get("mesh", NATIVE_MESH))
+    return mesh if mesh in MESH_VERTICES else VOXELS
+
+
+def _placed(targets: pd.DataFrame) -> pd.DataFrame:
+    """Targets that have a place, with their rows as index; voxels below the cortex have none on a surface."""
+    table = targets.reset_index(drop=True)
+    return table[table["mesh_vertex" if "mesh_vertex" in table else "vertex"] >= 0]
