@@ -202,6 +202,11 @@ class StimulusSet:
         return self
 
     @property
+    def n_listed_sources(self) -> int:
+        """Number of sources that the table names, or of photographs where it names none; no pixels are read."""
+        return int(self._table["source"].nunique()) if "source" in self._table else len(self)
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row per image: ``stimulus`` (its id), ``name``, ``source`` and what else is known (``caption``, …)."""
         if "stimulus" not in self._table:

@@ -193,9 +193,7 @@ def _photographs_row(config: StudyConfig, missing: list[str]) -> tuple[str, str,
     except BrainmapError as error:
         missing.append(str(error))
         return ("photographs", "cannot be opened", "")
-    told = config.dataset == "sample" or (config.own is not None and config.own.table is not None)
-    sources = stimuli.table["source"].nunique() if told else len(stimuli)
-    return ("photographs", f"{len(stimuli):,} images of {sources:,} sources", "")
+    return ("photographs", f"{len(stimuli):,} images of {stimuli.n_listed_sources:,} sources", "")
 
 
 def _count(config: StudyConfig) -> int:

@@ -61,6 +61,7 @@ def test_large_arrays_are_mapped_and_a_bare_pickle_that_asks_for_code_is_refused
 
 def test_folds_of_things_keep_a_concept_together_unless_told_otherwise(tmp_path):
     write_things_eeg2(tmp_path)
+    assert open_dataset("things-eeg2", tmp_path).stimuli(["01"]).n_listed_sources == 3
     kept = read(open_dataset("things-eeg2", tmp_path))[1].table["source"]
     apart = read(open_dataset("things-eeg2", tmp_path, options={"groups": "image"}))[1].table["source"]
     assert kept.nunique() == 3 and apart.nunique() == 8
