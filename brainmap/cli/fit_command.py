@@ -55,6 +55,15 @@ def fit(
     objective: Annotated[
         str | None, typer.Option(help="Loss to backpropagate.", show_default="the model's own")
     ] = None,
+    wrt: Annotated[
+        str, typer.Option(help="Gradients of the site's output, or of its weights (site mlp or attn, --projection).")
+    ] = "output",
+    projection: Annotated[
+        int | None, typer.Option(help="Dimensions gradients are projected to at random.", show_default="none")
+    ] = None,
+    bridge: Annotated[
+        str, typer.Option(help="Image–text model whose caption space --objective clip-bridge maps into.")
+    ] = "clip-vit-base-patch32",
     split: Annotated[
         str, typer.Option(help="folds, or test: score on the test photographs that the dataset names.")
     ] = "folds",
@@ -126,6 +135,7 @@ def fit(
         "model": model, "weights": _weights(weights, checkpoint, checkpoints),
         "subjects": names(subject), "layers": names(layers),
         "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "split": split,
+        "wrt": wrt, "projection": projection, "bridge": bridge,
         "cv": cv, "pca": pca, "fmri_test": test, "meg_test": test, "permutations": permutations,
         "seed": seed, "device": device, "memory": memory, "batch_size": batch_size or None,
         "dataset": dataset or ("own" if given else "sample"), "own": given or None,

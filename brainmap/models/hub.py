@@ -151,7 +151,7 @@ def hub_tokenizer(card: ModelCard, source: str) -> HubTokenizer:
                 f"The tokenizer of '{card.name}' could not be loaded ({str(error).splitlines()[0]}); "
                 f"put the tokenizer files of {card.tokenizer or card.hub} beside the weights."
             ) from None
-    return HubTokenizer(found, card.caption_length, source)
+    return HubTokenizer(found, card.caption_length, source, lowercase=card.caption_lowercase, mask=card.caption_mask)
 
 
 def _tokenizer(kind: Any, card: ModelCard, local: Path | None) -> Any:

@@ -144,6 +144,8 @@ class ModelCard(BaseModel):
         What a module of one's own returns.
     caption_length : int
         Tokens of a caption, for models with a text tower.
+    caption_lowercase, caption_mask : bool
+        Whether captions are lower-cased, and whether the text tower masks their padding, as in training.
     preprocessing, views
         See :class:`Preprocessing` and :class:`ViewSpec`.
     objective : str
@@ -184,6 +186,8 @@ class ModelCard(BaseModel):
     embedding: Literal["cls", "mean"] = "mean"
     output: Literal["tokens", "logits"] = "tokens"
     caption_length: int = 77
+    caption_lowercase: bool = False
+    caption_mask: bool = True
     preprocessing: Preprocessing = Preprocessing()
     views: ViewSpec = ViewSpec()
     objective: str = "feature-energy"

@@ -36,19 +36,31 @@ class HubTokenizer(Tokenizer):
         As loaded.
     length : int
         Captions are padded and cut to this many tokens.
+    identity : str
+        Where the vocabulary comes from.
+    lowercase : bool
+        Whether captions are lower-cased first.
+    mask : bool
+        Whether padding is masked; SigLIP's text tower reads it, as in training.
     """
 
-    def __init__(self, tokenizer: Any, length: int, identity: str) -> None:
+    def __init__(
+        self, tokenizer: Any, length: int, identity: str, *, lowercase: bool = False, mask: bool = True
+    ) -> None:
         self._tokenizer = tokenizer
         self._length = length
-        self.identity = f"{identity} length {length}"
+        self._lowercase = lowercase
+        self._names = ("input_ids", "attention_mask") if mask else ("input_ids",)
+        how = " lower case" * lowercase + ", padding read" * (not mask)
+        self.identity = f"{identity} length {length}{how}"
 
     def __call__(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """Tokenize as the model was trained: padded to full length."""
+        captions = [caption.lower() for caption in captions] if self._lowercase else list(captions)
         found = self._tokenizer(
-            list(captions), padding="max_length", truncation=True, max_length=self._length, return_tensors="pt"
+            captions, padding="max_length", truncation=True, max_length=self._length, return_tensors="pt"
         )
-        return {name: found[name] for name in ("input_ids", "attention_mask") if name in found}
+        return {name: found[name] for name in self._names if name in found}
 
 
 class HashedWords(Tokenizer):

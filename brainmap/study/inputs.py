@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from brainmap.data.readers import DatasetReader
     from brainmap.features import FeatureExtractor
     from brainmap.features.given_features import GivenFeatures
+    from brainmap.models import VisionModel
+    from brainmap.models.objectives import Objective
 
 
+CLIP_BRIDGE = "clip-bridge"  # the objective that is fitted to captions before it can be used
 SAMPLE_MODEL = "dino-tiny"
 SAMPLE_POOLING = "patch-mean"
 
@@ -238,7 +241,8 @@ def sample_drive() -> dict[str, Any]:
     """Return the settings of the features that drive the sample's simulated brains."""
     return {
         "model": SAMPLE_MODEL, "weights": "trained", "layers": None, "signals": ("activation", "gradient"),
-        "site": "block", "pooling": SAMPLE_POOLING, "objective": None, "projection": None, "features": None,
+        "site": "block", "pooling": SAMPLE_POOLING, "objective": None, "wrt": "output", "projection": None,
+        "features": None,
     }  # fmt: skip
 
 
@@ -258,8 +262,20 @@ def choose_subjects(everything: Mapping[str, Mapping[str, Any]], config: StudyCo
     return chosen
 
 
-def extractor(config: StudyConfig, store: Path | None) -> FeatureExtractor | GivenFeatures:
+def extractor(
+    config: StudyConfig, store: Path | None, captioned: StimulusSet | None = None
+) -> FeatureExtractor | GivenFeatures:
     """Load the model of a study and make the extractor of its features, or open the file that holds them.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        The study.
+    store : Path, optional
+        Feature store.
+    captioned : StimulusSet, optional
+        Photographs with captions that the objective ``clip-bridge`` is fitted to; without them the extractor only says
+        what would be computed, with the model's own loss.
 
     Raises
     ------
@@ -276,15 +292,28 @@ def extractor(config: StudyConfig, store: Path | None) -> FeatureExtractor | Giv
 
         return GivenFeatures(config.features, layers=config.layers, signals=config.signals)
     model = load_model(config.model, weights=config.weights, seed=config.seed, device=config.device)
+    objective: str | Objective | None = config.objective
+    if objective == CLIP_BRIDGE:
+        objective = None if captioned is None else _bridge(config, model, captioned)
     return FeatureExtractor(
         model,
         layers=config.layers,
         signals=config.signals,
         site=config.site,
         pooling=config.pooling,
-        objective=config.objective,
+        objective=objective,
+        wrt=config.wrt,
         batch_size=config.batch_size,
         memory=config.memory,
         store=store,
         projection=None if config.projection is None else RandomProjection(config.projection, seed=config.seed),
     )
+
+
+def _bridge(config: StudyConfig, model: VisionModel, photographs: StimulusSet) -> Objective:
+    """Fit the map from the model's output to the caption space of the study's image–text model."""
+    from brainmap.models import load_model
+    from brainmap.models.objectives import fit_clip_bridge
+
+    clip = load_model(config.bridge, weights=config.bridge_weights, seed=config.seed, device=config.device)
+    return fit_clip_bridge(model, clip, photographs, batch_size=config.batch_size or 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from brainmap.common.errors import BrainmapError
 from brainmap.common.memory_sizes import parse_memory
@@ -12,6 +13,7 @@ from brainmap.features.given_features import GivenFeatures
 from brainmap.statistics.significance import LEAST
 from brainmap.study.declared.study_config import OwnData, StudyConfig
 from brainmap.study.inputs import (
+    CLIP_BRIDGE,
     absent_files,
     chosen_subjects,
     dataset_reader,
@@ -21,6 +23,9 @@ from brainmap.study.inputs import (
     simulation,
 )
 from brainmap.study.run_folder import IDENTITY, RunFolder
+
+if TYPE_CHECKING:
+    from brainmap.features import FeatureExtractor
 
 FLOAT32 = 4
 TESTS = {
@@ -216,8 +221,28 @@ def _model_row(config: StudyConfig, missing: list[str]) -> tuple[int, int, tuple
         return len(layers), planned.width, ("features", what, "")
     vectors = {name: int(p.shape[0]) for name, p in planned.model.module.named_parameters() if p.ndim == 1}
     width = max([size for name, size in vectors.items() if "norm" in name] or [*vectors.values(), 0])
-    what = f"{' and '.join(config.signals)} of {len(layers)} layers, {config.site} outputs, {config.pooling}"
-    return len(layers), width, ("features", what, "")
+    kind = "weights" if config.wrt == "weights" else "outputs"
+    what = f"{' and '.join(config.signals)} of {len(layers)} layers, {config.site} {kind}, {config.pooling}"
+    return len(layers), width, ("features", what + _passes(config, planned), "")
+
+
+def _passes(config: StudyConfig, planned: FeatureExtractor) -> str:
+    """What an image costs, in forward passes of the model on the plain photograph."""
+    objective = planned.objective
+    if objective is None:
+        return ""
+    if config.objective == CLIP_BRIDGE:
+        captions = f"captions through {config.bridge} besides"
+        return f"; loss '{CLIP_BRIDGE}' (surrogate): 1 pass forward and 1 backward an image, {captions}"
+    counted = objective.passes(planned.model)
+    if counted is None:
+        return f"; loss '{objective.name}': passes unknown"
+    plain = 0.0 if objective.plain_view or "activation" not in config.signals else 1.0
+    label = objective.label(planned.model)
+    return (
+        f"; loss '{objective.name}' ({label}): {plain + counted.forward:.2g} passes forward and {counted.backward:.2g} "
+        f"backward, about {plain + counted.total:.2g} forward passes an image"
+    )
 
 
 def _targets(config: StudyConfig, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:

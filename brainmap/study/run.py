@@ -22,7 +22,7 @@ from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.score_maps import OutSpace, check_out_space, write_score_maps
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
-from brainmap.study.inputs import Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
+from brainmap.study.inputs import CLIP_BRIDGE, Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
 from brainmap.study.plan import StudyPlan, make_plan
 from brainmap.study.run_folder import RunFolder, check_out, open_run
 
@@ -107,6 +107,8 @@ class Study:
                 self._write_maps(own)
             return results
         inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated)
+        if self.config.objective == CLIP_BRIDGE:
+            extracting = extractor(self.config, self.folder.features, stimuli)
         features = extracting.extract(stimuli)
         encoded = self._encode(inputs, features)
         results = summarise(self.config, inputs, features, encoded, scratch=self.folder.permutations)

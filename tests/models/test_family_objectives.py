@@ -154,3 +154,36 @@ def test_block_masks_have_a_fixed_size(side: int) -> None:
     rng = np.random.default_rng(0)
     counts = {int(block_mask(side, 0.75, rng).sum()) for _ in range(50)}
     assert counts == {round(0.75 * side * side)}
+
+
+@torch.no_grad()
+def test_tokens_of_image_towers_are_normed() -> None:
+    """CLIP's and OWL-ViT's last norm, which the library applies to the CLS token only; SigLIP's is applied already."""
+    for name in ("clip-vit-base-patch32", "owlvit-base-patch32", "siglip2-base-patch16"):
+        text = {**TEXT, "projection_size": 24} if "siglip" in name else TEXT
+        config = {"vision_config": TOWER, "text_config": text}
+        model = small(name, config if "siglip" in name else {**config, "projection_dim": 12})
+        network: Any = model.network()
+        network.post_layernorm.weight.data.uniform_(0.5, 2.0)
+        before: list[torch.Tensor] = []
+        handle = network.encoder.register_forward_hook(lambda _m, _i, out, seen=before: seen.append(out[0]))
+        found = model.tokens(batch_of(model).pixels)
+        handle.remove()
+        torch.testing.assert_close(found, network.post_layernorm(before[0]), rtol=1e-10, atol=1e-12)
+
+
+def test_siglip_2_captions_are_lower_cased_and_padding_is_read() -> None:
+    from brainmap.models.tokenizers import HubTokenizer
+
+    seen: list[list[str]] = []
+
+    def library(captions: list[str], **_options: Any) -> dict[str, torch.Tensor]:
+        seen.append(captions)
+        ids = torch.tensor([[5, 1, 0]] * len(captions))
+        return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+
+    card = model_card("siglip2-base-patch16")
+    plain = HubTokenizer(library, 3, "here")
+    siglip = HubTokenizer(library, 3, "here", lowercase=card.caption_lowercase, mask=card.caption_mask)
+    assert set(plain(["A Cat"])) == {"input_ids", "attention_mask"} and set(siglip(["A Cat"])) == {"input_ids"}
+    assert seen == [["A Cat"], ["a cat"]] and plain.identity != siglip.identity

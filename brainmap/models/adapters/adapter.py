@@ -18,6 +18,8 @@ from brainmap.models.checkpoints.weight_files import quiet_transformers
 from brainmap.models.model_cards import ModelCard
 from brainmap.models.self_distillation import untied
 
+UNNORMED = ("CLIPVision", "OwlViTVision", "Owlv2Vision")  # towers whose last_hidden_state lacks the last norm
+
 
 class Adapter:
     """A ``transformers`` vision model that takes ``pixel_values``; the base of all others.
@@ -114,7 +116,7 @@ class Adapter:
 
     def forward(self, network: nn.Module, pixels: Tensor, **options: Any) -> Any:
         """Run a branch on preprocessed pixels (n, 3, h, w)."""
-        return network(pixel_values=pixels, **self._sizes(), **options)
+        return with_final_norm(network, network(pixel_values=pixels, **self._sizes(), **options))
 
     def tokens(self, output: Any) -> Tensor:
         """Final tokens (n, T, d), grid (n, c, h, w) or vector (n, d) in the output of ``forward``."""
@@ -176,3 +178,10 @@ def _misfit(error: RuntimeError) -> str:
     if shapes is None:
         return str(error).splitlines()[0]
     return f"{shapes[1]} is {shapes[2]} in one and {shapes[3]} in the other"
+
+
+def with_final_norm(network: Any, output: Any) -> Any:
+    """The output of an image tower with its last norm applied to all tokens, where it normalises the CLS token only."""
+    if type(network).__name__.startswith(UNNORMED) and hasattr(network, "post_layernorm"):
+        output.last_hidden_state = network.post_layernorm(output.last_hidden_state)
+    return output

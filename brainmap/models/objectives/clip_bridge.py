@@ -8,6 +8,7 @@ classifier) to CLIP's embeddings of captions; the loss is minus the cosine of th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from brainmap.common.errors import InputError
 from brainmap.models.image_batch import Batch
-from brainmap.models.objectives.objective import Objective
+from brainmap.models.objectives.objective import Objective, Passes, caption_cost, relative_weight
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
@@ -44,6 +45,8 @@ class CLIPBridge(Objective):
         Gives the captions' embeddings.
     alpha : float
         Ridge penalty that was chosen.
+    photographs : int
+        How many captions it was fitted to.
     """
 
     name = "clip-bridge"
@@ -55,6 +58,7 @@ class CLIPBridge(Objective):
     offset: np.ndarray
     clip: VisionModel
     alpha: float
+    photographs: int = 0
 
     def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
         """Loss of each image."""
@@ -62,6 +66,17 @@ class CLIPBridge(Objective):
         mapped = output @ torch.from_numpy(self.weights).to(output) + torch.from_numpy(self.offset).to(output)
         captions = self.clip.text_embedding([str(caption) for caption in batch.column("caption")])
         return -F.cosine_similarity(mapped, captions.to(mapped), dim=-1)
+
+    def remarks(self, model: VisionModel, ids: Sequence[str]) -> tuple[str, ...]:
+        """Say which model the captions went through, and that they fitted the bridge."""
+        return (
+            f"clip-bridge: mapped into the caption space of {self.clip.name} ({self.clip.weights}), fitted to the "
+            f"captions of {self.photographs} photographs with ridge penalty {self.alpha:g}",
+        )
+
+    def passes(self, model: VisionModel) -> Passes:
+        """The model forward and backward, each caption through CLIP's text tower."""
+        return Passes(1 + caption_cost(self.clip) * relative_weight(model, self.clip.network()), 1.0)
 
     def identity(self, model: VisionModel) -> dict[str, Any]:
         """Digest of the map, and the text tower's identity."""
@@ -109,7 +124,7 @@ def fit_clip_bridge(model: VisionModel, clip: VisionModel, stimuli: StimulusSet,
         captions = clip.text_embedding([str(caption) for caption in batch.column("caption")])
         wanted.append(F.normalize(captions.double().cpu(), dim=-1))
     weights, offset, alpha = _ridge(torch.cat(outputs).numpy(), torch.cat(wanted).numpy())
-    return CLIPBridge(weights, offset, clip, alpha)
+    return CLIPBridge(weights, offset, clip, alpha, len(stimuli))
 
 
 def _output(model: VisionModel, pixels: Tensor) -> Tensor:

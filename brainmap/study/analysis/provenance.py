@@ -53,6 +53,7 @@ def study_provenance(
         "objective": objective.get("name"),
         "exactness": extracted.get("exactness"),
         "batch_coupled": extracted.get("batch_coupled"),
+        "gradient_of": extracted.get("gradient_of"),
         "site": config.site if config.features is None else None,
         "pooling": config.pooling if config.features is None else None,
         "features_file": None if config.features is None else config.features.name,

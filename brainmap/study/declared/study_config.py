@@ -148,6 +148,12 @@ class StudyConfig(BaseModel):
         What to predict from.
     site, pooling, objective : str
         Where in a block, how tokens become one vector, and which loss is backpropagated (the model's own by default).
+    wrt : {"output", "weights"}
+        Gradients of the site's output, or of the weights of the site's last projection (``mlp``, ``attn``), which need
+        a ``projection``.
+    bridge, bridge_weights : str
+        Image–text model, and which of its weights, into whose caption space the objective ``clip-bridge`` maps the
+        model's output; the map is fitted to the captions of the study's photographs.
     split : {"folds", "test"}
         Score on ``cv`` folds grouped by source, or train on the rest and score on the test photographs that the data
         set names (its column ``test`` or ``shared``). What gradients add is always tested on all photographs.
@@ -202,6 +208,9 @@ class StudyConfig(BaseModel):
     site: Literal["block", "mlp", "attn"] = "block"
     pooling: Pooling = "patch-mean"
     objective: str | None = None
+    wrt: Literal["output", "weights"] = "output"
+    bridge: str = "clip-vit-base-patch32"
+    bridge_weights: str = "trained"
     split: Literal["folds", "test"] = "folds"
     cv: Annotated[int, Field(ge=2, le=100)] = 5
     pca: Annotated[int, Field(ge=1)] | None = None
@@ -238,6 +247,11 @@ class StudyConfig(BaseModel):
             ]
             if given:
                 raise ValueError(f"'features' are there already: '{given[0]}' belongs to a model; leave one out")
+        if self.wrt == "weights" and (self.site == "block" or self.projection is None):
+            raise ValueError(
+                "'wrt: weights' needs a site that is a projection ('site: mlp' or 'attn') and 'projection', the number "
+                "of dimensions that gradients of weights are projected to (for example 800)"
+            )
         if (self.dataset == "own") != (self.own is not None):
             raise ValueError(
                 "dataset 'own' and the files of 'own' (stimuli, responses, and targets and "
