@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brainmap.common.errors import InputError
-from brainmap.hierarchy import half_times
+from brainmap.hierarchy.half_times import training_half_times
 from brainmap.papers import (
     PaperPanel,
     convergence_panels,
@@ -143,7 +143,7 @@ def test_bars_of_the_residual_say_what_their_spread_is(training, small_results):
 
 def test_half_times_recover_the_planted_step(training):
     cells = paper_tables.cells_over_training(list(training), "fmri", "roi", ["V1", "V2", "FFC"])
-    table = half_times.training_half_times(cells)
+    table = training_half_times(cells)
     curve = 1.0 / (1.0 + np.exp(-2.0 * (np.log([50, 100, 400, 1600, 6400]) - np.log(400.0))))
     np.testing.assert_allclose(table["half_time"], 400.0, rtol=0.02)  # the curve ends at 0.996 of its ceiling
     assert curve[-1] > 0.99
@@ -160,7 +160,7 @@ def test_half_times_of_noise_do_not_count():
     values = planted[:, None, None] + 0.01 * rng.standard_normal((6, 3, 5, 5))
     coords = {"unit": ["V1", "V2", "low", "n1", "n2", "n3"], "step": list(STEPS)}
     cells = xr.DataArray(values, dims=("unit", "subject", "split", "step"), coords=coords)
-    table = half_times.training_half_times(cells).set_index("unit")
+    table = training_half_times(cells).set_index("unit")
     assert table.index[table["percent"].notna()].tolist() == ["V1", "V2"]
     np.testing.assert_allclose(table["half_time"].iloc[:2], 400.0, rtol=0.3)
     low, high = table.loc["V1", ["percent_low", "percent_high"]]
