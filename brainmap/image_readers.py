@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
+import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -11,8 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.hdf5_files import open_hdf5, own_dataset, read_rows
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# A file of a few kilobytes can unpack to gigabytes; no photograph of an experiment has this many pixels.
+MAX_PIXELS = 100_000_000
+LIMIT = "BRAINMAP_MAX_PIXELS"
 TRANSPARENT_BACKGROUND = (128, 128, 128)
 
 
@@ -54,7 +62,15 @@ class FolderReader:
     def read(self, index: int) -> np.ndarray:
         """Decode file ``index``."""
         file = self._folder / self._names[index]
+        _refuse_large(file.stat().st_size, str(file))
         return decode_image(file.read_bytes(), str(file))
+
+
+# What zipfile and the packers below it raise for archives that are cut short, damaged, encrypted or packed otherwise.
+_DAMAGED_ZIP = (
+    zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError, EOFError, ValueError, KeyError,
+    OSError, OverflowError,
+)  # fmt: skip
 
 
 class ZipReader:
@@ -71,7 +87,7 @@ class ZipReader:
         if self._archive is None:
             try:
                 self._archive = zipfile.ZipFile(self._path)
-            except zipfile.BadZipFile as error:
+            except _DAMAGED_ZIP as error:
                 raise InputError(
                     f"{self._path} is not a zip archive ({error}); give a zip file or a folder."
                 ) from error
@@ -87,8 +103,11 @@ class ZipReader:
         """Decode member ``index``."""
         name = self.names[index]
         try:
+            _refuse_large(self._open().getinfo(name).file_size, f"{name} in {self._path}")
             data = self._open().read(name)
-        except (zipfile.BadZipFile, RuntimeError) as error:
+        except InputError:
+            raise
+        except _DAMAGED_ZIP as error:
             raise InputError(f"{name} in {self._path} cannot be unpacked ({error}); make the archive anew.") from error
         return decode_image(data, f"{name} in {self._path}")
 
@@ -107,6 +126,7 @@ class HDF5Reader:
                 f"Dataset {dataset!r} in {path} is {images.dtype} of shape {images.shape}; "
                 "photographs are uint8 of shape (n, h, w, 3)."
             )
+        _refuse_pixels(int(images.shape[1]), int(images.shape[2]), f"Dataset {dataset!r} in {path}")
         self.rows = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.int64)
         outside = self.rows[(self.rows < 0) | (self.rows >= len(images))]
         if len(outside):
@@ -114,12 +134,8 @@ class HDF5Reader:
 
     def _open(self) -> Any:
         if self._file is None:
-            import h5py
-
-            self._file = h5py.File(self._path, "r")
-            if self._dataset not in self._file:
-                raise InputError(f"{self._path} has no dataset {self._dataset!r}; it has {sorted(self._file)}.")
-        return self._file[self._dataset]
+            self._file = open_hdf5(self._path)
+        return own_dataset(self._file, self._dataset)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
@@ -129,7 +145,7 @@ class HDF5Reader:
 
     def read(self, index: int) -> np.ndarray:
         """Read row ``rows[index]``."""
-        return np.asarray(self._open()[int(self.rows[index])])
+        return read_rows(self._open(), int(self.rows[index]))
 
 
 class EncodedHDF5Reader:
@@ -147,12 +163,8 @@ class EncodedHDF5Reader:
 
     def _open(self) -> Any:
         if self._file is None:
-            import h5py
-
-            self._file = h5py.File(self._path, "r")
-            if self._dataset not in self._file:
-                raise InputError(f"{self._path} has no dataset {self._dataset!r}; it has {sorted(self._file)}.")
-        return self._file[self._dataset]
+            self._file = open_hdf5(self._path)
+        return own_dataset(self._file, self._dataset)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
@@ -162,7 +174,7 @@ class EncodedHDF5Reader:
 
     def read(self, index: int) -> np.ndarray:
         """Decode row ``index``."""
-        data = np.asarray(self._open()[int(index)], dtype=np.uint8).tobytes()
+        data = np.asarray(read_rows(self._open(), int(index)), dtype=np.uint8).tobytes()
         return decode_image(data, f"Row {index} of {self._dataset!r} in {self._path}")
 
 
@@ -191,15 +203,18 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(io.BytesIO(data)) as file:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+            _refuse_pixels(*file.size, where)
             frames = getattr(file, "n_frames", 1)
             if frames > 1 and file.format != "MPO":  # a camera's JPEG may carry previews as further pictures
                 raise InputError(f"{where} has {frames} frames; save the one that was shown as a picture of its own.")
             file.load()
             image: Image.Image = ImageOps.exif_transpose(file)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{where} is too large ({error}); save it smaller, or set {LIMIT}.") from error
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's formats raise whatever their parsers stumble over: struct, index, key errors
         raise InputError(f"{where} cannot be read as an image ({error}); replace or remove the file.") from error
     if image.mode == "F" or image.mode.startswith("I"):
         raise InputError(f"{where} has pixels of mode {image.mode!r}; save it with 8 bits per channel.")
@@ -208,6 +223,38 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
         backdrop = Image.new("RGBA", image.size, (*TRANSPARENT_BACKGROUND, 255))
         image = Image.alpha_composite(backdrop, image)
     return np.array(image.convert("RGB"))
+
+
+def max_pixels() -> int:
+    """Pixels an image may have: the environment variable ``BRAINMAP_MAX_PIXELS``, or 100 million.
+
+    Raises
+    ------
+    InputError
+        If the variable is not a number.
+    """
+    text = os.environ.get(LIMIT, str(MAX_PIXELS))
+    if not text.isdigit() or not 0 < len(text) < 16:
+        raise InputError(f"{LIMIT} is {text!r}; it must be a number of pixels, such as {MAX_PIXELS}.")
+    return int(text)
+
+
+def _refuse_pixels(width: int, height: int, where: str) -> None:
+    if width * height > max_pixels():
+        raise InputError(
+            f"{where} has {width} × {height} = {width * height / 1e6:,.0f} million pixels, more than "
+            f"{max_pixels() / 1e6:,.0f} million; save it smaller, or set {LIMIT}={width * height}."
+        )
+
+
+def _refuse_large(size: int, where: str) -> None:
+    """Refuse a file larger than any image with as many pixels as allowed, before it is read or unpacked."""
+    largest = 4 * max_pixels() + 2**20
+    if size > largest:
+        raise InputError(
+            f"{where} has {size / 1e9:,.2f} GB, more than an image of {max_pixels() / 1e6:,.0f} million pixels needs; "
+            f"replace or remove the file, or set {LIMIT} to a larger number of pixels."
+        )
 
 
 def without_suffix(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.digests import load_array, save_array
+from brainmap.common.errors import DamagedError, InputError, MissingFileError
 from brainmap.common.progress import track
 from brainmap.common.tables import read_table, rename_columns
 from brainmap.image_readers import (
@@ -170,8 +171,7 @@ class StimulusSet:
     def ids(self) -> np.ndarray:
         """Content ids, (n,) str: the first 16 hex digits of the SHA-256 of each image's shape and pixels."""
         if self._ids is None and self._ids_file is not None and self._ids_file.is_file():
-            kept = np.load(self._ids_file, allow_pickle=False)
-            self._ids = kept if kept.shape == (len(self),) else None
+            self._ids = _kept_ids(self._ids_file, len(self))
         if self._ids is None:
             indices = track(range(len(self)), "identifying photographs", total=len(self), unit="images")
             ids = np.array([content_id(self.image(i)) for i in indices])
@@ -179,10 +179,7 @@ class StimulusSet:
                 self._refuse_duplicates(ids)
             self._ids = ids
             if self._ids_file is not None:
-                self._ids_file.parent.mkdir(parents=True, exist_ok=True)
-                partial = self._ids_file.with_name(f"{self._ids_file.name}.{os.getpid()}.partial.npy")
-                np.save(partial, ids)
-                os.replace(partial, self._ids_file)
+                save_array(self._ids_file, ids)
         return self._ids
 
     def keep_ids(self, file: str | Path) -> StimulusSet:
@@ -256,6 +253,16 @@ class StimulusSet:
                     f"The images {a!r} and {b!r} have identical pixels; remove one, or pass allow_duplicates=True."
                 )
             first[identity] = i
+
+
+def _kept_ids(file: Path, n_images: int) -> np.ndarray | None:
+    """Content ids that were kept in a file; None if they are damaged or those of other photographs."""
+    try:
+        kept = load_array(file)
+    except DamagedError as error:
+        warnings.warn(f"{error} The photographs are identified again.", stacklevel=4)
+        return None
+    return kept if kept.shape == (n_images,) else None
 
 
 def content_id(image: np.ndarray) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -15,8 +16,11 @@ from brainmap.cli.fit_command import fit
 from brainmap.cli.models_commands import models_app
 from brainmap.cli.reproduce_command import reproduce
 from brainmap.cli.run_command import preset, run
-from brainmap.common.errors import BrainmapError, ReadingNote
+from brainmap.common.errors import BrainmapError, ReadingNote, printable
 from brainmap.common.file_errors import os_sentence
+
+FAULT = "this is a fault of brainmap, not of your input"
+TRACEBACK = "BRAINMAP_TRACEBACK"
 
 app = typer.Typer(
     help="Brain encoding with the activations and gradients of vision models.",
@@ -54,17 +58,51 @@ def doctor() -> None:
         raise typer.Exit(EXIT_USER_ERROR)
 
 
+@app.command()
+def verify(run: Annotated[Path, typer.Argument(help="Folder of a run, or of several.")]) -> None:
+    """Compare all that a run wrote with its digests, byte by byte. Exit code 2 if anything is damaged."""
+    from brainmap.study import verify_run
+
+    with interruptible():
+        found = verify_run(run)
+    screen = console()
+    for file, problem in found.damaged:
+        screen.print(f"damaged: {file} {problem}")
+    if found.not_verified:
+        first = found.not_verified[0]
+        screen.print(f"not verified: {len(found.not_verified)} stores without digests, the first is {first}")
+    screen.print(f"{found.stores} stores compared, {len(found.damaged)} files damaged")
+    if not found.ok:
+        screen.print("The command that made the run computes what is damaged anew.")
+        raise typer.Exit(EXIT_USER_ERROR)
+
+
 def main() -> None:
     """Run the command line: a user error is one sentence and exit code 2, an interrupt is exit code 130."""
     warnings.showwarning = _show_warning
     try:
         app()
     except BrainmapError as error:
-        typer.echo(f"brainmap: {error}", err=True)
-        sys.exit(EXIT_USER_ERROR)
-    except OSError as error:  # a full or read-only disk, a file that vanished
-        typer.echo(f"brainmap: {os_sentence(error)}", err=True)
-        sys.exit(EXIT_USER_ERROR)
+        fail(str(error))
+    except OSError as error:
+        fail(os_sentence(error))
+    except MemoryError as error:
+        fail(f"there is not enough memory ({error or 'none is left'}); lower --memory, or use fewer data at once")
+    except RecursionError:
+        fail("the input is nested too deeply; no file of a study needs more than a few levels")
+    except UnicodeError as error:
+        fail(f"a text is not in UTF-8 ({error}); save the file in that encoding")
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        fail(f"{FAULT} ({problem}); set {TRACEBACK}=1 to see where, and please report it")
+
+
+def fail(sentence: str) -> NoReturn:
+    """Print a sentence as an error and end; what a file or a server put into it cannot steer the terminal."""
+    typer.echo(printable(f"brainmap: {sentence}"), err=True)
+    sys.exit(EXIT_USER_ERROR)
 
 
 _show_others = warnings.showwarning
@@ -73,6 +111,6 @@ _show_others = warnings.showwarning
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Print a note about how a file was read as a plain line; anything else as Python does."""
     if issubclass(category, ReadingNote):
-        typer.echo(f"brainmap: note: {message}", err=True)
+        typer.echo(printable(f"brainmap: note: {message}"), err=True)
     else:
         _show_others(message, category, *where, **more)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from brainmap.common.errors import InputError, printable
+from brainmap.common.yaml_text import parse_value
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -21,12 +24,19 @@ UNWRAPPED = 100_000  # columns; a file or a pipe has no right edge
 
 
 def console() -> Console:
-    """Rich on a terminal, plain unwrapped lines elsewhere; text is printed as it is, brackets included."""
+    """Rich on a terminal, plain unwrapped lines elsewhere; text is printed as it is, brackets included.
+
+    Control characters, which a name in a file may hold and a terminal would obey, are shown as their escapes.
+    """
     from rich.console import Console
 
+    class Printing(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
     if sys.stdout.isatty():
-        return Console(highlight=False, markup=False)
-    return Console(highlight=False, markup=False, soft_wrap=True, width=UNWRAPPED)
+        return Printing(highlight=False, markup=False)
+    return Printing(highlight=False, markup=False, soft_wrap=True, width=UNWRAPPED)
 
 
 @contextmanager
@@ -52,23 +62,20 @@ def settings_table(pairs: list[str]) -> dict[str, Any]:
     InputError
         For a pair without ``=``, or a value that is not YAML.
     """
-    import yaml
-
-    from brainmap.common.errors import InputError
-
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            equals = ""
-        if not equals or not name:
-            raise InputError(f"--set {pair!r} must be a name and a value, such as --set atlas=streams")
         *above, last = name.strip().split(".")
-        level = found
+        if not equals or not last or not all(above):
+            raise InputError(f"--set {pair!r} must be a name and a value, such as --set atlas=streams")
+        value = parse_value(text, f"--set {pair!r}")
+        level: Any = found
         for part in above:
             level = level.setdefault(part, {})
+            if not isinstance(level, dict):
+                break
+        if not isinstance(level, dict) or last in level:
+            raise InputError(f"--set {pair!r} contradicts another --set of {name.strip()!r} or a part of it; keep one")
         level[last] = value
     return found
 
@@ -95,5 +102,5 @@ def print_table(rows: list[dict[str, str]]) -> None:
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(printable(str(value)) for value in row.values()))
     console().print(table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class BrainmapError(Exception):
     """Base of all errors raised on purpose; the command line shows the message without a traceback."""
@@ -21,3 +23,24 @@ class MissingFileError(InputError, FileNotFoundError):
 
 class ReadingNote(UserWarning):
     """Something in a file was not taken literally, and how it was read: a column by another name, axes swapped."""
+
+
+class DamagedError(InputError):
+    """Stored numbers are not those that were written; ``file`` is the first that differs."""
+
+    def __init__(self, message: str, file: Path) -> None:
+        super().__init__(message)
+        self.file = file
+
+
+class NotVerifiedWarning(UserWarning):
+    """Stored numbers carry no digests: what was written before they existed can be read, but not verified."""
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which a terminal would obey: each is shown as its escape."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    return " " if letter.isspace() else letter.encode("unicode_escape").decode("ascii")

@@ -16,6 +16,8 @@ _WHY = {
     errno.EACCES: ("there is no permission", "ask for it, or use another place"),
     errno.EPERM: ("there is no permission", "ask for it, or use another place"),
     errno.ENAMETOOLONG: ("the name is too long", "use a shorter one"),
+    errno.ELOOP: ("its links lead in a circle", "remove one of them"),
+    errno.ENOMEM: ("there is not enough memory", "use fewer data at once"),
     errno.EISDIR: ("it is a folder", "name a file"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "correct the path"),
     errno.EMFILE: ("too many files are open", "close some, or raise the limit (ulimit -n)"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import json
 import os
+import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -14,6 +17,7 @@ from typing import Literal
 from brainmap.common.errors import InputError, MissingFileError
 
 HashKind = Literal["sha256", "md5", "git-sha1"]
+HASH_LENGTHS = {"sha256": 64, "md5": 32, "git-sha1": 40}
 
 BLOCK = 4 * 2**20
 
@@ -22,22 +26,82 @@ BLOCK = 4 * 2**20
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; when the block ends it takes the place of ``path`` in one step.
 
-    The temporary name keeps the suffix (writers go by it) and carries the process, so two processes never share one.
-    If the block raises, nothing of it stays.
+    The temporary name keeps the suffix (writers go by it) and carries process and thread, so no two writers share one.
+    Its bytes are on the disk before the name changes, and the change of name before the block is left: after a power
+    cut there is the old file or the new one. If the block raises, nothing of it stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.partial{path.suffix}")
     try:
         yield temporary
+        flush_to_disk(temporary)
         os.replace(temporary, path)
+        flush_to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that is either the old or the new one, never a part."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file that is either the old or the new one, never a part."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a folder beside ``path`` to fill; when the block ends it takes the place of ``path``, if there is one.
+
+    The earlier folder is moved away and removed only when the new one is complete and on the disk; the caller makes
+    sure that it may go. If the process is killed between the two changes of name, :func:`recover_folder` finishes.
+    """
+    partial, earlier = _beside(path)
+    recover_folder(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    for folder, _, names in os.walk(partial):
+        for name in names:
+            flush_to_disk(Path(folder) / name)
+        flush_to_disk(Path(folder))
+    if path.exists():
+        os.replace(path, earlier)
+    os.replace(partial, path)
+    flush_to_disk(path.parent)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Bring back the earlier folder if :func:`atomic_folder` was killed between its two changes of name."""
+    _, earlier = _beside(path)
+    if earlier.is_dir():
+        if path.exists():
+            shutil.rmtree(earlier, ignore_errors=True)
+        else:
+            os.replace(earlier, path)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.earlier")
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the system has written a file, or the names in a folder, to the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder one may write to but not read
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems know no fsync of a folder; a full disk or a broken one is another matter.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EROFS):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def short_hash(parts: Sequence[str]) -> str:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from brainmap.common.errors import InputError
+from brainmap.common.digests import checksum_tail, load_array, read_checksum_tail, save_array, warn_not_verified
+from brainmap.common.errors import DamagedError, InputError
+from brainmap.common.files import atomic_path
 
 DTYPE = np.dtype("<f4")
 STATISTICS_BYTES = 32 * 2**20
@@ -54,16 +57,20 @@ class ColumnFile:
                 version = np.lib.format.read_magic(stream)
                 read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
                 shape, fortran, dtype = read(stream)
-            except ValueError as error:
-                raise InputError(
-                    f"{path} is not a prepared array ({error}); remove it, it will be made anew."
+            except (ValueError, EOFError, TypeError, SyntaxError) as error:
+                raise DamagedError(
+                    f"{path} is not a prepared array ({error}); remove it, it will be made anew.", path
                 ) from error
             self._offset = stream.tell()
         if len(shape) != 2 or not fortran or dtype != DTYPE:
-            raise InputError(f"{path} is not a prepared array ({dtype}, {shape}); remove it, it will be made anew.")
+            problem = f"{path} is not a prepared array ({dtype}, {shape}); remove it, it will be made anew."
+            raise DamagedError(problem, path)
         self.shape: tuple[int, int] = (int(shape[0]), int(shape[1]))
-        if path.stat().st_size != self._offset + self.shape[0] * self.shape[1] * DTYPE.itemsize:
-            raise InputError(f"{path} is cut short; remove it, it will be made anew.")
+        self._checksums = read_checksum_tail(path, self._offset, self.shape[0] * self.shape[1] * DTYPE.itemsize)
+        if self._checksums is None:
+            warn_not_verified(path)
+        elif len(self._checksums) != self.shape[1]:
+            raise DamagedError(f"{path} is damaged (its checksums do not fit); remove it, it will be made anew.", path)
 
     def columns(self, chosen: slice | np.ndarray) -> np.ndarray:
         """Read all rows of some columns, (n_rows, k) float32."""
@@ -86,8 +93,16 @@ class ColumnFile:
         count = max(0, stop - start)
         with self.path.open("rb") as stream:
             stream.seek(self._offset + start * self.shape[0] * DTYPE.itemsize)
-            values = np.fromfile(stream, dtype=DTYPE, count=count * self.shape[0])
-        return values.reshape(count, self.shape[0]).T
+            values = np.fromfile(stream, dtype=DTYPE, count=count * self.shape[0]).reshape(count, self.shape[0])
+        if self._checksums is not None:
+            for column, expected in zip(values, self._checksums[start:stop].tolist(), strict=True):
+                if zlib.crc32(column.data) != expected:
+                    raise DamagedError(
+                        f"{self.path} is not what was written (a column's CRC-32 differs); remove it, it will be made "
+                        "anew.",
+                        self.path,
+                    )
+        return values.T
 
 
 def write_columns(path: Path, shape: tuple[int, int], blocks: Iterable[np.ndarray]) -> Path:
@@ -102,21 +117,23 @@ def write_columns(path: Path, shape: tuple[int, int], blocks: Iterable[np.ndarra
     blocks : iterable of numpy.ndarray, (n_rows, k)
         Columns from left to right; together they must be all of them.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    written = 0
-    with partial.open("wb") as stream:
+    checksums: list[int] = []
+    with atomic_path(path) as partial, partial.open("w+b") as stream:
         header = {"descr": np.lib.format.dtype_to_descr(DTYPE), "fortran_order": True, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
+        header_size = stream.tell()
         for block in blocks:
             if block.shape[0] != shape[0]:
                 raise InputError(f"A block of {block.shape[0]} rows cannot be written to {path}, which has {shape[0]}.")
-            np.ascontiguousarray(block.T, dtype=DTYPE).tofile(stream)
-            written += block.shape[1]
-    if written != shape[1]:
-        partial.unlink()
-        raise InputError(f"{written} columns were made for {path}, which has {shape[1]}.")
-    os.replace(partial, path)
+            values = np.ascontiguousarray(block.T, dtype=DTYPE)
+            values.tofile(stream)
+            checksums += [zlib.crc32(column) for column in values]
+        if len(checksums) != shape[1]:
+            raise InputError(f"{len(checksums)} columns were made for {path}, which has {shape[1]}.")
+        stream.seek(0)
+        start = stream.read(header_size)
+        stream.seek(0, os.SEEK_END)
+        stream.write(checksum_tail(start, checksums))
     return path
 
 
@@ -216,7 +233,7 @@ def standardised(
     """
     shape = (2, max(group) + 1, parts[0].shape[1])
     if store is not None and store.is_file():
-        found = np.load(store, allow_pickle=False)
+        found = load_array(store)
         if found.shape == shape:
             return RowStack(parts, mean=found[0], deviation=found[1], group=group, keep=keep)
     starts = np.cumsum([0, *(part.shape[0] for part in parts)])
@@ -231,10 +248,7 @@ def standardised(
             result[0, one, columns] = mean
             result[1, one, columns] = np.where(deviation > 0, deviation, 1.0)
     if store is not None:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        partial = store.with_name(store.name + ".partial.npy")
-        np.save(partial, result)
-        os.replace(partial, store)
+        save_array(store, result)
     return RowStack(parts, mean=result[0], deviation=result[1], group=group, keep=keep)
 
 

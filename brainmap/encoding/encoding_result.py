@@ -12,8 +12,12 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from brainmap.common.digests import is_sealed, reading, sealed_folder
 from brainmap.common.errors import InputError
+from brainmap.common.files import recover_folder
+from brainmap.common.zarr_stores import write_checked
 
+KIND = "encoding result"
 SCORES = ("r", "r2", "alpha")
 
 
@@ -103,7 +107,15 @@ class EncodingResult:
         return self.dataset.to_dataframe().reset_index()
 
     def save(self, path: str | Path) -> Path:
-        """Write scores and provenance to a Zarr directory (replacing one of that name) and return its path."""
+        """Write scores and provenance to a Zarr directory with digests and return its path.
+
+        A directory of that name that holds an earlier result is replaced once the new one is complete.
+
+        Raises
+        ------
+        InputError
+            If there is anything else of that name.
+        """
         path = Path(path)
         dataset = self.dataset.copy()
         dataset.attrs = {"brainmap_provenance": json.dumps(self.dataset.attrs, default=_jsonable)}
@@ -115,7 +127,8 @@ class EncodingResult:
             for name in texts
         }
         dataset = dataset.drop_vars(texts).assign_coords(xr.Coordinates(plain, indexes={}))
-        dataset.to_zarr(path, mode="w", consolidated=False, zarr_format=3)
+        with sealed_folder(path, KIND) as folder:
+            write_checked(dataset, folder)
         return path
 
     @classmethod
@@ -126,23 +139,33 @@ class EncodingResult:
         ------
         InputError
             If there is no encoding result at `path`.
+        DamagedError
+            If it is not what was written; names the file.
         """
+        recover_folder(Path(path))
         if not Path(path).is_dir():
             raise InputError(f"no encoding result at {path}; give the directory that `EncodingResult.save` wrote.")
-        with xr.open_zarr(path, consolidated=False, chunks=None) as stored:
-            dataset = stored.load()
-        for name in list(dataset.variables):
-            if dataset[name].dtype.kind in "OT":
-                dataset[name] = (dataset[name].dims, np.array(dataset[name].values.tolist(), dtype=str))
-        text = dataset.attrs.pop("brainmap_provenance", None)
-        if text is None:
-            raise InputError(f"{path} is a Zarr store but not an encoding result (it holds no provenance).")
-        dataset.attrs = json.loads(text)
-        return cls(dataset)
+        if not (Path(path) / "zarr.json").is_file() and not is_sealed(Path(path)):
+            raise InputError(f"{path} holds no encoding result; give the directory that `EncodingResult.save` wrote.")
+        with reading(Path(path), KIND):
+            return cls(_load_scores(Path(path)))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {size}" for name, size in self.dataset.sizes.items())
         return f"<EncodingResult {sizes}; mean r {float(self.r.mean()):.4f}, {self.dataset.attrs.get('scheme', '')}>"
+
+
+def _load_scores(path: Path) -> xr.Dataset:
+    with xr.open_zarr(path, consolidated=False, chunks=None) as stored:
+        dataset = stored.load()
+    for name in list(dataset.variables):
+        if dataset[name].dtype.kind in "OT":
+            dataset[name] = (dataset[name].dims, np.array(dataset[name].values.tolist(), dtype=str))
+    text = dataset.attrs.pop("brainmap_provenance", None)
+    if text is None:
+        raise InputError(f"{path} is a Zarr store but not an encoding result (it holds no provenance).")
+    dataset.attrs = json.loads(text)
+    return dataset
 
 
 def concat(results: Sequence[EncodingResult], dim: str, labels: Sequence[Any]) -> EncodingResult:

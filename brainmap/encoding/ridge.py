@@ -13,8 +13,11 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from brainmap.common.array_sources import as_source
+from brainmap.common.digests import is_sealed, reading, sealed_folder
 from brainmap.common.errors import InputError
+from brainmap.common.files import recover_folder
 from brainmap.common.memory_sizes import available_threads, parse_memory
+from brainmap.common.zarr_stores import create_checked
 from brainmap.encoding.backend import make_backend
 from brainmap.encoding.engine import Engine
 from brainmap.encoding.folds import plan_splits
@@ -199,6 +202,7 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
 Encoder = TypeVar("Encoder", bound=EncodingRidgeCV)
 KIND = "brainmap fitted encoder"
+SEALED = "fitted encoder"
 FORMAT = 1
 
 
@@ -229,21 +233,23 @@ def save_encoder(estimator: EncodingRidgeCV, path: str | Path) -> Path:
         params["shares"] = np.atleast_1d(params["shares"]).tolist()
         params["bands"] = [int(size) for size in params["bands"]]
     params["cv"] = int(params["cv"]) if isinstance(params["cv"], int | np.integer) else 5
-    group = zarr.open_group(str(path), mode="w", zarr_format=3)
-    group.attrs.update(
-        {
-            "kind": KIND,
-            "format": FORMAT,
-            "class": type(estimator).__name__,
-            "params": params,
-            "options": None if options is None else asdict(options),
-            "n_features_in": int(estimator.n_features_in_),
-            "n_components": int(estimator.n_components_),
-        }
-    )
-    for name in estimator.fitted:
-        group.create_array(name, data=np.atleast_1d(np.asarray(getattr(estimator, name))))
-    group.attrs["single_target"] = np.ndim(estimator.alpha_) == 0
+    with sealed_folder(Path(path), SEALED) as folder:
+        group = zarr.open_group(str(folder), mode="w", zarr_format=3)
+        group.attrs.update(
+            {
+                "kind": KIND,
+                "format": FORMAT,
+                "class": type(estimator).__name__,
+                "params": params,
+                "options": None if options is None else asdict(options),
+                "n_features_in": int(estimator.n_features_in_),
+                "n_components": int(estimator.n_components_),
+                "single_target": np.ndim(estimator.alpha_) == 0,
+            }
+        )
+        for name in estimator.fitted:
+            values = np.atleast_1d(np.asarray(getattr(estimator, name)))
+            create_checked(group, name, values)
     return Path(path)
 
 
@@ -254,11 +260,21 @@ def load_encoder(path: str | Path, cls: type[Encoder]) -> Encoder:
     ------
     InputError
         If there is no encoder of this class and format at `path`.
+    DamagedError
+        If it is not what was written; names the file.
     """
-    import zarr
-
+    recover_folder(Path(path))
     if not Path(path).is_dir():
         raise InputError(f"no encoder at {path}; give the directory that `save` wrote.")
+    if not (Path(path) / "zarr.json").is_file() and not is_sealed(Path(path)):
+        raise InputError(f"{path} holds no fitted encoder; give the directory that `save` wrote.")
+    with reading(Path(path), SEALED):
+        return _read_encoder(Path(path), cls)
+
+
+def _read_encoder(path: Path, cls: type[Encoder]) -> Encoder:
+    import zarr
+
     group = zarr.open_group(str(path), mode="r")
     attrs: dict[str, Any] = dict(group.attrs)
     if attrs.get("kind") != KIND or attrs.get("format") != FORMAT or attrs.get("class") != cls.__name__:

@@ -4,15 +4,17 @@ Layout, for people who look inside::
 
     store/
       dino-tiny-6a1f…/                  model and digest of its weights
-        .lock                           one writing process at a time; others wait
+        writing.lock                    one writing process at a time; others wait
         gradient/block.3-9c0e…/         one array: signal, layer, hash of its key
-          key.json                      the key, readable
-          zarr.json, c/…                (rows, d) in Zarr v3, one shard per block
+          key.json                      the key, readable, and the array's metadata
+          zarr.json, c/…                (rows, d) in Zarr v3, one shard per block, a CRC-32C in every chunk
+          digests/000000.json           size and SHA-256 of shard 0, and of its row keys
           rows/000000.json              row keys of shard 0; its existence says that the shard is complete
 
 A block of rows is written to a fresh shard, and only then its ``rows/`` file appears, by an atomic rename. A process
 killed in between leaves a shard nobody refers to, which the next one overwrites. Shards are never rewritten otherwise,
-so adding images appends.
+so adding images appends. A shard that was lost or damaged counts as not there: its rows are computed again, and
+appended.
 """
 
 from __future__ import annotations
@@ -22,15 +24,16 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from brainmap.common.errors import BrainmapError, InputError, MissingFileError
-from brainmap.common.files import write_atomically
+from brainmap.common.errors import BrainmapError, DamagedError, InputError, MissingFileError, NotVerifiedWarning
+from brainmap.common.files import file_hash, flush_to_disk, write_atomically
+from brainmap.common.locks import file_lock
 
 CHUNK_BYTES = 2**20
 
@@ -92,27 +95,39 @@ class FeatureStore:
     def lock(self, identity: Mapping[str, Any]) -> Iterator[None]:
         """Lock a model's folder for writing; waits for another process, whose rows are then found finished.
 
-        The operating system lets go of the lock when its holder dies, however it dies. Waiting is announced by a
-        warning: a process that waits without a word looks like one that hangs.
+        The lock of a process that died is taken over; see :mod:`brainmap.common.locks`.
         """
-        from filelock import FileLock, Timeout
-
         folder = self.model_folder(identity)
-        folder.mkdir(parents=True, exist_ok=True)
-        held = FileLock(folder / ".lock")
-        try:
-            held.acquire(timeout=0)
-        except Timeout:
-            warnings.warn(f"Another process writes features to {folder}: waiting until it has finished.", stacklevel=3)
-            held.acquire()
-        try:
+        with file_lock(folder / "writing.lock", purpose=f"writes features to {folder}"):
             yield
-        finally:
-            held.release()
+
+    def folders(self) -> list[Path]:
+        """Folders of all arrays of the store, finished or not."""
+        return sorted({file.parent for name in ("key.json", "zarr.json") for file in self.path.glob(f"*/*/*/{name}")})
+
+    def mend(self, file: Path) -> bool:
+        """Let a damaged shard count no more, or remove an array whose metadata are damaged; False if neither."""
+        for folder in self.folders():
+            if not file.is_relative_to(folder):
+                continue
+            block = _block_of(file.relative_to(folder))
+            with file_lock(folder.parents[1] / "writing.lock", purpose=f"writes features to {folder.parents[1]}"):
+                if block is None:
+                    shutil.rmtree(folder)
+                else:
+                    forget_shard(folder, block)
+            return True
+        return False
 
     def clear(self) -> None:
-        """Delete the whole store."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete all features; files that the store did not write stay where they are."""
+        for array in self.folders():
+            shutil.rmtree(array, ignore_errors=True)
+        for lock in self.path.glob("*/writing.lock"):
+            lock.unlink(missing_ok=True)
+        for folder in [*self.path.glob("*/*"), *self.path.glob("*"), self.path]:
+            with suppress(OSError):  # not empty, or no folder
+                folder.rmdir()
 
 
 def unknown_parts(key: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -141,19 +156,28 @@ class FeatureArray:
         self.folder = folder
         self.key = json.loads(json.dumps(key))
         self._blocks: list[tuple[str, ...]] = []  # row keys of each shard, shared between arrays of the same rows
+        self._damaged: set[int] = set()  # shards that do not count
         self._shard_rows = 0
+        self._metadata: dict[str, Any] | None = None
         self.refresh()
 
     def refresh(self) -> None:
         """Read again which rows exist; another process may have added some."""
         if not (self.folder / "key.json").exists():
             return
-        found = json.loads((self.folder / "key.json").read_text(encoding="utf-8"))
+        found = _described(self.folder)
         if found["key"] != self.key:
-            raise BrainmapError(f"{self.folder} holds features of another key; delete that folder.")
-        self._shard_rows = found["shard_rows"]
-        while (file := self._rows_file(len(self._blocks))).exists():
-            self._blocks.append(_row_keys(file.read_text(encoding="utf-8")))
+            problem = f"{self.folder} holds features of another key; remove that folder, it is made anew."
+            raise DamagedError(problem, self.folder / "key.json")
+        self._shard_rows, self._metadata = found["shard_rows"], found.get("array")
+        while self._rows_file(len(self._blocks)).exists():
+            block = len(self._blocks)
+            names, damaged = _sound_rows(self.folder, block, self._metadata is not None)
+            self._blocks.append(names)
+            if damaged is not None:
+                self._damaged.add(block)
+                self._blocks[block] = ()
+                warnings.warn(f"{damaged[0]} {damaged[1]}: these features are computed again.", stacklevel=3)
 
     def __len__(self) -> int:
         """Number of finished rows."""
@@ -164,7 +188,7 @@ class FeatureArray:
         return set(row_keys).difference(*self._blocks)
 
     def _rows_file(self, block: int) -> Path:
-        return self.folder / "rows" / f"{block:06d}.json"
+        return _rows_file(self.folder, block)
 
     def append(self, row_keys: Sequence[str], values: np.ndarray, *, shard_rows: int = 256) -> None:
         """Write rows (n, d) as one or more new shards; call with the store's lock held.
@@ -181,6 +205,9 @@ class FeatureArray:
         if len(row_keys) != len(values):
             raise InputError(f"{len(row_keys)} row keys for {len(values)} rows.")
         array = self._open_for_writing(values, shard_rows)
+        for block in list(self._damaged):
+            forget_shard(self.folder, block)
+        self._damaged.clear()
         shard_rows = array.shards[0]
         for start in range(0, len(values), shard_rows):
             names = list(row_keys[start : start + shard_rows])
@@ -192,6 +219,11 @@ class FeatureArray:
             shutil.rmtree(self.folder / "c" / str(len(self._blocks)), ignore_errors=True)
             array[first : first + shard_rows] = shard
             text = json.dumps(names)
+            written = shard_file(self.folder, len(self._blocks))
+            digest = {"bytes": written.stat().st_size, "sha256": file_hash(written)}
+            digest["rows"] = hashlib.sha256(text.encode()).hexdigest()
+            flush_to_disk(written)
+            write_atomically(_digest_file(self.folder, len(self._blocks)), json.dumps(digest))
             write_atomically(self._rows_file(len(self._blocks)), text)
             self._blocks.append(_row_keys(text))
             self._shard_rows = shard_rows
@@ -216,14 +248,24 @@ class FeatureArray:
         if len(missing):
             first = row_keys[int(missing[0])]
             raise InputError(f"The store has no row {first} ({len(missing)} missing); extract these features first.")
-        return StoredRows(self._open(), positions)
+        return StoredRows(self._open(), positions, self.folder)
 
-    def _open(self, mode: str = "r") -> Any:
+    def _open(self, mode: Literal["r", "r+"] = "r") -> Any:
         import zarr
 
-        if not (self.folder / "zarr.json").exists():
+        file = self.folder / "zarr.json"
+        if self._metadata is None and not file.exists():
             raise MissingFileError(f"There are no features in {self.folder}.")
-        return zarr.open_array(self.folder, mode=mode)
+        if self._metadata is not None and _metadata(file) != self._metadata:
+            raise DamagedError(f"{file} is not what was written; remove {self.folder}, it is made anew.", file)
+        if self._metadata is None:
+            warnings.warn(
+                f"{self.folder.parents[2]} is not verified: features in it were written before brainmap kept digests.",
+                NotVerifiedWarning,
+                stacklevel=4,
+            )
+        # a tail of NaN is a chunk as well: one that is left out cannot be told from one that was lost
+        return zarr.open_array(self.folder, mode=mode, config={"write_empty_chunks": True})
 
     def _open_for_writing(self, values: np.ndarray, shard_rows: int) -> Any:
         import zarr
@@ -246,11 +288,128 @@ class FeatureArray:
             dtype=values.dtype,
             fill_value=np.nan,
             compressors=[Crc32cCodec()],
+            config={"write_empty_chunks": True},
             overwrite=True,
         )
-        text = json.dumps({"key": self.key, "shard_rows": shard}, indent=1, sort_keys=True)
-        write_atomically(self.folder / "key.json", text)
+        self._metadata = _metadata(self.folder / "zarr.json")
+        about = {"key": self.key, "shard_rows": shard, "array": self._metadata}
+        write_atomically(self.folder / "key.json", json.dumps(about, indent=1, sort_keys=True))
         return array
+
+
+# -- digests ---------------------------------------------------------------------------------------------------------
+
+
+def array_damages(folder: Path, *, full: bool) -> Iterator[tuple[Path, str]]:
+    """Go through the files of one array that are missing or not what was written, with what is wrong.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the array.
+    full : bool
+        Read the shards, too; else compare their sizes.
+    """
+    if not (folder / "key.json").is_file():
+        if (folder / "rows").is_dir():
+            yield folder / "key.json", "is missing"
+        return
+    try:
+        about = _described(folder)
+    except DamagedError as error:
+        yield error.file, "is damaged"
+        return
+    if "array" in about and _metadata(folder / "zarr.json") != about["array"]:
+        yield folder / "zarr.json", "is not what was written"
+    n_blocks = max([0, *(int(file.stem) + 1 for name in ("rows", "digests") for file in folder.glob(f"{name}/*.json"))])
+    for block in range(n_blocks):
+        if not _rows_file(folder, block).is_file():
+            if any(_rows_file(folder, later).is_file() for later in range(block + 1, n_blocks)):
+                yield _rows_file(folder, block), "is missing"
+            continue
+        names, problem = _sound_rows(folder, block, "array" in about)
+        written = _read_json(_digest_file(folder, block)) or {}
+        if problem is not None:
+            yield problem
+        elif full and names and written and file_hash(shard_file(folder, block)) != written["sha256"]:
+            yield shard_file(folder, block), "is not what was written (its SHA-256 differs)"
+
+
+def forget_shard(folder: Path, block: int) -> None:
+    """Let a damaged shard count no more, so that its rows are computed again; call with the store's lock held."""
+    empty = b"[]"
+    digest = {"bytes": 0, "sha256": "", "rows": hashlib.sha256(empty).hexdigest()}
+    write_atomically(_digest_file(folder, block), json.dumps(digest))
+    write_atomically(_rows_file(folder, block), empty)
+    shutil.rmtree(shard_file(folder, block).parent, ignore_errors=True)
+
+
+def shard_file(folder: Path, block: int) -> Path:
+    """Where a shard lies."""
+    return folder / "c" / str(block) / "0"
+
+
+def _rows_file(folder: Path, block: int) -> Path:
+    return folder / "rows" / f"{block:06d}.json"
+
+
+def _digest_file(folder: Path, block: int) -> Path:
+    return folder / "digests" / f"{block:06d}.json"
+
+
+def _block_of(inner: Path) -> int | None:
+    """Number of the shard that a file inside an array's folder belongs to; None for metadata."""
+    first, *rest = inner.parts
+    number = rest[0].partition(".")[0] if first in ("c", "rows", "digests") and rest else ""
+    return int(number) if number.isdigit() else None
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    file = folder / "key.json"
+    found = _read_json(file) or {}
+    if isinstance(found.get("key"), dict) and isinstance(found.get("shard_rows"), int) and found["shard_rows"] > 0:
+        return found
+    raise DamagedError(f"{file} is damaged; remove {folder}, it is made anew.", file)
+
+
+Problem = tuple[Path, str]
+
+
+def _sound_rows(folder: Path, block: int, digests: bool) -> tuple[tuple[str, ...], Problem | None]:
+    """Row keys of a shard and, if they or the shard are not what was written, what is wrong (cheap: by size)."""
+    file, shard = _rows_file(folder, block), shard_file(folder, block)
+    text = file.read_bytes()
+    try:
+        names = _row_keys(text.decode("utf-8"))
+    except (ValueError, TypeError):
+        return (), (file, "is damaged")
+    written = _read_json(_digest_file(folder, block))
+    if written is None and digests:
+        return names, (_digest_file(folder, block), "is missing or damaged")
+    if written is None:
+        return names, (shard, "is missing") if names and not shard.is_file() else None
+    if written.get("rows") != hashlib.sha256(text).hexdigest():
+        return (), (file, "is not what was written")
+    size = shard.stat().st_size if shard.is_file() else 0
+    if size != written.get("bytes"):
+        return names, (shard, f"has {size:,} bytes instead of {written.get('bytes')}" if size else "is missing")
+    return names, None
+
+
+def _metadata(file: Path) -> dict[str, Any] | None:
+    """What an array's ``zarr.json`` says but for the number of rows, which grows; None if it is damaged."""
+    found = _read_json(file)
+    if found is None or not isinstance(found.get("shape"), list) or len(found["shape"]) != 2:
+        return None
+    return {**found, "shape": found["shape"][1:]}
+
+
+def _read_json(file: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class StoredRows:
@@ -259,8 +418,9 @@ class StoredRows:
     ``np.asarray`` reads everything; ``rows[10:20]``, ``rows[mask]`` and ``rows[indices]`` read what they name.
     """
 
-    def __init__(self, array: Any, positions: np.ndarray) -> None:
+    def __init__(self, array: Any, positions: np.ndarray, folder: Path) -> None:
         self._array = array
+        self._folder = folder
         self._positions = positions
         self.shape: tuple[int, int] = (len(positions), int(array.shape[1]))
         self.dtype = np.dtype(array.dtype)
@@ -295,7 +455,16 @@ class StoredRows:
             mine = np.flatnonzero(positions // shard_rows == shard)
             wanted = positions[mine]
             first, last = int(wanted.min()), int(wanted.max()) + 1
-            result[mine] = self._array[first:last][wanted - first]
+            try:
+                result[mine] = self._array[first:last][wanted - first]
+            except (ValueError, RuntimeError, TypeError, EOFError, FileNotFoundError) as error:
+                file = self._folder / "c" / str(int(shard)) / "0"
+                problem = " ".join(str(error).split())
+                raise DamagedError(
+                    f"{file} is not what was written ({problem}); brainmap verify names all that is damaged, and the "
+                    "command that made it computes these rows again.",
+                    file,
+                ) from error
         return result
 
 

@@ -14,6 +14,8 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.files import inside
+from brainmap.common.zarr_stores import write_checked
 
 _TREE = "results.json"
 _INLINE_VALUES = 64
@@ -160,7 +162,7 @@ def _kind(column: pd.Series) -> str:
 
 
 def _load_table(folder: Path, name: str) -> pd.DataFrame:
-    path = folder / name
+    path = inside(folder, name)
     sidecar = json.loads(path.with_suffix(".csv.json").read_text(encoding="utf-8"))
     kinds: dict[str, str] = sidecar["kinds"]
     text = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -197,7 +199,7 @@ def _save_dataset(dataset: xr.Dataset, folder: Path, place: tuple[str, ...]) -> 
     for key in list(coded.variables):
         coded[key].encoding.clear()
         coded[key].attrs = {}
-    coded.to_zarr(folder / name, mode="w", consolidated=False, zarr_format=3)
+    write_checked(coded, folder / name)
     return name
 
 
@@ -211,7 +213,7 @@ def _replace(dataset: xr.Dataset, key: str, values: np.ndarray) -> xr.Dataset:
 
 
 def _load_dataset(folder: Path, name: str) -> xr.Dataset:
-    with xr.open_zarr(folder / name, consolidated=False, chunks=None) as stored:
+    with xr.open_zarr(inside(folder, name), consolidated=False, chunks=None) as stored:
         dataset = stored.load()
     categories = json.loads(dataset.attrs.pop("brainmap_categories"))
     attrs = json.loads(dataset.attrs.pop("brainmap_attrs"))

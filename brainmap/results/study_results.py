@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import shutil
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainmap.common.errors import InputError
+from brainmap.common.digests import is_sealed, reading, sealed_folder
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.files import recover_folder
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.results.result_files import is_tree, load_tree, save_tree
 
+KIND = "study's results"
 SCORE_DIMS = ("subject", "signal", "layer", "split", "target")
 _TARGET_COORDS = {"fmri": ("roi", "hemisphere"), "meg": ("sensor", "time")}
 
@@ -127,15 +129,8 @@ class StudyResults:
             If the folder holds something else.
         """
         folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not is_tree(folder):
-            raise InputError(f"{folder} holds other files: choose an empty folder for results")
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_tree({item.name: getattr(self, item.name) for item in fields(self)}, partial)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        with sealed_folder(folder, KIND) as partial:
+            save_tree({item.name: getattr(self, item.name) for item in fields(self)}, partial)
         return folder
 
     @classmethod
@@ -146,8 +141,15 @@ class StudyResults:
         ------
         MissingFileError
             If the folder holds no results.
+        DamagedError
+            If they are not what was written; names the file.
         """
-        return cls(**load_tree(Path(folder)))
+        folder = Path(folder)
+        recover_folder(folder)
+        if not is_tree(folder) and not is_sealed(folder):
+            raise MissingFileError(f"{folder} holds no results (results.json is missing): run the study first")
+        with reading(folder, KIND):
+            return cls(**load_tree(folder))
 
     def targets(self, modality: str) -> pd.DataFrame:
         """Return one row per target of a modality: ``roi``, ``hemisphere``, ``vertex`` or ``sensor``, ``time``."""

@@ -10,6 +10,8 @@ from .inspection.doctor import examine as examine
 from .inspection.listing import describe_model as describe_model
 from .inspection.listing import describe_models as describe_models
 from .inspection.listing import list_datasets as list_datasets
+from .inspection.verify_run import StoredNumbers as StoredNumbers
+from .inspection.verify_run import verify_run as verify_run
 from .plan import StudyPlan as StudyPlan
 from .run import Study as Study
 from .run import rewrite_report as rewrite_report

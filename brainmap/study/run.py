@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from brainmap.common.blocks import SortedRows
-from brainmap.common.errors import InputError
-from brainmap.common.files import file_hash
+from brainmap.common.errors import DamagedError, InputError
+from brainmap.common.files import file_hash, recover_folder
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
 from brainmap.data import Responses
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
 STUDY_VERSION = 5
 SHUFFLED = "shuffled gradients"
+MENDINGS = 100  # damaged files that one run sets aside and computes again
 OWN_FILES = ("responses", "targets", "events")
 
 
@@ -90,8 +91,16 @@ class Study:
         InputError
             If input files do not fit together, or the folder holds another study.
         """
+        for _ in range(MENDINGS):
+            try:
+                return self._run(report)
+            except DamagedError as error:
+                if not self._mend(error):
+                    raise
+        return self._run(report)
+
+    def _run(self, report: bool) -> StudyResults:
         from brainmap.report import write_report
-        from brainmap.results import StudyResults
 
         stimuli = load_stimuli(self.config)
         extracting = extractor(self.config, self.folder.features)
@@ -99,26 +108,54 @@ class Study:
         if own is not None:
             self._check_out_space(own)
         self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
-        if self.folder.results.is_dir():
-            results = StudyResults.load(self.folder.results)
-            if report and not self.folder.report.is_file():
-                write_report(results, self.folder.report)
-            if own is not None:
-                self._write_maps(own)
-            return results
-        inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated)
-        if self.config.objective == CLIP_BRIDGE:
-            extracting = extractor(self.config, self.folder.features, stimuli)
-        features = extracting.extract(stimuli)
-        encoded = self._encode(inputs, features)
-        results = summarise(self.config, inputs, features, encoded, scratch=self.folder.permutations)
-        if inputs.truth is not None:
-            inputs.truth.save(self.folder.truth)
-        if report:
-            write_report(results, self.folder.report)
-        results.save(self.folder.results)
-        self._write_maps(inputs)
-        return results
+        finished, drawn = self._finished(), own
+        if finished is None:
+            drawn = inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated)
+            if self.config.objective == CLIP_BRIDGE:
+                extracting = extractor(self.config, self.folder.features, stimuli)
+            features = extracting.extract(stimuli)
+            encoded = self._encode(inputs, features)
+            if inputs.truth is not None and not self.folder.truth.is_dir():
+                inputs.truth.save(self.folder.truth)
+            finished = self._results()  # of a run in which only scores or features were damaged
+            if finished is None:
+                finished = summarise(self.config, inputs, features, encoded, scratch=self.folder.permutations)
+                if report:
+                    write_report(finished, self.folder.report)
+                finished.save(self.folder.results)
+        if report and not self.folder.report.is_file():
+            write_report(finished, self.folder.report)
+        if drawn is not None:
+            self._write_maps(drawn)
+        self.folder.completed()
+        return finished
+
+    def _finished(self) -> StudyResults | None:
+        """Results of a run that is complete and sound; what is damaged is set aside first."""
+        results = self._results()
+        if results is None:
+            return None
+        damaged = dict.fromkeys(self.folder.noted_damages(), "was found damaged")
+        damaged |= dict(self.folder.damages(full=False))
+        for file, problem in damaged.items():
+            self.folder.mend(file, f"{file} {problem}")
+        return None if damaged else results
+
+    def _results(self) -> StudyResults | None:
+        from brainmap.results import StudyResults
+
+        recover_folder(self.folder.results)
+        return StudyResults.load(self.folder.results) if self.folder.results.is_dir() else None
+
+    def _mend(self, error: DamagedError) -> bool:
+        """Take what is damaged out of the way; False if it is no file that brainmap wrote and can write again."""
+        if self.folder.mend(error.file, str(error)):
+            return True
+        if error.file.suffix == ".npy" and error.file.is_file():  # prepared responses
+            warnings.warn(f"{error} It is prepared again.", stacklevel=3)
+            error.file.unlink()
+            return True
+        return False
 
     def _check_out_space(self, inputs: Inputs) -> None:
         if self.out_space is not None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.files import write_atomically
+from brainmap.common.digests import damages, is_sealed
+from brainmap.common.errors import DamagedError, InputError, MissingFileError, NotVerifiedWarning
+from brainmap.common.files import inside, recover_folder, write_atomically
 from brainmap.encoding import EncodingResult
+from brainmap.features.store import FeatureStore, array_damages
 from brainmap.study.declared.schema import renamed_settings
 
 IDENTITY = "study.json"
 RESULTS = "results"
 REPORT = "report.html"
+DIGEST = "digest"  # of the identity, in study.json
+DAMAGED = "damaged.json"  # what `brainmap verify` found
+ASIDE = ".damaged"
 
 
 class RunFolder:
@@ -40,6 +48,7 @@ class RunFolder:
         self.results = self.path / RESULTS
         self.report = self.path / REPORT
         self.truth = self.path / "truth"
+        self._warned = False
 
     def claim(self, identity: dict[str, Any]) -> None:
         """Reserve the folder for what ``identity`` describes.
@@ -50,13 +59,23 @@ class RunFolder:
             If the folder belongs to a study with other settings or other data: nothing computed is overwritten.
         """
         file = self.path / IDENTITY
-        text = json.dumps(identity, indent=2, sort_keys=True)
+        wanted = json.loads(json.dumps(identity, sort_keys=True))
+        text = json.dumps({**wanted, DIGEST: _digest(wanted)}, indent=2, sort_keys=True)
         if file.exists():
-            found = json.loads(file.read_text())
-            found["config"] = renamed_settings(found.get("config", {}))
-            if found != json.loads(text):
+            written = file.read_text(encoding="utf-8", errors="replace")
+            found = _sound_identity(written)
+            if found is None and _digest(wanted) in written:
+                warnings.warn(f"{file} is damaged; it is written again.", stacklevel=2)
+                write_atomically(file, text)
+            elif found is None:
+                raise DamagedError(
+                    f"{file} is damaged, so what {self.path} holds cannot be told; choose another folder with --out, "
+                    f"or restore {IDENTITY}",
+                    file,
+                )
+            elif _renamed(found) != wanted:
                 raise InputError(
-                    f"{self.path} holds another study ({first_difference(found, json.loads(text))}); "
+                    f"{self.path} holds another study ({first_difference(_renamed(found), wanted)}); "
                     "choose another folder with --out"
                 )
             return
@@ -70,18 +89,128 @@ class RunFolder:
         return self.path / "scores" / modality / subject / space
 
     def load_scores(self, modality: str, subject: str, space: str) -> EncodingResult | None:
-        """Return a finished encoding result, or None."""
+        """Return a finished encoding result, or None; one that is damaged is set aside with a warning."""
         path = self.scores(modality, subject, space)
-        return EncodingResult.load(path) if path.is_dir() else None
+        recover_folder(path)
+        if not path.is_dir():
+            return None
+        try:
+            with warnings.catch_warnings():
+                if not is_sealed(path):  # one warning for the whole run, not one a result
+                    warnings.simplefilter("ignore", NotVerifiedWarning)
+                    self._warn_not_verified()
+                return EncodingResult.load(path)
+        except DamagedError as error:
+            self.set_aside(path, str(error))
+            return None
 
     def save_scores(self, result: EncodingResult, modality: str, subject: str, space: str) -> None:
         """Write an encoding result; it appears under its name only when complete."""
-        path = self.scores(modality, subject, space)
-        partial = path.with_name(path.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        result.save(partial)
-        os.replace(partial, path)
+        result.save(self.scores(modality, subject, space))
+
+    def damaged_identity(self) -> tuple[Path, str] | None:
+        """Whether ``study.json`` is not what was written: the file and what is wrong, or None."""
+        file = self.path / IDENTITY
+        sound = _sound_identity(file.read_text(encoding="utf-8", errors="replace"))
+        return None if sound is not None else (file, "is damaged")
+
+    # -- damage ---------------------------------------------------------------------------------------------------
+
+    def sealed_parts(self) -> list[Path]:
+        """Folders that carry, or should carry, a list of digests: results, truth, and each encoding result."""
+        scores = sorted(path for path in self.path.glob("scores/*/*/*") if path.is_dir() and path.name[0] != ".")
+        return [path for path in (self.results, self.truth) if path.is_dir()] + scores
+
+    def damages(self, *, full: bool) -> Iterator[tuple[Path, str]]:
+        """Go through the files that are missing or not what was written, with what is wrong.
+
+        Parameters
+        ----------
+        full : bool
+            Read everything; else names and sizes of all files, and the hashes of small ones.
+        """
+        for part in self.sealed_parts():
+            if is_sealed(part):
+                yield from damages(part, full=full)
+        for array in FeatureStore(self.features).folders():
+            yield from array_damages(array, full=full)
+
+    def note_damages(self, files: Iterable[Path]) -> None:
+        """Keep the names of damaged files for the command that computes them again; none removes the note."""
+        names = [file.relative_to(self.path).as_posix() for file in files]
+        if names:
+            write_atomically(self.path / DAMAGED, json.dumps(names, indent=1))
+        else:
+            (self.path / DAMAGED).unlink(missing_ok=True)
+
+    def noted_damages(self) -> list[Path]:
+        """Files that ``brainmap verify`` found damaged."""
+        try:
+            names = json.loads((self.path / DAMAGED).read_text(encoding="utf-8"))
+            return [inside(self.path, str(name)) for name in names]
+        except (FileNotFoundError, ValueError, TypeError):
+            return []
+
+    def mend(self, file: Path, problem: str) -> bool:
+        """Take what a damaged file belongs to out of the way, so that exactly this is computed again.
+
+        Returns
+        -------
+        bool
+            False if the file is none that a run wrote.
+        """
+        for part in (self.results, self.truth, *self.sealed_parts()):
+            if file.is_relative_to(part):
+                if part.exists():
+                    self.set_aside(part, problem)
+                return True
+        if file.is_relative_to(self.features) and FeatureStore(self.features).mend(file):
+            warnings.warn(f"{problem.rstrip('.')}. These features are computed again.", stacklevel=2)
+            return True
+        return False
+
+    def set_aside(self, part: Path, problem: str) -> None:
+        """Move a damaged part out of the way; it is removed when the run is complete."""
+        again = "" if "anew" in problem else " It is computed again."
+        warnings.warn(f"{problem.rstrip('.')}.{again}", stacklevel=3)
+        place = self.path / ASIDE
+        place.mkdir(exist_ok=True)
+        os.replace(part, place / f"{len(list(place.iterdir()))}-{part.name}")
+
+    def completed(self) -> None:
+        """Remove what was set aside: everything has been computed again."""
+        shutil.rmtree(self.path / ASIDE, ignore_errors=True)
+        self.note_damages([])
+
+    def _warn_not_verified(self) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.path} is not verified: its scores were written before brainmap kept digests.",
+                NotVerifiedWarning,
+                stacklevel=3,
+            )
+
+
+def _sound_identity(text: str) -> dict[str, Any] | None:
+    """Identity in the text of ``study.json``, or None if it is damaged; older files carry no digest."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    digest = found.pop(DIGEST, None)
+    return found if digest is None or digest == _digest(found) else None
+
+
+def _renamed(identity: dict[str, Any]) -> dict[str, Any]:
+    """Identity with the settings of earlier versions under the names of today."""
+    return {**identity, "config": renamed_settings(identity.get("config", {}))}
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def check_out(path: Path) -> Path:

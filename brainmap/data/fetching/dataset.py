@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from brainmap.common.errors import InputError
-from brainmap.common.files import inside
+from brainmap.common.files import file_hash, inside, write_atomically
 from brainmap.data.manifests.catalog import dataset_files, load_manifest, manifest_folder
 from brainmap.data.manifests.file_entries import FileEntry, chosen_entries
 from brainmap.data.manifests.manifest import Manifest
@@ -101,7 +103,13 @@ class Dataset:
         """Where a file lies, or would lie."""
         return inside(self.root, entry.path)
 
-    def plan(self, purpose: str | None = None, subjects: Sequence[str] | None = None) -> FetchPlan:
+    def record(self, entry: FileEntry) -> Path:
+        """Where what is known of a file that was fetched or hashed is kept: size, time, hash, the server's version."""
+        return inside(self.cache / "known", f"{entry.path}.json")
+
+    def plan(
+        self, purpose: str | None = None, subjects: Sequence[str] | None = None, *, hashes: bool = False
+    ) -> FetchPlan:
         """Say which files are needed and which of them are missing.
 
         Parameters
@@ -110,6 +118,8 @@ class Dataset:
             What for, such as ``fit``; the whole dataset by default.
         subjects : sequence of str, optional
             For whom; everybody by default.
+        hashes : bool
+            Compare published hashes, too: every file is read, unless it was before and has not changed since.
         """
         wanted = chosen_entries(self.entries, self.manifest, purpose, subjects)
         if not wanted:
@@ -119,9 +129,44 @@ class Dataset:
             size = size_on_disk(self.place(entry))
             if size is None:
                 missing.append(entry)
-            elif entry.bytes is not None and size != entry.bytes:
+            elif (entry.bytes is not None and size != entry.bytes) or self._differs(entry, hashes):
                 wrong.append(entry)
         return FetchPlan(wanted, missing, wrong)
+
+    def known(self, entry: FileEntry) -> dict[str, Any] | None:
+        """What is kept of a file, or None."""
+        try:
+            found = json.loads(self.record(entry).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _differs(self, entry: FileEntry, hashes: bool) -> bool:
+        """Whether a file of the right size is known to be another one."""
+        place, known = self.place(entry), self.known(entry)
+        status = place.stat()
+        if known is not None and known.get("digest") == (entry.digest or known.get("digest")):
+            if (known.get("bytes"), known.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
+                return False
+            if entry.hash is None:
+                return known.get("bytes") != status.st_size
+        if entry.hash is None or not hashes:
+            return False
+        if file_hash(place, entry.hash) != entry.digest:
+            return True
+        keep_record(self.record(entry), entry, place)
+        return False
+
+
+def keep_record(record: Path, entry: FileEntry, place: Path, version: str | None = None) -> None:
+    """Keep what is known of a file that is right, so that it need not be read again to see that it still is."""
+    kind = entry.hash or "sha256"
+    status = place.stat()
+    digest = entry.digest or file_hash(place, kind)
+    known = {
+        "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "hash": kind, "digest": digest, "version": version
+    }  # fmt: skip
+    write_atomically(record, json.dumps(known, indent=1))
 
 
 def find_root(manifest: Manifest, data_root: str | Path | None = None) -> Path:

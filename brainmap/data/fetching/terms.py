@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from brainmap.common.errors import InputError
+from brainmap.common.files import write_atomically
 from brainmap.data.manifests.manifest import Manifest
 
 
@@ -36,10 +37,7 @@ def accept_terms(manifest: Manifest) -> Path:
         "url": manifest.terms.url,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(agreed, indent=2, sort_keys=True), encoding="utf-8")
-    os.replace(partial, file)
+    write_atomically(file, json.dumps(agreed, indent=2, sort_keys=True))
     return file
 
 

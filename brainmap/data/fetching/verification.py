@@ -89,7 +89,8 @@ def verify(
         if only is not None and not fnmatch.fnmatchcase(path, only):
             continue
         (result.incomplete if path.removesuffix(".part") in known else result.extra).append(path)
-    result.extra = [path for path in result.extra if not path.endswith(".part.version")]
+    beside = (".part.version", ".part.lock")
+    result.extra = [path for path in result.extra if not path.endswith(beside)]
     return result
 
 
@@ -100,7 +101,13 @@ def _compare(entry: FileEntry, found: dict[str, int], dataset: Dataset, full: bo
     elif entry.bytes is not None and size != entry.bytes:
         result.wrong_size.append(entry.path)
     elif full and entry.hash is None:
-        result.unhashed.append(entry.path)
+        known = dataset.known(entry)  # what the server sent, where brainmap fetched it
+        if known is None or known.get("hash") != "sha256":
+            result.unhashed.append(entry.path)
+        elif file_hash(dataset.place(entry)) != known.get("digest"):
+            result.damaged.append(entry.path)
+        else:
+            result.unhashed.append(entry.path)
     elif full and entry.hash is not None and file_hash(dataset.place(entry), entry.hash) != entry.digest:
         result.damaged.append(entry.path)
 

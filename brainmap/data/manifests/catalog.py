@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.yaml_text import read_yaml
 from brainmap.data.manifests.file_entries import FileEntry, all_entries
 from brainmap.data.manifests.manifest import Manifest
 
@@ -63,19 +63,19 @@ def read_manifest(file: Path) -> Manifest:
 
 @functools.lru_cache(maxsize=16)
 def _read(file: Path, changed: int) -> Manifest:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{file} must hold 'key: value' lines, found {type(values).__name__}.")
+    values = read_yaml(file)
     try:
         return Manifest(**values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{file}: '{where}' = {first['input']!r}: {message}") from None
+        raise InputError(f"{file}: '{where}' = {_shortened(first['input'])}: {message}") from None
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def dataset_files(manifest: Manifest, folder: Path | None = None) -> list[FileEntry]:

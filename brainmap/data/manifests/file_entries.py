@@ -16,10 +16,10 @@ from typing import cast
 from urllib.parse import quote
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.files import HashKind, checked_relative
-from brainmap.data.manifests.manifest import FileGroup, Manifest
+from brainmap.common.files import HASH_LENGTHS, HashKind, checked_relative
+from brainmap.data.manifests.manifest import FileGroup, Manifest, filled
 
-HASH_LENGTHS = {"sha256": 64, "md5": 32, "git-sha1": 40}
+MAX_LIST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,12 @@ def chosen_entries(
     if purpose not in manifest.purposes:
         known = ", ".join(manifest.purposes) or "none"
         raise InputError(f"{manifest.name} has no list of files for {purpose!r}; there are: {known}.")
-    filled = {
-        pattern.format(subject=name, code=manifest.subjects[name].code)
+    patterns = {
+        filled(pattern, {"subject": name, "code": manifest.subjects[name].code})
         for pattern in manifest.purposes[purpose]
         for name in names
     }
-    match = re.compile("|".join(fnmatch.translate(pattern) for pattern in sorted(filled))).match
+    match = re.compile("|".join(fnmatch.translate(pattern) for pattern in sorted(patterns))).match
     return [entry for entry in entries if match(entry.path)]
 
 
@@ -143,9 +143,9 @@ def _expanded(group: FileGroup, manifest: Manifest) -> Iterator[FileEntry]:
     for values in itertools.product(*group.each.values()):
         further = dict(zip(names, values, strict=True))
         for place in _places(group, manifest):
-            path = checked_relative(group.path.format(**further, **place))
+            path = checked_relative(filled(group.path, {**further, **place}))
             base = None if group.by_hand else manifest.base_url
-            url = group.url.format(**further, **place) if group.url else _address(base, path)
+            url = filled(group.url, {**further, **place}) if group.url else _address(base, path)
             yield FileEntry(path, group.bytes, group.about, group.hash, group.digest, url)
 
 
@@ -164,12 +164,19 @@ def _address(base: str | None, path: str) -> str | None:
 
 @functools.lru_cache(maxsize=4)
 def _rows(file: Path, changed: int) -> tuple[tuple[str, str, str, str], ...]:
-    text = lzma.decompress(file.read_bytes()).decode("utf-8")
+    try:
+        with lzma.open(file) as stream:
+            content = stream.read(MAX_LIST_BYTES + 1)
+        text = content.decode("utf-8")
+    except (lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} is damaged ({error}); a list of files is xz-compressed text in UTF-8.") from error
+    if len(content) > MAX_LIST_BYTES:
+        raise InputError(f"{file} unpacks to more than {MAX_LIST_BYTES:,} bytes; a list of files has fewer.")
     rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
     if not rows or rows[0] != ["path", "bytes", "hash", "digest"]:
         raise InputError(f"{file} must have the columns path, bytes, hash, digest; found {rows[0] if rows else []}.")
     for number, row in enumerate(rows[1:], start=2):
-        if len(row) != 4 or not row[1].isdigit() or HASH_LENGTHS.get(row[2]) != len(row[3]):
+        if len(row) != 4 or not re.fullmatch("[0-9]{1,16}", row[1]) or HASH_LENGTHS.get(row[2]) != len(row[3]):
             raise InputError(f"Line {number} of {file} is malformed: {row}; it needs path, bytes, hash kind, digest.")
     return tuple((row[0], row[1], row[2], row[3]) for row in rows[1:])
 

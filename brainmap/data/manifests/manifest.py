@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from brainmap.common.files import HashKind, checked_relative
+from brainmap.common.files import HASH_LENGTHS, HashKind, checked_relative
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+Bytes = Annotated[int, Field(ge=0, le=10**16)]
+PLACES = ("subject", "code", "session")
+MAX_FILES = 1_000_000  # that the patterns of one manifest may stand for
+
+
+def filled(pattern: str, values: Mapping[str, str | int]) -> str:
+    """Fill the placeholders of a pattern, ``{code}`` or ``{session:02d}``.
+
+    Raises
+    ------
+    ValueError
+        For a placeholder that is unknown or not of these forms: ``str.format`` itself also follows attributes and
+        makes texts of any length.
+    """
+    try:
+        parts = list(Formatter().parse(pattern))
+    except ValueError as error:
+        raise ValueError(f"'{pattern}' has a malformed placeholder ({error})") from None
+    text = []
+    for literal, name, form, conversion in parts:
+        text.append(literal)
+        if name is None:
+            continue
+        if name not in values:
+            raise ValueError(f"'{pattern}' has the placeholder {{{name}}}; it may have {_listed(values)}")
+        if conversion or not re.fullmatch(r"(0?[1-9]d)?", form or ""):
+            raise ValueError(f"'{pattern}': write the placeholder as {{{name}}} or {{{name}:02d}}")
+        if form and not isinstance(values[name], int):
+            raise ValueError(f"'{pattern}': {{{name}}} is text, it takes no {form}")
+        text.append(format(values[name], form or ""))
+    return "".join(text)
+
+
+def _listed(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{{{name}}}" for name in values) or "none here"
+
+
+def web_address(value: str, key: str) -> str:
+    """Return an address if it is one of the web; files of this machine and data in the address itself are refused."""
+    if not re.match(r"(https?|ftp)://[^\s/@]+(/|$)", value) or any(ord(letter) < 33 for letter in value):
+        raise ValueError(f"'{key}' must start with https:// and name a server, got {value[:200]!r}")
+    return value
 
 
 class _Strict(BaseModel):
@@ -49,8 +95,8 @@ class SubjectFacts(_Strict):
         Totals over sessions, of what the dataset's reader reads (with catch trials where they are in its files).
     """
 
-    code: str
-    sessions: Annotated[int, Field(ge=1)]
+    code: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+    sessions: Annotated[int, Field(ge=1, le=10_000)]
     runs: int | None = None
     trials: int | None = None
     images: int | None = None
@@ -82,8 +128,8 @@ class FileGroup(_Strict):
     path: str
     per: tuple[Literal["subject", "session"], ...] = ()
     each: dict[str, tuple[str, ...]] = {}
-    bytes: int | None = Field(default=None, ge=0)
-    about: int | None = Field(default=None, ge=0)
+    bytes: Bytes | None = None
+    about: Bytes | None = None
     hash: HashKind | None = None
     digest: str | None = None
     url: str | None = None
@@ -94,12 +140,33 @@ class FileGroup(_Strict):
     def _inside(cls, value: str) -> str:
         return checked_relative(value)
 
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        return None if value is None else web_address(value, "url")
+
     @model_validator(mode="after")
     def _one_digest(self) -> FileGroup:
         if (self.hash is None) != (self.digest is None):
             raise ValueError(f"'{self.path}': 'hash' and 'digest' go together")
         if self.digest is not None and (self.per or self.each):
             raise ValueError(f"'{self.path}': one digest cannot hold for several files; list them one by one")
+        if self.hash is not None and not re.fullmatch(f"[0-9a-f]{{{HASH_LENGTHS[self.hash]}}}", self.digest or ""):
+            raise ValueError(f"'{self.path}': a {self.hash} has {HASH_LENGTHS[self.hash]} hexadecimal digits")
+        return self
+
+    @model_validator(mode="after")
+    def _fillable(self) -> FileGroup:
+        taken = [name for name in self.each if name in PLACES or not name.isidentifier()]
+        if taken:
+            raise ValueError(f"'{self.path}': 'each' cannot name {taken[0]!r}; choose another word")
+        first: dict[str, str | int] = {name: values[0] for name, values in self.each.items() if values}
+        if self.per:
+            first |= {"subject": "1", "code": "1"}
+        if "session" in self.per:
+            first["session"] = 1
+        for pattern in filter(None, (self.path, self.url)):
+            filled(pattern, first)
         return self
 
 
@@ -122,6 +189,11 @@ class StimulusFacts(_Strict):
     source: str
     path: str | None = None
     terms: str = ""
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, value: str | None) -> str | None:
+        return None if value is None else checked_relative(value)
 
 
 class Manifest(_Strict):
@@ -174,7 +246,7 @@ class Manifest(_Strict):
     terms: Terms
     citation: str
     homepage: str
-    size: Annotated[int, Field(ge=0)]
+    size: Bytes
     base_url: str | None = None
     by_hand: str = ""
     recognise: tuple[str, ...] = ()
@@ -192,7 +264,27 @@ class Manifest(_Strict):
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("https://", "http://")):
-            raise ValueError(f"'base_url' must start with https://, got {value!r}")
+            raise ValueError(f"'base_url' must start with https://, got {value[:200]!r}")
+        return None if value is None else web_address(value, "base_url")
+
+    @field_validator("aliases")
+    @classmethod
+    def _names_of_folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if "/" in checked_relative(name) or name in (".", ""):
+                raise ValueError(f"an alias is the name of a folder, got {name!r}")
+        return value
+
+    @field_validator("recognise")
+    @classmethod
+    def _paths_inside(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(checked_relative(path) for path in value)
+
+    @field_validator("purposes")
+    @classmethod
+    def _fillable(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for pattern in (pattern for patterns in value.values() for pattern in patterns):
+            filled(pattern, {"subject": "1", "code": "1"})
         return value
 
     @field_validator("file_list")
@@ -206,6 +298,12 @@ class Manifest(_Strict):
     def _reachable(self) -> Manifest:
         if self.base_url is None and not self.by_hand:
             raise ValueError("a dataset without 'base_url' must say in 'by_hand' how to get its files")
+        sessions = sum(facts.sessions for facts in self.subjects.values())
+        for group in self.files:
+            places = 1 if not group.per else sessions if "session" in group.per else len(self.subjects)
+            n_files = places * math.prod(len(values) for values in group.each.values())
+            if n_files > MAX_FILES:
+                raise ValueError(f"'{group.path}' stands for {n_files:,} files; a dataset has {MAX_FILES:,} at most")
         if not self.files and self.file_list is None:
             raise ValueError("a dataset needs 'files' or a 'file_list'")
         return self

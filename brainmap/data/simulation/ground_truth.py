@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainmap.common.digests import is_sealed, reading, sealed_folder
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.files import recover_folder
 
+KIND = "ground truth"
 TABLES = ("areas", "vertices", "times")
 
 
@@ -92,9 +95,7 @@ class GroundTruth:
         return report
 
     def save(self, folder: str | Path) -> None:
-        """Write ``truth.json``, one .tsv per table and ``arrays.npz`` into a folder, which is made."""
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
+        """Write ``truth.json``, one .tsv per table and ``arrays.npz`` into a folder of their own, with digests."""
         about = {
             "simulated": True,
             "seed": self.seed,
@@ -103,19 +104,34 @@ class GroundTruth:
             "gradient_areas": list(self.gradient_areas),
             "gradient_window": None if self.gradient_window is None else list(self.gradient_window),
         }
-        (path / "truth.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
-        for name in TABLES:
-            getattr(self, name).to_csv(path / f"{name}.tsv", sep="\t", index=False)
-        np.savez(path / "arrays.npz", **self.arrays)  # type: ignore[arg-type]
+        with sealed_folder(Path(folder), KIND) as path:
+            (path / "truth.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+            for name in TABLES:
+                getattr(self, name).to_csv(path / f"{name}.tsv", sep="\t", index=False)
+            np.savez(path / "arrays.npz", **self.arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, folder: str | Path) -> GroundTruth:
-        """Read what ``save`` wrote."""
+        """Read what ``save`` wrote.
+
+        Raises
+        ------
+        MissingFileError
+            If there is none.
+        DamagedError
+            If it is not what was written; names the file.
+        """
         path = Path(folder)
-        if not (path / "truth.json").is_file():
+        recover_folder(path)
+        if not is_sealed(path) and not (path / "truth.json").is_file():
             raise MissingFileError(
                 f"There is no ground truth in {path}; simulate again, or give the folder it was saved in."
             )
+        with reading(path, KIND):
+            return cls._read(path)
+
+    @classmethod
+    def _read(cls, path: Path) -> GroundTruth:
         about = json.loads((path / "truth.json").read_text(encoding="utf-8"))
         text = {"roi": str, "layer": str, "hemisphere": str}
         tables = {

@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from brainmap.common.files import write_atomically
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.common.progress import track
 from brainmap.report.figures import controls_dots, grid_heatmap, model_bars, scores_vs_step
@@ -98,9 +99,7 @@ def write_comparison(
         common=_asset("common.js"),
         script=_asset("compare.js"),
     )  # fmt: skip
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, text)
     return path
 
 

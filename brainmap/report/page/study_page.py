@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from brainmap.common.files import write_atomically
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.common.progress import track
 from brainmap.report.figures.colors_and_type import signal_color
@@ -61,11 +62,8 @@ def write_report(results: StudyResults, path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir() or not path.suffix:
         path = path / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = render_report(results)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, text)
     return path
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from brainmap.common.files import atomic_path
 
 FIELDS = ("r", "exceeding", "used", "largest")
 
@@ -33,8 +38,7 @@ class BlockStore:
             return
         self.shared = _digest(repr(settings).encode(), inputs)
         if self.path.is_file():
-            with np.load(self.path, allow_pickle=False) as file:
-                self.blocks = {name: file[name] for name in file.files}
+            self.blocks = _read(self.path)
 
     def key(self, number: int, inputs: Iterable[NDArray[Any]]) -> str:
         """Name of a block: its number and a digest of what it is made from."""
@@ -53,10 +57,19 @@ class BlockStore:
         if self.path is None:
             return
         self.blocks |= {f"{key}/{name}": array for name, array in block.items()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial.npz")
-        np.savez(partial, **self.blocks)  # type: ignore[arg-type]
-        partial.replace(self.path)
+        with atomic_path(self.path) as partial:
+            np.savez(partial, **self.blocks)  # type: ignore[arg-type]
+
+
+def _read(path: Path) -> dict[str, NDArray]:
+    """Finished blocks of a file (every member of an npz carries a CRC-32); none if it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        problem = " ".join(str(error).split())
+        warnings.warn(f"{path} is damaged ({problem}); its blocks are computed again.", stacklevel=4)
+        return {}
 
 
 def _digest(head: bytes, arrays: Iterable[NDArray[Any]]) -> str:
