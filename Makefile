@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= brainmap_runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench notebooks clean
+.PHONY: help install demo test robustness lint bench notebooks clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: $(STAMP) ## photographs to report on the embedded sample (about 5 minutes)
 test: $(STAMP) ## all tests, notebooks included
 	$(BIN)/python -m pytest -q
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=900 notebooks
+
+robustness: $(STAMP) ## long campaign: damaged stores, hostile input, evil servers, kills; prints a table
+	PYTHONPATH=tests $(BIN)/python -m robustness
 
 lint: $(STAMP) ## ruff, mypy and the layers of the architecture
 	$(BIN)/ruff check .

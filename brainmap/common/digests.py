@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -274,7 +275,7 @@ def load_array(path: Path) -> np.ndarray:
         with path.open("rb") as stream:
             array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
             header_size = stream.tell() - array.nbytes
-    except (ValueError, EOFError, TypeError, SyntaxError, MemoryError, OverflowError) as error:
+    except (ValueError, EOFError, TypeError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
         raise DamagedError(f"{path} is damaged ({' '.join(str(error).split())}); remove it, {AGAIN}.", path) from error
     sums = read_checksum_tail(path, header_size, array.nbytes)
     if sums is None:

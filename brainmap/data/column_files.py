@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,7 +58,7 @@ class ColumnFile:
                 version = np.lib.format.read_magic(stream)
                 read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
                 shape, fortran, dtype = read(stream)
-            except (ValueError, EOFError, TypeError, SyntaxError) as error:
+            except (ValueError, EOFError, TypeError, SyntaxError, TokenError) as error:
                 raise DamagedError(
                     f"{path} is not a prepared array ({error}); remove it, it will be made anew.", path
                 ) from error

@@ -289,7 +289,7 @@ class FeatureArray:
             fill_value=np.nan,
             compressors=[Crc32cCodec()],
             config={"write_empty_chunks": True},
-            overwrite=True,
+            overwrite=self.folder.exists(),  # what a killed process began; nothing refers to it
         )
         self._metadata = _metadata(self.folder / "zarr.json")
         about = {"key": self.key, "shard_rows": shard, "array": self._metadata}
