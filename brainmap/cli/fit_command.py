@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from brainmap.cli.console import console, interruptible, names, print_table, refuse_renamed, settings_table
+from brainmap.cli.console import (
+    EXIT_USER_ERROR,
+    console,
+    interruptible,
+    names,
+    print_table,
+    refuse_renamed,
+    settings_table,
+)
 
 DEFAULT_SIGNALS = "activation,gradient"
 
@@ -157,7 +165,10 @@ def fit(
             for sentence in dataset_choices(study.config):
                 console().print(sentence)
         if dry_run:
-            console().print(study.plan().to_text())
+            plan = study.plan()
+            console().print(plan.to_text())
+            if plan.missing:
+                raise typer.Exit(EXIT_USER_ERROR)
         else:
             _finish(study.run(), study.out)
 
@@ -185,6 +196,8 @@ def _over_training(values: dict[str, Any], folder: Path, out: Path | None, dry_r
         grid = checkpoint_grid(values, folder, out)
         if dry_run:
             screen.print(grid.plan())
+            if any(grid.missing(cell) for cell in grid.cells):
+                raise typer.Exit(EXIT_USER_ERROR)
             return
         series = run_series(grid)
     for modality, halves in series.half_times.items():

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brainmap.cli.console import console, interruptible, print_table
+from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible, print_table
 
 
 def reproduce(
@@ -59,6 +59,8 @@ def reproduce(
             grid = reproduction_grid(name, out, study=study, factors=factors, data=data, **settings)
             read_maps(name, maps)
             screen.print(grid.plan())
+            if all(grid.missing(cell) for cell in grid.cells):  # what a machine lacks is left out, unless it is all
+                raise typer.Exit(EXIT_USER_ERROR)
             return
         found = run_reproduction(name, out, maps=maps, study=study, factors=factors, data=data, settings=settings)
     print_table([{str(key): str(value) for key, value in row.items()} for row in found.numbers.to_dict("records")])

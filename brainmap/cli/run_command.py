@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brainmap.cli.console import console, interruptible
+from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible
 
 
 def run(
@@ -34,6 +34,8 @@ def run(
     with interruptible():
         if dry_run:
             screen.print(grid.plan())
+            if not skip_missing and any(grid.missing(cell) for cell in grid.cells):
+                raise typer.Exit(EXIT_USER_ERROR)
             return
         for line in grid.models:
             screen.print(line)

@@ -4,6 +4,7 @@ from .image_batch import Batch as Batch
 from .loading import available_weights as available_weights
 from .loading import from_module as from_module
 from .loading import load_model as load_model
+from .loading import missing_weights as missing_weights
 from .loading import skeleton as skeleton
 from .loading import weights_status as weights_status
 from .model_cards import ModelCard as ModelCard

@@ -102,6 +102,23 @@ def _unreachable() -> str:
     return ""
 
 
+def fetchable(card: ModelCard) -> str | None:
+    """Say why a card's weights cannot be fetched, found out with one question to the hub; None if they can."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+
+    assert card.hub is not None
+    if constants.HF_HUB_OFFLINE:
+        return "the hub is switched off by HF_HUB_OFFLINE"
+    if reason := _unreachable():
+        return reason
+    url = hf_hub_url(card.hub, card.file or "config.json", revision=card.revision or "main")
+    try:
+        get_hf_file_metadata(url, timeout=5)
+    except Exception as error:  # the client raises errors of its own, and of two HTTP libraries
+        return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return None
+
+
 def _from_file(adapter: Adapter, local: bool, revision: str | None = None) -> tuple[nn.Module, str]:
     """Load weights that are one file in the authors' own layout."""
     from huggingface_hub import hf_hub_download

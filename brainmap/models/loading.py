@@ -38,7 +38,7 @@ from brainmap.models.adapters.transformers_library import (
 from brainmap.models.adapters.user_packages import UserPackageAdapter, installed_version, is_package_name, packaged_card
 from brainmap.models.checkpoints.tensor_archives import is_sharded
 from brainmap.models.checkpoints.weight_files import SUFFIXES, check_finite, check_weights_folder, read_tensors
-from brainmap.models.hub import from_hub, hub_tokenizer
+from brainmap.models.hub import fetchable, from_hub, how_to_get, hub_tokenizer
 from brainmap.models.model_cards import ModelCard, list_models, model_card, resolve_model
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.preprocessing import Preprocessing
@@ -230,6 +230,39 @@ def weights_status(name: str) -> str:
     if any(isinstance(try_to_load_from_cache(card.hub, file, revision=revision), str) for file in files):
         return "cached"
     return f"not here: gated, {card.gate}" if card.gated else f"not here: fetched from {card.hub} when first used"
+
+
+def missing_weights(name: str, weights: str | Path = "trained") -> str | None:
+    """Say what to do about weights that :func:`load_model` would not find, without loading them; None if it would.
+
+    Parameters
+    ----------
+    name, weights
+        As for :func:`load_model`.
+
+    Returns
+    -------
+    str or None
+        None also where the weights would be fetched: they are free to have, and their hub answers.
+    """
+    card, path = _card(name), Path(weights)
+    if str(weights) == "untrained" or Path(name).is_dir():
+        return None
+    if path.suffix in SUFFIXES or path.is_dir():
+        return None if path.exists() else f"There is no file {path} with weights."
+    status = weights_status(card.name) if card.name in list_models() else "elsewhere"
+    if str(weights) == "trained" and status in ("embedded", "installed package", "cached"):
+        return None
+    if str(weights) == "trained" and card.package is not None:
+        return f"The weights of '{card.name}' are {status}"
+    if str(weights) == "trained" and card.hub is not None:
+        reason = fetchable(card)
+        return None if reason is None else how_to_get(card, reason)
+    try:
+        _embedded(card, str(weights))
+    except MissingFileError as error:
+        return str(error)
+    return None
 
 
 def _card(name: str) -> ModelCard:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from brainmap.common.errors import MissingFileError
 from brainmap.common.progress import track
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.declared.study_file import Cell, GridConfig
 from brainmap.study.inputs import Simulated
 from brainmap.study.plan import lines_of_tests
-from brainmap.study.run import Study
+from brainmap.study.run import Study, everything_missing
 from brainmap.study.run_folder import check_out
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Grid:
         digest = hashlib.sha256("".join(cell.config.digest() for cell in self.cells).encode()).hexdigest()[:10]
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / f"grid-{digest}")
         self._simulated: dict[tuple[int, int], Simulated] = {}
+        self._planned: dict[str, Any] = {}
 
     @property
     def models(self) -> list[str]:
@@ -47,7 +50,7 @@ class Grid:
         """Return one cell as a study in its own folder."""
         study = Study(cell.config, self.out / "cells" / cell.name)
         study.folder.features = self.out / "features"
-        study.simulated = self._simulated
+        study.simulated, study.planned = self._simulated, self._planned
         return study
 
     def missing(self, cell: Cell) -> list[str]:
@@ -63,8 +66,12 @@ class Grid:
             rows = {stage: (what, state) for stage, what, state in plan.rows}
             finished = [state for stage, (_, state) in rows.items() if stage.endswith("encoding")]
             state = "finished" if self.study(cell).folder.results.is_dir() else ", ".join(finished) or "to do"
+            state = "something is missing, see below" if plan.missing else state
             lines.append(f"  {cell.label:<{width}}  {rows['features'][0]}  [{state}]")
-            lines += [f"  {'':<{width}}  missing: {sentence}" for sentence in plan.missing]
+        absent = Counter(sentence for plan in plans for sentence in plan.missing)
+        if absent:
+            lines += ["", "  missing:"]
+            lines += [f"    - in {count} of {len(plans)} studies: {sentence}" for sentence, count in absent.items()]
         if tests := lines_of_tests(plans):
             lines += ["", "  tests of what is above chance:", *(f"    - {line}" for line in tests)]
         if self.config.deviations:
@@ -91,6 +98,8 @@ class Grid:
         from brainmap.results.collection import Collection, Member
 
         members, absent = [], {}
+        if not skip_missing:
+            self._refuse_missing()
         for cell in track(self.cells, "studies", unit="studies"):
             sentences = self.missing(cell)
             if sentences and skip_missing:
@@ -101,6 +110,12 @@ class Grid:
             parts = {name: dict(varied) for name, varied in cell.parts.items()}
             members.append(Member(cell.label, settings, results, parts, training_step(cell.config)))
         return Collection(tuple(members), title=self.config.title, absent=absent)
+
+    def _refuse_missing(self) -> None:
+        """Name all that is missing for any study before the first is computed."""
+        sentences = dict.fromkeys(sentence for cell in self.cells for sentence in self.missing(cell))
+        if sentences:
+            raise everything_missing(MissingFileError(next(iter(sentences))), list(sentences))
 
     def write(self, *, skip_missing: bool = False, reports: bool = False) -> Path:
         """Compute what is not finished yet, and write the page that compares all studies.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,24 +158,27 @@ def dataset_reader(config: StudyConfig) -> DatasetReader:
 
 def absent_files(config: StudyConfig) -> str | None:
     """One sentence about the files of a public dataset that a study needs and that are not on disk; None if all are."""
-    from brainmap.data.fetching import Dataset
+    from brainmap.data.fetching.dataset import ROOT_VARIABLE, Dataset
     from brainmap.data.manifests import list_manifests, load_manifest
 
     if config.dataset not in list_manifests():
         return None
-    dataset = Dataset.open(config.dataset, config.place.data_root)
-    purpose = dataset_reader(config).purpose if dataset.root.is_dir() else "fit"
+    named = config.place.data_root or os.environ.get(ROOT_VARIABLE)
+    dataset = Dataset.open(config.dataset, named or Path.cwd())  # without a folder all is missing
+    purpose = dataset_reader(config).purpose if named and dataset.root.is_dir() else "fit"
     plan = dataset.plan(purpose, config.subjects)
     absent = [*plan.missing, *plan.wrong]
     if not absent:
         return None
     terms = load_manifest(config.dataset).terms
+    agree = f", terms of use to agree to: {terms.url}" if terms.confirm else ""
     chosen = f" --subject {','.join(config.subjects)}" if config.subjects else ""
     about = "" if plan.exact else "about "
+    get = f"brainmap data fetch {config.dataset}{chosen} --for {purpose}{'' if named else ' --data-root FOLDER'}"
     return (
         f"{len(absent):,} of {len(plan.wanted):,} files of {config.dataset} are not on disk ({about}"
-        f"{plan.missing_bytes / 1e9:,.1f} GB, licence {terms.licence}), the first is {absent[0].path}; get them with: "
-        f"brainmap data fetch {config.dataset}{chosen} --for {purpose}"
+        f"{plan.missing_bytes / 1e9:,.1f} GB, licence {terms.licence}{agree}), the first is {absent[0].path}; "
+        f"get them with: {get}"
     )
 
 
@@ -262,6 +266,17 @@ def choose_subjects(everything: Mapping[str, Mapping[str, Any]], config: StudyCo
     return chosen
 
 
+def planned_extractor(config: StudyConfig) -> FeatureExtractor | GivenFeatures:
+    """Make the extractor of a study around its model without weights, to plan with; weights of one's own are read."""
+    from brainmap.models import skeleton
+
+    own = config.weights not in ("trained", "untrained") and Path(config.weights).exists()
+    if own or config.features is not None:
+        return extractor(config.model_copy(update={"device": "cpu"}), None)
+    objective = None if config.objective == CLIP_BRIDGE else config.objective
+    return _extractor(config, skeleton(config.model), None, objective)
+
+
 def extractor(
     config: StudyConfig, store: Path | None, captioned: StimulusSet | None = None
 ) -> FeatureExtractor | GivenFeatures:
@@ -282,9 +297,6 @@ def extractor(
     InputError
         If the model, its weights, a layer, the site, the pooling or the objective does not exist.
     """
-    from brainmap.features import FeatureExtractor
-    from brainmap.features.given_features import GivenFeatures
-    from brainmap.features.projection import RandomProjection
     from brainmap.models import load_model
 
     if config.features is not None:
@@ -295,6 +307,15 @@ def extractor(
     objective: str | Objective | None = config.objective
     if objective == CLIP_BRIDGE:
         objective = None if captioned is None else _bridge(config, model, captioned)
+    return _extractor(config, model, store, objective)
+
+
+def _extractor(
+    config: StudyConfig, model: VisionModel, store: Path | None, objective: str | Objective | None
+) -> FeatureExtractor:
+    from brainmap.features import FeatureExtractor
+    from brainmap.features.projection import RandomProjection
+
     return FeatureExtractor(
         model,
         layers=config.layers,

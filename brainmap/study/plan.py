@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brainmap.common.errors import BrainmapError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.data.own_recordings.formats import split_variable
 from brainmap.features.given_features import GivenFeatures
+from brainmap.models import missing_weights
 from brainmap.statistics.significance import LEAST
 from brainmap.study.declared.study_config import OwnData, StudyConfig
 from brainmap.study.inputs import (
@@ -17,10 +18,18 @@ from brainmap.study.inputs import (
     absent_files,
     chosen_subjects,
     dataset_reader,
-    extractor,
     load_stimuli,
+    planned_extractor,
     read_own,
     simulation,
+)
+from brainmap.study.resources import (
+    duration,
+    duration_words,
+    encoding_operations,
+    feature_operations,
+    lacking_room,
+    readable,
 )
 from brainmap.study.run_folder import IDENTITY, RunFolder
 
@@ -28,6 +37,11 @@ if TYPE_CHECKING:
     from brainmap.features import FeatureExtractor
 
 FLOAT32 = 4
+DATA_SETTINGS = ("dataset", "own", "place", "reading", "subjects", "modality", "memory", "thin")
+MODEL_SETTINGS = (
+    *("model", "weights", "features", "layers", "signals", "site", "pooling", "objective", "projection", "wrt"),
+    *("bridge", "batch_size", "memory"),
+)
 TESTS = {
     "folds": "t test over folds",
     "subjects": "t test over subjects",
@@ -52,6 +66,8 @@ class StudyPlan:
         One sentence for each thing without which the study cannot run.
     seconds : dict of str to float
         What permutations that are still to do take here, by the stage of their row.
+    duration : str
+        What features and encoding take here, in words; empty where that is unknown.
     """
 
     title: str
@@ -61,6 +77,7 @@ class StudyPlan:
     memory_bound: str
     missing: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    duration: str = ""
 
     def to_text(self) -> str:
         """Return the plan as aligned lines."""
@@ -71,12 +88,13 @@ class StudyPlan:
             "",
             f"  {'disk':<{width}}  {readable(self.disk_bytes)} at most in the run folder",
             f"  {'memory':<{width}}  {readable(self.memory_bytes)} of responses, and {self.memory_bound} for encoding",
+            *([f"  {'time':<{width}}  {self.duration}"] if self.duration else []),
             f"  {'missing':<{width}}  {'nothing' if not self.missing else ''}".rstrip(),
         ]
         return "\n".join(lines + [f"    - {sentence}" for sentence in self.missing])
 
 
-def make_plan(config: StudyConfig, folder: RunFolder) -> StudyPlan:
+def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | None = None) -> StudyPlan:
     """Plan a study.
 
     Parameters
@@ -85,18 +103,22 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> StudyPlan:
         The study.
     folder : RunFolder
         Where it would run; finished parts are counted.
+    known : dict, optional
+        What plans of other studies have looked at (photographs, models, recordings), so that a grid looks once.
     """
     missing: list[str] = []
-    rows = [_photographs_row(config, missing)]
-    n_layers, width, model_row = _model_row(config, missing)
+    known = {} if known is None else known
+    n_images, photographs_row = _once(known, _photographs, config, DATA_SETTINGS, missing)
+    rows = [photographs_row]
+    n_layers, width, operations, model_row = _once(known, _model, config, MODEL_SETTINGS, missing)
     rows.append(model_row)
-    targets = _targets(config, missing)
+    targets = _once(known, _targets, config, DATA_SETTINGS, missing)
     wanted = {name: shape for name, shape in targets.items() if not config.modality or name in config.modality}
     absent = [name for name in config.modality or () if targets and name not in targets]
     if absent:
         missing.append(f"the dataset has no {absent[0]} responses; it has {', '.join(targets)}")
-    n_images = _count(config)
     disk = memory = 0
+    work = 0.0
     seconds: dict[str, float] = {}
     for modality, (subjects, trials, n_targets) in wanted.items():
         listed = config.dataset in ("sample", "own")
@@ -119,6 +141,7 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> StudyPlan:
             seconds |= {} if cost is None else {row[0]: cost}
         disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
         memory += len(chosen) * trials * n_targets * FLOAT32
+        work += encoding_operations((n_images, width), len(chosen), n_targets, config.cv)
     if config.dataset != "sample":  # larger ones stay on disk, see align()
         memory = min(memory, parse_memory(config.memory) // 4)
     disk += len(config.signals) * n_layers * width * FLOAT32 * n_images
@@ -126,7 +149,28 @@ def make_plan(config: StudyConfig, folder: RunFolder) -> StudyPlan:
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"
     weights = config.weights if config.features is None else "features in a file"
     title = f"{config.model_name} ({weights}) on {config.dataset}, {state} run in {folder.path}"
-    return StudyPlan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds)
+    missing += lacking_room(folder.path, disk, memory + parse_memory(config.memory))
+    told = ""
+    if n_images and operations and not folder.results.is_dir():
+        told = duration_words(n_images * operations, work * n_layers * len(config.signals))
+    return StudyPlan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds, told)
+
+
+def _once(
+    known: dict[str, Any],
+    look: Callable[[StudyConfig, list[str]], Any],
+    config: StudyConfig,
+    settings: Sequence[str],
+    missing: list[str],
+) -> Any:
+    """Return what a look at a part of a study finds, looking once for all studies that share the settings it reads."""
+    key = look.__name__ + config.model_dump_json(include=set(settings))
+    if key not in known:
+        sentences: list[str] = []
+        known[key] = (look(config, sentences), sentences)
+    found, sentences = known[key]
+    missing += sentences
+    return found
 
 
 def lines_of_tests(plans: Sequence[StudyPlan]) -> list[str]:
@@ -155,15 +199,6 @@ def _test_row(config: StudyConfig, modality: str, n_subjects: int) -> tuple[str,
     return (f"{modality} test", f"{TESTS[test]}, false discovery rate {config.level(modality):g}", why)
 
 
-def readable(count: float) -> str:
-    """Bytes with a unit: ``1.5 GB``."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def _permutation_row(
     config: StudyConfig, modality: str, sizes: tuple[int, int, int], shape: tuple[int, int], finished: bool
 ) -> tuple[tuple[str, str, str], float | None]:
@@ -184,46 +219,34 @@ def _permutation_row(
     return (stage, what, f"about {duration(seconds)} here{early}"), seconds
 
 
-def duration(seconds: float) -> str:
-    """Time with a unit: ``3 min``."""
-    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172_800, "h", 3600)):
-        if seconds < limit:
-            return f"{max(seconds / size, 1):.0f} {unit}"
-    return f"{seconds / 86_400:.0f} days"
-
-
-def _photographs_row(config: StudyConfig, missing: list[str]) -> tuple[str, str, str]:
+def _photographs(config: StudyConfig, missing: list[str]) -> tuple[int, tuple[str, str, str]]:
+    """Count the photographs, without reading them."""
     try:
         stimuli = load_stimuli(config)
     except BrainmapError as error:
         missing.append(str(error))
-        return ("photographs", "cannot be opened", "")
-    return ("photographs", f"{len(stimuli):,} images of {stimuli.n_listed_sources:,} sources", "")
+        return 0, ("photographs", "cannot be opened", "")
+    return len(stimuli), ("photographs", f"{len(stimuli):,} images of {stimuli.n_listed_sources:,} sources", "")
 
 
-def _count(config: StudyConfig) -> int:
+def _model(config: StudyConfig, missing: list[str]) -> tuple[int, int, float, tuple[str, str, str]]:
+    """Layers, width, operations for one photograph, and the row of the model; its weights are looked for, not read."""
     try:
-        return len(load_stimuli(config))
-    except BrainmapError:
-        return 0
-
-
-def _model_row(config: StudyConfig, missing: list[str]) -> tuple[int, int, tuple[str, str, str]]:
-    """Layers and width of the model, from its weights."""
-    try:
-        planned = extractor(config.model_copy(update={"device": "cpu"}), None)
+        planned = planned_extractor(config)
+        sentence = None if config.features is not None else missing_weights(config.model, config.weights)
+        missing += [] if sentence is None else [sentence]
     except BrainmapError as error:
         missing.append(str(error))
-        return 0, 0, ("features", "cannot be extracted", "")
+        return 0, 0, 0.0, ("features", "cannot be extracted", "")
     layers = planned.layers
     if isinstance(planned, GivenFeatures):
         what = f"{' and '.join(config.signals)} of {len(layers)} layers, from {planned.path.name}"
-        return len(layers), planned.width, ("features", what, "")
+        return len(layers), planned.width, 0.0, ("features", what, "")
     vectors = {name: int(p.shape[0]) for name, p in planned.model.module.named_parameters() if p.ndim == 1}
     width = max([size for name, size in vectors.items() if "norm" in name] or [*vectors.values(), 0])
     kind = "weights" if config.wrt == "weights" else "outputs"
     what = f"{' and '.join(config.signals)} of {len(layers)} layers, {config.site} {kind}, {config.pooling}"
-    return len(layers), width, ("features", what + _passes(config, planned), "")
+    return len(layers), width, feature_operations(planned), ("features", what + _passes(config, planned), "")
 
 
 def _passes(config: StudyConfig, planned: FeatureExtractor) -> str:

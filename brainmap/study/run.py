@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from brainmap.common.blocks import SortedRows
-from brainmap.common.errors import DamagedError, InputError
+from brainmap.common.errors import BrainmapError, DamagedError, InputError, MissingFileError
 from brainmap.common.files import file_hash, recover_folder
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
@@ -68,10 +68,11 @@ class Study:
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / name)
         self.folder = RunFolder(self.out)
         self.simulated: dict[tuple[int, int], Simulated] = {}  # a grid lends its studies one for all
+        self.planned: dict[str, Any] = {}  # likewise: what plans have looked at
 
     def plan(self) -> StudyPlan:
         """Say what would be computed, its disk and memory, what is finished and what is missing; computes nothing."""
-        return make_plan(self.config, self.folder)
+        return make_plan(self.config, self.folder, self.planned)
 
     def run(self, *, report: bool = True) -> StudyResults:
         """Compute what is not finished yet.
@@ -102,9 +103,14 @@ class Study:
     def _run(self, report: bool) -> StudyResults:
         from brainmap.report import write_report
 
-        stimuli = load_stimuli(self.config)
-        extracting = extractor(self.config, self.folder.features)
-        own = load_inputs(self.config, stimuli, self.folder.features) if self.config.dataset != "sample" else None
+        try:
+            stimuli = load_stimuli(self.config)
+            extracting = extractor(self.config, self.folder.features)
+            own = load_inputs(self.config, stimuli, self.folder.features) if self.config.dataset != "sample" else None
+        except DamagedError:  # is mended, not missing
+            raise
+        except BrainmapError as error:
+            raise everything_missing(error, self.plan().missing) from None
         if own is not None:
             self._check_out_space(own)
         self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
@@ -223,6 +229,14 @@ class Study:
             memory=self.config.memory,
             device=self.config.device,
         )
+
+
+def everything_missing(error: BrainmapError, missing: Sequence[str]) -> BrainmapError:
+    """Return the error that names all that stands in the way of a study, not only what was met first."""
+    sentences = list(dict.fromkeys([*missing, *([] if missing else [str(error)])]))
+    if len(sentences) < 2:
+        return error
+    return MissingFileError("\n  - ".join([f"{len(sentences)} things are missing:", *sentences]))
 
 
 def align_rows(responses: Responses, stimuli: StimulusSet, memory: int | None = None) -> Encoded:

@@ -138,7 +138,7 @@ def test_the_results_need_a_folder(tmp_path: Path) -> None:
     ended = run_brainmap("run", "study.yaml", "--out", "notes.txt", cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (2, "brainmap: notes.txt is a file; choose a folder with --out\n")
     plan = run_brainmap("run", "study.yaml", "--out", "grid", "--dry-run", cwd=tmp_path)
-    assert "missing: there is no subject 'S9'; the subjects are S1, S2, S3" in plan.stdout
+    assert "studies: there is no subject 'S9'; the subjects are S1, S2, S3" in plan.stdout
 
 
 def test_recordings_of_ones_own_are_told_apart_by_their_files() -> None:
@@ -315,7 +315,7 @@ def test_what_a_model_lacks_is_said_before_anything_runs(tmp_path: Path) -> None
     grid = Grid(config, tmp_path / "grid")
     wrong, right = (grid.missing(cell) for cell in grid.cells)
     assert "There is no objective 'nope'; 'dino-tiny' can use dino" in wrong[0] and right == []
-    assert "missing: There is no objective 'nope'" in grid.plan()
+    assert "studies: There is no objective 'nope'" in grid.plan()
 
 
 def test_user_errors_of_the_commands(tmp_path: Path) -> None:
