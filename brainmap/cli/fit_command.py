@@ -161,7 +161,7 @@ def fit(
         study = Study(StudyConfig.from_dict(values), out, out_space=None if out_space is None else out_space.value)
         if study.config.model != model:
             console().print(f"{model} → {study.config.model}")
-        if public:
+        if public and not study.plan().missing:
             for sentence in dataset_choices(study.config):
                 console().print(sentence)
         if dry_run:
