@@ -46,7 +46,7 @@ def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
             reason = reason if reason and not str(error) else str(error).splitlines()[0]
             continue
         return module, f"{card.hub}@{cached_commit(card.hub, card.revision) or card.revision or 'unknown commit'}"
-    for commit in _other_commits(card):
+    for commit in other_commits(card):
         try:
             if card.file is not None:
                 found = _from_file(adapter, True, commit)
@@ -73,7 +73,7 @@ def cached_commit(hub: str, revision: str | None, file: str = "config.json") -> 
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
-def _other_commits(card: ModelCard) -> list[str]:
+def other_commits(card: ModelCard) -> list[str]:
     """Commits of a card's repository in the local cache, the latest written first."""
     from huggingface_hub import constants
 

@@ -38,7 +38,7 @@ from brainmap.models.adapters.transformers_library import (
 from brainmap.models.adapters.user_packages import UserPackageAdapter, installed_version, is_package_name, packaged_card
 from brainmap.models.checkpoints.tensor_archives import is_sharded
 from brainmap.models.checkpoints.weight_files import SUFFIXES, check_finite, check_weights_folder, read_tensors
-from brainmap.models.hub import fetchable, from_hub, how_to_get, hub_tokenizer
+from brainmap.models.hub import fetchable, from_hub, how_to_get, hub_tokenizer, other_commits
 from brainmap.models.model_cards import ModelCard, list_models, model_card, resolve_model
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.preprocessing import Preprocessing
@@ -256,7 +256,7 @@ def missing_weights(name: str, weights: str | Path = "trained") -> str | None:
     if str(weights) == "trained" and card.package is not None:
         return f"The weights of '{card.name}' are {status}"
     if str(weights) == "trained" and card.hub is not None:
-        reason = fetchable(card)
+        reason = None if other_commits(card) else fetchable(card)  # another commit that is cached takes their place
         return None if reason is None else how_to_get(card, reason)
     try:
         _embedded(card, str(weights))
