@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= brainmap_runs/demo
+WORKERS ?= auto# processes of the tests, one thread of linear algebra each
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test robustness lint bench notebooks clean
@@ -24,7 +25,7 @@ demo: $(STAMP) ## photographs to report on the embedded sample (about 5 minutes)
 	$(BIN)/brainmap fit --out $(OUT)
 
 test: $(STAMP) ## all tests, notebooks included
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=900 notebooks
 
 robustness: $(STAMP) ## long campaign: damaged stores, hostile input, evil servers, kills; prints a table

@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from made_up_results import results, results_maker, small_results
+
+__all__ = ["results", "results_maker", "small_results"]  # fixtures that several rooms share
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from report.factor_members import HALF, LATE, SIZES, STEPS, TYPES, factor_collection, factor_members, rise, scaled
+from papers.factor_members import HALF, LATE, SIZES, STEPS, TYPES, factor_collection, factor_members, rise, scaled
 from scipy import stats
 from statsmodels.stats.anova import AnovaRM
 

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 import xarray as xr
+from made_up_results import make_results
 
 from brainmap.papers import misalignment_panels
 from brainmap.results.collection import Collection, Member
 from brainmap.results.joined_modalities import join_modalities
 from brainmap.results.study_results import StudyResults
-
-from .conftest import make_results
 
 
 def one_modality(modality: str, dataset: str, **changes: object) -> StudyResults:
