@@ -64,15 +64,15 @@ def verify(run: Annotated[Path, typer.Argument(help="Folder of a run, or of seve
     from brainmap.study import verify_run
 
     with interruptible():
-        found = verify_run(run)
+        damage = verify_run(run)
     screen = console()
-    for file, problem in found.damaged:
+    for file, problem in damage.damaged:
         screen.print(f"damaged: {file} {problem}")
-    if found.not_verified:
-        first = found.not_verified[0]
-        screen.print(f"not verified: {len(found.not_verified)} stores without digests, the first is {first}")
-    screen.print(f"{found.stores} stores compared, {len(found.damaged)} files damaged")
-    if not found.ok:
+    if damage.not_verified:
+        first = damage.not_verified[0]
+        screen.print(f"not verified: {len(damage.not_verified)} stores without digests, the first is {first}")
+    screen.print(f"{damage.stores} stores compared, {len(damage.damaged)} files damaged")
+    if not damage.ok:
         screen.print("The command that made the run computes what is damaged anew.")
         raise typer.Exit(EXIT_USER_ERROR)
 

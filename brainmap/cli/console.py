@@ -62,14 +62,14 @@ def settings_table(pairs: list[str]) -> dict[str, Any]:
     InputError
         For a pair without ``=``, or a value that is not YAML.
     """
-    found: dict[str, Any] = {}
+    table: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         *above, last = name.strip().split(".")
         if not equals or not last or not all(above):
             raise InputError(f"--set {pair!r} must be a name and a value, such as --set atlas=streams")
         value = parse_value(text, f"--set {pair!r}")
-        level: Any = found
+        level: Any = table
         for part in above:
             level = level.setdefault(part, {})
             if not isinstance(level, dict):
@@ -77,7 +77,7 @@ def settings_table(pairs: list[str]) -> dict[str, Any]:
         if not isinstance(level, dict) or last in level:
             raise InputError(f"--set {pair!r} contradicts another --set of {name.strip()!r} or a part of it; keep one")
         level[last] = value
-    return found
+    return table
 
 
 def refuse_renamed(old: str, new: str, given: object) -> None:

@@ -107,15 +107,15 @@ def data_verify(
 
     dataset = Dataset.open(name, data_root)
     with interruptible():
-        found = verify(dataset, purpose=purpose, subjects=names(subject), full=full, only=only)
+        report = verify(dataset, purpose=purpose, subjects=names(subject), full=full, only=only)
     screen = console()
-    for what, path in found.problems():
+    for what, path in report.problems():
         screen.print(f"{what:<11} {path}", markup=False)
-    if found.unhashed:
-        screen.print(f"{len(found.unhashed)} files have no published hash: only their size was compared")
-    verdict = "all right" if found.ok else "not all right"
-    screen.print(f"{found.checked:,} files compared by {'hash' if full else 'size'}, {verdict}")
-    if not found.ok:
+    if report.unhashed:
+        screen.print(f"{len(report.unhashed)} files have no published hash: only their size was compared")
+    verdict = "all right" if report.ok else "not all right"
+    screen.print(f"{report.checked:,} files compared by {'hash' if full else 'size'}, {verdict}")
+    if not report.ok:
         raise typer.Exit(EXIT_USER_ERROR)
 
 

@@ -52,7 +52,7 @@ def reproduce(
     settings: dict[str, Any] = {} if thin is None else {"thin": thin}
     factors = {"sizes": sizes or [], "types": types or []}
     place = {} if data_root is None else {"place": {"data_root": str(data_root)}}
-    data = [{"dataset": one, **place} for one in dataset or []]
+    data = [{"dataset": data_set, **place} for data_set in dataset or []]
     screen = console()
     with interruptible():
         if dry_run:
@@ -62,7 +62,7 @@ def reproduce(
             if all(grid.missing(cell) for cell in grid.cells):  # what a machine lacks is left out, unless it is all
                 raise typer.Exit(EXIT_USER_ERROR)
             return
-        found = run_reproduction(name, out, maps=maps, study=study, factors=factors, data=data, settings=settings)
-    print_table([{str(key): str(value) for key, value in row.items()} for row in found.numbers.to_dict("records")])
-    screen.print(f"\n{len(found.drawn)} panels drawn, {len(found.missing)} say which data are missing")
-    screen.print(f"Page: {found.page}")
+        outcome = run_reproduction(name, out, maps=maps, study=study, factors=factors, data=data, settings=settings)
+    print_table([{str(key): str(value) for key, value in row.items()} for row in outcome.numbers.to_dict("records")])
+    screen.print(f"\n{len(outcome.drawn)} panels drawn, {len(outcome.missing)} say which data are missing")
+    screen.print(f"Page: {outcome.page}")

@@ -146,11 +146,11 @@ def damages(folder: Path, kind: str | None = None, *, full: bool = True) -> Iter
     for name, (size, digest) in listed["files"].items():
         file = inside(folder, name)
         try:
-            found = file.stat().st_size if file.is_file() else None
-            if found is None:
+            size_on_disk = file.stat().st_size if file.is_file() else None
+            if size_on_disk is None:
                 yield file, "is missing"
-            elif found != size:
-                yield file, f"has {found:,} bytes instead of {size:,}"
+            elif size_on_disk != size:
+                yield file, f"has {size_on_disk:,} bytes instead of {size:,}"
             elif (full or not _is_chunk(name)) and file_hash(file) != digest:
                 yield file, "is not what was written (its SHA-256 differs)"
         except OSError as error:

@@ -242,20 +242,20 @@ def _parsed(file: Path, text: str, delimiter: str, lines: int | None = None) -> 
     """Cells of every line that is not blank, with the number of the line."""
     source = io.StringIO(text, newline="")
     reader = csv.reader(source, delimiter=delimiter, strict=True)
-    found: list[tuple[int, list[str]]] = []
+    records: list[tuple[int, list[str]]] = []
     try:
         for cells in reader:
             if cells and (len(cells) > 1 or cells[0].strip()):
-                found.append((reader.line_num, [cell.strip() for cell in cells]))
+                records.append((reader.line_num, [cell.strip() for cell in cells]))
             if lines is not None and reader.line_num >= lines:
                 break
     except csv.Error as error:
         raise InputError(
             f"Line {reader.line_num} of {file} cannot be read ({error}); a quotation mark may be open or misplaced."
         ) from error
-    while found and not any(found[-1][1]):  # delimiters only, as spreadsheets leave them below a table
-        found.pop()
-    return found
+    while records and not any(records[-1][1]):  # delimiters only, as spreadsheets leave them below a table
+        records.pop()
+    return records
 
 
 def _delimiter(file: Path, text: str) -> str:

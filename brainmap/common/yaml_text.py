@@ -57,8 +57,8 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     if values is None:
         raise InputError(f"{where} is empty; it must hold 'key: value' lines")
     if not isinstance(values, dict):
-        found = {"list": "a list", "str": "text"}.get(type(values).__name__, "a single value")
-        raise InputError(f"{where} must hold 'key: value' lines, found {found}")
+        kind = {"list": "a list", "str": "text"}.get(type(values).__name__, "a single value")
+        raise InputError(f"{where} must hold 'key: value' lines, found {kind}")
     return values
 
 

@@ -174,7 +174,7 @@ def permuted_images(models: np.ndarray, brain: np.ndarray, *, method: str, draws
     orders = np.stack([rng.permutation(n_images) for _ in range(draws)])
     if method == "kendall":
         shuffled = (brain[where[order[rows], order[columns]]] for order in orders)
-        return np.concatenate([similarity(models, one, method).T for one in shuffled])
+        return np.concatenate([similarity(models, vector, method).T for vector in shuffled])
     standard_models, standard_brain = _standardised(models, method), _standardised(brain[None], method)[0]
     step = max(1, CHUNK // len(brain))
     parts = []

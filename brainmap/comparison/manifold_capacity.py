@@ -96,7 +96,7 @@ def manifold_capacity(
     if not np.isfinite(values).all() or not 0 <= margin < np.inf:
         raise InputError("Values must be finite and the margin at least 0.")
     names, points = list(groups), [values[rows] for rows in groups.values()]
-    centres = np.stack([one.mean(axis=0) for one in points])
+    centres = np.stack([cloud.mean(axis=0) for cloud in points])
     origin = centres.mean(axis=0)
     lengths = np.linalg.norm(centres - origin, axis=1)
     rounding = max(RANK_TOLERANCE * np.abs(values - origin).max(), 1e-12 * np.abs(values).max())
@@ -106,8 +106,8 @@ def manifold_capacity(
     rows = []
     for i, name in enumerate(track(names, "manifold capacity", total=len(names), unit="manifolds")):
         shape = manifold_coordinates(points[i] - origin)
-        found = point_manifold_capacity(shape, margin=margin, n_draws=n_draws, seed=[seed, i])
-        rows.append({"manifold": name, "n_points": len(points[i]), **found})
+        capacity = point_manifold_capacity(shape, margin=margin, n_draws=n_draws, seed=[seed, i])
+        rows.append({"manifold": name, "n_points": len(points[i]), **capacity})
     table = pd.DataFrame(rows)
     cosines = (centres - origin) @ (centres - origin).T / np.outer(lengths, lengths)
     return ManifoldCapacity(

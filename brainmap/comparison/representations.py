@@ -52,22 +52,22 @@ def representations(features: Any) -> list[Representation]:
     depths: Mapping[str, float] = getattr(features, "depths", {})
     if not hasattr(features, "keys"):
         features = {"X": np.asarray(features)}
-    found = []
+    spaces = []
     for key in features.keys():  # noqa: SIM118 - Features need not be a Mapping
         signal, layer = key if isinstance(key, tuple) else ("features", key)
-        found.append(Representation(str(signal), str(layer), float(depths.get(layer, np.nan)), features[key]))
-    if not found:
+        spaces.append(Representation(str(signal), str(layer), float(depths.get(layer, np.nan)), features[key]))
+    if not spaces:
         raise InputError("There are no features; give an array or a mapping of layers to arrays (images, features).")
-    for space in found:
+    for space in spaces:
         shape = _shape(space.values)
         if len(shape) != 2 or not shape[1]:
             raise InputError(f"The features {space.label} have shape {shape}; they need two axes, images and features.")
-        if shape[0] != (rows := _shape(found[0].values)[0]):
+        if shape[0] != (rows := _shape(spaces[0].values)[0]):
             raise InputError(
-                f"The features {space.label} have {shape[0]} rows and {found[0].label} {rows}; "
+                f"The features {space.label} have {shape[0]} rows and {spaces[0].label} {rows}; "
                 "give all layers for the same images."
             )
-    return found
+    return spaces
 
 
 def _shape(values: Any) -> tuple[int, ...]:

@@ -234,20 +234,20 @@ def standardised(
     """
     shape = (2, max(group) + 1, parts[0].shape[1])
     if store is not None and store.is_file():
-        found = load_array(store)
-        if found.shape == shape:
-            return RowStack(parts, mean=found[0], deviation=found[1], group=group, keep=keep)
+        stored = load_array(store)
+        if stored.shape == shape:
+            return RowStack(parts, mean=stored[0], deviation=stored[1], group=group, keep=keep)
     starts = np.cumsum([0, *(part.shape[0] for part in parts)])
     kept = np.ones(starts[-1], dtype=bool) if keep is None else np.isin(np.arange(starts[-1]), keep)
     result = np.zeros(shape, dtype=np.float32)
-    for one in range(shape[1]):
-        members = [number for number in range(len(parts)) if group[number] == one]
+    for column in range(shape[1]):
+        members = [number for number in range(len(parts)) if group[number] == column]
         rows = sum(parts[number].shape[0] for number in members)
         for columns in column_blocks(shape[2], rows):
             block = np.concatenate([parts[n].columns(columns)[kept[starts[n] : starts[n + 1]]] for n in members])
             mean, deviation = mean_and_deviation(block)
-            result[0, one, columns] = mean
-            result[1, one, columns] = np.where(deviation > 0, deviation, 1.0)
+            result[0, column, columns] = mean
+            result[1, column, columns] = np.where(deviation > 0, deviation, 1.0)
     if store is not None:
         save_array(store, result)
     return RowStack(parts, mean=result[0], deviation=result[1], group=group, keep=keep)

@@ -191,7 +191,8 @@ def write_evoked(values: np.ndarray, targets: pd.DataFrame, path: str | Path, *,
     grid = array.reshape(len(array), len(sensors), len(times))
     names = [comment if len(grid) == 1 else f"{comment} {number}" for number in range(len(grid))]
     evoked = [
-        mne.EvokedArray(one, info, tmin=float(times[0]), comment=name) for one, name in zip(grid, names, strict=True)
+        mne.EvokedArray(courses, info, tmin=float(times[0]), comment=name)
+        for courses, name in zip(grid, names, strict=True)
     ]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     mne.write_evokeds(path, evoked, overwrite=True, verbose="error")
@@ -223,10 +224,10 @@ def _sides(targets: pd.DataFrame, mesh: str) -> list[tuple[str, np.ndarray, np.n
     if vertices.max() >= MESH_VERTICES[mesh]:
         raise InputError(f"Vertex {vertices.max()} is not on {mesh}, which has {MESH_VERTICES[mesh]} a hemisphere.")
     side = targets["hemisphere"].to_numpy()
-    found = [(one, np.flatnonzero(side == one)) for one in ("L", "R")]
-    if sum(len(rows) for _, rows in found) != len(targets):
+    sides = [(letter, np.flatnonzero(side == letter)) for letter in ("L", "R")]
+    if sum(len(rows) for _, rows in sides) != len(targets):
         raise InputError("Every target needs the hemisphere 'L' or 'R' to be exported as a map.")
-    return [(one, rows, vertices[rows]) for one, rows in found if len(rows)]
+    return [(letter, rows, vertices[rows]) for letter, rows in sides if len(rows)]
 
 
 def _on_mesh(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, mesh: str) -> dict[str, np.ndarray]:

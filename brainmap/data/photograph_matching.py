@@ -70,10 +70,10 @@ def match_trials(labels: Sequence[str] | np.ndarray, stimuli: StimulusSet) -> Ma
             f"The trials show {clash[0]!r} and {clash[1]!r}, and the photographs have only one "
             f"{meant[clash[0]]!r}; keep the folders of the photographs as the trials name them."
         )
-    found = np.array([ids[str(label)] for label in labels], dtype=str)
-    rows = np.flatnonzero(found == "")
+    matched = np.array([ids[str(label)] for label in labels], dtype=str)
+    rows = np.flatnonzero(matched == "")
     absent = [str(labels[int(row)]) for row in rows]
-    return Match(found, pd.DataFrame({"row": rows, "label": absent, "why": [why[label] for label in absent]}))
+    return Match(matched, pd.DataFrame({"row": rows, "label": absent, "why": [why[label] for label in absent]}))
 
 
 def image_key(name: str) -> str:
@@ -81,7 +81,7 @@ def image_key(name: str) -> str:
     return photograph_path(name).rpartition("/")[2]
 
 
-def compare_sets(one: StimulusSet, other: StimulusSet) -> pd.DataFrame:
+def compare_sets(these: StimulusSet, other: StimulusSet) -> pd.DataFrame:
     """Compare two sets of photographs by name and by content.
 
     Returns
@@ -90,7 +90,9 @@ def compare_sets(one: StimulusSet, other: StimulusSet) -> pd.DataFrame:
         One row per name (without folder and suffix) of either set: ``name`` and ``relation``, which is ``same``,
         ``same name, other content``, ``same content, other name``, ``only in the first`` or ``only in the second``.
     """
-    names = [{image_key(str(n)): i for n, i in zip(part.table["name"], part.ids, strict=True)} for part in (one, other)]
+    names = [
+        {image_key(str(n)): i for n, i in zip(part.table["name"], part.ids, strict=True)} for part in (these, other)
+    ]
     contents = [set(part.values()) for part in names]
     rows = []
     for name in sorted({**names[0], **names[1]}):

@@ -79,10 +79,10 @@ def session_consistency(responses: Responses, *, shifts: int = 2, n_targets: int
     np.add.at(counts, (stimulus[known], session[known]), 1)
     totals, shown = sums.sum(axis=1), counts.sum(axis=1)
     rows = []
-    for one in range(len(sessions)):
-        here = np.flatnonzero(session == one)
-        others = _Others(totals - sums[:, one], shown - counts[:, one])
-        row: dict[str, object] = {"session": sessions[one]}
+    for number in range(len(sessions)):
+        here = np.flatnonzero(session == number)
+        others = _Others(totals - sums[:, number], shown - counts[:, number])
+        row: dict[str, object] = {"session": sessions[number]}
         row["n"] = int(others.known(stimulus[here]).sum())
         row["r"] = others.fit(values[here], stimulus[here])
         row["chance"] = others.chance(values[here], stimulus[here])
@@ -111,10 +111,10 @@ class _Others:
         rows = np.flatnonzero(self.known(labels))
         if len(rows) < 3:
             return float("nan")
-        one, other = values[rows], self._means[labels[rows]]
-        one, other = one - one.mean(axis=0), other - other.mean(axis=0)
-        norm = float(np.sqrt((one**2).sum() * (other**2).sum()))
-        return float((one * other).sum()) / norm if norm > 0 else float("nan")
+        own, other = values[rows], self._means[labels[rows]]
+        own, other = own - own.mean(axis=0), other - other.mean(axis=0)
+        norm = float(np.sqrt((own**2).sum() * (other**2).sum()))
+        return float((own * other).sum()) / norm if norm > 0 else float("nan")
 
     def chance(self, values: np.ndarray, labels: np.ndarray) -> float:
         """Deviation of the correlation when photographs are shuffled among the trials."""
@@ -145,18 +145,18 @@ def _swaps(
     """For sessions that fit badly: the session whose order fits best, and how well."""
     weak = np.flatnonzero(table["r"].fillna(0).to_numpy() < float(table["r"].median()) / 2)
     best: dict[int, tuple[int, float]] = {}
-    for one in weak:
+    for weak_session in weak:
         for other in weak:
-            mine, theirs = np.flatnonzero(session == one), np.flatnonzero(session == other)
-            if one == other or len(mine) != len(theirs):
+            mine, theirs = np.flatnonzero(session == weak_session), np.flatnonzero(session == other)
+            if weak_session == other or len(mine) != len(theirs):
                 continue
-            rest = np.setdiff1d(np.arange(sums.shape[1]), [one, other])
+            rest = np.setdiff1d(np.arange(sums.shape[1]), [weak_session, other])
             if not len(rest):
                 continue
             means = _Others(sums[:, rest].sum(axis=1), counts[:, rest].sum(axis=1))
             r = means.fit(values[mine], stimulus[theirs])
-            if r > best.get(int(one), (-1, -1.0))[1]:
-                best[int(one)] = (int(other), r)
+            if r > best.get(int(weak_session), (-1, -1.0))[1]:
+                best[int(weak_session)] = (int(other), r)
     return best
 
 

@@ -146,9 +146,9 @@ def _penalty(model: Any, n_targets: int) -> NDArray[np.float64]:
     """Return the penalty a fitted estimator (or the last step of a pipeline) reports, NaN where it reports none."""
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     for name in PENALTIES:
-        found = getattr(last, name, None)
-        if found is not None:
-            values = np.asarray(found.cpu() if hasattr(found, "cpu") else found, dtype=np.float64).ravel()
+        value = getattr(last, name, None)
+        if value is not None:
+            values = np.asarray(value.cpu() if hasattr(value, "cpu") else value, dtype=np.float64).ravel()
             if values.size in (1, n_targets):
                 return np.broadcast_to(values, (n_targets,))
     return np.full(n_targets, np.nan)

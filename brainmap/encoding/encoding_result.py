@@ -214,8 +214,8 @@ def concat(results: Sequence[EncodingResult], dim: str, labels: Sequence[Any]) -
 
 def _merge_attrs(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    for key in dict.fromkeys(key for one in attrs for key in one):
-        values = [one.get(key) for one in attrs]
+    for key in dict.fromkeys(key for part in attrs for key in part):
+        values = [part.get(key) for part in attrs]
         texts = {json.dumps(value, default=_jsonable, sort_keys=True) for value in values}
         merged[key] = values[0] if len(texts) == 1 else values
     return merged

@@ -79,8 +79,8 @@ def permutation_scores(
         means = _permuted(layer, block, orders, own, problem)
         return np.stack(list(means), dtype=np.float32, casting="same_kind")
 
-    for layer, part, found in prepared.engine.results(responses, permuted):
-        scores[:, names.index(layer.name), part] = found
+    for layer, part, permuted_r in prepared.engine.results(responses, permuted):
+        scores[:, names.index(layer.name), part] = permuted_r
     return xr.DataArray(scores, dims=("permutation", "layer", "target"), coords={"layer": names})
 
 
@@ -118,9 +118,9 @@ def _permuted(
 
 
 def _mean_over_splits(parts: list[Float64]) -> Float64:
-    found = np.stack(parts)
-    count = np.isfinite(found).sum(axis=0)
-    mean: Float64 = np.where(count > 0, np.nansum(found, axis=0) / np.maximum(count, 1), np.nan)
+    stacked = np.stack(parts)
+    count = np.isfinite(stacked).sum(axis=0)
+    mean: Float64 = np.where(count > 0, np.nansum(stacked, axis=0) / np.maximum(count, 1), np.nan)
     return mean
 
 

@@ -62,7 +62,7 @@ def export_arrays(
 
     names = prepared.layers if layers is None else [str(name) for name in layers]
     unknown = [name for name in names if name not in prepared.layers] + [
-        one for one in what if one not in get_args(What)
+        kind for kind in what if kind not in get_args(What)
     ]
     if unknown:
         raise InputError(f"{unknown[0]!r} is neither a layer of this analysis nor one of {', '.join(get_args(What))}.")
@@ -107,18 +107,18 @@ def _compute(
 ) -> dict[str, NDArray[Any]]:
     batch = TargetBatch.of(responses, layer, problem)
     _, weights = score_batch(batch)
-    found: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     if "prediction" in what or "residual" in what:
         prediction = out_of_fold(batch, weights)
         if "prediction" in what:
-            found["prediction"] = prediction
+            arrays["prediction"] = prediction
         if "residual" in what:
-            found["residual"] = _truth(batch, responses) - prediction
+            arrays["residual"] = _truth(batch, responses) - prediction
     if "coef" in what:
         pairs = [coefficients(batch, parts, split) for split, parts in enumerate(weights)]
-        found["coef"] = np.stack([coef for coef, _ in pairs])
-        found["intercept"] = np.stack([intercept for _, intercept in pairs])
-    return found
+        arrays["coef"] = np.stack([coef for coef, _ in pairs])
+        arrays["intercept"] = np.stack([intercept for _, intercept in pairs])
+    return arrays
 
 
 def _truth(batch: TargetBatch, responses: TargetBlock) -> NDArray[np.float64]:

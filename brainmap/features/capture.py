@@ -140,12 +140,12 @@ def gradients(
         flat = [output for layer in layers for output in recorder.outputs[layer]]
         if not flat:
             raise InputError(f"Objective '{objective.name}' does not run branch '{branch}' of '{model.name}'.")
-        found = iter(_differentiate(losses.sum(), flat, model))
+        pieces = iter(_differentiate(losses.sum(), flat, model))
     grads: dict[str, Views] = {}
     for layer in layers:
         grads[layer] = []
         for output in recorder.outputs[layer]:
-            gradient = next(found)
+            gradient = next(pieces)
             raw = torch.zeros_like(output) if gradient is None else gradient
             grads[layer].append(_by_image(model.as_tokens(raw, site), len(batch)))
     seen = {
@@ -163,13 +163,13 @@ def _differentiate(total: Tensor, outputs: Sequence[Tensor], model: VisionModel)
     """
     if model.precision != "float16":
         return list(torch.autograd.grad(total, outputs, allow_unused=True))
-    found: list[Tensor | None] = []
+    gradients_of: list[Tensor | None] = []
     for scale in LOSS_SCALES:
         parts = torch.autograd.grad(total.float() * scale, outputs, allow_unused=True, retain_graph=True)
-        found = [None if part is None else part.float() / scale for part in parts]
-        if all(part is None or bool(part.isfinite().all()) for part in found):
+        gradients_of = [None if part is None else part.float() / scale for part in parts]
+        if all(part is None or bool(part.isfinite().all()) for part in gradients_of):
             break
-    return found
+    return gradients_of
 
 
 def _plain(model: VisionModel, recorder: SiteRecorder, site: str, count: int) -> dict[str, Views]:
@@ -190,7 +190,7 @@ def _by_image(tokens: Tensor, count: int) -> Tensor:
 
 def _check_losses(losses: Any, objective: Objective, count: int) -> None:
     if not isinstance(losses, Tensor) or losses.shape != (count,):
-        found = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-        raise InputError(f"Objective '{objective.name}' must return one loss per image, ({count},), not {found}.")
+        given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise InputError(f"Objective '{objective.name}' must return one loss per image, ({count},), not {given}.")
     if not losses.requires_grad:
         raise InputError(f"Objective '{objective.name}' does not depend on the model's layers at this site.")

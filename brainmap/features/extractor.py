@@ -254,7 +254,7 @@ class FeatureExtractor:
             for array in arrays.values():
                 array.refresh()
             self._fill(stimuli, plan, arrays)
-        found: dict[ArrayKey, Rows] = {name: array.rows(plan.row_keys(name)) for name, array in arrays.items()}
+        kept_rows: dict[ArrayKey, Rows] = {name: array.rows(plan.row_keys(name)) for name, array in arrays.items()}
         depths = {layer.name: layer.depth for layer in self.model.layers if layer.name in self.layers}
         features = {}
         for pooling in self.poolings:
@@ -262,7 +262,7 @@ class FeatureExtractor:
             record = {**feature_provenance(self, plan, reason), "pooling": pooling}
             mine = {
                 (own.get(name, name), layer): rows
-                for (name, layer), rows in found.items()
+                for (name, layer), rows in kept_rows.items()
                 if name in own or name in ("gradient-norm", "loss")
             }
             features[pooling] = Features(mine, ids=np.array(ids), depths=depths, provenance=record)
@@ -338,11 +338,11 @@ class FeatureExtractor:
     def _compute(self, batch: Batch) -> dict[ArrayKey, np.ndarray]:
         model, result = self.model, {}
         wants_activations = "activation" in self.signals
-        found = capture.Signals({}, {})
+        signals = capture.Signals({}, {})
         if self.objective is not None:
             weights = self.wrt == "weights"
-            found = capture.gradients(model, batch, self.layers, self.site, self.objective, inputs=weights)
-        shown = found.activations
+            signals = capture.gradients(model, batch, self.layers, self.site, self.objective, inputs=weights)
+        shown = signals.activations
         if wants_activations and not shown:
             shown = capture.activations(model, batch, self.layers, self.site).activations
         for layer in self.layers:
@@ -351,9 +351,9 @@ class FeatureExtractor:
                 rows = reduce_tokens(model, views, pooling, self.projections["activation"])
                 result[self._named("activation", pooling), layer] = _to_numpy(rows)
             if self.objective is not None:
-                result |= self._gradient_rows(found, layer)
-        if found.losses is not None:
-            result["loss", ""] = _to_numpy(found.losses[:, None])
+                result |= self._gradient_rows(signals, layer)
+        if signals.losses is not None:
+            result["loss", ""] = _to_numpy(signals.losses[:, None])
         for (signal, layer), values in result.items():
             if not np.isfinite(values).all():
                 row = int(np.flatnonzero(~np.isfinite(values).all(1))[0])
@@ -361,11 +361,11 @@ class FeatureExtractor:
                 raise InputError(f"The {where} of stimulus {batch.ids[row]} is not finite; try dtype='float32'.")
         return result
 
-    def _gradient_rows(self, found: capture.Signals, layer: str) -> dict[ArrayKey, np.ndarray]:
+    def _gradient_rows(self, signals: capture.Signals, layer: str) -> dict[ArrayKey, np.ndarray]:
         """Reduced gradients (n, d) of a layer and norms (n, 1) of the whole ones; frees the layer's tokens."""
-        views, projection = found.gradients.pop(layer), self.projections["gradient"]
+        views, projection = signals.gradients.pop(layer), self.projections["gradient"]
         if self.wrt == "weights" and projection is not None:
-            inputs = found.inputs.pop(layer)
+            inputs = signals.inputs.pop(layer)
             rows = _to_numpy(weight_gradients(views, inputs, projection))
             sizes = _to_numpy(weight_gradient_norms(views, inputs)[:, None])
             return {("gradient", layer): rows, ("gradient-norm", layer): sizes}

@@ -132,13 +132,13 @@ class FeatureStore:
 
 def unknown_parts(key: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Dotted names of ``code`` and ``version`` entries that are None: parts nobody can vouch for."""
-    found = []
+    unknown = []
     for name, value in key.items():
         if isinstance(value, Mapping):
-            found += unknown_parts(value, f"{prefix}{name}.")
+            unknown += unknown_parts(value, f"{prefix}{name}.")
         elif value is None and name in ("code", "version"):
-            found.append(prefix + name)
-    return found
+            unknown.append(prefix + name)
+    return unknown
 
 
 class FeatureArray:
@@ -165,11 +165,11 @@ class FeatureArray:
         """Read again which rows exist; another process may have added some."""
         if not (self.folder / "key.json").exists():
             return
-        found = _described(self.folder)
-        if found["key"] != self.key:
+        stored = _described(self.folder)
+        if stored["key"] != self.key:
             problem = f"{self.folder} holds features of another key; remove that folder, it is made anew."
             raise DamagedError(problem, self.folder / "key.json")
-        self._shard_rows, self._metadata = found["shard_rows"], found.get("array")
+        self._shard_rows, self._metadata = stored["shard_rows"], stored.get("array")
         while self._rows_file(len(self._blocks)).exists():
             block = len(self._blocks)
             names, damaged = _sound_rows(self.folder, block, self._metadata is not None)
@@ -274,8 +274,8 @@ class FeatureArray:
         if (self.folder / "key.json").exists():
             array = self._open("r+")
             if array.shape[1] != values.shape[1] or array.dtype != values.dtype:
-                found = f"{values.dtype} rows of {values.shape[1]}"
-                raise BrainmapError(f"{self.folder} holds {array.dtype} rows of {array.shape[1]}, not {found}.")
+                given = f"{values.dtype} rows of {values.shape[1]}"
+                raise BrainmapError(f"{self.folder} holds {array.dtype} rows of {array.shape[1]}, not {given}.")
             return array
         row_bytes = max(1, values.shape[1] * values.itemsize)
         chunk = int(np.clip(CHUNK_BYTES // row_bytes, 1, min(64, shard_rows)))
@@ -366,9 +366,9 @@ def _block_of(inner: Path) -> int | None:
 
 def _described(folder: Path) -> dict[str, Any]:
     file = folder / "key.json"
-    found = _read_json(file) or {}
-    if isinstance(found.get("key"), dict) and isinstance(found.get("shard_rows"), int) and found["shard_rows"] > 0:
-        return found
+    stored = _read_json(file) or {}
+    if isinstance(stored.get("key"), dict) and isinstance(stored.get("shard_rows"), int) and stored["shard_rows"] > 0:
+        return stored
     raise DamagedError(f"{file} is damaged; remove {folder}, it is made anew.", file)
 
 
@@ -398,18 +398,18 @@ def _sound_rows(folder: Path, block: int, digests: bool) -> tuple[tuple[str, ...
 
 def _metadata(file: Path) -> dict[str, Any] | None:
     """What an array's ``zarr.json`` says but for the number of rows, which grows; None if it is damaged."""
-    found = _read_json(file)
-    if found is None or not isinstance(found.get("shape"), list) or len(found["shape"]) != 2:
+    stored = _read_json(file)
+    if stored is None or not isinstance(stored.get("shape"), list) or len(stored["shape"]) != 2:
         return None
-    return {**found, "shape": found["shape"][1:]}
+    return {**stored, "shape": stored["shape"][1:]}
 
 
 def _read_json(file: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        contents = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return contents if isinstance(contents, dict) else None
 
 
 class StoredRows:

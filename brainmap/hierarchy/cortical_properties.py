@@ -165,7 +165,7 @@ def compare_properties(
     InputError
         If fewer than four areas have both values, or an area is named twice or not in the table of the cortex.
     """
-    setup = options or SpinOptions()
+    options = options or SpinOptions()
     whole = cortex[cortex["hemisphere"] == hemisphere].reset_index(drop=True)
     place = pd.Series(whole.index, index=whole["roi"].astype(str))
     for what, series in {"values": values, **properties}.items():
@@ -176,12 +176,12 @@ def compare_properties(
         raise InputError(f"The area {absent[0]!r} is not in the table of the cortex ({hemisphere} hemisphere).")
     at = place.loc[values.index.astype(str)].to_numpy(dtype=np.intp)
     sphere = whole[["sphere_x", "sphere_y", "sphere_z"]].to_numpy(dtype=float)
-    turned = spins(sphere[at], sphere, n_spins=setup.n_spins, seed=setup.seed)
+    turned = spins(sphere[at], sphere, n_spins=options.n_spins, seed=options.seed)
     x = values.to_numpy(dtype=float)
     rows = []
     for name, series in properties.items():
         y = series.set_axis(series.index.astype(str)).reindex(place.index).to_numpy(dtype=float)
-        order = agreement(x, y[at], seed=setup.seed)
+        order = agreement(x, y[at], seed=options.seed)
         pearson = spin_test(x, y, turned, at=at)
         spearman = spin_test(x, y, turned, at=at, method="spearman")
         row: dict[str, Any] = {"property": name, "r": order.r, "low": order.low, "high": order.high, "p": order.p}
@@ -222,7 +222,7 @@ def compare_vertices(
     """
     if method not in ("pearson", "spearman"):
         raise InputError(f"The method {method!r} is unknown; choose 'pearson' or 'spearman'.")
-    setup = options or SpinOptions()
+    options = options or SpinOptions()
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     places = np.asarray(sphere, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape or len(places) != len(a):
@@ -230,7 +230,7 @@ def compare_vertices(
     known = np.flatnonzero(np.isfinite(a))
     if len(known) < 4:
         raise InputError(f"A spin test needs at least 4 places with both values, here are {len(known)}.")
-    turned = spins(places[known], places, n_spins=setup.n_spins, seed=setup.seed)
+    turned = spins(places[known], places, n_spins=options.n_spins, seed=options.seed)
     return spin_test(a[known], b, turned, at=known, method=method)
 
 
@@ -274,9 +274,9 @@ def _read_cifti(image: Any, hemisphere: str, which: int | None) -> FloatArray:
     names = list(axes[0].name) if isinstance(axes[0], ScalarAxis) else [""] * image.shape[0]
     row = _number(which, names)
     structure = f"CIFTI_STRUCTURE_CORTEX_{'LEFT' if hemisphere == 'L' else 'RIGHT'}"
-    for found, columns, model in axes[1].iter_structures():
-        if found == structure:
-            values = np.full(model.nvertices[found], np.nan)
+    for brain_structure, columns, model in axes[1].iter_structures():
+        if brain_structure == structure:
+            values = np.full(model.nvertices[brain_structure], np.nan)
             values[model.vertex] = np.asarray(image.dataobj[row, columns], dtype=np.float64)
             return values
     raise ValueError(f"it has no {structure}")

@@ -97,24 +97,24 @@ def half_time(steps: ArrayLike, scores: ArrayLike, *, options: DynamicsOptions |
     InputError
         For fewer than four steps, or steps that do not increase.
     """
-    setup = options or DynamicsOptions()
+    options = options or DynamicsOptions()
     axis, last = _log_axis(steps)
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if rows.shape[1] != len(axis):
         raise InputError(f"There are {len(axis)} steps but scores of shape {rows.shape}.")
     curve = mean_of(rows)
-    found = _fit(axis, curve, setup)
-    if found.failure or len(rows) < 2 or setup.resampling.n == 0:
-        return _on_steps(found, np.nan, np.nan, last)
+    fit = _fit(axis, curve, options)
+    if fit.failure or len(rows) < 2 or options.resampling.n == 0:
+        return _on_steps(fit, np.nan, np.nan, last)
 
     def statistic(means: FloatArray) -> FloatArray:
-        return np.array([_fit(axis, mean, setup, near=found).step for mean in means])
+        return np.array([_fit(axis, mean, options, near=fit).step for mean in means])
 
-    draws = resampled(rows, statistic, setup.resampling)
+    draws = resampled(rows, statistic, options.resampling)
     low = high = np.nan
     if np.isfinite(draws).mean() >= 0.9:
-        low, high = (float(x) for x in interval(found.step, draws, len(rows), setup.resampling.confidence))
-    return _on_steps(found, low, high, last)
+        low, high = (float(x) for x in interval(fit.step, draws, len(rows), options.resampling.confidence))
+    return _on_steps(fit, low, high, last)
 
 
 def half_times(
@@ -151,9 +151,9 @@ def half_times(
     names = scores[unit].values if unit in scores.coords else np.arange(len(values))
     rows = []
     for name, cells in zip(names, values, strict=True):
-        found = half_time(scores[step].values, cells, options=options)
-        more = {key: value for key, value in vars(found).items() if key not in ("step", "curve")}
-        rows.append({"unit": name, "half_time": found.step, **more})
+        fit = half_time(scores[step].values, cells, options=options)
+        more = {key: value for key, value in vars(fit).items() if key not in ("step", "curve")}
+        rows.append({"unit": name, "half_time": fit.step, **more})
     return pd.DataFrame(rows)
 
 
@@ -184,7 +184,7 @@ def _failed(reason: str, start: float = np.nan, final: float = np.nan, fit: floa
     return HalfTime(np.nan, np.nan, np.nan, np.nan, start, final, fit, reason)
 
 
-def _fit(x: FloatArray, y: FloatArray, setup: DynamicsOptions, *, near: HalfTime | None = None) -> HalfTime:
+def _fit(x: FloatArray, y: FloatArray, options: DynamicsOptions, *, near: HalfTime | None = None) -> HalfTime:
     """Half time on the logarithmic axis (in ``step``), or the reason why there is none."""
     if not np.isfinite(y).all():
         return _failed("a score is missing")
@@ -206,7 +206,7 @@ def _fit(x: FloatArray, y: FloatArray, setup: DynamicsOptions, *, near: HalfTime
     fitted = _sigmoid(x, best.x)
     fit_r2 = 1.0 - float(np.sum((fitted - y) ** 2) / np.sum((y - y.mean()) ** 2))
     start, final = float(fitted[0]), float(fitted[-1])
-    failure = _why_not(start, final, fit_r2, setup)
+    failure = _why_not(start, final, fit_r2, options)
     if failure:
         return _failed(failure, start, final, fit_r2)
     place = float(optimize.brentq(lambda t: float(_sigmoid(np.array(t), best.x)) - final / 2, x[0], x[-1]))
@@ -215,22 +215,22 @@ def _fit(x: FloatArray, y: FloatArray, setup: DynamicsOptions, *, near: HalfTime
     return HalfTime(place, np.nan, np.nan, np.nan, start, final, fit_r2, curve=curve)
 
 
-def _why_not(start: float, final: float, fit_r2: float, setup: DynamicsOptions) -> str:
-    if final <= setup.minimum_final:
-        return f"the final score ({final:.3g}) is not above {setup.minimum_final:g}"
+def _why_not(start: float, final: float, fit_r2: float, options: DynamicsOptions) -> str:
+    if final <= options.minimum_final:
+        return f"the final score ({final:.3g}) is not above {options.minimum_final:g}"
     if final <= start:
         return "the score does not rise over training"
-    if fit_r2 < setup.minimum_r2:
+    if fit_r2 < options.minimum_r2:
         return f"a sigmoid explains only {fit_r2:.0%} of the curve"
     if start >= final / 2:
         return "the first checkpoint already has half of the final score"
     return ""
 
 
-def _on_steps(found: HalfTime, low: float, high: float, last: float) -> HalfTime:
+def _on_steps(fit: HalfTime, low: float, high: float, last: float) -> HalfTime:
     """Back from the logarithmic axis."""
-    step = float(np.exp(found.step))
-    numbers = (found.start, found.final, found.fit_r2, found.failure, found.curve)
+    step = float(np.exp(fit.step))
+    numbers = (fit.start, fit.final, fit.fit_r2, fit.failure, fit.curve)
     return HalfTime(step, float(np.exp(low)), float(np.exp(high)), step / last, *numbers)
 
 
@@ -252,10 +252,8 @@ def training_half_times(cells: xr.DataArray) -> pd.DataFrame:
     steps = tuple(float(step) for step in ordered["step"].values)
     final = np.nanmean(values[:, :, -1], axis=1)
     reaches = final >= 0.1 * np.nanmax(final)
-    found = [
-        _half_time(steps, unit.tobytes()) if high else _TOO_LOW for unit, high in zip(values, reaches, strict=True)
-    ]
-    table = pd.DataFrame([vars(one) for one in found]).drop(columns="curve").rename(columns={"step": "half_time"})
+    fits = [_half_time(steps, unit.tobytes()) if high else _TOO_LOW for unit, high in zip(values, reaches, strict=True)]
+    table = pd.DataFrame([vars(fit) for fit in fits]).drop(columns="curve").rename(columns={"step": "half_time"})
     table.insert(0, "unit", ordered["unit"].values)
     table.loc[(table["failure"] == "") & table["low"].isna(), "failure"] = "the half time has no interval"
     share = {"percent": "half_time", "percent_low": "low", "percent_high": "high"}

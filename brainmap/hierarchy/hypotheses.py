@@ -112,20 +112,20 @@ def evaluate_hypotheses(
         If neither modality is given or an unknown one, a signal is missing, there are fewer than three splits, or fMRI
         targets have no areas.
     """
-    setup = options or HypothesisOptions()
+    options = options or HypothesisOptions()
     if not isinstance(scores, Mapping) or not scores or not set(scores) <= {"fmri", "meg"}:
         given = sorted(map(str, scores)) if isinstance(scores, Mapping) else type(scores).__name__
         raise InputError(f"Hypotheses need scores as a dictionary with 'fmri', 'meg' or both; got {given}.")
     arrays = {name: s["r"] if isinstance(s, xr.Dataset) else s for name, s in scores.items()}
     for name, r in arrays.items():
         _check(name, r)
-    rows: list[dict[str, Any]] = [_maps_onto_brain(name, r, setup) for name, r in arrays.items()]
+    rows: list[dict[str, Any]] = [_maps_onto_brain(name, r, options) for name, r in arrays.items()]
     if "meg" in arrays:
-        rows += _temporal(arrays["meg"], setup)
+        rows += _temporal(arrays["meg"], options)
     if "fmri" in arrays:
         table = (targets or {}).get("fmri")
         table = _targets(arrays["fmri"]) if table is None else table
-        rows += _spatial(arrays["fmri"], table, masks or {}, setup)
+        rows += _spatial(arrays["fmri"], table, masks or {}, options)
     frame = pd.DataFrame(rows).sort_values("hypothesis", kind="stable").reset_index(drop=True)
     frame.attrs["absent"] = [name for name in ("fmri", "meg") if name not in arrays]
     return frame
@@ -147,17 +147,17 @@ def _row(number: int, prediction: str, modality: str, **more: Any) -> dict[str, 
     smallest, alpha = more.pop("smallest"), more.pop("alpha", None)
     test = {} if alpha is None else {"p": more["p"], "alpha": alpha}
     note = more.pop("note", "")
-    found = INCONCLUSIVE if note else verdict(more["low"], more["high"], more["expected"], smallest, **test)
+    outcome = INCONCLUSIVE if note else verdict(more["low"], more["high"], more["expected"], smallest, **test)
     row = {"hypothesis": number, "prediction": prediction, "modality": modality, "p": np.nan, **more}
-    return {**row, "verdict": found, "note": note}
+    return {**row, "verdict": outcome, "note": note}
 
 
-def _maps_onto_brain(modality: str, r: xr.DataArray, setup: HypothesisOptions) -> dict[str, Any]:
+def _maps_onto_brain(modality: str, r: xr.DataArray, options: HypothesisOptions) -> dict[str, Any]:
     """Mean score of the gradients over layers and targets, folds as the yardstick."""
     mean = r.sel(signal="gradient").mean(("layer", "target"), skipna=True)
     values = mean.mean("subject").values if "subject" in mean.dims else mean.values
     _, p = folds_t(values)
-    low, high = folds_interval(values, setup.temporal.resampling.confidence)
+    low, high = folds_interval(values, options.temporal.resampling.confidence)
     return _row(
         1,
         "gradients predict responses (mean r over layers and targets)",
@@ -168,30 +168,30 @@ def _maps_onto_brain(modality: str, r: xr.DataArray, setup: HypothesisOptions) -
         unit="r",
         expected=1,
         p=float(p),
-        smallest=setup.smallest_r,
+        smallest=options.smallest_r,
     )
 
 
-def _temporal(r: xr.DataArray, setup: HypothesisOptions) -> list[dict[str, Any]]:
+def _temporal(r: xr.DataArray, options: HypothesisOptions) -> list[dict[str, Any]]:
     forward, backward = r.sel(signal="activation"), r.sel(signal="gradient")
     both = {"activations": forward, "gradients": backward}
     silent = {name: "" if _predicts(x) else f"{name} are not above chance at any time" for name, x in both.items()}
     rows = []
-    lag = peak_lag(backward, forward, options=setup.temporal)
+    lag = peak_lag(backward, forward, options=options.temporal)
     numbers: dict[str, Any] = {"effect": lag.lag, "low": lag.low, "high": lag.high, "unit": "s", "p": lag.p}
     name = "gradients peak later than activations (mean lag of T_max over layers)"
     numbers["note"] = "; ".join(filter(None, silent.values()))
-    rows.append(_row(2, name, "meg", **numbers, expected=1, smallest=setup.smallest_lag))
+    rows.append(_row(2, name, "meg", **numbers, expected=1, smallest=options.smallest_lag))
     for signal, scores, sign in (("activations", forward, 1), ("gradients", backward, -1)):
         direction = "deeper layers peak later" if sign > 0 else "deeper layers peak earlier"
         try:
-            attrs = temporal_hierarchy(scores, options=setup.temporal).attrs
+            attrs = temporal_hierarchy(scores, options=options.temporal).attrs
         except InputError:
             attrs = dict.fromkeys(("r", "low", "high", "slope_p"), np.nan)
         numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "p": attrs["slope_p"]}
-        numbers |= {"unit": "r", "alpha": 1.0 - setup.temporal.resampling.confidence, "note": silent[signal]}
+        numbers |= {"unit": "r", "alpha": 1.0 - options.temporal.resampling.confidence, "note": silent[signal]}
         name = f"{signal}: {direction} (depth against T_max)"
-        rows.append(_row(3, name, "meg", **numbers, expected=sign, smallest=setup.smallest_order))
+        rows.append(_row(3, name, "meg", **numbers, expected=sign, smallest=options.smallest_order))
     return rows
 
 
@@ -202,16 +202,18 @@ def _predicts(r: xr.DataArray) -> bool:
 
 
 def _spatial(
-    r: xr.DataArray, targets: pd.DataFrame, masks: dict[str, NDArray[np.bool_]], setup: HypothesisOptions
+    r: xr.DataArray, targets: pd.DataFrame, masks: dict[str, NDArray[np.bool_]], options: HypothesisOptions
 ) -> list[dict[str, Any]]:
     rows = []
-    cortex = cortex_areas(setup.spatial.reference) if in_hcp_areas(targets) else None
-    alpha = 1.0 - setup.spatial.resampling.confidence
+    cortex = cortex_areas(options.spatial.reference) if in_hcp_areas(targets) else None
+    alpha = 1.0 - options.spatial.resampling.confidence
     for signal, sign in (("activation", 1), ("gradient", -1)):
         direction = "deeper layers fit areas farther from V1" if sign > 0 else "deeper layers fit areas nearer to V1"
         mine = r.sel(signal=signal)
         try:
-            attrs = spatial_hierarchy(mine, targets, mask=masks.get(signal), cortex=cortex, options=setup.spatial).attrs
+            attrs = spatial_hierarchy(
+                mine, targets, mask=masks.get(signal), cortex=cortex, options=options.spatial
+            ).attrs
         except InputError:
             if masks.get(signal) is None:
                 raise
@@ -219,7 +221,7 @@ def _spatial(
         p = attrs.get("spin_p", attrs["p"])
         numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": p}
         name = f"{signal}s: {direction} (best layer against distance)"
-        rows.append(_row(3, name, "fmri", **numbers, expected=sign, smallest=setup.smallest_order, alpha=alpha))
+        rows.append(_row(3, name, "fmri", **numbers, expected=sign, smallest=options.smallest_order, alpha=alpha))
     return rows
 
 

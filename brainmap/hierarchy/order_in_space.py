@@ -195,21 +195,21 @@ def spatial_hierarchy(
     InputError
         If targets and scores disagree, or fewer than four areas have coordinates and scores.
     """
-    setup = options or SpatialOptions()
+    options = options or SpatialOptions()
     _check_targets(scores, targets)
     names = targets["roi"].astype(str).to_numpy()
     use = np.ones(len(targets), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
     use = use & (names != "") & (np.isin(names, list(areas)) if areas is not None else True)
     table = _area_table(scores, names, use)
-    away = distance_to(targets, setup.reference) if distances is None else distances
+    away = distance_to(targets, options.reference) if distances is None else distances
     table.insert(0, "distance_mm", away.reindex(table.index))
     table = table.dropna(subset=["distance_mm", "best_layer"]).rename_axis("roi").reset_index()
-    order = agreement(table["distance_mm"], table[setup.value], seed=seed)
-    low, high = _noise_interval(scores, names, use, table, setup)
-    table.attrs = {**order.as_attrs(), "noise_low": low, "noise_high": high, "value": setup.value}
-    table.attrs |= {"p_method": "two-sided t test of Pearson r over areas", "reference": setup.reference}
+    order = agreement(table["distance_mm"], table[options.value], seed=seed)
+    low, high = _noise_interval(scores, names, use, table, options)
+    table.attrs = {**order.as_attrs(), "noise_low": low, "noise_high": high, "value": options.value}
+    table.attrs |= {"p_method": "two-sided t test of Pearson r over areas", "reference": options.reference}
     if cortex is not None:
-        table.attrs |= _spin(table, targets, cortex, setup, seed)
+        table.attrs |= _spin(table, targets, cortex, options, seed)
     return table
 
 
@@ -256,33 +256,33 @@ def _area_table(scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_]) ->
 
 
 def _noise_interval(
-    scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_], table: pd.DataFrame, setup: SpatialOptions
+    scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_], table: pd.DataFrame, options: SpatialOptions
 ) -> tuple[float, float]:
     """Interval of the noiseless r: subject × fold cells (or subjects) are resampled."""
-    rows = cells(scores, "layer", "target", over=setup.resampling.over)
+    rows = cells(scores, "layer", "target", over=options.resampling.over)
     position = {name: number for number, name in enumerate(table["roi"])}
     kept = np.flatnonzero(use & np.isin(names, list(position)))
     membership = np.zeros((len(kept), len(position)))
     membership[np.arange(len(kept)), [position[name] for name in names[kept]]] = 1.0
     rows = rows[:, :, kept]
     depth, away = _depths(scores), table["distance_mm"].to_numpy()
-    value = _best_depth if setup.value == "best_layer" else _mass_depth
+    value = _best_depth if options.value == "best_layer" else _mass_depth
 
     def statistic(means: FloatArray) -> FloatArray:
-        found = value(means, depth)
-        known = np.isfinite(found)
+        drawn = value(means, depth)
+        known = np.isfinite(drawn)
         with np.errstate(invalid="ignore"):
-            per_area = (np.where(known, found, 0.0) @ membership) / (known @ membership)
+            per_area = (np.where(known, drawn, 0.0) @ membership) / (known @ membership)
         return np.nan_to_num(per_area, nan=float(depth.mean()))
 
     # Targets of an area share its tuning, so that their best layers are rounded to the same layer.
-    step = float(np.median(np.diff(np.unique(depth)))) if setup.value == "best_layer" and len(depth) > 1 else 0.0
-    found = draw(rows, statistic, setup.resampling)
-    return order_interval(found, away, setup.resampling, rounding=step)
+    step = float(np.median(np.diff(np.unique(depth)))) if options.value == "best_layer" and len(depth) > 1 else 0.0
+    drawn = draw(rows, statistic, options.resampling)
+    return order_interval(drawn, away, options.resampling, rounding=step)
 
 
 def _spin(
-    table: pd.DataFrame, targets: pd.DataFrame, cortex: pd.DataFrame, setup: SpatialOptions, seed: int
+    table: pd.DataFrame, targets: pd.DataFrame, cortex: pd.DataFrame, options: SpatialOptions, seed: int
 ) -> dict[Hashable, Any]:
     """Spin test of the table's correlation: the map of distances, known on all of the cortex, is rotated."""
     missing = [c for c in ("roi", "hemisphere", "distance_mm", *SPHERE) if c not in cortex]
@@ -295,13 +295,13 @@ def _spin(
         raise InputError(f"The table of the cortex has no area {home.index[home.isna()][0]!r}.")
     at = home.to_numpy(dtype=np.intp)
     sphere = whole[SPHERE].to_numpy(dtype=float)
-    turned = spins(sphere[at], sphere, n_spins=setup.n_spins, seed=seed)
-    x, y = table[setup.value].to_numpy(dtype=float), whole["distance_mm"].to_numpy(dtype=float)
+    turned = spins(sphere[at], sphere, n_spins=options.n_spins, seed=seed)
+    x, y = table[options.value].to_numpy(dtype=float), whole["distance_mm"].to_numpy(dtype=float)
     # Centres of the areas' targets are not quite those of the areas, but another reference is another order.
     if len(table) > 3 and not np.corrcoef(y[at], table["distance_mm"])[0, 1] > 0.9:
         raise InputError(
             "The distances of the areas are not those of the table of the cortex, which the spin test rotates: give "
-            f"cortex_areas({setup.reference!r}), or a table whose column 'distance_mm' holds your distances."
+            f"cortex_areas({options.reference!r}), or a table whose column 'distance_mm' holds your distances."
         )
     pearson = spin_test(x, y, turned, at=at)
     spearman = spin_test(x, y, turned, at=at, method="spearman")

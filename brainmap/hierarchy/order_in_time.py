@@ -112,14 +112,14 @@ def temporal_hierarchy(
     InputError
         If fewer than four layers have a T_max.
     """
-    setup = options or TemporalOptions()
-    plan = setup.resampling if seed is None else _reseeded(setup.resampling, seed)
+    options = options or TemporalOptions()
+    plan = options.resampling if seed is None else _reseeded(options.resampling, seed)
     courses = time_courses(scores)
     times = courses["time"].values.astype(float)
     depth = _depths(courses)
     rows = cells(courses, "layer", "time", over=plan.over)
     mean = mean_of(rows)
-    both = draw_data_sets(rows, _noiseless(mean, times, setup), lambda means: _latencies(means, times, setup), plan)
+    both = draw_data_sets(rows, _noiseless(mean, times, options), lambda means: _latencies(means, times, options), plan)
     data_sets, onsets = both.map(lambda x: x[..., : len(depth)]), both.map(lambda x: x[..., len(depth) :])
     t_max = data_sets.estimate
     known = np.isfinite(t_max)
@@ -137,7 +137,7 @@ def temporal_hierarchy(
     slope = data_sets.map(lambda x: x[..., known] @ weights[:, None])
     attrs["slope"] = float(slope.estimate[0])
     slope_low, slope_high, attrs["slope_p"] = slope.interval()
-    noise = draw(rows, lambda means: peak_window_time(means[:, known], times, setup.share), plan)
+    noise = draw(rows, lambda means: peak_window_time(means[:, known], times, options.share), plan)
     low, high = order_interval(noise, depth[known], plan)
     # Slope and r have one sign: where the one may be zero so may the other, where not, neither.
     attrs["low"] = min(low, 0.0) if slope_low <= 0 else max(low, 0.0)
@@ -172,7 +172,7 @@ def temporal_by(
     InputError
         If the scores have no such dimension.
     """
-    setup = options or TemporalOptions()
+    options = options or TemporalOptions()
     courses = time_courses(scores)
     if over not in ("subject", "split") or over not in courses.dims:
         known = " and ".join(repr(d) for d in ("subject", "split") if d in courses.dims) or "neither of them"
@@ -180,8 +180,8 @@ def temporal_by(
     others = [d for d in ("subject", "split") if d != over and d in courses.dims]
     courses = courses.mean(others, skipna=True).transpose(over, "layer", "time")
     times = courses["time"].values.astype(float)
-    t_max = peak_window_time(courses.values, times, setup.share)
-    onset = onset_latency(courses.values, times, share=setup.onset_share, samples=setup.onset_samples)
+    t_max = peak_window_time(courses.values, times, options.share)
+    onset = onset_latency(courses.values, times, share=options.onset_share, samples=options.onset_samples)
     peak = np.where(times > 0, courses.values, -np.inf).max(axis=-1)
     labels = courses[over].values if over in courses.coords else np.arange(courses.sizes[over])
     frame = pd.DataFrame({over: np.repeat(labels, len(_depths(courses)))})
@@ -244,21 +244,21 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
     InputError
         If the signals do not have the same shape.
     """
-    setup = options or TemporalOptions()
+    options = options or TemporalOptions()
     first, second = time_courses(earlier), time_courses(later).transpose(*time_courses(earlier).dims)
     if first.shape != second.shape:
         raise InputError(
             f"The lag of two signals needs equal shapes; got {dict(first.sizes)} and {dict(second.sizes)}."
         )
     times = first["time"].values.astype(float)
-    plan = setup.resampling
+    plan = options.resampling
     rows = np.stack([cells(x, "layer", "time", over=plan.over) for x in (first, second)], axis=1)
 
     def statistic(means: FloatArray) -> FloatArray:
-        t_max = peak_window_time(means, times, setup.share)
+        t_max = peak_window_time(means, times, options.share)
         return np.asarray(t_max[:, 1] - t_max[:, 0])
 
-    data_sets = draw_data_sets(rows, _noiseless(mean_of(rows), times, setup), statistic, plan)
+    data_sets = draw_data_sets(rows, _noiseless(mean_of(rows), times, options), statistic, plan)
     by_layer, (layer_low, layer_high) = data_sets.estimate, data_sets.limits()
     mean = data_sets.map(lambda x: mean_of(x, axis=-1)[..., None])
     low, high, p = mean.interval()
@@ -306,17 +306,17 @@ def _reseeded(plan: Resampling, seed: int) -> Resampling:
     return Resampling(plan.n, plan.over, plan.confidence, seed)
 
 
-def _noiseless(means: FloatArray, times: FloatArray, setup: TemporalOptions) -> FloatArray:
+def _noiseless(means: FloatArray, times: FloatArray, options: TemporalOptions) -> FloatArray:
     """Shared shape of layers, (..., n_layers, n_times); a layer to which it would give no peak keeps its own."""
     fitted = shared_shape(means, times)
-    peaks = np.isfinite(peak_window_time(fitted, times, setup.share))
+    peaks = np.isfinite(peak_window_time(fitted, times, options.share))
     return np.where(peaks[..., None], fitted, means)
 
 
-def _latencies(means: FloatArray, times: FloatArray, setup: TemporalOptions) -> FloatArray:
+def _latencies(means: FloatArray, times: FloatArray, options: TemporalOptions) -> FloatArray:
     """T_max of every layer, then every onset, (..., 2 × n_layers)."""
-    onset = onset_latency(means, times, share=setup.onset_share, samples=setup.onset_samples)
-    return np.concatenate([peak_window_time(means, times, setup.share), onset], axis=-1)
+    onset = onset_latency(means, times, share=options.onset_share, samples=options.onset_samples)
+    return np.concatenate([peak_window_time(means, times, options.share), onset], axis=-1)
 
 
 def _slope_weights(depth: FloatArray) -> FloatArray:

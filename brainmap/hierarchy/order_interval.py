@@ -58,9 +58,9 @@ def draw(rows: FloatArray, statistic: Callable[[FloatArray], FloatArray], resamp
     mean = mean_of(rows)
     value = np.asarray(statistic(mean[None]))[0]
     once, twice = [np.empty((0, *value.shape))], [np.empty((0, *value.shape))]
-    for one, two in zip(_errors(rows, resampling), _errors(rows, resampling, SECOND), strict=True):
-        once.append(np.asarray(statistic(mean + one)))
-        twice.append(np.asarray(statistic(mean + one + two)))
+    for first, two in zip(_errors(rows, resampling), _errors(rows, resampling, SECOND), strict=True):
+        once.append(np.asarray(statistic(mean + first)))
+        twice.append(np.asarray(statistic(mean + first + two)))
     return Draws(value, np.concatenate(once), np.concatenate(twice))
 
 

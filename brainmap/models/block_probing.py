@@ -122,7 +122,7 @@ def block_levels(network: nn.Module) -> dict[str, list[str]]:
             size = sum(parameter.numel() for parameter in module.parameters())
             members[re.sub(r"\d+", "*", path)][path] = (weights, size)
     for least in (2, 1):  # plain chains of convolutions have no blocks of several weights
-        levels = {p: [path for path, (count, _) in found.items() if count >= least] for p, found in members.items()}
+        levels = {p: [path for path, (count, _) in blocks.items() if count >= least] for p, blocks in members.items()}
         levels = {pattern: sorted(paths, key=_natural) for pattern, paths in levels.items() if len(paths) > 1}
         if levels:
             break

@@ -221,10 +221,10 @@ def gram_loss(
 
 
 def _gram_errors(student: Tensor, teacher: Tensor, negatives: str) -> Tensor:
-    wanted, found = teacher @ teacher.mT, student @ student.mT
+    wanted, similar = teacher @ teacher.mT, student @ student.mT
     if negatives == "zeroed":
-        wanted, found = wanted.clamp(min=0.0), found.masked_fill(found < 0, 0.0)
+        wanted, similar = wanted.clamp(min=0.0), similar.masked_fill(similar < 0, 0.0)
     elif negatives == "zeroed where the teacher's are":
         # The authors zero the teacher's first and then ask where both are negative: none is left, the student's stay.
         wanted = wanted.clamp(min=0.0)
-    return (found - wanted).square()
+    return (similar - wanted).square()

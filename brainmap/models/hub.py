@@ -49,10 +49,10 @@ def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
     for commit in other_commits(card):
         try:
             if card.file is not None:
-                found = _from_file(adapter, True, commit)
+                loaded = _from_file(adapter, True, commit)
             else:
                 module = adapter.pretrained(card.hub, revision=commit, local_files_only=True)
-                found = module, f"{card.hub}@{commit}"
+                loaded = module, f"{card.hub}@{commit}"
         except OSError:
             continue
         warnings.warn(
@@ -60,7 +60,7 @@ def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
             f"({reason}); commit {commit} of {card.hub}, which is, is used instead.",
             stacklevel=4,
         )
-        return found
+        return loaded
     raise MissingFileError(how_to_get(card, reason))
 
 
@@ -80,8 +80,8 @@ def other_commits(card: ModelCard) -> list[str]:
     folder = Path(constants.HF_HUB_CACHE) / f"models--{(card.hub or '').replace('/', '--')}" / "snapshots"
     if not folder.is_dir():
         return []
-    found = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
-    return [entry.name for entry in found if entry.name != card.revision]
+    snapshots = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
+    return [entry.name for entry in snapshots if entry.name != card.revision]
 
 
 def _unreachable() -> str:
@@ -162,13 +162,15 @@ def hub_tokenizer(card: ModelCard, source: str) -> HubTokenizer:
     local = folder if (folder / "tokenizer_config.json").exists() or (folder / "tokenizer.json").exists() else None
     with quiet_transformers():
         try:
-            found = _tokenizer(AutoTokenizer, card, local)
+            tokenizer = _tokenizer(AutoTokenizer, card, local)
         except (OSError, ValueError) as error:
             raise MissingFileError(
                 f"The tokenizer of '{card.name}' could not be loaded ({str(error).splitlines()[0]}); "
                 f"put the tokenizer files of {card.tokenizer or card.hub} beside the weights."
             ) from None
-    return HubTokenizer(found, card.caption_length, source, lowercase=card.caption_lowercase, mask=card.caption_mask)
+    return HubTokenizer(
+        tokenizer, card.caption_length, source, lowercase=card.caption_lowercase, mask=card.caption_mask
+    )
 
 
 def _tokenizer(kind: Any, card: ModelCard, local: Path | None) -> Any:

@@ -366,10 +366,10 @@ def code_identity(card: ModelCard, module: nn.Module) -> str:
 def _check_patch(card: ModelCard, module: Any) -> None:
     """Roles of tokens follow from the card's patch size: weights of another one must not pass."""
     config = getattr(getattr(module, "config", None), "vision_config", None) or getattr(module, "config", None)
-    found = getattr(config, "patch_size", None)
-    if card.patch and isinstance(found, int) and found != card.patch:
+    patch = getattr(config, "patch_size", None)
+    if card.patch and isinstance(patch, int) and patch != card.patch:
         raise InputError(
-            f"The weights of '{card.name}' have patches of {found} px, its card says {card.patch}: register a "
+            f"The weights of '{card.name}' have patches of {patch} px, its card says {card.patch}: register a "
             "corrected card with register_model."
         )
 
@@ -387,10 +387,10 @@ def _check_untrained(module: nn.Module) -> None:
     Random numbers can differ in their last bits between kinds of processors, and altogether between versions of torch
     or transformers. Either is harmless for one study, but comparisons across machines must know.
     """
-    found = tensors_digest(module.state_dict())
-    if found != UNTRAINED_DINO_TINY:
+    digest = tensors_digest(module.state_dict())
+    if digest != UNTRAINED_DINO_TINY:
         warnings.warn(
-            f"The untrained weights of dino-tiny (digest {found}) are not the reference ones ({UNTRAINED_DINO_TINY}): "
+            f"The untrained weights of dino-tiny (digest {digest}) are not the reference ones ({UNTRAINED_DINO_TINY}): "
             "this processor or this version of torch or transformers draws other numbers.",
             stacklevel=4,
         )

@@ -288,9 +288,9 @@ def model_card(name: str) -> ModelCard:
     cards = {**_shipped(), **_registered}
     declared = {known: [known, *card.aliases] for known, card in cards.items()}
     # Several cards may be read from one repository: only what no card declares is looked up there.
-    found = find_name(name, declared, {known: names_of(card) for known, card in cards.items()})
-    if found is not None:
-        return cards[found]
+    known_name = find_name(name, declared, {known: names_of(card) for known, card in cards.items()})
+    if known_name is not None:
+        return cards[known_name]
     spelled = {spelling_key(other): known for known, card in cards.items() for other in names_of(card)}
     keys = difflib.get_close_matches(spelling_key(name), spelled, n=6, cutoff=0.6)
     close = list(dict.fromkeys(spelled[key] for key in keys))[:3]
@@ -326,11 +326,11 @@ def resolve_model(name: str) -> str:
     if name in list_models() or (folder and ("/" in name or Path(name).is_absolute())):
         return name
     try:
-        found = model_card(name).name
+        resolved = model_card(name).name
     except InputError:
         if folder or "/" in name or Path(name).is_dir():
             return name
         raise
     if folder:
-        raise InputError(f"'{name}' is a folder here and also means the model {found}: write ./{name} or {found}")
-    return found
+        raise InputError(f"'{name}' is a folder here and also means the model {resolved}: write ./{name} or {resolved}")
+    return resolved

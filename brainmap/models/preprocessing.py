@@ -117,6 +117,6 @@ def check_image(image: np.ndarray, row: int) -> np.ndarray:
         Naming the row, its shape and dtype.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputError(f"Image {row} is {found}, not uint8 (height, width, 3); convert it to RGB bytes first.")
+        given = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"Image {row} is {given}, not uint8 (height, width, 3); convert it to RGB bytes first.")
     return image

@@ -37,7 +37,7 @@ def probed_card(name: str) -> ModelCard:
     preprocessing = _preprocessing(name, config)
     size = preprocessing["crop"]
     network = _backbone(_built(kind, config, name, "meta"))
-    found = _probed(kind, config, size, name)
+    settings = _probed(kind, config, size, name)
     single = {"add_pooling_layer": False} if _optional_pooling(kind) else {}
     return ModelCard(
         name=Path(name).name if Path(name).is_dir() else name,
@@ -48,11 +48,11 @@ def probed_card(name: str) -> ModelCard:
         network=network,
         build_options=single,
         hub=None if Path(name).is_dir() else name,
-        layers=found.patterns,
-        sites=found.sites,  # type: ignore[arg-type]
-        tokens=found.tokens,  # type: ignore[arg-type]
-        patch=found.patch,
-        embedding="cls" if found.tokens.get("cls") else "mean",
+        layers=settings.patterns,
+        sites=settings.sites,  # type: ignore[arg-type]
+        tokens=settings.tokens,  # type: ignore[arg-type]
+        patch=settings.patch,
+        embedding="cls" if settings.tokens.get("cls") else "mean",
         sizes="fixed",
         preprocessing=preprocessing,  # type: ignore[arg-type]
         objective="cross-entropy-top1" if classifier else "feature-energy",

@@ -57,10 +57,10 @@ class HubTokenizer(Tokenizer):
     def __call__(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """Tokenize as the model was trained: padded to full length."""
         captions = [caption.lower() for caption in captions] if self._lowercase else list(captions)
-        found = self._tokenizer(
+        encoded = self._tokenizer(
             captions, padding="max_length", truncation=True, max_length=self._length, return_tensors="pt"
         )
-        return {name: found[name] for name in self._names if name in found}
+        return {name: encoded[name] for name in self._names if name in encoded}
 
 
 class HashedWords(Tokenizer):

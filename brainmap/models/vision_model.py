@@ -200,11 +200,11 @@ class VisionModel:
         if site not in self.card.sites:
             raise InputError(f"Model '{self.name}' has no site '{site}'; it has {', '.join(self.sites)}.")
         network = self.network(branch)
-        found = {}
+        modules = {}
         for name in layers:
             block = network.get_submodule(self._paths[name])
-            found[name] = _first_submodule(block, self.card.sites[site].path.split("|"))
-        return found
+            modules[name] = _first_submodule(block, self.card.sites[site].path.split("|"))
+        return modules
 
     def role_slices(self, tokens: int) -> dict[str, slice]:
         """Token roles of a sequence of ``tokens`` tokens: the card's leading tokens, then patches."""
@@ -328,18 +328,18 @@ def layer_paths(network: nn.Module, patterns: Sequence[str]) -> list[str]:
         If nothing matches; a few existing paths are named.
     """
     names = [name for name, _ in network.named_modules() if name]
-    found: list[str] = []
+    paths: list[str] = []
     for pattern in patterns:
         matches: list[tuple[re.Match[str], str]] = []
         for alternative in pattern.split("|"):
             expression = re.compile(re.escape(alternative).replace(r"\*", r"(\d+)"))
             matches = matches or [(match, name) for name in names if (match := expression.fullmatch(name))]
         ordered = sorted(matches, key=lambda pair: [int(number) for number in pair[0].groups()])
-        found.extend(name for _, name in ordered)
-    if not found:
+        paths.extend(name for _, name in ordered)
+    if not paths:
         some = ", ".join(names[:8])
         raise InputError(f"No module of {type(network).__name__} matches {', '.join(patterns)}; it has {some} …")
-    return found
+    return paths
 
 
 def _first_submodule(block: nn.Module, paths: Sequence[str]) -> nn.Module:

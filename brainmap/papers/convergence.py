@@ -209,10 +209,10 @@ def _figure_4(training: Sequence[Member]) -> Iterator[PaperPanel]:
 
 
 def _training_maps(pair: Mapping[str, Member], title: str) -> Figure:
-    found = {name: lookups.best_layers(member.results, ACTIVATION) for name, member in pair.items()}
+    best = {name: lookups.best_layers(member.results, ACTIVATION) for name, member in pair.items()}
     targets = {name: member.results.targets("fmri") for name, member in pair.items()}
     cortex = cortex_of(next(iter(targets.values()))) or load_cortex()
-    scale = score_scale(np.concatenate([top for _, _, top in found.values()]), ACTIVATION)
-    score = {name: on_vertices(top, targets[name], cortex) for name, (_, _, top) in found.items()}
-    depth = {name: on_vertices(value, targets[name], cortex) for name, (_, value, _) in found.items()}
+    scale = score_scale(np.concatenate([top for _, _, top in best.values()]), ACTIVATION)
+    score = {name: on_vertices(top, targets[name], cortex) for name, (_, _, top) in best.items()}
+    depth = {name: on_vertices(value, targets[name], cortex) for name, (_, value, _) in best.items()}
     return figures.map_grid({"Score": (scale, score), "Best layer": (depth_scale(), depth)}, title=title, cortex=cortex)

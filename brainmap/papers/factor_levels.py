@@ -33,15 +33,15 @@ def levels_of(collection: Collection, part: str) -> dict[str, list[Member]]:
 
     The level of a study is what the part calls ``level``, or else its model.
     """
-    found: dict[str, list[Member]] = {}
+    by_level: dict[str, list[Member]] = {}
     for member in collection.part(part):
         varied = member.parts[part]
         level = varied.get("level", varied.get("model"))
         if level is not None:
-            found.setdefault(str(level), []).append(member)
+            by_level.setdefault(str(level), []).append(member)
     return {
         level: sorted(members, key=lambda member: inf if member.step is None else member.step)
-        for level, members in found.items()
+        for level, members in by_level.items()
     }
 
 
@@ -92,17 +92,17 @@ def level_scores(levels: Mapping[str, Sequence[Member]]) -> pd.DataFrame:
 
 def _scores_of(results: StudyResults, targets: np.ndarray | None) -> dict[str, dict[str, float]]:
     """Scores by subject."""
-    found: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     for modality, order in (("fmri", spatial_by_subject), ("meg", temporal_by_subject)):
         if modality not in results.scores or ACTIVATION not in results.scores[modality]["signal"].values:
             continue
         names = list(map(str, results.scores[modality]["subject"].values))
         values, _ = subject_scores(results, modality, ACTIVATION, layer="best", targets=targets)
-        found[modality] = dict(zip(names, values.tolist(), strict=True))
+        scores[modality] = dict(zip(names, values.tolist(), strict=True))
         by_subject = order(results)
         if by_subject:
-            found["spatial" if modality == "fmri" else "temporal"] = by_subject
-    return {name: found[name] for name in SCORES if name in found}
+            scores["spatial" if modality == "fmri" else "temporal"] = by_subject
+    return {name: scores[name] for name in SCORES if name in scores}
 
 
 def spatial_by_subject(results: StudyResults) -> dict[str, float]:
@@ -113,11 +113,11 @@ def spatial_by_subject(results: StudyResults) -> dict[str, float]:
     r = results.mean_r("fmri").sel(signal=ACTIVATION)
     names = np.array(list(map(str, results.scores["fmri"]["roi"].values)))
     areas, away = table["roi"].astype(str), table["distance_mm"].to_numpy(float)
-    found = {}
+    by_subject = {}
     for number, subject in enumerate(map(str, r["subject"].values)):
         depth = pd.Series(best_layer(r.isel(subject=[number])).values).groupby(names).mean()
-        found[subject] = _correlation(away, depth.reindex(areas).to_numpy())
-    return found
+        by_subject[subject] = _correlation(away, depth.reindex(areas).to_numpy())
+    return by_subject
 
 
 def temporal_by_subject(results: StudyResults) -> dict[str, float]:
@@ -142,9 +142,9 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 def over_subjects(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Return mean ± SEM over subjects: the columns of ``by``, ``r``, ``low``, ``high``, ``n``, in the table's order."""
     groups = table.dropna(subset=["r"]).groupby(list(by), sort=False, observed=True, dropna=False)["r"]
-    found = groups.agg(r="mean", sem="sem", n="count").reset_index()
-    sem = found["sem"].fillna(0.0)
-    return found.assign(low=found["r"] - sem, high=found["r"] + sem).drop(columns="sem")
+    summary = groups.agg(r="mean", sem="sem", n="count").reset_index()
+    sem = summary["sem"].fillna(0.0)
+    return summary.assign(low=summary["r"] - sem, high=summary["r"] + sem).drop(columns="sem")
 
 
 def level_half_times(table: pd.DataFrame) -> dict[tuple[str, str], HalfTime]:
@@ -160,15 +160,15 @@ def level_half_times(table: pd.DataFrame) -> dict[tuple[str, str], HalfTime]:
     dict of (str, str) to HalfTime
         (score, level) → half time in steps, without interval.
     """
-    found = {}
+    fits = {}
     means = over_subjects(table.dropna(subset=["step"]), ["score", "level", "step"])
     options = DynamicsOptions(resampling=Resampling(n=0))
     for (score, level), rows in means.groupby(["score", "level"], sort=False):
         if len(rows) >= MINIMUM_STEPS:
             ordered = rows.sort_values("step")
             steps, values = ordered["step"].to_numpy(), ordered["r"].to_numpy()
-            found[str(score), str(level)] = half_time(steps, values, options=options)
-    return found
+            fits[str(score), str(level)] = half_time(steps, values, options=options)
+    return fits
 
 
 def area_scores(finals: Mapping[str, Member], names: Sequence[str]) -> xr.DataArray:

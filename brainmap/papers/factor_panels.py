@@ -64,28 +64,28 @@ def factor_panels(factor: Factor, collection: Collection) -> list[PaperPanel]:
     list of PaperPanel
         Always four; with fewer than two levels each says what to supply, and how.
     """
-    found = factor_levels.levels_of(collection, factor.part)
-    sentence = unusable(factor, found)
+    levels = factor_levels.levels_of(collection, factor.part)
+    sentence = unusable(factor, levels)
     if sentence:
         what = ("scores over training", "final scores", "map of areas", "areas")
         return [
             absent_panel(f"{factor.number}{letter}", f"{factor.title}: {word}", sentence)
             for letter, word in zip("ABCD", what, strict=True)
         ]
-    scores = factor_levels.level_scores(found)
-    finals = {level: members[-1] for level, members in found.items()}
+    scores = factor_levels.level_scores(levels)
+    finals = {level: members[-1] for level, members in levels.items()}
     return [
-        _curves(factor, scores, found),
+        _curves(factor, scores, levels),
         _final_scores(factor, scores, finals),
         *_areas(factor, finals),
     ]
 
 
-def unusable(factor: Factor, found: Mapping[str, Sequence[Member]]) -> str:
+def unusable(factor: Factor, levels: Mapping[str, Sequence[Member]]) -> str:
     """Return the sentence that says what to supply for a factor, and how; empty where the levels can be compared."""
-    if len(found) > 1:
-        return factor_levels.repeated_step(found)
-    here = f"here is only {next(iter(found))}" if found else "here is none"
+    if len(levels) > 1:
+        return factor_levels.repeated_step(levels)
+    here = f"here is only {next(iter(levels))}" if levels else "here is none"
     order = ", from small to large" if factor.ordered else ""
     return (
         f"Needs models of at least two {factor.noun}s (the paper: {factor.paper}); {here}. Give each{order}, by "
@@ -93,11 +93,11 @@ def unusable(factor: Factor, found: Mapping[str, Sequence[Member]]) -> str:
     )
 
 
-def _members(found: Mapping[str, Sequence[Member]]) -> list[Member]:
-    return [member for members in found.values() for member in members]
+def _members(levels: Mapping[str, Sequence[Member]]) -> list[Member]:
+    return [member for members in levels.values() for member in members]
 
 
-def _curves(factor: Factor, scores: pd.DataFrame, found: Mapping[str, Sequence[Member]]) -> PaperPanel:
+def _curves(factor: Factor, scores: pd.DataFrame, levels: Mapping[str, Sequence[Member]]) -> PaperPanel:
     number, title = f"{factor.number}A", f"{factor.title}: scores over training"
     table = scores.dropna(subset=["step"])
     if table.groupby("level")["step"].nunique().max() < 2 or table.empty:
@@ -115,7 +115,7 @@ def _curves(factor: Factor, scores: pd.DataFrame, found: Mapping[str, Sequence[M
         f"Mean over {count_of(_count(table))}; lines: {sem_over(_count(table))}. {SCORE_WORDS} Curves: sigmoids in log "
         f"step, where one fits; else dotted. {_half_time_words(halves)}",
         lambda: figures.factor_curves(
-            drawn, fits, ordered=factor.ordered, title=with_simulated(title, _members(found))
+            drawn, fits, ordered=factor.ordered, title=with_simulated(title, _members(levels))
         ),
     )  # fmt: skip
 

@@ -137,10 +137,10 @@ def _half_time_scatter(
     if len(rows) < 4:
         sentence = f"Needs four areas or windows with a half time, here are {len(rows)}: {_failures(table)}."
         return absent_panel(number, title, sentence)
-    found = agreement(rows["x"], rows["percent"]).as_attrs()
+    order = agreement(rows["x"], rows["percent"]).as_attrs()
     if space:
-        found |= paper_tables.spins_of(rows.set_index("unit")["percent"])
-    spun = "; spin p: the map of distances turned over the cortex" if "spin_p" in found else ""
+        order |= paper_tables.spins_of(rows.set_index("unit")["percent"])
+    spun = "; spin p: the map of distances turned over the cortex" if "spin_p" in order else ""
     labels = ("Distance from V1 (mm)" if space else "Time after onset (s)", "Half time (% of training)")
     names = rows["unit"].astype(str).tolist() if space else None
     return PaperPanel(
@@ -149,7 +149,7 @@ def _half_time_scatter(
         f"folds, cut at the axes. Line with its 95 % bootstrap band{spun}.",
         lambda: figures.scatter_with_fit(
             rows["x"].to_numpy(float), rows["percent"].to_numpy(float), labels=labels, names=names,
-            statistics={str(k): v for k, v in found.items()}, title=with_simulated(title, training),
+            statistics={str(k): v for k, v in order.items()}, title=with_simulated(title, training),
             interval=rows[["percent_low", "percent_high"]].to_numpy(float).T,
         ),
     )  # fmt: skip

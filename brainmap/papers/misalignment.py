@@ -212,8 +212,8 @@ def _maps(stages: dict[str, Sequence[Member]], title: str) -> Figure:
 
 def _mean_map(members: Sequence[Member], signal: str) -> np.ndarray:
     """Mean over all models of the last layer's map; NaN where it is significant in none of them."""
-    found = [paper_tables.last_layer_map(member.results, signal) for member in members]
-    return paper_tables.mean_where_any([r for r, _ in found], [shown for _, shown in found])
+    maps_of = [paper_tables.last_layer_map(member.results, signal) for member in members]
+    return paper_tables.mean_where_any([r for r, _ in maps_of], [shown for _, shown in maps_of])
 
 
 def _mean_gain(members: Sequence[Member]) -> dict[str, float]:

@@ -46,9 +46,9 @@ def residual_course(results: StudyResults) -> pd.DataFrame | None:
 
 def signal_courses(results: StudyResults) -> dict[str, pd.DataFrame]:
     """Last layer's course of each signal, and the residual's."""
-    found = {str(name): course(results, str(name)) for name in results.scores["meg"]["signal"].values}
+    courses = {str(name): course(results, str(name)) for name in results.scores["meg"]["signal"].values}
     residual = residual_course(results)
-    return found | ({RESIDUAL: residual} if residual is not None else {})
+    return courses | ({RESIDUAL: residual} if residual is not None else {})
 
 
 def mean_courses(members: Sequence[Member]) -> dict[str, pd.DataFrame]:
@@ -56,14 +56,14 @@ def mean_courses(members: Sequence[Member]) -> dict[str, pd.DataFrame]:
     each = [signal_courses(member.results) for member in members]
     if len(each) == 1:
         return each[0]
-    found = {}
+    averaged = {}
     for signal in each[0]:
         tables = [courses[signal] for courses in each if signal in courses]
         table = _mean_and_sem(np.stack([t["r"].to_numpy(float) for t in tables]), tables[0]["time"].to_numpy())
         if all("significant" in t for t in tables):
             table["significant"] = np.all([t["significant"].to_numpy(bool) for t in tables], axis=0)
-        found[signal] = table
-    return found
+        averaged[signal] = table
+    return averaged
 
 
 def last_layer_map(results: StudyResults, signal: str) -> tuple[np.ndarray, np.ndarray]:
@@ -167,10 +167,10 @@ def three_scores(members: Sequence[Member]) -> tuple[pd.DataFrame, dict[str, dic
         known = np.isfinite(share)
         if known.sum() < 4:
             continue
-        found = half_time(np.asarray(steps)[known], share[known])
-        if not found.failure and found.curve is not None:
-            floor, gain, middle, slope = found.curve
-            fits[name] = {"floor": floor, "gain": gain, "middle": middle, "slope": slope, "half_time": found.step}
+        fit = half_time(np.asarray(steps)[known], share[known])
+        if not fit.failure and fit.curve is not None:
+            floor, gain, middle, slope = fit.curve
+            fits[name] = {"floor": floor, "gain": gain, "middle": middle, "slope": slope, "half_time": fit.step}
     return pd.DataFrame(rows).dropna(subset=["value"]), fits
 
 
@@ -241,8 +241,8 @@ def spins_of(values: pd.Series) -> dict[Hashable, Any]:
     away = cortex_areas().groupby("roi")["distance_mm"].mean()
     if not set(values.index) <= set(away.index):
         return {}
-    found = against_property(values, away)
-    return {"spin_p": found["spin_p"], "spin_rho_p": found["spin_rho_p"], "n_spins": SPINS}
+    spins = against_property(values, away)
+    return {"spin_p": spins["spin_p"], "spin_rho_p": spins["spin_rho_p"], "n_spins": SPINS}
 
 
 def against_property(values: pd.Series, measured: pd.Series) -> dict[str, float]:

@@ -199,8 +199,8 @@ def _models_row(models: Sequence[Member]) -> Row:
         return _absent("3", "Models", paper, "models with trained weights, activations and gradients")
     parts = []
     for signal, word in (("activation", "forward"), ("gradient", "backward"), (RESIDUAL, "residual")):
-        found = [all(significant_somewhere(m.results, modality, signal) for modality in have) for m in models]
-        parts.append(f"{word} in {sum(found)}")
+        significant = [all(significant_somewhere(m.results, modality, signal) for modality in have) for m in models]
+        parts.append(f"{word} in {sum(significant)}")
     names = ", ".join(str(m.settings["model"]) for m in models)
     where = " and ".join(MODALITY_NAMES[modality] for modality in have)
     here = f"significant somewhere in {where} (corrected): {', '.join(parts)} of {len(models)} ({names})"
@@ -261,12 +261,12 @@ def _factor_rows(collection: Collection) -> Iterator[Row]:
         "Image type human / satellite / cellular": (TYPES, "about .105 / .080 / .075 (read off a figure)"),
     }
     for quantity, (factor, paper) in published.items():
-        found = levels_of(collection, factor.part)
-        sentence = unusable(factor, found)
+        levels = levels_of(collection, factor.part)
+        sentence = unusable(factor, levels)
         if sentence:
             yield _absent(factor.number, quantity, paper, sentence)
             continue
-        scores = level_scores(found)
+        scores = level_scores(levels)
         modality = "fmri" if "fmri" in set(scores["score"]) else "meg"
         table = scores[scores["final"] & (scores["score"] == modality)]
         if table.empty:
@@ -278,7 +278,7 @@ def _factor_rows(collection: Collection) -> Iterator[Row]:
         test = compare_levels(table, ordered=factor.ordered)
         here += f" ({MODALITY_NAMES[modality]}" + (f"; {test_words(test)})" if test is not None else ")")
         n = count_of(int(table["subject"].nunique()))
-        yield _row(factor.number, quantity, paper, here, n, [members[-1] for members in found.values()])
+        yield _row(factor.number, quantity, paper, here, n, [members[-1] for members in levels.values()])
 
 
 def _area_rows(main: Member) -> Iterator[Row]:
@@ -384,10 +384,10 @@ def _half_time_orders(training: Sequence[Member]) -> Iterator[Row]:
         if known.sum() < 4:
             yield _absent(panel, quantity, paper, f"four half times; only {int(known.sum())} of {len(table)} have one")
             continue
-        found = agreement(x[known], table["percent"].to_numpy()[known]).as_attrs()
+        order = agreement(x[known], table["percent"].to_numpy()[known]).as_attrs()
         if modality == "fmri":
-            found |= paper_tables.spins_of(table[known].set_index("unit")["percent"])
-        yield _row(panel, quantity, paper, _order_text(found), f"{found['n']} of {len(table)}", training)
+            order |= paper_tables.spins_of(table[known].set_index("unit")["percent"])
+        yield _row(panel, quantity, paper, _order_text(order), f"{order['n']} of {len(table)}", training)
 
 
 def _property_rows(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[Row]:
@@ -403,9 +403,9 @@ def _property_rows(training: Sequence[Member], properties: Mapping[str, pd.Serie
             yield _absent("8", quantity, paper, sentence)
             continue
         try:
-            found = paper_tables.against_property(table["percent"], properties[key])
+            comparison = paper_tables.against_property(table["percent"], properties[key])
         except InputError as error:
             yield _absent("8", quantity, paper, f"four areas with a half time: {error}")
             continue
-        row = _row("8", quantity, paper, _order_text(found), f"{found['n']:.0f} areas", training)
+        row = _row("8", quantity, paper, _order_text(comparison), f"{comparison['n']:.0f} areas", training)
         yield row | {"data": f"half times {row['data']}, property real"}

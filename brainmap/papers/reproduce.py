@@ -180,18 +180,18 @@ def read_properties(folder: str | Path) -> dict[str, pd.Series]:
         raise MissingFileError(f"there is no folder {path} with cortical maps")
     labels = load_atlas()["L"]
     files = sorted(file for file in path.iterdir() if file.name.lower().endswith(MAP_FILES))
-    found = {}
+    maps_by_word = {}
     for key, words in MAP_WORDS.items():
         names = [file for file in files if any(word in _plain(file.name) for word in words)]
         if names:
             means = parcel_means(read_map(names[0], "L"), labels)
-            found[key] = means[np.isfinite(means)]
-    if not found:
+            maps_by_word[key] = means[np.isfinite(means)]
+    if not maps_by_word:
         raise MissingFileError(
             f"{path} holds no cortical map: a file's name says its property ({', '.join(MAP_WORDS)}) "
             f"and ends in {', '.join(MAP_FILES)}"
         )
-    return found
+    return maps_by_word
 
 
 def _factor_parts(name: str, factors: Mapping[str, Sequence[str]]) -> dict[str, Part]:

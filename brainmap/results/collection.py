@@ -104,8 +104,8 @@ class Collection:
             If it is empty.
         """
         if not self.members:
-            found = [text.rstrip(".") for text in dict.fromkeys(self.absent.values())]
-            more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-            reasons = "; ".join(found[:3]) + more
+            sentences = [text.rstrip(".") for text in dict.fromkeys(self.absent.values())]
+            more = f"; and {len(sentences) - 3} more" if len(sentences) > 3 else ""
+            reasons = "; ".join(sentences[:3]) + more
             raise InputError(f"no study of the file could be computed: {reasons or 'it asks for none'}")
         return self

@@ -181,12 +181,12 @@ def significant_with_any(studies: Sequence[StudyResults], modality: str) -> np.n
 
     A study that predicts nothing above chance adds nothing, or the targets of the others would no longer be chosen.
     """
-    found = np.zeros(studies[0].scores[modality].sizes["target"], dtype=bool)
+    mask = np.zeros(studies[0].scores[modality].sizes["target"], dtype=bool)
     for results in studies:
         marks = results.significance.get(modality)
         if marks is not None and "target" in marks.dims:
-            found |= np.asarray(marks.any([dim for dim in marks.dims if dim != "target"]).values, dtype=bool)
-    return found if found.any() else ~found
+            mask |= np.asarray(marks.any([dim for dim in marks.dims if dim != "target"]).values, dtype=bool)
+    return mask if mask.any() else ~mask
 
 
 def subject_scores(

@@ -62,28 +62,30 @@ def _joined_results(group: Sequence[Member], datasets: str) -> StudyResults:
     merged: dict[str, Any] = {}
     for item in fields(StudyResults):
         if item.name not in ("provenance", "truth", "hypotheses"):
-            merged[item.name] = {key: value for one in every for key, value in getattr(one, item.name).items()}
+            merged[item.name] = {key: value for results in every for key, value in getattr(results, item.name).items()}
     provenance = _joined_provenance(every) | {"dataset": datasets}
-    truths = [one.truth for one in every if one.truth is not None]
+    truths = [results.truth for results in every if results.truth is not None]
     return StudyResults(provenance=provenance, truth=truths[0] if len(truths) == 1 else None, **merged)
 
 
 def _joined_provenance(every: Sequence[StudyResults]) -> dict[str, Any]:
     """Values that all share; where they differ, a dictionary by modality."""
-    found: dict[str, Any] = {}
-    for name in dict.fromkeys(key for one in every for key in one.provenance):
-        values = [one.provenance.get(name) for one in every]
+    joined: dict[str, Any] = {}
+    for name in dict.fromkeys(key for results in every for key in results.provenance):
+        values = [results.provenance.get(name) for results in every]
         if all(repr(value) == repr(values[0]) for value in values):
-            found[name] = values[0]
+            joined[name] = values[0]
         elif name == "p_values":
-            found[name] = {key: text for value in values if isinstance(value, dict) for key, text in value.items()}
+            joined[name] = {key: text for value in values if isinstance(value, dict) for key, text in value.items()}
         else:
-            by_modality = ((mode, value) for one, value in zip(every, values, strict=True) for mode in one.modalities)
-            found[name] = {
+            by_modality = (
+                (mode, value) for results, value in zip(every, values, strict=True) for mode in results.modalities
+            )
+            joined[name] = {
                 mode: value[mode] if isinstance(value, dict) and mode in value else value for mode, value in by_modality
             }
-    found["simulated"] = any(one.simulated for one in every)
-    with_meg = [one for one in every if "meg" in one.modalities]
+    joined["simulated"] = any(results.simulated for results in every)
+    with_meg = [results for results in every if "meg" in results.modalities]
     if with_meg and "stimulus_duration" in with_meg[0].provenance:  # only the time axis of MEG shows it
-        found["stimulus_duration"] = with_meg[0].provenance["stimulus_duration"]
-    return found
+        joined["stimulus_duration"] = with_meg[0].provenance["stimulus_duration"]
+    return joined

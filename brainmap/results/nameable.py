@@ -86,7 +86,7 @@ def predicts(results: StudyResults, modality: str, signal: str | None = None, le
         return False
     names = [str(name) for name in results.scores[modality]["signal"].values] if signal is None else [signal]
     cells = [named_cells(results, modality, name, level) for name in names]
-    return any(found is not None and bool(found.any()) for found in cells)
+    return any(cell is not None and bool(cell.any()) for cell in cells)
 
 
 def best_area(results: StudyResults, signal: str, level: float | None = None) -> tuple[str, np.ndarray, str] | None:
@@ -125,8 +125,8 @@ def best_moment(
     if "target" in cells.dims:
         cells = cells.assign_coords(time=("target", results.scores[modality]["time"].values)).groupby("time").any()
     r = averaged_over(results, modality, "time").sel(signal=signal).transpose("subject", "layer", "time")
-    found = _highest(r, cells.transpose("layer", "time").values, "time")
-    return None if found is None else (float(found[0]), *found[1:])
+    highest = _highest(r, cells.transpose("layer", "time").values, "time")
+    return None if highest is None else (float(highest[0]), *highest[1:])
 
 
 def counts(results: StudyResults, modality: str, signal: str) -> tuple[int, int]:

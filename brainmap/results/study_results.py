@@ -103,8 +103,8 @@ class StudyResults:
         for modality in self.modalities:
             scores = self.scores[modality]
             if "r" not in scores or set(scores["r"].dims) != set(SCORE_DIMS):
-                found = tuple(scores["r"].dims) if "r" in scores else "no 'r'"
-                raise InputError(f"scores['{modality}'] needs 'r' with dims {SCORE_DIMS}, found {found}")
+                dims = tuple(scores["r"].dims) if "r" in scores else "no 'r'"
+                raise InputError(f"scores['{modality}'] needs 'r' with dims {SCORE_DIMS}, found {dims}")
             missing = [name for name in ("depth", *_TARGET_COORDS[modality]) if name not in scores.coords]
             if missing:
                 raise InputError(f"scores['{modality}'] lacks the coordinates {missing}")

@@ -108,7 +108,7 @@ def combine(scores: Sequence[ImageScores], weights: Sequence[float] | None = Non
             raise InputError("Scores to combine must be of the same kind, units, groups of images and splits.")
     factors = np.full(len(scores), 1.0 / len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
     score, test, training = (
-        np.tensordot(factors, np.stack([getattr(one, name) for one in scores]), axes=1)
+        np.tensordot(factors, np.stack([getattr(part, name) for part in scores]), axes=1)
         for name in ("score", "test", "training")
     )
     return replace(first, score=score, test=test, training=training)
@@ -169,20 +169,20 @@ def image_scores(
     if any(len(np.unique(codes[test])) < 2 for _, test in plan.outer):
         raise InputError("An interval over images needs at least two groups of images in every test split.")
     bands = [principal_band(x, split) for split in plan.outer]
-    found, unit = np.unique(names, return_inverse=True)
-    total, count = np.zeros(len(found)), np.zeros(len(found))
-    changes = np.zeros((2, len(group_names), len(found)))
+    unique_groups, unit = np.unique(names, return_inverse=True)
+    total, count = np.zeros(len(unique_groups)), np.zeros(len(unique_groups))
+    changes = np.zeros((2, len(group_names), len(unique_groups)))
     for part in target_blocks(len(x), int(y.shape[1])):
         block = in_own_units(y[:, part]).astype(np.float64)
         scores, parts = _block(block, bands, penalty[:, part], codes, plan, score)
-        member = np.zeros((len(found), block.shape[1]))
+        member = np.zeros((len(unique_groups), block.shape[1]))
         member[unit[part], np.arange(block.shape[1])] = np.isfinite(scores)
         count += member.sum(axis=1)
         total += member @ np.nan_to_num(scores)
         changes += parts @ member.T
     count = np.where(count > 0, count, np.nan)  # a target that is constant in every test set is missing, not a zero
     return ImageScores(
-        found, total / count, changes[0] / count, changes[1] / count, group_names, len(plan.outer), score
+        unique_groups, total / count, changes[0] / count, changes[1] / count, group_names, len(plan.outer), score
     )
 
 

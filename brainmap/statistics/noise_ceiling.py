@@ -327,10 +327,10 @@ def _half_correlation(
     share = weights / weights.sum(axis=1, keepdims=True)
     correlate: Callable[[FloatArray, FloatArray], FloatArray] = lambda a, b: share @ (a * b) - (share @ a) * (share @ b)  # noqa: E731
     for first, second in halves:
-        one = _stimulus_sums(block * first[:, None], codes, n_stimuli)
+        half = _stimulus_sums(block * first[:, None], codes, n_stimuli)
         two = _stimulus_sums(block * second[:, None], codes, n_stimuli)
-        spread = np.sqrt(np.maximum(correlate(one, one) * correlate(two, two), 0.0))
-        total += _ratio(correlate(one, two), np.where(spread > 0, spread, np.inf))
+        spread = np.sqrt(np.maximum(correlate(half, half) * correlate(two, two), 0.0))
+        total += _ratio(correlate(half, two), np.where(spread > 0, spread, np.inf))
     mean: FloatArray = total / len(halves)
     return mean
 

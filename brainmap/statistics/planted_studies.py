@@ -114,28 +114,28 @@ def planted_study(seed: int, options: PlantedOptions | None = None, *, noise_see
     PlantedStudy
         Simulated data and their truth.
     """
-    setup = options or PlantedOptions()
+    options = options or PlantedOptions()
     rng = np.random.default_rng([seed, 31])
     noise_rng = np.random.default_rng([seed, 32] if noise_seed is None else [seed, 32, noise_seed])
-    groups = np.repeat(np.arange(setup.n_groups), setup.per_group)
-    activations, gradients = _network(rng, groups, setup)
-    units = np.repeat(np.arange(setup.n_units), setup.targets_per_unit)
-    preferred = np.arange(setup.n_units) * setup.n_layers // setup.n_units
+    groups = np.repeat(np.arange(options.n_groups), options.per_group)
+    activations, gradients = _network(rng, groups, options)
+    units = np.repeat(np.arange(options.n_units), options.targets_per_unit)
+    preferred = np.arange(options.n_units) * options.n_layers // options.n_units
     beyond = _beyond(activations, gradients)
-    latent = _latents(noise_rng, groups, setup)
+    latent = _latents(noise_rng, groups, options)
     common = rng.standard_normal((latent.shape[1], len(units)))
     responses, noiseless = [], []
-    for _ in range(setup.n_subjects):
+    for _ in range(options.n_subjects):
         parts = [
-            _unit_signal(rng, list(activations.values())[preferred[u]], beyond, u in setup.planted, setup)
-            for u in range(setup.n_units)
+            _unit_signal(rng, list(activations.values())[preferred[u]], beyond, u in options.planted, options)
+            for u in range(options.n_units)
         ]
         truth = np.concatenate(parts, axis=1)
         mixing = np.sqrt(0.6) * common + np.sqrt(0.4) * rng.standard_normal(common.shape)
-        truth += np.sqrt(setup.unmodelled) * _scale(latent @ mixing)
-        responses.append(truth + _noise(noise_rng, groups, np.maximum(1.0 - truth.var(axis=0), 0.0), setup))
+        truth += np.sqrt(options.unmodelled) * _scale(latent @ mixing)
+        responses.append(truth + _noise(noise_rng, groups, np.maximum(1.0 - truth.var(axis=0), 0.0), options))
         noiseless.append(truth)
-    return PlantedStudy(activations, gradients, responses, noiseless, units, preferred, groups, setup)
+    return PlantedStudy(activations, gradients, responses, noiseless, units, preferred, groups, options)
 
 
 def _scale(x: FloatArray) -> FloatArray:
@@ -145,25 +145,25 @@ def _scale(x: FloatArray) -> FloatArray:
 
 
 def _network(
-    rng: np.random.Generator, groups: NDArray[np.intp], setup: PlantedOptions
+    rng: np.random.Generator, groups: NDArray[np.intp], options: PlantedOptions
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Forward through tanh layers, backward from a random quadratic-plus-sine loss of the last one."""
     size = 20
-    between = rng.standard_normal((setup.n_groups, size))[groups]
-    state = np.sqrt(1.0 - setup.within**2) * between + setup.within * rng.standard_normal((len(groups), size))
+    between = rng.standard_normal((options.n_groups, size))[groups]
+    state = np.sqrt(1.0 - options.within**2) * between + options.within * rng.standard_normal((len(groups), size))
     weights, layers = [], []
-    for _ in range(setup.n_layers):
-        weights.append(rng.standard_normal((state.shape[1], setup.width)) * 1.5 / np.sqrt(state.shape[1]))
+    for _ in range(options.n_layers):
+        weights.append(rng.standard_normal((state.shape[1], options.width)) * 1.5 / np.sqrt(state.shape[1]))
         state = np.tanh(state @ weights[-1])
         layers.append(state)
-    readout = rng.standard_normal((setup.width, 8)) / np.sqrt(setup.width)
+    readout = rng.standard_normal((options.width, 8)) / np.sqrt(options.width)
     code = state @ readout
     gradient = (code + np.sin(3.0 * code)) @ readout.T
     gradients = [gradient]
-    for layer in range(setup.n_layers - 1, 0, -1):
+    for layer in range(options.n_layers - 1, 0, -1):
         gradient = (gradient * (1.0 - layers[layer] ** 2)) @ weights[layer].T
         gradients.append(gradient)
-    names = [f"block.{k}" for k in range(setup.n_layers)]
+    names = [f"block.{k}" for k in range(options.n_layers)]
     return dict(zip(names, layers, strict=True)), dict(zip(names, gradients[::-1], strict=True))
 
 
@@ -178,28 +178,28 @@ def _beyond(activations: dict[str, FloatArray], gradients: dict[str, FloatArray]
 
 
 def _unit_signal(
-    rng: np.random.Generator, layer: FloatArray, beyond: FloatArray, planted: bool, setup: PlantedOptions
+    rng: np.random.Generator, layer: FloatArray, beyond: FloatArray, planted: bool, options: PlantedOptions
 ) -> FloatArray:
     """Responses of one unit's targets: a shared direction of weights plus individual ones."""
-    n = setup.targets_per_unit
+    n = options.targets_per_unit
     features = _scale(layer)
     weights = rng.standard_normal((features.shape[1], 1)) + rng.standard_normal((features.shape[1], n))
-    signal: FloatArray = np.sqrt(setup.signal) * _scale(features @ weights)
+    signal: FloatArray = np.sqrt(options.signal) * _scale(features @ weights)
     if planted:
         mixing = rng.standard_normal((beyond.shape[1], 1)) + 0.5 * rng.standard_normal((beyond.shape[1], n))
-        signal = signal + np.sqrt(setup.gradient) * _scale(beyond @ mixing)
+        signal = signal + np.sqrt(options.gradient) * _scale(beyond @ mixing)
     return signal
 
 
-def _latents(rng: np.random.Generator, groups: NDArray[np.intp], setup: PlantedOptions) -> FloatArray:
-    by_group = rng.standard_normal((setup.n_groups, 6))[groups]
+def _latents(rng: np.random.Generator, groups: NDArray[np.intp], options: PlantedOptions) -> FloatArray:
+    by_group = rng.standard_normal((options.n_groups, 6))[groups]
     return by_group + rng.standard_normal((len(groups), 6))
 
 
 def _noise(
-    rng: np.random.Generator, groups: NDArray[np.intp], variance: FloatArray, setup: PlantedOptions
+    rng: np.random.Generator, groups: NDArray[np.intp], variance: FloatArray, options: PlantedOptions
 ) -> FloatArray:
     """Noise of given variance per target, ``group_noise`` of it common to the crops of a group."""
-    common = np.minimum(setup.group_noise, variance)
-    by_group = rng.standard_normal((setup.n_groups, len(variance)))[groups]
+    common = np.minimum(options.group_noise, variance)
+    by_group = rng.standard_normal((options.n_groups, len(variance)))[groups]
     return np.sqrt(common) * by_group + np.sqrt(variance - common) * rng.standard_normal((len(groups), len(variance)))

@@ -168,21 +168,23 @@ def _once(
     if key not in known:
         sentences: list[str] = []
         known[key] = (look(config, sentences), sentences)
-    found, sentences = known[key]
+    kept, sentences = known[key]
     missing += sentences
-    return found
+    return kept
 
 
 def lines_of_tests(plans: Sequence[StudyPlan]) -> list[str]:
     """Say once for many studies which tests they make, and what permutations that are still to do take together."""
-    found: dict[tuple[str, str, str], list[float]] = {}
+    seconds_by_test: dict[tuple[str, str, str], list[float]] = {}
     for plan in plans:
         for stage, what, state in plan.rows:
             if stage.endswith((" test", " permutations")):
                 known = stage in plan.seconds
-                found.setdefault((stage, what, "" if known else state), []).append(plan.seconds.get(stage, 0.0))
+                seconds_by_test.setdefault((stage, what, "" if known else state), []).append(
+                    plan.seconds.get(stage, 0.0)
+                )
     lines = []
-    for (stage, what, state), seconds in found.items():
+    for (stage, what, state), seconds in seconds_by_test.items():
         count = f"{len(seconds)} {'study' if len(seconds) == 1 else 'studies'}"
         told = f"about {duration(sum(seconds))} here" if sum(seconds) else state
         lines.append(f"{stage}, {count}: {what}" + (f"  [{told}]" if told else ""))
@@ -193,9 +195,9 @@ def _test_row(config: StudyConfig, modality: str, n_subjects: int) -> tuple[str,
     """Say which test of "above chance" is made, or that there are too few subjects or folds for it."""
     test = config.yardstick(modality)
     folds = config.cv if config.split == "folds" else 1
-    found, unit = (folds, "folds") if test == "folds" else (n_subjects, "subjects")
-    few = 0 < found < LEAST.get(test, 0)
-    why = f"nothing will be marked: {LEAST[test]} {unit} are needed, not {found}" if few else ""
+    n_units, unit = (folds, "folds") if test == "folds" else (n_subjects, "subjects")
+    few = 0 < n_units < LEAST.get(test, 0)
+    why = f"nothing will be marked: {LEAST[test]} {unit} are needed, not {n_units}" if few else ""
     return (f"{modality} test", f"{TESTS[test]}, false discovery rate {config.level(modality):g}", why)
 
 

@@ -69,18 +69,18 @@ def lacking_room(folder: Path, disk: int, memory: int) -> list[str]:
     """Say what of disk and memory is missing for a run in a folder."""
     place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
-    found = []
+    short = []
     if disk > free:
-        found.append(
+        short.append(
             f"the run takes up to {readable(disk)} of disk, and {readable(free)} are free in {place}; "
             "choose another folder with --out, or fewer layers"
         )
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     if total and memory > total:
-        found.append(
+        short.append(
             f"the run takes up to {readable(memory)} of memory, and this machine has {readable(total)}; lower --memory"
         )
-    return found
+    return short
 
 
 def readable(count: float) -> str:

@@ -202,30 +202,34 @@ class Study:
         share = parse_memory(self.config.memory) // (4 * len(units))
         encoded = [align_rows(responses, inputs.stimuli, share) for responses in units]
         spaces = feature_spaces(self.config, inputs.stimuli, features)
-        work = [(space, one) for space in spaces for one in sorted(encoded, key=lambda one: one.rows.tobytes())]
+        work = [
+            (space, subject)
+            for space in spaces
+            for subject in sorted(encoded, key=lambda subject: subject.rows.tobytes())
+        ]
         prepared: tuple[tuple[str, bytes], PreparedEncoding] | None = None
-        for space, one in track(work, "encoding", unit="fits"):
-            who = (one.responses.modality, one.responses.subject, space)
+        for space, subject in track(work, "encoding", unit="fits"):
+            who = (subject.responses.modality, subject.responses.subject, space)
             result = self.folder.load_scores(*who)
             if result is None:
-                key = (space, one.rows.tobytes())
+                key = (space, subject.rows.tobytes())
                 if prepared is None or prepared[0] != key:
-                    prepared = (key, self._prepare(spaces[space], one, inputs.stimuli))
+                    prepared = (key, self._prepare(spaces[space], subject, inputs.stimuli))
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)  # the texts travel with the scores
-                    result = prepared[1].encode(one.averaged.values)
-                result = result.with_targets(one.responses.targets)
+                    result = prepared[1].encode(subject.averaged.values)
+                result = result.with_targets(subject.responses.targets)
                 self.folder.save_scores(result, *who)
-            one.spaces[space] = result
+            subject.spaces[space] = result
         return encoded
 
-    def _prepare(self, space: Mapping[str, Any], one: Encoded, stimuli: StimulusSet) -> PreparedEncoding:
+    def _prepare(self, space: Mapping[str, Any], subject: Encoded, stimuli: StimulusSet) -> PreparedEncoding:
         fixed = self.config.split == "test"
         return PreparedEncoding(
-            {name: x if len(x) == len(one.rows) else SortedRows(x, one.rows) for name, x in space.items()},
+            {name: x if len(x) == len(subject.rows) else SortedRows(x, subject.rows) for name, x in space.items()},
             estimator=ridge(self.config),
-            cv=fixed_split(one.averaged, stimuli) if fixed else self.config.cv,
-            groups=one.groups,
+            cv=fixed_split(subject.averaged, stimuli) if fixed else self.config.cv,
+            groups=subject.groups,
             memory=self.config.memory,
             device=self.config.device,
         )

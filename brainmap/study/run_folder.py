@@ -63,19 +63,19 @@ class RunFolder:
         text = json.dumps({**wanted, DIGEST: _digest(wanted)}, indent=2, sort_keys=True)
         if file.exists():
             written = file.read_text(encoding="utf-8", errors="replace")
-            found = _sound_identity(written)
-            if found is None and _digest(wanted) in written:
+            stored = _sound_identity(written)
+            if stored is None and _digest(wanted) in written:
                 warnings.warn(f"{file} is damaged; it is written again.", stacklevel=2)
                 write_atomically(file, text)
-            elif found is None:
+            elif stored is None:
                 raise DamagedError(
                     f"{file} is damaged, so what {self.path} holds cannot be told; choose another folder with --out, "
                     f"or restore {IDENTITY}",
                     file,
                 )
-            elif _renamed(found) != wanted:
+            elif _renamed(stored) != wanted:
                 raise InputError(
-                    f"{self.path} holds another study ({first_difference(_renamed(found), wanted)}); "
+                    f"{self.path} holds another study ({first_difference(_renamed(stored), wanted)}); "
                     "choose another folder with --out"
                 )
             return
@@ -195,13 +195,13 @@ class RunFolder:
 def _sound_identity(text: str) -> dict[str, Any] | None:
     """Identity in the text of ``study.json``, or None if it is damaged; older files carry no digest."""
     try:
-        found = json.loads(text)
+        stored = json.loads(text)
     except ValueError:
         return None
-    if not isinstance(found, dict):
+    if not isinstance(stored, dict):
         return None
-    digest = found.pop(DIGEST, None)
-    return found if digest is None or digest == _digest(found) else None
+    digest = stored.pop(DIGEST, None)
+    return stored if digest is None or digest == _digest(stored) else None
 
 
 def _renamed(identity: dict[str, Any]) -> dict[str, Any]:
@@ -243,10 +243,10 @@ def open_run(path: Path) -> RunFolder:
     return folder
 
 
-def first_difference(found: Any, wanted: Any, where: str = "") -> str:
+def first_difference(stored: Any, wanted: Any, where: str = "") -> str:
     """Name the first setting in which two identities differ."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted(set(found) | set(wanted)):
-            if found.get(key) != wanted.get(key):
-                return first_difference(found.get(key), wanted.get(key), f"{where}.{key}" if where else key)
-    return f"{where}: there {json.dumps(found)}, here {json.dumps(wanted)}"
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in sorted(set(stored) | set(wanted)):
+            if stored.get(key) != wanted.get(key):
+                return first_difference(stored.get(key), wanted.get(key), f"{where}.{key}" if where else key)
+    return f"{where}: there {json.dumps(stored)}, here {json.dumps(wanted)}"

@@ -76,10 +76,10 @@ def adopt(dataset: Dataset, source: str | Path, *, check_hashes: bool = False) -
 def _candidate(entry: FileEntry, by_name: dict[str, list[Path]], occurrences: dict[str, int]) -> Path | None:
     """Choose the file whose path agrees with the manifest's for the most parts from the end; never a guess."""
     wanted = Path(entry.path).parts
-    found = by_name.get(wanted[-1], [])
-    if occurrences[wanted[-1]] == 1 and len(found) == 1:
-        return found[0]
-    whole = [path for path in found if path.parts[-len(wanted) :] == wanted]
+    candidates = by_name.get(wanted[-1], [])
+    if occurrences[wanted[-1]] == 1 and len(candidates) == 1:
+        return candidates[0]
+    whole = [path for path in candidates if path.parts[-len(wanted) :] == wanted]
     return whole[0] if len(whole) == 1 else None
 
 

@@ -136,10 +136,10 @@ class Dataset:
     def known(self, entry: FileEntry) -> dict[str, Any] | None:
         """What is kept of a file, or None."""
         try:
-            found = json.loads(self.record(entry).read_text(encoding="utf-8"))
+            recorded = json.loads(self.record(entry).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return recorded if isinstance(recorded, dict) else None
 
     def _differs(self, entry: FileEntry, hashes: bool) -> bool:
         """Whether a file of the right size is known to be another one."""

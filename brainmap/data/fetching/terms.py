@@ -66,7 +66,7 @@ def _agreements() -> dict[str, object]:
     if not file.is_file():
         return {}
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        agreements = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is damaged ({error}); remove it and agree to the terms again.") from error
-    return found if isinstance(found, dict) else {}
+    return agreements if isinstance(agreements, dict) else {}

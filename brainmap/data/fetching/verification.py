@@ -77,13 +77,13 @@ def verify(
     chosen = chosen_entries(dataset.entries, dataset.manifest, purpose, subjects)
     if only is not None:
         chosen = [entry for entry in chosen if fnmatch.fnmatchcase(entry.path, only)]
-    found = dict(_walk(dataset.root))
+    on_disk = dict(_walk(dataset.root))
     result = Verification(checked=len(chosen))
     for entry in track(chosen, "verifying", unit="files") if full else chosen:
-        _compare(entry, found, dataset, full, result)
+        _compare(entry, on_disk, dataset, full, result)
     known = {entry.path for entry in dataset.entries}
     photographs = None if dataset.manifest.stimuli.included else dataset.manifest.stimuli.path
-    for path in sorted(set(found) - known):
+    for path in sorted(set(on_disk) - known):
         if photographs is not None and path.startswith(f"{photographs}/"):
             continue  # put there by hand, as the manifest asks
         if only is not None and not fnmatch.fnmatchcase(path, only):
@@ -94,8 +94,8 @@ def verify(
     return result
 
 
-def _compare(entry: FileEntry, found: dict[str, int], dataset: Dataset, full: bool, result: Verification) -> None:
-    size = found.get(entry.path)
+def _compare(entry: FileEntry, on_disk: dict[str, int], dataset: Dataset, full: bool, result: Verification) -> None:
+    size = on_disk.get(entry.path)
     if size is None:
         result.missing.append(entry.path)
     elif entry.bytes is not None and size != entry.bytes:

@@ -84,8 +84,10 @@ def data_channels(info: Any, name: str) -> tuple[np.ndarray, list[str]]:
     kinds = {"meg": True, "eeg": True, "seeg": True, "ecog": True, "dbs": True, "fnirs": True, "ref_meg": False}
     picks = mne.pick_types(info, **kinds, exclude="bads")
     if not len(picks):
-        found = sorted(set(info.get_channel_types()))
-        raise InputError(f"{name} has no MEG, EEG or iEEG channels, only {', '.join(found)}; set their types in MNE.")
+        channel_types = sorted(set(info.get_channel_types()))
+        raise InputError(
+            f"{name} has no MEG, EEG or iEEG channels, only {', '.join(channel_types)}; set their types in MNE."
+        )
     bad = len(mne.pick_types(info, **kinds, exclude=())) - len(picks)
     return picks, [f"{bad} channels of {name} that are marked bad are left out"] if bad else []
 
@@ -96,13 +98,13 @@ def sensor_table(info: Any, picks: np.ndarray, times: np.ndarray, name: str) -> 
     places = np.array([np.asarray(info["chs"][pick]["loc"][:3], dtype=float) for pick in picks])
     unknown = ~np.isfinite(places).all(axis=1) | (places == 0).all(axis=1)
     places[unknown] = np.nan
-    one = np.repeat(np.arange(len(picks)), len(times))
+    sensor = np.repeat(np.arange(len(picks)), len(times))
     table = pd.DataFrame(
         {
-            "sensor": np.array([info["ch_names"][pick] for pick in picks], dtype=object)[one],
+            "sensor": np.array([info["ch_names"][pick] for pick in picks], dtype=object)[sensor],
             "time": np.tile(np.round(times, 9), len(picks)),
-            "kind": np.array([kinds[pick] for pick in picks], dtype=object)[one],
-            **{axis: MM * places[one, number] for number, axis in enumerate("xyz")},
+            "kind": np.array([kinds[pick] for pick in picks], dtype=object)[sensor],
+            **{axis: MM * places[sensor, number] for number, axis in enumerate("xyz")},
         }
     )
     table.attrs = {"file": name, "notes": []}
@@ -243,9 +245,9 @@ def estimates_recording(
     vertex = np.concatenate(vertices)
     label = np.array([f"{name}{number}" for name, number in zip(side, vertex, strict=True)], dtype=object)
     times = np.round(np.asarray(first.times, dtype=float), 9)
-    one = np.repeat(np.arange(len(vertex)), len(times))
+    row = np.repeat(np.arange(len(vertex)), len(times))
     targets = pd.DataFrame(
-        {"sensor": label[one], "time": np.tile(times, len(vertex)), "hemisphere": side[one], "mesh_vertex": vertex[one]}
+        {"sensor": label[row], "time": np.tile(times, len(vertex)), "hemisphere": side[row], "mesh_vertex": vertex[row]}
     )
     targets.attrs = {"file": where, "notes": []}
     trials = None

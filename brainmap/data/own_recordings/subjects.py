@@ -66,17 +66,17 @@ def read_subjects(
         }
     else:
         subjects = _by_column(assemble(responses, targets, events, stimuli, "01", chosen))
-    modalities = {one.modality: name for name, one in subjects.items()}
+    modalities = {recording.modality: name for name, recording in subjects.items()}
     if len(modalities) > 1:
         raise InputError(
             f"Subject {modalities['fmri']} has voxels or vertices and subject {modalities['meg']} sensors and times; "
             "make a study of each."
         )
-    for note in dict.fromkeys(note for one in subjects.values() for note in one.info["notes"]):
+    for note in dict.fromkeys(note for recording in subjects.values() for note in recording.info["notes"]):
         warnings.warn(note, ReadingNote, stacklevel=2)
     if check:
-        for one in subjects.values():
-            one.check()
+        for recording in subjects.values():
+            recording.check()
     return subjects
 
 
@@ -98,9 +98,9 @@ def subject_folders(responses: Any) -> dict[str, Path]:
 
 def responses_file(folder: Path) -> Path:
     """Return the file of responses in a subject's folder."""
-    found = _candidates(folder)
-    named = [file for file in found if file.name.casefold().startswith("responses")]
-    chosen = named or found
+    candidates = _candidates(folder)
+    named = [file for file in candidates if file.name.casefold().startswith("responses")]
+    chosen = named or candidates
     if len(chosen) == 2 and _are_hemispheres(chosen):
         chosen = chosen[:1]  # the other one is found beside it
     if len(chosen) != 1:
@@ -157,14 +157,14 @@ def _of_folder(
 def _table_in(folder: Path, name: str) -> Path | None:
     """Return the table of a subject's own, such as ``events.tsv`` or ``sub-01_events.csv``."""
     pattern = re.compile(rf"(^|[._-]){name}([._-]|$)", re.IGNORECASE)
-    found = [
+    tables = [
         file
         for file in sorted(folder.iterdir())
         if file.suffix.lower() in TABLES and not file.name.startswith(".") and pattern.search(file.stem)
     ]
-    if len(found) > 1:
-        raise InputError(f"{folder} holds two tables of {name}, {found[0].name} and {found[1].name}; keep one.")
-    return found[0] if found else None
+    if len(tables) > 1:
+        raise InputError(f"{folder} holds two tables of {name}, {tables[0].name} and {tables[1].name}; keep one.")
+    return tables[0] if tables else None
 
 
 def _local(path: Any, folder: Path) -> Any:

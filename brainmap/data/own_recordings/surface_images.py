@@ -70,7 +70,7 @@ def _grayordinates(axis: Any, path: Path, options: ReadingOptions) -> tuple[pd.D
     if len(below) and axis.affine is not None:
         xyz[below] = axis.voxel[below] @ axis.affine[:3, :3].T + axis.affine[:3, 3]
     structure = [str(name).removeprefix("CIFTI_STRUCTURE_").lower() for name in axis.name]
-    roi = np.array(["cortex" if one else name for one, name in zip(side, structure, strict=True)], dtype=object)
+    roi = np.array(["cortex" if letter else name for letter, name in zip(side, structure, strict=True)], dtype=object)
     targets = pd.DataFrame({"roi": roi, "hemisphere": side, **dict(zip("xyz", xyz.T, strict=True)), "vertex": vertex})
     notes = _with_areas(targets, mesh, path, options) if mesh is not None else []
     return targets, mesh, notes

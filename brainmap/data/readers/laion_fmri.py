@@ -50,8 +50,8 @@ class LAIONReader(BetaReader):
 
     def subjects(self) -> list[str]:
         """Subjects with single-trial betas."""
-        found = visible((self.root / BETAS).glob("sub-*/ses-*/func/*_desc-SingletrialBetas_statmap.nii.gz"))
-        return sorted({path.parents[2].name.removeprefix("sub-") for path in found})
+        files = visible((self.root / BETAS).glob("sub-*/ses-*/func/*_desc-SingletrialBetas_statmap.nii.gz"))
+        return sorted({path.parents[2].name.removeprefix("sub-") for path in files})
 
     def _parts(self, subject: str) -> list[tuple[Path, list[str], dict[str, Any]]]:
         folder = self.root / BETAS / f"sub-{subject}"

@@ -129,8 +129,8 @@ class NODReader(BetaReader):
 
     def subjects(self) -> list[str]:
         """Subjects with betas of the ImageNet task."""
-        found = visible(self.root.glob("derivatives/ciftify/sub-*/results/*imagenet*/*_beta.dscalar.nii"))
-        return sorted({path.parents[2].name.removeprefix("sub-") for path in found})
+        files = visible(self.root.glob("derivatives/ciftify/sub-*/results/*imagenet*/*_beta.dscalar.nii"))
+        return sorted({path.parents[2].name.removeprefix("sub-") for path in files})
 
     def _parts(self, subject: str) -> list[tuple[Path, list[str], dict[str, Any]]]:
         folder = self.root / "derivatives/ciftify" / f"sub-{subject}" / "results"

@@ -161,11 +161,11 @@ class Volumes:
         return self.shape == tuple(shape) and displacement(self.affine, affine, self.shape) < NEAR
 
 
-def displacement(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
+def displacement(first: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
     """Largest distance between corners of two grids of one shape, in voxels."""
     corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape[:3]])).reshape(3, -1)
-    apart = (one - other)[:3, :3] @ corners + (one - other)[:3, 3:]
-    side = float(np.sqrt((one[:3, :3] ** 2).sum(axis=0)).min())
+    apart = (first - other)[:3, :3] @ corners + (first - other)[:3, 3:]
+    side = float(np.sqrt((first[:3, :3] ** 2).sum(axis=0)).min())
     return float(np.sqrt((apart**2).sum(axis=0)).max() / side)
 
 

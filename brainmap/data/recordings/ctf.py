@@ -90,14 +90,14 @@ class Recording:
         """
         rate = float(self.raw.info["sfreq"])
         bounds = np.round((onsets[:, None] + np.array(window)) * rate).astype(np.int64)
-        found = {}
+        means = {}
         for name, channel in channels.items():
             present = [full for full in self.raw.ch_names if full.split("-")[0] == channel]
             if present:
                 total = np.concatenate([[0.0], np.cumsum(self.raw.get_data(picks=present[:1])[0])])
                 edges = np.clip(bounds, 0, len(total) - 1)
-                found[name] = (total[edges[:, 1]] - total[edges[:, 0]]) / np.maximum(edges[:, 1] - edges[:, 0], 1)
-        return found
+                means[name] = (total[edges[:, 1]] - total[edges[:, 0]]) / np.maximum(edges[:, 1] - edges[:, 0], 1)
+        return means
 
     def triggers(self, channel: str = TRIGGER_CHANNEL, value: int = IMAGE_TRIGGER) -> np.ndarray:
         """Times in s at which the trigger channel steps up to the value that marks a photograph.

@@ -126,9 +126,9 @@ def _nearest(sorted_values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _shift_note(triggers: np.ndarray, events: np.ndarray) -> str:
     """Say by how many rows intervals would have to be shifted to fit, if they would."""
     for shift in range(-LARGEST_SHIFT, LARGEST_SHIFT + 1):
-        one, other = np.diff(events), np.diff(triggers)
-        one, other = (one[shift:], other) if shift >= 0 else (one, other[-shift:])
-        length = min(len(one), len(other))
-        if shift and length > 3 and np.mean(np.abs(one[:length] - other[:length]) < TOLERANCE) > 0.8:
+        first, other = np.diff(events), np.diff(triggers)
+        first, other = (first[shift:], other) if shift >= 0 else (first, other[-shift:])
+        length = min(len(first), len(other))
+        if shift and length > 3 and np.mean(np.abs(first[:length] - other[:length]) < TOLERANCE) > 0.8:
             return f"; the intervals fit when the table is shifted by {shift} rows"
     return ""

@@ -223,8 +223,8 @@ class GramTable:
         total = np.zeros_like(table[0])
         for atom in np.flatnonzero(members if few else ~members):
             total += table[atom]
-        found: Float64 = total if few else self._total(fit) - total
-        return found
+        gram: Float64 = total if few else self._total(fit) - total
+        return gram
 
     def _total(self, fit: bool) -> Float64:
         return self.weighted_total if fit and self.weighted_total is not None else self.plain_total

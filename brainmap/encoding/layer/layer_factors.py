@@ -158,7 +158,7 @@ def factorise_table(
 ) -> LayerFactors:
     """Factorise all train sets of a layer from its Gram matrices alone."""
     inner_sets, outer_sets = _sets(problem)
-    preparations = [Preparation.of(table, one.members, basis, problem) for one in outer_sets]
+    preparations = [Preparation.of(table, outer_set.members, basis, problem) for outer_set in outer_sets]
 
     place = placing(backend)
     work = partial(factorise_cross, table=table, preparations=preparations, problem=problem, place=place)
@@ -166,9 +166,9 @@ def factorise_table(
     trains = tuple(train for train, _ in results)
     inner, outer = trains[: len(inner_sets)], trains[len(inner_sets) :]
     constant = table.features.low.min(axis=0) == table.features.high.max(axis=0)
-    n_components = min(int(one.matrix.shape[1]) for one in preparations)
-    unsafe = any(flag for _, flag in results) or any(one.coarse for one in preparations)
-    varying = [len(constant) - one.n_constant for one in preparations]
+    n_components = min(int(outer_set.matrix.shape[1]) for outer_set in preparations)
+    unsafe = any(flag for _, flag in results) or any(outer_set.coarse for outer_set in preparations)
+    varying = [len(constant) - outer_set.n_constant for outer_set in preparations]
     info = {**_info(problem, outer, n_components, varying), "unsafe": unsafe, "n_constant": int(constant.sum())}
     info["n_features"] = len(constant)
     maps = tuple(_cross_weight_map(train, basis, backend) for train in outer) if weights else ()
@@ -187,20 +187,20 @@ def _factorise_rows(name: str, X: NDArray[Any], problem: Problem, weights: bool)
     outer, maps, components, varying = [], [], X.shape[1], []
     prepared: PreparedRows | None = None
     shared = problem.settings.plain and problem.n_nuisance == 0
-    for one in outer_sets:
+    for outer_set in outer_sets:
         if prepared is None or not shared:
-            prepared = PreparedRows.of(X, problem.rows(one.members), problem)
+            prepared = PreparedRows.of(X, problem.rows(outer_set.members), problem)
             components = min(components, prepared.features.shape[1])
         varying.append(prepared.n_varying)
         rows = prepared
-        mine = [number for number, inside in enumerate(inner_sets) if inside.outer == one.outer]
+        mine = [number for number, inside in enumerate(inner_sets) if inside.outer == outer_set.outer]
 
         work = partial(factorise_rows, rows=rows, problem=problem, place=placing(problem.backend))
-        *inside, last = parallel(work, [*(inner_sets[number] for number in mine), one], problem.threads)
+        *inside, last = parallel(work, [*(inner_sets[number] for number in mine), outer_set], problem.threads)
         inner.update(zip(mine, inside, strict=True))
         outer.append(last)
         if weights:
-            maps.append(weight_map(one, rows, problem))
+            maps.append(weight_map(outer_set, rows, problem))
     n_constant = int(np.count_nonzero(X.min(axis=0) == X.max(axis=0)))
     info = {**_info(problem, outer, components, varying), "unsafe": False, "n_constant": n_constant}
     info["n_features"] = X.shape[1]

@@ -156,11 +156,11 @@ def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, pl
         held -= gap
         small = len(held) < len(spectrum.values)
         energy = held.T @ held
-        one = Validation(outer, members, len(held), held.T, gap)
+        validation = Validation(outer, members, len(held), held.T, gap)
         if train_set.final:
-            validations.append(replace(one, gram=held if small else without_rounding(energy)))
+            validations.append(replace(validation, gram=held if small else without_rounding(energy)))
         else:
-            validations.append(replace(one, coupling=couple(spectrum, energy, settings.alphas, rows=held)))
+            validations.append(replace(validation, coupling=couple(spectrum, energy, settings.alphas, rows=held)))
     degrees = shrink.sum(axis=1) + settings.fit_intercept
     train_factors = Train(train_set.members, whitened.map, shrink, tuple(validations), None, degrees)
     return placed(train_factors, place)

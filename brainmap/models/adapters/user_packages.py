@@ -49,7 +49,7 @@ def packaged_card(name: str) -> ModelCard:
         preprocessing = _PREPROCESSING[package](network, model)
     network = _tower(package, network)
     size, leading = preprocessing["crop"], getattr(network, "num_prefix_tokens", None)
-    found = probe(network, network, size, name, leading=leading if isinstance(leading, int) else None)
+    probed = probe(network, network, size, name, leading=leading if isinstance(leading, int) else None)
     classes = isinstance(_head_width(network), int)
     return ModelCard(
         name=name,
@@ -57,11 +57,11 @@ def packaged_card(name: str) -> ModelCard:
         adapter="user-package",
         architecture=type(network).__name__,
         package=PACKAGES[package],
-        layers=found.patterns,
-        sites=found.sites,  # type: ignore[arg-type]
-        tokens=found.tokens,  # type: ignore[arg-type]
-        patch=found.patch,
-        embedding="cls" if found.tokens.get("cls") else "mean",
+        layers=probed.patterns,
+        sites=probed.sites,  # type: ignore[arg-type]
+        tokens=probed.tokens,  # type: ignore[arg-type]
+        patch=probed.patch,
+        embedding="cls" if probed.tokens.get("cls") else "mean",
         sizes="fixed",
         output="logits" if classes else "tokens",
         preprocessing=preprocessing,  # type: ignore[arg-type]

@@ -34,17 +34,17 @@ def checkpoint_series(folder: str | Path) -> dict[int, Path]:
     InputError
         If a step occurs twice.
     """
-    found: dict[int, Path] = {}
+    by_step: dict[int, Path] = {}
     for entry in sorted(Path(folder).glob("*")):
         step, checkpoint = checkpoint_step(entry), _checkpoint(entry)
         if step is None or checkpoint is None:
             continue
-        if step in found:
-            raise InputError(f"Step {step} occurs twice in {folder}: {found[step].name} and {checkpoint.name}.")
-        found[step] = checkpoint
-    if not found:
+        if step in by_step:
+            raise InputError(f"Step {step} occurs twice in {folder}: {by_step[step].name} and {checkpoint.name}.")
+        by_step[step] = checkpoint
+    if not by_step:
         raise MissingFileError(f"{folder} holds no checkpoints named by their step, such as step_000400.safetensors.")
-    return dict(sorted(found.items()))
+    return dict(sorted(by_step.items()))
 
 
 def checkpoint_step(path: str | Path) -> int | None:

@@ -15,7 +15,7 @@ ABOVE = 3  # a run's config.yaml lies in its output folder, checkpoints up to so
 OF_DINO = {"dino", "ibot", "crops"}  # parts of a config.yaml of DINOv2 and DINOv3
 
 
-def training_settings(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
+def training_settings(path: Path, contents: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of the training that wrote a checkpoint.
 
     Parameters
@@ -38,15 +38,15 @@ def training_settings(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name in ("epoch", "iteration"):
         try:
-            settings[name] = int(found[name])
+            settings[name] = int(contents[name])
         except (KeyError, TypeError, ValueError):
             continue
-    arguments = found.get("args")
+    arguments = contents.get("args")
     if isinstance(arguments, argparse.Namespace):
         settings["args"] = vars(arguments)
     elif isinstance(arguments, Mapping):
         settings["args"] = dict(arguments)
-    config = found.get("config", found.get("cfg"))
+    config = contents.get("config", contents.get("cfg"))
     config = config if isinstance(config, Mapping) else _config_above(path)
     if config is not None:
         settings["config"] = dict(config)

@@ -52,7 +52,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         If there is no such file, it is damaged, or it holds no named tensors.
     """
     if path.is_dir() and is_sharded(path):
-        found: Any = read_shards(path)
+        contents: Any = read_shards(path)
     elif not path.is_file():
         raise MissingFileError(f"There is no checkpoint file {path}.")
     elif path.stat().st_size == 0:
@@ -60,8 +60,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     elif path.suffix == ".safetensors":
         return _read_safetensors(path)
     else:
-        found = _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
-    return _named_tensors(found, path)
+        contents = _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
+    return _named_tensors(contents, path)
 
 
 def _read_torch(path: Path) -> Any:
@@ -115,23 +115,23 @@ def _is_torchscript(path: Path) -> bool:
 def _read_npz(path: Path) -> dict[str, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+            tensors = {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a readable .npz file ({error}); download or copy it again.") from None
-    kinds = {name: values.dtype.kind for name, values in found.items()}
+    kinds = {name: values.dtype.kind for name, values in tensors.items()}
     # NumPy has no bfloat16: JAX writes it as two raw bytes a number.
     return {
         name.replace("/", "."): torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
         if kinds[name] == "V" and values.dtype.itemsize == 2
         else torch.from_numpy(values)
-        for name, values in found.items()
+        for name, values in tensors.items()
         if kinds[name] in "fiub" or (kinds[name] == "V" and values.dtype.itemsize == 2)
     }
 
 
-def _named_tensors(found: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    recipe = training_settings(path, found) if isinstance(found, Mapping) else {}
-    inside = found
+def _named_tensors(contents: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    recipe = training_settings(path, contents) if isinstance(contents, Mapping) else {}
+    inside = contents
     for wrapper in _WRAPPERS:
         if isinstance(inside, Mapping) and isinstance(inside.get(wrapper), Mapping):
             inside = inside[wrapper]
@@ -195,9 +195,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, recipe
 
 
-def _flatten(found: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+def _flatten(contents: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
     tensors = {}
-    for name, value in found.items():
+    for name, value in contents.items():
         if isinstance(value, Mapping):
             tensors.update(_flatten(value, f"{prefix}{name}."))
         elif isinstance(value, Tensor):

@@ -155,10 +155,10 @@ def freeze_reference(
     InputError
         If the objective is not batch-coupled, the model lacks its parts, or there are fewer than 2 photographs.
     """
-    found = find_objective(model, objective)
-    if not isinstance(found, CoupledObjective):
+    chosen = find_objective(model, objective)
+    if not isinstance(chosen, CoupledObjective):
         able = ", ".join(name for name, known in OBJECTIVES.items() if isinstance(known, CoupledObjective))
-        raise InputError(f"Objective '{found.name}' is image-wise already; {able} can be frozen.")
+        raise InputError(f"Objective '{chosen.name}' is image-wise already; {able} can be frozen.")
     if len(stimuli) < 2:
         raise InputError(f"A reference bank needs at least 2 photographs, got {len(stimuli)}; better are hundreds.")
     parts: list[dict[str, Tensor]] = []
@@ -167,11 +167,11 @@ def freeze_reference(
         images, ids = [stimuli.image(row) for row in rows], [str(stimuli.ids[row]) for row in rows]
         batch = Batch(images, model.preprocess(images), ids, stimuli.table.iloc[start : rows.stop])
         with torch.no_grad(), model.autocast():
-            parts.append({name: tensor.to(model.dtype) for name, tensor in found.bank(model, batch).items()})
-    bank = found.finish(model, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+            parts.append({name: tensor.to(model.dtype) for name, tensor in chosen.bank(model, batch).items()})
+    bank = chosen.finish(model, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
     ids_hash = hashlib.sha256("".join(str(key) for key in stimuli.ids).encode()).hexdigest()[:16]
     tensors = {name: tensor.cpu() for name, tensor in bank.items()}
-    return FrozenReference(found, tensors, {"photographs": len(stimuli), "ids": ids_hash})
+    return FrozenReference(chosen, tensors, {"photographs": len(stimuli), "ids": ids_hash})
 
 
 def sinkhorn_scales(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:

@@ -139,7 +139,7 @@ def _fragments(corners: np.ndarray, area: np.ndarray, width: int) -> tuple[np.nd
     """Return pixel number, face and barycentric weights of every (face, pixel centre inside it) pair."""
     low = np.floor(corners.min(axis=1)).astype(int)
     extent = np.ceil(corners.max(axis=1)).astype(int) - low + 1
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    fragments: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for dy in range(int(extent[:, 1].max())):
         for dx in range(int(extent[:, 0].max())):
             face = np.flatnonzero((extent[:, 0] > dx) & (extent[:, 1] > dy))
@@ -149,8 +149,8 @@ def _fragments(corners: np.ndarray, area: np.ndarray, width: int) -> tuple[np.nd
             a, b, c = (corners[face, k] - point for k in range(3))
             weights = np.stack([_cross(b, c), _cross(c, a), _cross(a, b)], axis=1) / area[face, None]
             inside = (weights >= -1e-6).all(axis=1)
-            found.append((point[inside, 1] * width + point[inside, 0], face[inside], weights[inside]))
-    pixel, face, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            fragments.append((point[inside, 1] * width + point[inside, 0], face[inside], weights[inside]))
+    pixel, face, weights = (np.concatenate(parts) for parts in zip(*fragments, strict=True))
     return pixel, face, weights
 
 

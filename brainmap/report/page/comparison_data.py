@@ -148,13 +148,13 @@ def comparison_data(collection: Collection) -> str:
 
 def _study(member: Member) -> dict[str, Any]:
     results = member.results
-    found: dict[str, Any] = {"simulated": results.simulated, "stimulus": stimulus_span(results)}
+    described: dict[str, Any] = {"simulated": results.simulated, "stimulus": stimulus_span(results)}
     for modality, by in (("meg", "time"), ("fmri", "roi")):
         if modality not in results.modalities:
             continue
         scores = lookups.averaged_over(results, modality, by).transpose("signal", "subject", "layer", by)
         axis = scores[by].values
-        found[modality] = {
+        described[modality] = {
             "axis": [round(float(t), 4) for t in axis] if by == "time" else [str(a) for a in axis],
             "layers": [headlines.layer_name(str(name)) for name in scores["layer"].values],
             "depths": [round(float(d), 4) for d in results.depths(modality)],
@@ -163,7 +163,7 @@ def _study(member: Member) -> dict[str, Any]:
             "names": [signal_name(str(name)) for name in scores["signal"].values],
             "r": _nested(scores),
         }
-    return found
+    return described
 
 
 def _nested(scores: xr.DataArray) -> list[Any]:

@@ -134,7 +134,7 @@ def _shown(key: str, value: float) -> str:
 
 
 def _figures(collection: Collection) -> list[dict[str, Any]]:
-    found: list[tuple[str, str, Callable[[], Figure], pd.DataFrame]] = []
+    figures: list[tuple[str, str, Callable[[], Figure], pd.DataFrame]] = []
     for modality, name in MODALITY_NAMES.items():
         members = [member for member in collection if modality in member.results.modalities]
         if not members:
@@ -143,18 +143,18 @@ def _figures(collection: Collection) -> list[dict[str, Any]]:
         steps = _one_training(members)
         if len(steps) > 2:
             table = collection_tables.scores_over_training(steps, modality)
-            found.append((f"training-{modality}", f"Over training: {word}", _steps(table, word), table))
+            figures.append((f"training-{modality}", f"Over training: {word}", _steps(table, word), table))
         robust = collection_tables.robustness(Collection(tuple(members)), modality)
         if robust is not None:
             frame = robust.to_series().rename("r").reset_index()
-            found.append((f"grid-{modality}", f"Projection and PCA: {word}", _heat(robust, word), frame))
+            figures.append((f"grid-{modality}", f"Projection and PCA: {word}", _heat(robust, word), frame))
         if 2 <= len(members) <= MOST_BARS:
             table = _bars_table(Collection(tuple(members), absent=collection.absent), modality)
-            found.append((f"studies-{modality}", f"Last layer: {word}", _bars(table, word), table))
+            figures.append((f"studies-{modality}", f"Last layer: {word}", _bars(table, word), table))
         spaces = controls_table(collection, modality)
         if spaces is not None:
-            found.append((f"controls-{modality}", f"Simple feature spaces: {word}", _controls(spaces, word), spaces))
-    return [_figure(number, *item) for number, item in enumerate(track(found, "drawing", unit="figures"), 1)]
+            figures.append((f"controls-{modality}", f"Simple feature spaces: {word}", _controls(spaces, word), spaces))
+    return [_figure(number, *item) for number, item in enumerate(track(figures, "drawing", unit="figures"), 1)]
 
 
 def _one_training(members: Sequence[Member]) -> list[Member]:
@@ -222,12 +222,12 @@ def _figure(number: int, key: str, title: str, draw: Callable[[], Figure], table
 
 
 def _studies(collection: Collection, links: Mapping[str, str]) -> list[dict[str, str]]:
-    found = []
+    rows = []
     for member, name in zip(collection, collection.names(), strict=True):
         color = signal_color("activation")
         text = methods.methods_paragraph(member.results)
-        found.append({"name": name, "link": links.get(member.label, ""), "methods": text, "color": color})
-    return found
+        rows.append({"name": name, "link": links.get(member.label, ""), "methods": text, "color": color})
+    return rows
 
 
 def _same(collection: Collection) -> list[tuple[str, str]]:
@@ -237,9 +237,9 @@ def _same(collection: Collection) -> list[tuple[str, str]]:
 
 
 def _citations(collection: Collection, own: str) -> list[str]:
-    found = [own] if own else []
-    found += [text for member in collection for text in citations(member.results)]
-    return list(dict.fromkeys(found))
+    cited = [own] if own else []
+    cited += [text for member in collection for text in citations(member.results)]
+    return list(dict.fromkeys(cited))
 
 
 def _environment() -> Environment:

@@ -13,15 +13,15 @@ from brainmap.results.study_results import StudyResults
 
 def study_panels(results: StudyResults) -> list[Panel]:
     """Return the panels that the results have data for, in reading order."""
-    found: list[Panel] = []
+    panels: list[Panel] = []
     if main_signal(results, "fmri") is not None:
-        found += cortex_panels(results)
+        panels += cortex_panels(results)
     if main_signal(results, "meg") is not None:
-        found += meg_panels(results)
-    found += order_panels(results)
-    found += residual_panels(results)
-    found += control_panels(results)
-    return sorted(found, key=lambda panel: SECTIONS.index(panel.section))
+        panels += meg_panels(results)
+    panels += order_panels(results)
+    panels += residual_panels(results)
+    panels += control_panels(results)
+    return sorted(panels, key=lambda panel: SECTIONS.index(panel.section))
 
 
 def missing_panels(results: StudyResults) -> dict[str, str]:

@@ -128,11 +128,13 @@ def _topography_panel(results: StudyResults, signal: str, suffix: str) -> Iterat
     times = np.unique(targets["time"])
     panels, captions = [], []
     for layer in chosen:
-        one = pd.DataFrame({"sensor": targets["sensor"].astype(str), "time": targets["time"], "r": r.values[layer]})
-        by_time = one.groupby("time")["r"].mean()
+        by_sensor = pd.DataFrame(
+            {"sensor": targets["sensor"].astype(str), "time": targets["time"], "r": r.values[layer]}
+        )
+        by_time = by_sensor.groupby("time")["r"].mean()
         wanted = peaks[layer] if peaks is not None and np.isfinite(peaks[layer]) else by_time.idxmax()
         time = times[np.argmin(np.abs(times - wanted))]
-        panels.append(one[one["time"] == time].set_index("sensor")["r"].reindex(sensors).to_numpy())
+        panels.append(by_sensor[by_sensor["time"] == time].set_index("sensor")["r"].reindex(sensors).to_numpy())
         captions.append(f"{headlines.layer_name(str(r['layer'].values[layer]))}\n{1000 * time:.0f} ms")
     chance = "" if peaks is not None else " Nothing is above chance: what is shown is each layer's luckiest sample."
     values = xr.DataArray(np.stack(panels), dims=("panel", "sensor"), coords={"sensor": sensors})

@@ -35,19 +35,19 @@ def _prediction(results: StudyResults) -> str:
     subject = f"What {model} computes about a photograph"
     if "activation" not in scored.values():
         subject = f"What {model} would learn from a photograph, its gradients,"
-    found, chance, untested = [], [], []
+    parts, chance, untested = [], [], []
     for modality, signal in scored.items():
         phrase = headlines.modality_phrase(results, modality)
         named = _named(results, modality, signal)
         if named:
-            found.append(f"{phrase} responses best {named}")
+            parts.append(f"{phrase} responses best {named}")
         elif nameable.counts(results, modality, signal)[1]:
             chance.append(f"{phrase} responses at {_tested(results, modality, signal)}")
         else:
             untested.append(phrase)
-    sentences = [f"{subject} predicts {' and '.join(found)}."] if found else []
+    sentences = [f"{subject} predicts {' and '.join(parts)}."] if parts else []
     if chance:
-        start = f"{subject} does not predict" if not found else "It does not predict"
+        start = f"{subject} does not predict" if not parts else "It does not predict"
         sentences.append(f"{start} {' or '.join(chance)} above chance.")
     if untested:
         start = f"Whether {subject[0].lower()}{subject[1:]} predicts" if not sentences else "Whether it predicts"
@@ -82,7 +82,7 @@ def _why(results: StudyResults) -> str:
 
 
 def _order(results: StudyResults) -> str:
-    found, unclear = [], []
+    parts, unclear = [], []
     for kind, brain, rule in (
         ("spatial", "distance from V1", "the farther from V1 the areas it fits best"),
         ("temporal", "latency", "the later the moments it fits best"),
@@ -94,12 +94,12 @@ def _order(results: StudyResults) -> str:
         r, p = float(table.attrs["r"]), p_and_numbers.order_p(table.attrs)[0]
         numbers = f"({p_and_numbers.order_text(table.attrs)})"
         if np.isfinite(p) and p < 0.05:
-            found.append(
+            parts.append(
                 f"{rule if r > 0 else rule.replace('farther from', 'nearer to').replace('later', 'earlier')} {numbers}"
             )
         else:
             unclear.append(f"{brain} {numbers}")
-    sentences = [f"The deeper a layer, {' and '.join(found)}."] if found else []
+    sentences = [f"The deeper a layer, {' and '.join(parts)}."] if parts else []
     if unclear:
         sentences.append(f"There is no reliable relation between the depth of a layer and {' or '.join(unclear)}.")
     return " ".join(sentences)

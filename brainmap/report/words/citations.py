@@ -40,24 +40,24 @@ def citations(results: StudyResults) -> list[str]:
         Each with the reason in brackets; nothing that was not used.
     """
     p = results.provenance
-    found = [str(item) for item in p.get("citations") or []]
-    found += _model(p)
-    found.append(RIDGE)
+    cited = [str(item) for item in p.get("citations") or []]
+    cited += _model(p)
+    cited.append(RIDGE)
     signals = {str(name) for scores in results.scores.values() for name in scores["signal"].values}
     if "gradient" in signals or results.residual:
-        found.append(STUDY_A)
+        cited.append(STUDY_A)
     if results.hierarchy:
-        found.append(STUDY_B)
+        cited.append(STUDY_B)
     if "fmri" in results.scores:
-        found.append(AREAS)
+        cited.append(AREAS)
     methods = " ".join(str(text) for text in _texts(p.get("p_values"))).lower()
     if "benjamini–hochberg" in methods:
-        found.append(FDR)
+        cited.append(FDR)
     if "over folds" in methods:
-        found.append(FOLDS)
+        cited.append(FOLDS)
     if results.residual and "sign flips" in methods:
-        found.append(SCORE_TEST)
-    return list(dict.fromkeys(found))
+        cited.append(SCORE_TEST)
+    return list(dict.fromkeys(cited))
 
 
 def _texts(value: Any) -> list[Any]:

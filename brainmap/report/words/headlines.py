@@ -47,13 +47,13 @@ NOTHING_TO_ORDER = "no layer predicts anything above chance"
 
 def headlines(results: StudyResults) -> list[Headline]:
     """Return the numbers at the top of the report, as far as the results hold them."""
-    found: list[Headline] = []
+    cards: list[Headline] = []
     signal = main_signal(results, "fmri")
     if signal is not None:
-        found.append(_score_headline(results, "Best-predicted area", "fmri", signal))
+        cards.append(_score_headline(results, "Best-predicted area", "fmri", signal))
     signal = main_signal(results, "meg")
     if signal is not None:
-        found.append(_score_headline(results, "Best-predicted moment", "meg", signal))
+        cards.append(_score_headline(results, "Best-predicted moment", "meg", signal))
     for kind, question, note in (
         ("spatial", "Order in space", "best layer of an area against its distance from V1"),
         ("temporal", "Order in time", "latency of a layer against its depth"),
@@ -62,20 +62,20 @@ def headlines(results: StudyResults) -> list[Headline]:
         if table is None or "r" not in table.attrs:
             continue
         if nameable.predicts(results, ORDERS[kind], "activation"):
-            found.append(_order_headline(question, dict(table.attrs), note))
+            cards.append(_order_headline(question, dict(table.attrs), note))
         else:
-            found.append(Headline(question, "not judged", NOTHING_TO_ORDER, note, "activation", muted=True))
+            cards.append(Headline(question, "not judged", NOTHING_TO_ORDER, note, "activation", muted=True))
     if "fmri" in results.residual:
         units = gains(results, "fmri")
         total = len(results.residual["fmri"])
         value, listed, note = f"{len(units)} of {total}", area_list(units) or "no area", _family_note(results)
-        found.append(Headline("Areas where gradients add", value, listed, note, "residual", muted=not units))
+        cards.append(Headline("Areas where gradients add", value, listed, note, "residual", muted=not units))
     if "meg" in results.residual:
         windows = residual_windows(results) if gains(results, "meg") else []
         value, gain = (format_windows(windows, most=1), _gain(results)) if windows else ("never", "no significant gain")
         note = _family_note(results)
-        found.append(Headline("Times when gradients add", value, gain, note, "residual", muted=not windows))
-    return found
+        cards.append(Headline("Times when gradients add", value, gain, note, "residual", muted=not windows))
+    return cards
 
 
 def gains(results: StudyResults, modality: str) -> list[Any]:

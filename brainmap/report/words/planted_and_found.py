@@ -80,14 +80,14 @@ def _areas(results: StudyResults, planted: list[str]) -> Recovery:
     what = "Areas that only gradients drive"
     if "fmri" not in results.residual:
         return Recovery(what, headlines.area_list(planted, most=12), "not computed", "not computed")
-    found = [str(unit) for unit in lookups.residual_units(results, "fmri")]
-    missed, extra = [a for a in planted if a not in found], [a for a in found if a not in planted]
-    text = headlines.area_list(found, most=12) or "no area"
-    if missed and found:
+    significant = [str(unit) for unit in lookups.residual_units(results, "fmri")]
+    missed, extra = [a for a in planted if a not in significant], [a for a in significant if a not in planted]
+    text = headlines.area_list(significant, most=12) or "no area"
+    if missed and significant:
         text += f"; missed {headlines.area_list(missed)}"
     if extra:
         text += f"; not planted: {headlines.area_list(extra)}"
-    verdict = "differs" if extra or (not found and planted) else "partly" if missed else "recovered"
+    verdict = "differs" if extra or (not significant and planted) else "partly" if missed else "recovered"
     return Recovery(what, headlines.area_list(planted, most=12) or "no area", text, verdict)
 
 

@@ -220,22 +220,22 @@ def residual_scores(
     InputError
         If shapes disagree, values are not finite, or there are too few groups for the folds.
     """
-    setup = options or ResidualOptions()
+    options = options or ResidualOptions()
     subjects = check_responses(responses)
     x = np.concatenate(list(feature_arrays(base, "baseline").values()), axis=1)
     g = np.concatenate(list(feature_arrays(added, "added").values()), axis=1)
     labels = np.arange(len(x)) if groups is None else np.asarray(groups)
     if not len(x) == len(g) == len(subjects[0]) == len(labels):
-        found = (len(x), len(g), len(subjects[0]), len(labels))
-        raise InputError(f"Baseline, added features, responses and groups have {found} rows; they must agree.")
-    plan = plan_splits(len(x), setup.cv, groups=labels, inner_cv=setup.inner_cv, seed=setup.seed)
-    bands = _all_bands(x, g, plan, setup)
+        sizes = (len(x), len(g), len(subjects[0]), len(labels))
+        raise InputError(f"Baseline, added features, responses and groups have {sizes} rows; they must agree.")
+    plan = plan_splits(len(x), options.cv, groups=labels, inner_cv=options.inner_cv, seed=options.seed)
+    bands = _all_bands(x, g, plan, options)
     codes = np.unique(labels, return_inverse=True)[1]
-    scored = [_score_subject(y, plan, bands, codes, setup) for y in subjects]
+    scored = [_score_subject(y, plan, bands, codes, options) for y in subjects]
     base_r, full_r, changes = (np.stack(parts) for parts in zip(*scored, strict=True))
     dims = ("subject", "split", "target")
     dataset = xr.Dataset({"r_base": (dims, base_r), "r_full": (dims, full_r), "delta": (dims, full_r - base_r)})
-    dataset.attrs = {**asdict(setup), "n_images": len(x), "split_hash": plan.hash, "split_scheme": plan.scheme}
+    dataset.attrs = {**asdict(options), "n_images": len(x), "split_hash": plan.hash, "split_scheme": plan.scheme}
     dataset.attrs |= {"inner_scheme": plan.inner_scheme, "scoring": "pearson r, difference of held-out scores"}
     return ResidualScores(dataset, *changes.mean(axis=0))
 
@@ -277,10 +277,10 @@ def residual(
     return ResidualResult(effects.merge(test.table[columns], on="unit"), scores, test)
 
 
-def _all_bands(x: FloatArray, g: FloatArray, plan: SplitPlan, setup: ResidualOptions) -> list[list[TwoBands]]:
+def _all_bands(x: FloatArray, g: FloatArray, plan: SplitPlan, options: ResidualOptions) -> list[list[TwoBands]]:
     """For each outer split, its inner splits' bands and then its own."""
-    limits = (setup.explained, min(setup.max_components, len(x) // 4), setup.max_components)
-    matched = setup.matched_components if setup.method == "matched" else None
+    limits = (options.explained, min(options.max_components, len(x) // 4), options.max_components)
+    matched = options.matched_components if options.method == "matched" else None
     return [
         [fit_bands(x, g, split, limits=limits, matched=matched) for split in [*inner, outer]]
         for outer, inner in zip(plan.outer, plan.inner, strict=True)
@@ -288,13 +288,13 @@ def _all_bands(x: FloatArray, g: FloatArray, plan: SplitPlan, setup: ResidualOpt
 
 
 def _score_subject(
-    y: FloatArray, plan: SplitPlan, bands: list[list[TwoBands]], codes: NDArray[np.intp], setup: ResidualOptions
+    y: FloatArray, plan: SplitPlan, bands: list[list[TwoBands]], codes: NDArray[np.intp], options: ResidualOptions
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Scores (split, target) without and with the added features, and the changes by group (3, group, target)."""
     n_targets = y.shape[1]
     scores = np.full((2, len(plan.outer), n_targets), np.nan, dtype=np.float32)
     changes = np.zeros((3, int(codes.max()) + 1, n_targets), dtype=np.float32)
-    alphas = np.sort(np.asarray(setup.alphas, dtype=np.float32))
+    alphas = np.sort(np.asarray(options.alphas, dtype=np.float32))
     added = np.zeros(n_targets)
     for part in target_blocks(max(len(y), DRAWS) * (len(alphas) + 1), n_targets):
         block = in_own_units(y[:, part])

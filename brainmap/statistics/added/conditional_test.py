@@ -131,8 +131,8 @@ class ConditionalTest:
     def __repr__(self) -> str:
         hits = self.table.loc[self.table["significant"], "unit"].tolist()
         shown = ", ".join(map(str, hits[:8])) + (" …" if len(hits) > 8 else "")
-        found = f"{len(hits)} of {len(self.table)} units significant (FWER {self.options.alpha})"
-        return f"<ConditionalTest: {found}: {shown}>"
+        summary = f"{len(hits)} of {len(self.table)} units significant (FWER {self.options.alpha})"
+        return f"<ConditionalTest: {summary}: {shown}>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,7 +292,7 @@ def _prepare(
 def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray[Any]]:
     """Take the images used from each layer, before anything is copied or converted."""
     layers: dict[Any, Any] = dict(features) if isinstance(features, Mapping) else {"all": features}
-    found = {}
+    rows_by_group = {}
     for layer, values in layers.items():
         array = np.asarray(values)
         if len(array) != n_images:
@@ -300,8 +300,8 @@ def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[
                 f"Features {layer!r} have {len(array)} rows for responses to {n_images} images; they must be the same "
                 "images."
             )
-        found[str(layer)] = array if len(rows) == n_images else array[rows]
-    return found
+        rows_by_group[str(layer)] = array if len(rows) == n_images else array[rows]
+    return rows_by_group
 
 
 def _fit_shares(subjects: list[Any], codes: NDArray[np.intp], design: _Design) -> NDArray[np.intp]:

@@ -49,7 +49,7 @@ class BlockStore:
 
     def load(self, key: str) -> dict[str, NDArray[Any]] | None:
         """Return a finished block."""
-        if self.path is None or f"{key}/r" not in self.blocks:
+        if self.path is None or any(f"{key}/{name}" not in self.blocks for name in FIELDS):
             return None
         return {name: self.blocks[f"{key}/{name}"] for name in FIELDS}
 

@@ -112,8 +112,8 @@ def permutation_test(
         If shapes disagree, values are not finite, penalties are not positive, a group lies in two strata, or each
         stratum holds one group only.
     """
-    one = PermutationInput(X, Y, alpha, groups, strata)
-    return group_permutation_test([one], options=options, checkpoint=checkpoint)
+    single = PermutationInput(X, Y, alpha, groups, strata)
+    return group_permutation_test([single], options=options, checkpoint=checkpoint)
 
 
 def group_permutation_test(
@@ -147,15 +147,19 @@ def group_permutation_test(
     InputError
         As in :func:`permutation_test`, and if subjects differ in their number of targets.
     """
-    setup = options or PermutationOptions()
-    group = [PermutedSubject(data, setup, number, memory=memory, device=device) for number, data in enumerate(subjects)]
-    names, blocks = _blocks(group, units, setup.block)
-    store = BlockStore(checkpoint, [array for one in group for array in (one.x, one.codes, one.strata)], setup)
-    largest = np.full(setup.n_permutations, -np.inf)
+    options = options or PermutationOptions()
+    group = [
+        PermutedSubject(data, options, number, memory=memory, device=device) for number, data in enumerate(subjects)
+    ]
+    names, blocks = _blocks(group, units, options.block)
+    store = BlockStore(
+        checkpoint, [array for subject in group for array in (subject.x, subject.codes, subject.strata)], options
+    )
+    largest = np.full(options.n_permutations, -np.inf)
     parts = []
     for start, (columns, unit) in enumerate(blocks):
-        values = [one.read(columns) for one in group]
-        key = store.key(start, [*values, *(one.penalty[..., columns] for one in group)])
+        values = [subject.read(columns) for subject in group]
+        key = store.key(start, [*values, *(subject.penalty[..., columns] for subject in group)])
         done = store.load(key)
         if done is None:
             done = _test_block(group, values, columns, unit)
@@ -163,15 +167,15 @@ def group_permutation_test(
         largest = np.maximum(largest, done["largest"])
         parts.append(done)
     r, exceeding, used = (np.concatenate([p[name] for p in parts]) for name in ("r", "exceeding", "used"))
-    settled = setup.stop_after is not None and exceeding >= setup.stop_after
+    settled = options.stop_after is not None and exceeding >= options.stop_after
     p = np.where(settled, exceeding / np.maximum(used, 1), (exceeding + 1) / (used + 1))
     family = np.full(len(r), np.nan)
-    if setup.stop_after is None:
-        family = (1 + (largest[:, None] >= r).sum(axis=0)) / (1 + setup.n_permutations)
+    if options.stop_after is None:
+        family = (1 + (largest[:, None] >= r).sum(axis=0)) / (1 + options.n_permutations)
     table = pd.DataFrame({"r": r, "p": np.where(np.isfinite(r), p, np.nan), "p_fwer": family, "n_permutations": used})
     if units is not None:
         table.insert(0, "unit", names)
-    return PermutationTest(table, setup, group[0].prepared.problem.plan.hash)
+    return PermutationTest(table, options, group[0].prepared.problem.plan.hash)
 
 
 def permutation_null(
@@ -207,9 +211,9 @@ def permutation_null(
     InputError
         As in :func:`permutation_test`.
     """
-    setup = options or PermutationOptions()
-    subject = PermutedSubject(PermutationInput(X, Y, alpha, groups, strata), setup)
-    names, blocks = _blocks([subject], units, setup.block)
+    options = options or PermutationOptions()
+    subject = PermutedSubject(PermutationInput(X, Y, alpha, groups, strata), options)
+    names, blocks = _blocks([subject], units, options.block)
     parts = []
     for columns, unit in blocks:
         values = subject.read(columns)
@@ -223,7 +227,7 @@ def _blocks(
     group: Sequence[PermutedSubject], units: ArrayLike | None, size: int
 ) -> tuple[NDArray, list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
     """Names of units, and blocks of whole units: their columns, sorted by unit, and the unit of each (from 0)."""
-    counts = [one.n_targets for one in group]
+    counts = [subject.n_targets for subject in group]
     if len(set(counts)) != 1:
         raise InputError(f"All subjects must have the same targets; they have {counts} of them.")
     names, code = np.unique(np.arange(counts[0]) if units is None else np.asarray(units), return_inverse=True)
@@ -260,16 +264,18 @@ def _test_block(
     unit: NDArray[np.intp],
 ) -> dict[str, NDArray]:
     """Observed r, exceedances and permutations used per unit; the largest null score of each permutation."""
-    setup, n_units = group[0].setup, int(unit.max()) + 1
+    options, n_units = group[0].options, int(unit.max()) + 1
     observed = np.full(n_units, np.nan)
     exceeding, used = np.zeros(n_units, dtype=np.int64), np.zeros(n_units, dtype=np.int64)
-    largest = np.full(setup.n_permutations, -np.inf)
+    largest = np.full(options.n_permutations, -np.inf)
     active, number = np.arange(n_units), -1
-    for orders in zip(*(one.chunks() for one in group), strict=True):
+    for orders in zip(*(subject.chunks() for subject in group), strict=True):
         if not len(active):
             break
         use = np.isin(unit, active)
-        scores = [one.scores(y[:, use], o, columns[use]) for one, y, o in zip(group, values, orders, strict=True)]
+        scores = [
+            subject.scores(y[:, use], o, columns[use]) for subject, y, o in zip(group, values, orders, strict=True)
+        ]
         null = _averaged(scores, unit[use])
         if number < 0:
             observed, null, number = null[0], null[1:], 0
@@ -280,7 +286,7 @@ def _test_block(
             used[active[counting]] += 1
             largest[number] = np.nanmax(row, initial=-np.inf)
             number += 1
-            if setup.stop_after is not None:
-                counting &= exceeding[active] < setup.stop_after
+            if options.stop_after is not None:
+                counting &= exceeding[active] < options.stop_after
         active = active[counting]
     return {"r": observed, "exceeding": exceeding, "used": used, "largest": largest}

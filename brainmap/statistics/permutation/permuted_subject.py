@@ -96,7 +96,7 @@ class PermutedSubject:
     ----------
     data : PermutationInput
         Checked here.
-    setup : PermutationOptions
+    options : PermutationOptions
         Settings of the test.
     number : int
         Position in the group; subjects who saw other photographs have permutations of their own.
@@ -112,7 +112,7 @@ class PermutedSubject:
     def __init__(
         self,
         data: PermutationInput,
-        setup: PermutationOptions,
+        options: PermutationOptions,
         number: int = 0,
         *,
         memory: str | int = "8GB",
@@ -130,14 +130,14 @@ class PermutedSubject:
         if labels.shape != (len(x),) or strata.shape != (len(x),):
             raise InputError(f"Groups and strata must have one entry per row ({len(x)}).")
         self.codes, self.strata = check_strata(labels, strata)
-        self.setup, self.x, self.n_targets = setup, x, shape[1]
-        self.seed = setup.seed if data.same_photographs else setup.seed + number
-        splits = setup.cv if data.cv is None else data.cv
+        self.options, self.x, self.n_targets = options, x, shape[1]
+        self.seed = options.seed if data.same_photographs else options.seed + number
+        splits = options.cv if data.cv is None else data.cv
         n_splits = splits if isinstance(splits, int) else len(splits)
-        self.penalty = penalties(data.alpha, setup, (n_splits, self.n_targets))
+        self.penalty = penalties(data.alpha, options, (n_splits, self.n_targets))
         # Nothing is chosen any more, so the inner folds do not matter.
         ridge = EncodingRidgeCV(
-            alphas=np.unique(self.penalty), cv=2, pca=setup.pca, options=RidgeOptions(seed=setup.seed)
+            alphas=np.unique(self.penalty), cv=2, pca=options.pca, options=RidgeOptions(seed=options.seed)
         )
         self.prepared = PreparedEncoding(x, estimator=ridge, cv=splits, groups=self.codes, memory=memory, device=device)
 
@@ -158,7 +158,7 @@ class PermutedSubject:
 
     def chunks(self) -> Iterator[NDArray[np.intp]]:
         """Yield orders of rows, some at a time; the very first is the one that was observed."""
-        orders = group_orders(self.codes, self.setup.n_permutations, strata=self.strata, seed=self.seed)
+        orders = group_orders(self.codes, self.options.n_permutations, strata=self.strata, seed=self.seed)
         return order_chunks(orders, len(self.x), CHUNK)
 
     def scores(
@@ -168,15 +168,15 @@ class PermutedSubject:
 
         Of several candidates (first axis of the penalties) the best counts.
         """
-        found = [
-            self.prepared.permutation_scores(block, orders, one).isel(layer=0).values.astype(np.float64)
-            for one in self.penalty[..., columns]
+        by_alpha = [
+            self.prepared.permutation_scores(block, orders, alpha).isel(layer=0).values.astype(np.float64)
+            for alpha in self.penalty[..., columns]
         ]
-        best: NDArray[np.float64] = np.fmax.reduce(found)
+        best: NDArray[np.float64] = np.fmax.reduce(by_alpha)
         return best
 
 
-def penalties(alpha: ArrayLike | None, setup: PermutationOptions, shape: tuple[int, int]) -> FloatArray:
+def penalties(alpha: ArrayLike | None, options: PermutationOptions, shape: tuple[int, int]) -> FloatArray:
     """Penalties to score with, (n_candidates, n_splits, n_targets); one candidate where they are fixed.
 
     Raises
@@ -184,9 +184,9 @@ def penalties(alpha: ArrayLike | None, setup: PermutationOptions, shape: tuple[i
     InputError
         If neither or both of fixed penalties and candidates are given, or they do not fit or are not positive.
     """
-    if (alpha is None) == (setup.candidates is None):
+    if (alpha is None) == (options.candidates is None):
         raise InputError("Give either fixed penalties `alpha`, or `candidates` to choose from in every permutation.")
-    given = [alpha] if setup.candidates is None else list(setup.candidates)
+    given = [alpha] if options.candidates is None else list(options.candidates)
     try:
         penalty = np.stack([np.broadcast_to(np.asarray(value, dtype=np.float32), shape) for value in given])
     except ValueError:

@@ -125,14 +125,14 @@ def _permuted(
     modality = subjects[0].responses.modality
     per, units = UNIT_OF_TEST[modality], None if modality == "fmri" else r["time"].values
     names = np.arange(r.sizes["target"]) if units is None else np.unique(units)
-    rows = sum(len(one.rows) for one in subjects)
+    rows = sum(len(subject.rows) for subject in subjects)
     options = permutation_options(config, rows, r.sizes["target"], sequential=units is None)
     layers = [str(layer) for layer in r["layer"].values]
     strata, sessions = session_strata(subjects)
     p = np.full((r.sizes["signal"], len(layers), len(names)), np.nan)
     maps = [(i, j, signal, layer) for i, signal in enumerate(config.signals) for j, layer in enumerate(layers)]
     for i, j, signal, layer in track(maps, f"{modality} permutations", unit="maps"):
-        found = group_permutation_test(
+        tested = group_permutation_test(
             _inputs(subjects, stimuli, features, config, (signal, layer, strata), fixed=options.candidates is None),
             units=units,
             options=options,
@@ -140,7 +140,7 @@ def _permuted(
             memory=config.memory,
             device=config.device,
         )
-        p[i, j] = found.table["p"].to_numpy()
+        p[i, j] = tested.table["p"].to_numpy()
     coords = {"signal": list(config.signals), "layer": layers} | ({} if units is None else {"time": names})
     array = xr.DataArray(p, dims=("signal", "layer", per), coords=coords)
     if "depth" in r.coords:
@@ -168,14 +168,14 @@ def session_strata(subjects: Sequence[Encoded]) -> tuple[list[np.ndarray | None]
     words : str
         What the method's sentence says about sessions; empty where nobody had more than one.
     """
-    if not any(one.responses.trials.get("session", pd.Series(dtype=str)).nunique() > 1 for one in subjects):
+    if not any(subject.responses.trials.get("session", pd.Series(dtype=str)).nunique() > 1 for subject in subjects):
         return [None] * len(subjects), ""
-    own = [_shown_in(one) for one in subjects]
-    alike = [np.array_equal(one.rows, subjects[0].rows) for one in subjects]
+    own = [_shown_in(subject) for subject in subjects]
+    alike = [np.array_equal(subject.rows, subjects[0].rows) for subject in subjects]
     common = _joined([labels for labels, same in zip(own, alike, strict=True) if same])
     strata = [common if same else labels for labels, same in zip(own, alike, strict=True)]
-    for one, labels in zip(subjects, strata, strict=True):
-        groups_of = pd.Series(one.groups).groupby(labels).nunique()
+    for subject, labels in zip(subjects, strata, strict=True):
+        groups_of = pd.Series(subject.groups).groupby(labels).nunique()
         if groups_of.min() < 2:
             return [None] * len(subjects), ", exchanged across sessions (too few were shown in the same ones)"
     if all(len(np.unique(labels)) == 1 for labels in strata):  # every session showed every photograph
@@ -183,16 +183,16 @@ def session_strata(subjects: Sequence[Encoded]) -> tuple[list[np.ndarray | None]
     return list(strata), " within sessions"
 
 
-def _shown_in(one: Encoded) -> np.ndarray:
+def _shown_in(subject: Encoded) -> np.ndarray:
     """Number of the set of sessions in which each photograph of a subject was shown, alike within a group of them."""
-    trials = one.responses.trials
+    trials = subject.responses.trials
     if "session" not in trials:
-        return np.zeros(len(one.rows), dtype=np.intp)
+        return np.zeros(len(subject.rows), dtype=np.intp)
     sets = trials.groupby(trials["stimulus"].astype(str))["session"].agg(lambda s: "+".join(sorted(set(map(str, s)))))
-    each = sets.loc[one.averaged.trials["stimulus"].astype(str)]
+    each = sets.loc[subject.averaged.trials["stimulus"].astype(str)]
     # Photographs of one source move together, in sequence: only a source that was shown alike can take their place.
-    patterns = each.groupby(one.groups).agg(lambda s: s.iloc[0] if s.nunique() == 1 else "|".join(s))
-    return np.unique(patterns.loc[one.groups].to_numpy(str), return_inverse=True)[1]
+    patterns = each.groupby(subject.groups).agg(lambda s: s.iloc[0] if s.nunique() == 1 else "|".join(s))
+    return np.unique(patterns.loc[subject.groups].to_numpy(str), return_inverse=True)[1]
 
 
 def _joined(labels: Sequence[np.ndarray]) -> np.ndarray:
@@ -234,20 +234,20 @@ def _inputs(
     penalty = None
     if fixed:
         chosen, scores = (
-            np.concatenate([one.spaces[signal].dataset[name].sel(layer=layer).values for one in subjects])
+            np.concatenate([subject.spaces[signal].dataset[name].sel(layer=layer).values for subject in subjects])
             for name in ("alpha", "r")
         )
         penalty = common_penalty(chosen, scores)
     first = subjects[0].rows
     return [
         PermutationInput(
-            values[one.rows],
-            one.averaged.values,
+            values[subject.rows],
+            subject.averaged.values,
             penalty,
-            one.groups,
+            subject.groups,
             within,
-            cv=fixed_split(one.averaged, stimuli) if config.split == "test" else None,
-            same_photographs=bool(np.array_equal(one.rows, first)),
+            cv=fixed_split(subject.averaged, stimuli) if config.split == "test" else None,
+            same_photographs=bool(np.array_equal(subject.rows, first)),
         )
-        for one, within in zip(subjects, strata, strict=True)
+        for subject, within in zip(subjects, strata, strict=True)
     ]

@@ -40,7 +40,11 @@ class Encoded:
 def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[str, float]) -> xr.Dataset:
     """Stack results to dims (subject, signal, layer, split, target), with the layers' depths as coordinate."""
     per_signal = [
-        concat([one.spaces[space] for one in subjects], "subject", [one.responses.subject for one in subjects])
+        concat(
+            [subject.spaces[space] for subject in subjects],
+            "subject",
+            [subject.responses.subject for subject in subjects],
+        )
         for space in spaces
     ]
     scores = concat(per_signal, "signal", list(spaces)).dataset
@@ -55,18 +59,18 @@ def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
     from brainmap.statistics.noise_ceiling import ceiling_from_ncsnr, explainable_variance
 
     ceilings = []
-    for one in subjects:
-        published = one.responses.targets.get("ncsnr")
+    for subject in subjects:
+        published = subject.responses.targets.get("ncsnr")
         if published is not None and np.isfinite(published).all():  # the dataset's own, from all of its repeats
-            repeats = one.averaged.trials.get("n_repeats", 1)
+            repeats = subject.averaged.trials.get("n_repeats", 1)
             ceilings.append(ceiling_from_ncsnr(published.to_numpy(dtype=float), np.asarray(repeats)).r)
             continue
-        stimulus = one.responses.trials["stimulus"].to_numpy()
+        stimulus = subject.responses.trials["stimulus"].to_numpy()
         if len(np.unique(stimulus)) == len(stimulus):
             return None
-        values = one.responses.values
-        if one.responses.info.get("missing"):
+        values = subject.responses.values
+        if subject.responses.info.get("missing"):
             values = FilledFromRepeats(values, stimulus)
         ceilings.append(explainable_variance(values, stimulus).r)
-    names = [one.responses.subject for one in subjects]
+    names = [subject.responses.subject for subject in subjects]
     return xr.DataArray(np.stack(ceilings), dims=("subject", "target"), coords={"subject": names})

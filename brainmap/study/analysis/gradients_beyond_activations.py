@@ -62,11 +62,11 @@ def residual_of_gradients(
             "choose fewer layers (or residual_layers: last), or project the features"
         )
     try:
-        if all(np.array_equal(one.rows, subjects[0].rows) for one in subjects):
+        if all(np.array_equal(subject.rows, subjects[0].rows) for subject in subjects):
             result = _residual(subjects, features, config, config.seed)
             return _with_subjects(result.to_frame(), [result], subjects), result.test.method
         seeds = [config.seed + number for number in range(len(subjects))]
-        each = [_residual([one], features, config, seed) for one, seed in zip(subjects, seeds, strict=True)]
+        each = [_residual([subject], features, config, seed) for subject, seed in zip(subjects, seeds, strict=True)]
         pooled = pool_residuals(each)
     except InputError as error:
         return None, f"not computed: {error}"
@@ -80,10 +80,10 @@ def compared_layers(features: Features, config: StudyConfig) -> list[str]:
 
 def _with_subjects(table: pd.DataFrame, results: Sequence[ResidualResult], subjects: Sequence[Encoded]) -> pd.DataFrame:
     """Add each subject's own gain: how far it differs between people is what an interval over images cannot say."""
-    units = [one.responses.targets[UNIT[one.responses.modality]].to_numpy() for one in subjects]
+    units = [subject.responses.targets[UNIT[subject.responses.modality]].to_numpy() for subject in subjects]
     tables = [result.scores.by_subject(own) for result, own in zip(results, units, strict=False)]
     columns = pd.concat(tables, axis=1)
-    columns.columns = pd.Index([f"delta {one.responses.subject}" for one in subjects])
+    columns.columns = pd.Index([f"delta {subject.responses.subject}" for subject in subjects])
     return table.join(columns, on="unit")
 
 
@@ -97,7 +97,7 @@ def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConf
     return residual(
         activations,
         gradients,
-        [one.averaged.values for one in subjects],
+        [subject.averaged.values for subject in subjects],
         units=first.responses.targets[UNIT[first.responses.modality]].to_numpy(),
         groups=first.groups,
         options=(

@@ -115,13 +115,13 @@ def _found_in_files(everyone: list[Any]) -> list[str]:
     """Say what readers found wrong in a dataset's files, and what they did about it."""
     notes = []
     for responses in everyone:
-        found = responses.info.get("findings") or {}
-        if found.get("n"):
-            first = found["items"][0]
+        findings = responses.info.get("findings") or {}
+        if findings.get("n"):
+            first = findings["items"][0]
             row = "" if first["row"] is None else f", row {first['row']}"
             notes.append(
-                f"Subject {responses.subject}: {found['n']} findings in the files, the first in {first['file']}{row}: "
-                f"{first['what']} ({first['done']})."
+                f"Subject {responses.subject}: {findings['n']} findings in the files, the first in "
+                f"{first['file']}{row}: {first['what']} ({first['done']})."
             )
     return notes
 

@@ -52,8 +52,8 @@ def summarise(
     from brainmap.results import StudyResults
 
     by_modality: dict[str, list[Encoded]] = {}
-    for one in encoded:
-        by_modality.setdefault(one.responses.modality, []).append(one)
+    for subject in encoded:
+        by_modality.setdefault(subject.responses.modality, []).append(subject)
     steps = track(by_modality.items(), "statistics", unit="modalities")
     parts = {modality: _summarise_modality(config, inputs, features, each, scratch) for modality, each in steps}
     scores = {modality: part.scores for modality, part in parts.items()}
@@ -127,9 +127,9 @@ def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset) -> pd
         mean = scores["r"].sel(signal=signal).mean("target", skipna=True)
         best = mean.mean(("subject", "split")).argmax("layer")
         spaces[str(signal)] = mean.isel(layer=best).transpose("subject", "split").values
-    controls = [one.spaces[CONTROL_SPACES].r.mean("target", skipna=True) for one in subjects]
+    controls = [subject.spaces[CONTROL_SPACES].r.mean("target", skipna=True) for subject in subjects]
     for name in controls[0]["layer"].values:
-        spaces[str(name)] = np.stack([one.sel(layer=name).values for one in controls])
+        spaces[str(name)] = np.stack([subject.sel(layer=name).values for subject in controls])
     rows = []
     for name, values in spaces.items():
         folds = values.mean(axis=0, dtype=np.float64)

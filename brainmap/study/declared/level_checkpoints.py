@@ -96,15 +96,15 @@ def read_levels(pairs: Sequence[str], option: str) -> dict[str, Level]:
     InputError
         For a pair without ``=``, a name given twice, or what is neither a folder nor a model.
     """
-    found: dict[str, Level] = {}
+    levels: dict[str, Level] = {}
     for pair in pairs:
         name, equals, value = (text.strip() for text in pair.partition("="))
         if not (name and equals and value):
             raise InputError(f"{option} {pair!r} must be a name and a folder of checkpoints, such as {option} S=runs/S")
-        if name in found:
+        if name in levels:
             raise InputError(f"{option} names {name!r} twice; every level needs a name of its own")
-        found[name] = _read_level(value, f"{option} {pair}")
-    return found
+        levels[name] = _read_level(value, f"{option} {pair}")
+    return levels
 
 
 def _read_level(value: str, where: str) -> Level:

@@ -194,7 +194,7 @@ class GridConfig(BaseModel):
         InputError
             If the settings of a cell are wrong, or there are too many.
         """
-        found: dict[str, Cell] = {}
+        by_digest: dict[str, Cell] = {}
         for name, part in self._parts():
             for settings in self._with_data(part.combinations(name)):
                 declared = {**self.study, **part.study}
@@ -203,15 +203,15 @@ class GridConfig(BaseModel):
                     sample = {**self.sample, **part.sample}
                     declared |= {key: value for key, value in sample.items() if key not in settings}
                 config = StudyConfig.from_dict(declared)
-                cell = found.setdefault(config.digest(), Cell(config, _label(config, settings), part.needs))
+                cell = by_digest.setdefault(config.digest(), Cell(config, _label(config, settings), part.needs))
                 cell.spellings.add(str(declared.get("model", config.model)))
                 if name in cell.parts and cell.parts[name].get(LEVEL) != settings.get(LEVEL):
                     both = f"'{cell.parts[name][LEVEL]}' and '{settings[LEVEL]}'"
                     raise InputError(f"levels {both} of '{name}' hold the same weights, {config.weights}")
                 cell.parts[name] = settings
-                if len(found) > MAX_CELLS:
+                if len(by_digest) > MAX_CELLS:
                     raise InputError(f"the study file asks for more than {MAX_CELLS:,} studies; make its grid smaller")
-        return list(found.values())
+        return list(by_digest.values())
 
     def _with_data(self, combinations: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield every combination with each of the data sets."""

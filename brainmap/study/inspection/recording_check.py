@@ -89,13 +89,13 @@ def _ceiling(responses: Responses, seed: int) -> tuple[np.ndarray | None, np.nda
 
 
 def _findings(responses: Responses) -> list[str]:
-    found = responses.info.get("findings") or {}
-    items = found.get("items", [])
+    findings = responses.info.get("findings") or {}
+    items = findings.get("items", [])
     lines = [
         f"{item['file']}{'' if item['row'] is None else ', row ' + str(item['row'])}: {item['what']} ({item['done']})"
         for item in items[:20]
     ]
-    more = int(found.get("n", 0)) - len(lines)
+    more = int(findings.get("n", 0)) - len(lines)
     return [*lines, f"and {more} more findings"] if more > 0 else lines
 
 

@@ -67,9 +67,9 @@ def verify_run(path: str | Path) -> StoredNumbers:
         return result
     runs = list(_runs(path))
     for run in runs:
-        found = _verify_one(RunFolder(run), result)
-        RunFolder(run).note_damages(file for file, _ in found)
-        result.damaged += found
+        damage = _verify_one(RunFolder(run), result)
+        RunFolder(run).note_damages(file for file, _ in damage)
+        result.damaged += damage
     if not runs:
         for folder in FeatureStore(path).folders():
             _verify_array(folder, result, result.damaged)
@@ -87,26 +87,26 @@ def _runs(path: Path) -> Iterator[Path]:
 
 
 def _verify_one(run: RunFolder, result: StoredNumbers) -> list[tuple[Path, str]]:
-    found: list[tuple[Path, str]] = []
+    damage: list[tuple[Path, str]] = []
     identity = run.damaged_identity()
     result.stores += 1
     if identity is not None:
-        found.append(identity)
+        damage.append(identity)
     for part in run.sealed_parts():
         if is_sealed(part):
             result.stores += 1
-            found += damages(part, full=True)
+            damage += damages(part, full=True)
         else:
             result.not_verified.append(part)
     for folder in track(FeatureStore(run.features).folders(), "verifying features", unit="arrays"):
-        _verify_array(folder, result, found)
-    return found
+        _verify_array(folder, result, damage)
+    return damage
 
 
-def _verify_array(folder: Path, result: StoredNumbers, found: list[tuple[Path, str]]) -> None:
+def _verify_array(folder: Path, result: StoredNumbers, damage: list[tuple[Path, str]]) -> None:
     problems = list(array_damages(folder, full=True))
     if not problems and not any((folder / "digests").glob("*.json")) and any((folder / "rows").glob("*.json")):
         result.not_verified.append(folder)
     else:
         result.stores += 1
-        found += problems
+        damage += problems

@@ -159,8 +159,8 @@ class BIDSMEEGReader(DatasetReader):
         """Subjects that have recordings, or events of recordings."""
         kind = self.datatype
         events = [file for file in self._folder.select("events", (".tsv",)) if file.path.parent.name == kind]
-        found = {file.written["sub"] for file in (*self._candidates(kind), *events) if "sub" in file.written}
-        return sorted(found - {"emptyroom"})
+        labels = {file.written["sub"] for file in (*self._candidates(kind), *events) if "sub" in file.written}
+        return sorted(labels - {"emptyroom"})
 
     def recordings(self, subject: str) -> list[tuple[Path, Path]]:
         """Events table and recording of each run.
@@ -177,8 +177,8 @@ class BIDSMEEGReader(DatasetReader):
     def _runs(self, subject: str) -> list[Run]:
         kind, chosen = self.datatype, self._chosen()
         files = self._candidates(kind, subject)
-        found = find_runs(self._folder, files, subject, kind, chosen)
-        total, absent = len(found.runs) + len(found.absent), len(found.absent)
+        search = find_runs(self._folder, files, subject, kind, chosen)
+        total, absent = len(search.runs) + len(search.absent), len(search.absent)
         if not total and files:
             raise MissingFileError(
                 f"No events table applies to {files[0].path} (no *_events.tsv beside it or above it whose entities are "
@@ -186,18 +186,18 @@ class BIDSMEEGReader(DatasetReader):
             )
         if not total:
             raise MissingFileError(f"There are no {kind} recordings of subject {subject} in {self.root}.")
-        if absent and (not found.runs or self.options.missing == "error" or absent > MOST_SKIPPED * total):
+        if absent and (not search.runs or self.options.missing == "error" or absent > MOST_SKIPPED * total):
             remedy = "fetch them, or go on without: --set missing=skip" if self.options.missing == "error" else (
                 "more than a tenth is not skipped; name the runs to use: --set entities.run=[…]"
             )  # fmt: skip
             raise MissingFileError(
                 f"{absent} of {total} runs of subject {subject} have events but no {kind} recording "
-                f"({found.absent[0].path.name}); {remedy}"
+                f"({search.absent[0].path.name}); {remedy}"
             )
-        left_out = [(file.path, "the run has no recording") for file in found.absent]
-        left_out += [(file.path, "no events table applies to it") for file in found.unexplained]
+        left_out = [(file.path, "the run has no recording") for file in search.absent]
+        left_out += [(file.path, "no events table applies to it") for file in search.unexplained]
         self._left_out[subject] = left_out
-        return found.runs
+        return search.runs
 
     @cached_property
     def epochs(self) -> EpochSettings:

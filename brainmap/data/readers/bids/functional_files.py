@@ -144,22 +144,22 @@ class FunctionalFiles(DatasetReader):
     def _search(self, subject: str) -> RunSearch:
         chosen = self._chosen()
         files = self._source.select("bold", IMAGES, {"sub": subject, **chosen_recordings(chosen)})
-        found = find_runs(self._raw, files, subject, "func", chosen)
-        total = len(found.runs) + len(found.absent)
+        search = find_runs(self._raw, files, subject, "func", chosen)
+        total = len(search.runs) + len(search.absent)
         if not total:
             raise MissingFileError(
                 f"There are no runs with events of subject {subject}{self._wanted()} in {self.root}."
             )
-        if found.absent:
-            self._refuse_absent(subject, found, total)
-        return found
+        if search.absent:
+            self._refuse_absent(subject, search, total)
+        return search
 
-    def _refuse_absent(self, subject: str, found: RunSearch, total: int) -> None:
-        count = len(found.absent)
-        if self.options.missing == "skip" and found.runs and count <= MOST_SKIPPED * total:
+    def _refuse_absent(self, subject: str, search: RunSearch, total: int) -> None:
+        count = len(search.absent)
+        if self.options.missing == "skip" and search.runs and count <= MOST_SKIPPED * total:
             return
         what = f"{count} of {total} runs of subject {subject} have events but no images{self._wanted()}"
-        first = found.absent[0].path.name
+        first = search.absent[0].path.name
         if self.options.missing == "skip":
             raise MissingFileError(
                 f"{what}, the first is {first}; more than a tenth is not skipped. Name the runs to use instead: "
@@ -189,16 +189,16 @@ class FunctionalFiles(DatasetReader):
 
     def _runs(self, subject: str, findings: Findings | None = None) -> list[Run]:
         """Runs whose events name photographs, by session and run."""
-        found = self._search(subject)
+        search = self._search(subject)
         notes = findings if findings is not None else Findings()
-        for file in found.absent:
+        for file in search.absent:
             notes.add(file.path, None, "the run has no images", "run left out (missing=skip)")
-        for file in found.unexplained:
+        for file in search.unexplained:
             notes.add(file.path, None, "no events table applies to it", "run left out")
         if self.options.image_column is not None or self.options.task is not None:
-            return found.runs
+            return search.runs
         naming, refused = [], []
-        for run in found.runs:
+        for run in search.runs:
             try:
                 image_column_of(read_events(run.events.path), None, run.events.path)
                 naming.append(run)
@@ -259,23 +259,23 @@ class FunctionalFiles(DatasetReader):
         if self._source is not self._raw:
             for run in runs:
                 entities: dict[str, Any] = {**run.files[0].without("desc", "echo", "part"), "desc": "brain"}
-                found = self._source.select("mask", (".nii.gz", ".nii"), entities)
-                masks += [file.path for file in found if set(file.entities) == set(entities)]
+                mask_files = self._source.select("mask", (".nii.gz", ".nii"), entities)
+                masks += [file.path for file in mask_files if set(file.entities) == set(entities)]
         return masks if len(masks) == len(runs) else []
 
     def _confounds_file(self, run: Run) -> Path | None:
         """Table of confounds of a run (``…_desc-confounds_timeseries.tsv``), from where its images are."""
         wanted = run.files[0].without(*DERIVED, "echo", "part")
         for suffix in ("timeseries", "regressors"):
-            found = [
+            tables = [
                 file
                 for file in self._source.select(suffix, (".tsv",), {**wanted, "desc": "confounds"})
                 if set(file.entities) == {*wanted, "desc"}
             ]
-            if len(found) > 1:
-                raise InputError(f"{found[0].path} and {found[1].path} are confounds of one run; keep one of them.")
-            if found:
-                return found[0].path
+            if len(tables) > 1:
+                raise InputError(f"{tables[0].path} and {tables[1].path} are confounds of one run; keep one of them.")
+            if tables:
+                return tables[0].path
         return None
 
     def _confounds(self, run: Run, n_scans: int) -> pd.DataFrame | None:

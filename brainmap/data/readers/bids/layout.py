@@ -81,8 +81,8 @@ def parse(path: Path) -> BIDSFile | None:
     """Take a name apart; None for a file whose name is no BIDS name."""
     if path.name.startswith("."):
         return None
-    found = EXTENSION.search(path.name)
-    extension = found.group() if found else ""
+    match = EXTENSION.search(path.name)
+    extension = match.group() if match else ""
     *parts, suffix = path.name[: len(path.name) - len(extension)].split("_")
     written: dict[str, str] = {}
     if "bold" in parts and suffix in OLD_PARTS:
@@ -179,7 +179,7 @@ class BIDSFolder:
         """
         wanted = file.entities if file.path in self._paths else file.without(*DERIVED)
         levels = self._levels(file, datatype)
-        found: list[BIDSFile] = []
+        sidecars: list[BIDSFile] = []
         for level in levels:
             here = [
                 other
@@ -193,8 +193,8 @@ class BIDSFolder:
                     f"{names} in {level} apply equally to {file.path.name}; which one is meant cannot be told. "
                     "Keep one of them."
                 )
-            found += here
-        return found
+            sidecars += here
+        return sidecars
 
     @cached_property
     def _by_folder(self) -> dict[Path, list[BIDSFile]]:
@@ -243,7 +243,7 @@ def has_entities(file: BIDSFile, chosen: Mapping[str, Any]) -> bool:
                 return False
             continue
         allowed = value if isinstance(value, (list, tuple, set)) else (value,)
-        if own not in {canonical(key, one) for one in allowed}:
+        if own not in {canonical(key, allowed_value) for allowed_value in allowed}:
             return False
     return True
 

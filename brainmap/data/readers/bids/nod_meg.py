@@ -70,12 +70,12 @@ class NODMEGReader(BIDSMEEGReader):
             If one run is there twice (under both names that cleaned files were published with).
         """
         if self.options.recordings == "raw":
-            found = visible(self.root.glob(f"sub-{subject}/ses-ImageNet*/meg/sub-*_task-ImageNet_*_meg.fif"))
+            files = visible(self.root.glob(f"sub-{subject}/ses-ImageNet*/meg/sub-*_task-ImageNet_*_meg.fif"))
         else:
-            found = visible((self.root / RECORDINGS).glob(f"sub-{subject}_ses-ImageNet*_run-*.fif"))
-            found = [path for path in found if path.name.endswith(CLEANED)]
+            files = visible((self.root / RECORDINGS).glob(f"sub-{subject}_ses-ImageNet*_run-*.fif"))
+            files = [path for path in files if path.name.endswith(CLEANED)]
         runs: dict[tuple[str, str, int], Path] = {}
-        for path in found:
+        for path in files:
             parts = entities(path)
             other = runs.setdefault((parts["sub"], parts["ses"], int(parts["run"])), path)
             if other != path and "split-" not in path.name:
@@ -162,7 +162,7 @@ class NODMEGReader(BIDSMEEGReader):
 
 
 def _number(run: object) -> int:
-    found = re.search(r"\d+", str(run))
-    if found is None:
+    digits = re.search(r"\d+", str(run))
+    if digits is None:
         raise InputError(f"{run!r} is no number of a run.")
-    return int(found.group())
+    return int(digits.group())

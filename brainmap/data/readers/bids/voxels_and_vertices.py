@@ -192,8 +192,8 @@ def _computed_mask(first: Volumes) -> np.ndarray:
         )
     image: Any = nibabel.Nifti1Image(np.nan_to_num(mean), first.affine)
     with reading(first.path):
-        found: Any = compute_epi_mask(image)
-    kept: np.ndarray = np.asarray(found.dataobj) != 0
+        mask: Any = compute_epi_mask(image)
+    kept: np.ndarray = np.asarray(mask.dataobj) != 0
     return kept
 
 
@@ -210,12 +210,12 @@ def on_grid(block: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], targe
     return result
 
 
-def grid_difference(one: Volumes, other: Volumes | VoxelTargets) -> str:
+def grid_difference(first: Volumes, other: Volumes | VoxelTargets) -> str:
     """How two grids differ, in words."""
     shape = other.shape if isinstance(other, Volumes) else other.kept.shape
-    if one.shape != tuple(shape):
-        return f"{_by(one.shape)} voxels, {_by(shape)} there"
-    voxels = displacement(one.affine, other.affine, one.shape)
+    if first.shape != tuple(shape):
+        return f"{_by(first.shape)} voxels, {_by(shape)} there"
+    voxels = displacement(first.affine, other.affine, first.shape)
     side = float(np.sqrt((other.affine[:3, :3] ** 2).sum(axis=0)).min())
     return f"its voxels lie up to {voxels * side:.3g} mm from there"
 

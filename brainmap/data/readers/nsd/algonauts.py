@@ -63,10 +63,10 @@ class AlgonautsReader(DatasetReader):
 
     def _pictures(self, subject: str) -> list[Path]:
         folder = self._folder(subject) / "training_split/training_images"
-        found = visible(folder.glob("*.png"))
-        if not found:
+        pictures = visible(folder.glob("*.png"))
+        if not pictures:
             raise MissingFileError(f"There are no photographs in {folder}; unpack the subject's archive anew.")
-        return found
+        return pictures
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Training photographs of some subjects, by their number in NSD (``nsd-00013``)."""
@@ -205,10 +205,10 @@ def _ncsnr(folder: Path, side: str, count: int, subject: int) -> np.ndarray:
 
 
 def _nsd_number(path: Path | str) -> str:
-    found = re.search(r"nsd-(\d+)", str(path))
-    if found is None:
+    match = re.search(r"nsd-(\d+)", str(path))
+    if match is None:
         raise InputError(f"{path} is not called like train-0001_nsd-00013.png.")
-    return found.group(1)
+    return match.group(1)
 
 
 def _ids_by_number(stimuli: StimulusSet) -> dict[str, str]:

@@ -61,10 +61,10 @@ def read_design(root: Path) -> NSDDesign:
     if not file.is_file():
         raise MissingFileError(f"There is no design {file}; get it with: brainmap data fetch nsd")
     try:
-        found = scipy.io.loadmat(file, variable_names=["masterordering", "subjectim", "sharedix"])
-        ordering = found["masterordering"].ravel().astype(np.int64) - 1
-        images = found["subjectim"].astype(np.int64) - 1
-        shared = found["sharedix"].ravel().astype(np.int64) - 1
+        design = scipy.io.loadmat(file, variable_names=["masterordering", "subjectim", "sharedix"])
+        ordering = design["masterordering"].ravel().astype(np.int64) - 1
+        images = design["subjectim"].astype(np.int64) - 1
+        shared = design["sharedix"].ravel().astype(np.int64) - 1
     except (KeyError, ValueError, NotImplementedError) as error:
         raise InputError(f"{file} is not NSD's design ({error}); fetch it anew.") from error
     if ordering.min() < 0 or ordering.max() >= images.shape[1] or images.min() < 0:
@@ -139,10 +139,10 @@ def read_captions(root: Path, rows: np.ndarray) -> list[str] | None:
 
 
 def _annotations(root: Path) -> list[dict[str, Any]] | None:
-    found: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for split in ("train", "val"):
-        found += next(filter(None, (_captions(root / folder, split) for folder in CAPTIONS)), [])
-    return found or None
+        annotations += next(filter(None, (_captions(root / folder, split) for folder in CAPTIONS)), [])
+    return annotations or None
 
 
 def _captions(folder: Path, split: str) -> list[dict[str, Any]]:

@@ -250,12 +250,12 @@ class SurfaceSeries(Surface):
     def _run_files(self, session: int) -> list[tuple[Path, Path, Path]]:
         """Design, left and right series of each run of a session."""
         base = self.root / "nsddata_timeseries/ppdata" / self.code
-        found = []
+        files = []
         for design in sorted((base / "func1pt8mm/design").glob(f"design_session{session:02d}_run*.tsv")):
             run = design.stem.removeprefix("design_")
             sides = [base / f"fsaverage/timeseries/{side}h.timeseries_{run}.mgh" for side in "lr"]
-            found.append((design, sides[0], sides[1]))
-        return found
+            files.append((design, sides[0], sides[1]))
+        return files
 
     def files(self, session: int) -> list[Path]:
         """Designs and series of a session."""

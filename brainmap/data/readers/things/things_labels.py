@@ -109,9 +109,9 @@ def check_against_log(
                 findings.add(file, int(events["row"].iloc[row]), what, "the events table is used")
             return
     for shift in (1, -1, 2, -2):
-        one, other = (listed[shift:], shown) if shift > 0 else (listed, shown[-shift:])
-        length = min(len(one), len(other))
-        if length and (~_differ(one[:length], other[:length])).mean() > 0.75:
+        first, other = (listed[shift:], shown) if shift > 0 else (listed, shown[-shift:])
+        length = min(len(first), len(other))
+        if length and (~_differ(first[:length], other[:length])).mean() > 0.75:
             raise InputError(f"{file} is shifted by {shift} rows against the log of what was shown; fetch it anew.")
     for (other_session, other_run), part in log.groupby(["session_nr", "run_nr"]):
         numbers = part["things_image_nr"].to_numpy(dtype=float)
@@ -152,10 +152,10 @@ def kind_of_trial(path: str) -> str:
     return "exp"
 
 
-def _differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _differ(first: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Whether numbers differ; two missing ones do not, and neither does a catch trial that one side leaves blank."""
-    missing = np.isnan(one) | np.isnan(other)
-    differ: np.ndarray = ~missing & (one != other)
+    missing = np.isnan(first) | np.isnan(other)
+    differ: np.ndarray = ~missing & (first != other)
     return differ
 
 

@@ -99,14 +99,14 @@ class ThingsMEGReader(DatasetReader):
         MissingFileError
             If a run is absent and may not be skipped.
         """
-        found = {
+        by_run = {
             (int(entities(path)["ses"]), int(entities(path)["run"])): path
             for path in visible(self.root.glob(f"sub-{subject}/ses-*/meg/*_meg.ds"))
             if (path / f"{path.stem}.meg4").is_file()
         }
         sessions = self.options.sessions or range(1, SESSIONS + 1)
         wanted = [(session, run) for session in sessions for run in self.options.runs or range(1, RUNS + 1)]
-        absent = [one for one in wanted if one not in found]
+        absent = [pair for pair in wanted if pair not in by_run]
         if absent and (self.options.missing == "error" or len(absent) == len(wanted)):
             session, run = absent[0]
             raise MissingFileError(
@@ -115,7 +115,7 @@ class ThingsMEGReader(DatasetReader):
                 f"{subject}, or go on without: --set missing=skip. (The authors' preprocessed epochs are read by "
                 "--dataset things-meg-epochs.)"
             )
-        return [found[one] for one in wanted if one in found]
+        return [by_run[pair] for pair in wanted if pair in by_run]
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -344,6 +344,6 @@ def _without_duplicates(table: pd.DataFrame, findings: Findings, file: Path) -> 
 
 
 def _read_kept(file: Path, findings: Findings) -> pd.DataFrame:
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    findings.items.extend(Finding(**item) for item in found["findings"])
-    return pd.DataFrame(found["trials"])
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    findings.items.extend(Finding(**item) for item in kept["findings"])
+    return pd.DataFrame(kept["trials"])

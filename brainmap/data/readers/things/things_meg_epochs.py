@@ -62,9 +62,9 @@ class ThingsMEGEpochsReader(DatasetReader):
 
     def _files(self) -> dict[str, Path]:
         for folder in FOLDERS:
-            found = visible((self.root / folder).glob("preprocessed_P[0-9]*-epo.fif"))
-            if found:
-                return {path.name.removeprefix("preprocessed_P").removesuffix("-epo.fif"): path for path in found}
+            files = visible((self.root / folder).glob("preprocessed_P[0-9]*-epo.fif"))
+            if files:
+                return {path.name.removeprefix("preprocessed_P").removesuffix("-epo.fif"): path for path in files}
         raise MissingFileError(
             f"There is no {FOLDERS[0]}/preprocessed_P1-epo.fif below {self.root}; fetch the preprocessed epochs of "
             "OpenNeuro ds004212 (all of their parts, -epo-1.fif to -epo-3.fif), or read the recordings with --dataset "
