@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.hdf5_files import open_hdf5, own_dataset, read_rows
+from brainmap.common.storage.hdf5_files import open_hdf5, own_dataset, read_rows
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

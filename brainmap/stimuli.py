@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from brainmap.common.digests import load_array, save_array
 from brainmap.common.errors import DamagedError, InputError, MissingFileError
 from brainmap.common.progress import track
+from brainmap.common.storage.digests import load_array, save_array
 from brainmap.common.tables import read_table, rename_columns
 from brainmap.image_readers import (
     IMAGE_SUFFIXES,

@@ -17,7 +17,7 @@ from brainmap.cli.models_commands import models_app
 from brainmap.cli.reproduce_command import reproduce
 from brainmap.cli.run_command import preset, run
 from brainmap.common.errors import BrainmapError, ReadingNote, printable
-from brainmap.common.file_errors import os_sentence
+from brainmap.common.storage.file_errors import os_sentence
 
 FAULT = "this is a fault of brainmap, not of your input"
 TRACEBACK = "BRAINMAP_TRACEBACK"

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.file_errors import reading
+from brainmap.common.storage.file_errors import reading
 
 DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 MISSING = ("", "n/a")

@@ -21,7 +21,7 @@ import pandas as pd
 from scipy import sparse
 
 from brainmap.common.errors import InputError
-from brainmap.common.files import package_file
+from brainmap.common.storage.files import package_file
 
 HEMISPHERES = ("L", "R")
 MESH_NAME = "fsLR-32k"

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from brainmap.common.digests import checksum_tail, load_array, read_checksum_tail, save_array, warn_not_verified
 from brainmap.common.errors import DamagedError, InputError
-from brainmap.common.files import atomic_path
+from brainmap.common.storage.digests import checksum_tail, load_array, read_checksum_tail, save_array, warn_not_verified
+from brainmap.common.storage.files import atomic_path
 
 DTYPE = np.dtype("<f4")
 STATISTICS_BYTES = 32 * 2**20

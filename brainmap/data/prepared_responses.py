@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.errors import InputError
-from brainmap.common.file_errors import os_sentence
+from brainmap.common.storage.file_errors import os_sentence
 from brainmap.data.column_files import ColumnFile, write_columns
 
 Made = tuple[tuple[int, int], Iterable[np.ndarray]]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.common.files import package_file
+from brainmap.common.storage.files import package_file
 
 # Broken or switched off in all recordings of THINGS-MEG (OpenNeuro ds004212), which therefore has 272 of the 275.
 ABSENT_IN_THINGS_MEG = ("MLF25", "MRF43", "MRO13")

@@ -12,10 +12,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from brainmap.common.digests import is_sealed, reading, sealed_folder
 from brainmap.common.errors import InputError
-from brainmap.common.files import recover_folder
-from brainmap.common.zarr_stores import write_checked
+from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
+from brainmap.common.storage.files import recover_folder
+from brainmap.common.storage.zarr_stores import write_checked
 
 KIND = "encoding result"
 SCORES = ("r", "r2", "alpha")

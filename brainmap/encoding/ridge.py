@@ -13,11 +13,11 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from brainmap.common.array_sources import as_source
-from brainmap.common.digests import is_sealed, reading, sealed_folder
 from brainmap.common.errors import InputError
-from brainmap.common.files import recover_folder
 from brainmap.common.memory_sizes import available_threads, parse_memory
-from brainmap.common.zarr_stores import create_checked
+from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
+from brainmap.common.storage.files import recover_folder
+from brainmap.common.storage.zarr_stores import create_checked
 from brainmap.encoding.backend import make_backend
 from brainmap.encoding.engine import Engine
 from brainmap.encoding.folds import plan_splits

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from brainmap.common.errors import InputError
-from brainmap.common.files import short_hash
 from brainmap.common.progress import track
+from brainmap.common.storage.files import short_hash
 from brainmap.features import capture
 from brainmap.features.batch_size import available_memory, batch_size_for, out_of_memory
 from brainmap.features.extracted_features import Features, Rows

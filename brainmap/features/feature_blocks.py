@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from brainmap.common.files import short_hash
+from brainmap.common.storage.files import short_hash
 
 BLOCK_BYTES = 128 * 2**20  # features held in memory before they are written
 MAX_BLOCK_ROWS = 256  # what a killed run loses at most, and has in memory twice while a block is written

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.errors import InputError, MissingFileError, ReadingNote
-from brainmap.common.file_errors import reading
-from brainmap.common.files import file_hash
+from brainmap.common.storage.file_errors import reading
+from brainmap.common.storage.files import file_hash
 from brainmap.features.extracted_features import Features
 from brainmap.photograph_names import PhotographNames
 from brainmap.stimuli import StimulusSet

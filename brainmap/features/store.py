@@ -32,8 +32,8 @@ from typing import Any, Literal
 import numpy as np
 
 from brainmap.common.errors import BrainmapError, DamagedError, InputError, MissingFileError, NotVerifiedWarning
-from brainmap.common.files import file_hash, flush_to_disk, write_atomically
-from brainmap.common.locks import file_lock
+from brainmap.common.storage.files import file_hash, flush_to_disk, write_atomically
+from brainmap.common.storage.locks import file_lock
 
 CHUNK_BYTES = 2**20
 
@@ -95,7 +95,7 @@ class FeatureStore:
     def lock(self, identity: Mapping[str, Any]) -> Iterator[None]:
         """Lock a model's folder for writing; waits for another process, whose rows are then found finished.
 
-        The lock of a process that died is taken over; see :mod:`brainmap.common.locks`.
+        The lock of a process that died is taken over; see :mod:`brainmap.common.storage.locks`.
         """
         folder = self.model_folder(identity)
         with file_lock(folder / "writing.lock", purpose=f"writes features to {folder}"):

@@ -14,8 +14,8 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.files import inside
-from brainmap.common.zarr_stores import write_checked
+from brainmap.common.storage.files import inside
+from brainmap.common.storage.zarr_stores import write_checked
 
 _TREE = "results.json"
 _INLINE_VALUES = 64

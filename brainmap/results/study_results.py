@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainmap.common.digests import is_sealed, reading, sealed_folder
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.files import recover_folder
 from brainmap.common.names import MODALITY_NAMES
+from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
+from brainmap.common.storage.files import recover_folder
 from brainmap.results.result_files import is_tree, load_tree, save_tree
 
 KIND = "study's results"

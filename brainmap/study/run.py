@@ -12,9 +12,9 @@ import numpy as np
 
 from brainmap.common.blocks import SortedRows
 from brainmap.common.errors import BrainmapError, DamagedError, InputError, MissingFileError
-from brainmap.common.files import file_hash, recover_folder
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
+from brainmap.common.storage.files import file_hash, recover_folder
 from brainmap.data import Responses
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions

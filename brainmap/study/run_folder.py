@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from brainmap.common.digests import damages, is_sealed
 from brainmap.common.errors import DamagedError, InputError, MissingFileError, NotVerifiedWarning
-from brainmap.common.files import inside, recover_folder, write_atomically
+from brainmap.common.storage.digests import damages, is_sealed
+from brainmap.common.storage.files import inside, recover_folder, write_atomically
 from brainmap.encoding import EncodingResult
 from brainmap.features.store import FeatureStore, array_damages
 from brainmap.study.declared.schema import renamed_settings

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.files import package_file
+from brainmap.common.storage.files import package_file
 from brainmap.data.atlas import (
     SAMPLE_AREAS,
     area_table,

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from brainmap.common.errors import InputError
-from brainmap.common.files import checked_relative, file_hash, inside
+from brainmap.common.storage.files import checked_relative, file_hash, inside
 from brainmap.data.manifests import list_manifests, load_manifest
 from brainmap.data.manifests.catalog import dataset_files, read_manifest
 from brainmap.data.manifests.file_entries import chosen_entries, resolve_subject

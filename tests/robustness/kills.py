@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from robustness.outcomes import Silent
 
-from brainmap.common.digests import load_array
+from brainmap.common.storage.digests import load_array
 from brainmap.encoding import EncodingResult
 from brainmap.features.store import FeatureStore
 
@@ -20,7 +20,7 @@ WRITER = """
 import sys, itertools
 from pathlib import Path
 import numpy as np
-from brainmap.common.digests import save_array
+from brainmap.common.storage.digests import save_array
 from brainmap.encoding import EncodingResult
 from brainmap.features.store import FeatureStore
 folder = Path(sys.argv[1])

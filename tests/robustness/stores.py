@@ -13,7 +13,7 @@ import xarray as xr
 from robustness.damage import damage_a_file
 from robustness.outcomes import Silent
 
-from brainmap.common.digests import load_array, save_array
+from brainmap.common.storage.digests import load_array, save_array
 from brainmap.data.column_files import ColumnFile, write_columns
 from brainmap.encoding import EncodingResult, EncodingRidgeCV
 from brainmap.features.store import FeatureStore

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from robustness.campaign import run_campaign
 
-from brainmap.common.digests import sealed_folder
 from brainmap.common.errors import InputError
+from brainmap.common.storage.digests import sealed_folder
 from brainmap.encoding import EncodingResult
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from brainmap.common.errors import MissingFileError
-from brainmap.common.files import file_hash
+from brainmap.common.storage.files import file_hash
 from brainmap.data.fetching.dataset import Dataset, size_on_disk
 from brainmap.data.manifests.file_entries import FileEntry
 

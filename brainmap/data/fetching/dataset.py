@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainmap.common.errors import InputError
-from brainmap.common.files import file_hash, inside, write_atomically
+from brainmap.common.storage.files import file_hash, inside, write_atomically
 from brainmap.data.manifests.catalog import dataset_files, load_manifest, manifest_folder
 from brainmap.data.manifests.file_entries import FileEntry, chosen_entries
 from brainmap.data.manifests.manifest import Manifest

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from brainmap.common.errors import InputError, printable
-from brainmap.common.files import file_hash, flush_to_disk, write_atomically
-from brainmap.common.locks import file_lock
 from brainmap.common.progress import track
+from brainmap.common.storage.files import file_hash, flush_to_disk, write_atomically
+from brainmap.common.storage.locks import file_lock
 from brainmap.data.fetching.dataset import Dataset, FetchPlan, keep_record, size_on_disk
 from brainmap.data.fetching.terms import require_terms
 from brainmap.data.fetching.transfer import (

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from brainmap.common.errors import InputError
-from brainmap.common.files import write_atomically
+from brainmap.common.storage.files import write_atomically
 from brainmap.data.manifests.manifest import Manifest
 
 

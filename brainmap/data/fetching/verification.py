@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from brainmap.common.files import file_hash
 from brainmap.common.progress import track
+from brainmap.common.storage.files import file_hash
 from brainmap.data.fetching.dataset import OWN_FOLDER, Dataset
 from brainmap.data.manifests.file_entries import FileEntry, chosen_entries
 

@@ -16,7 +16,7 @@ from typing import cast
 from urllib.parse import quote
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.files import HASH_LENGTHS, HashKind, checked_relative
+from brainmap.common.storage.files import HASH_LENGTHS, HashKind, checked_relative
 from brainmap.data.manifests.manifest import FileGroup, Manifest, filled
 
 MAX_LIST_BYTES = 64 * 2**20

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from brainmap.common.files import HASH_LENGTHS, HashKind, checked_relative
+from brainmap.common.storage.files import HASH_LENGTHS, HashKind, checked_relative
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 Bytes = Annotated[int, Field(ge=0, le=10**16)]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.common.file_errors import reading
+from brainmap.common.storage.file_errors import reading
 from brainmap.common.tables import as_numbers, read_table
 from brainmap.data.own_recordings.labelled_axes import read_labelled
 from brainmap.data.own_recordings.recording import Recording, flattened

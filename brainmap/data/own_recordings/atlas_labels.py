@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.common.file_errors import reading
+from brainmap.common.storage.file_errors import reading
 from brainmap.common.tables import as_numbers, read_table, rename_columns
 
 INDEX_NAMES = ("id", "value", "number", "label_id", "roi_id", "intensity", "no", "label_index")

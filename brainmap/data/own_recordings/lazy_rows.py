@@ -11,7 +11,7 @@ import numpy as np
 
 from brainmap.common.blocks import Selection, positions, read_block
 from brainmap.common.errors import BrainmapError, InputError
-from brainmap.common.file_errors import reading
+from brainmap.common.storage.file_errors import reading
 
 
 class BlockReader:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.common.file_errors import reading
+from brainmap.common.storage.file_errors import reading
 from brainmap.data.own_recordings.meeg_objects import (
     epochs_recording,
     estimates_recording,

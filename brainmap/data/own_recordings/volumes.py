@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.common.file_errors import reading
+from brainmap.common.storage.file_errors import reading
 from brainmap.data.meshes import VOXELS
 from brainmap.data.own_recordings.atlas_labels import atlas_names, named_areas
 from brainmap.data.own_recordings.lazy_rows import SpooledRows

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainmap.common.digests import is_sealed, reading, sealed_folder
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.files import recover_folder
+from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
+from brainmap.common.storage.files import recover_folder
 
 KIND = "ground truth"
 TABLES = ("areas", "vertices", "times")

@@ -12,9 +12,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from brainmap.common.files import write_atomically
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.common.progress import track
+from brainmap.common.storage.files import write_atomically
 from brainmap.report.figures import controls_dots, grid_heatmap, model_bars, scores_vs_step
 from brainmap.report.figures.colors_and_type import signal_color
 from brainmap.report.page import interactive

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from brainmap.common.files import write_atomically
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.common.progress import track
+from brainmap.common.storage.files import write_atomically
 from brainmap.report.figures.colors_and_type import signal_color
 from brainmap.report.figures.contact_sheet import contact_sheet
 from brainmap.report.page import interactive

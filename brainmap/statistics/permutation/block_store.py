@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmap.common.files import atomic_path
+from brainmap.common.storage.files import atomic_path
 
 FIELDS = ("r", "exceeding", "used", "largest")
 

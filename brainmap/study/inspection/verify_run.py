@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from brainmap.common.digests import damages, is_sealed
 from brainmap.common.errors import MissingFileError
 from brainmap.common.progress import track
+from brainmap.common.storage.digests import damages, is_sealed
 from brainmap.features.store import FeatureStore, array_damages
 from brainmap.study.run_folder import IDENTITY, RunFolder
 

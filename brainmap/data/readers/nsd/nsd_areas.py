@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.files import package_file
+from brainmap.common.storage.files import package_file
 
 N_VERTICES = 163842
 FREESURFER = "nsddata/freesurfer"

@@ -23,7 +23,14 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.errors import DamagedError, InputError, NotVerifiedWarning
-from brainmap.common.files import atomic_folder, atomic_path, file_hash, inside, recover_folder, write_atomically
+from brainmap.common.storage.files import (
+    atomic_folder,
+    atomic_path,
+    file_hash,
+    inside,
+    recover_folder,
+    write_atomically,
+)
 
 LIST = "digests.json"
 FORMAT = 1
