@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import PERMUTED_LABELS, RESAMPLED_IMAGES, RESAMPLED_PAIRS
 
 METHODS = {"spearman": "spearman", "pearson": "corr", "kendall": "tau-a"}
 """Similarity of two RDMs → its name in rsatoolbox."""
@@ -21,7 +22,6 @@ METHODS = {"spearman": "spearman", "pearson": "corr", "kendall": "tau-a"}
 CHUNK = 2_000_000
 """Numbers held at once per array while resampling (16 MB)."""
 
-IMAGES, PAIRS, LABELS = 1, 2, 3
 """Purposes of the random streams derived from one seed."""
 
 
@@ -51,7 +51,7 @@ def similarity(models: np.ndarray, brains: np.ndarray, method: str) -> np.ndarra
 
 def image_counts(n_images: int, draws: int, seed: int) -> np.ndarray:
     """How often each image occurs in each bootstrap sample, (images, draws); at least three images are distinct."""
-    rng = np.random.default_rng([seed, IMAGES])
+    rng = np.random.default_rng([seed, RESAMPLED_IMAGES])
     counts = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=draws)
     while (few := np.flatnonzero((counts > 0).sum(axis=1) < 3)).size:
         counts[few] = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size=few.size)
@@ -89,7 +89,7 @@ def bootstrap_images(models: np.ndarray, brain: np.ndarray, *, method: str, draw
 
 def bootstrap_pairs(models: np.ndarray, brain: np.ndarray, *, method: str, draws: int, seed: int) -> np.ndarray:
     """Similarities in bootstrap samples of *pairs*, (draws, m); what for, see :func:`corrected_interval`."""
-    rng = np.random.default_rng([seed, PAIRS])
+    rng = np.random.default_rng([seed, RESAMPLED_PAIRS])
     n_pairs = len(brain)
     step = max(1, CHUNK // n_pairs)
     parts = []
@@ -170,7 +170,7 @@ def permuted_images(models: np.ndarray, brain: np.ndarray, *, method: str, draws
     rows, columns = np.triu_indices(n_images, 1)
     where = np.zeros((n_images, n_images), dtype=np.int64)
     where[rows, columns] = where[columns, rows] = np.arange(len(brain))
-    rng = np.random.default_rng([seed, LABELS])
+    rng = np.random.default_rng([seed, PERMUTED_LABELS])
     orders = np.stack([rng.permutation(n_images) for _ in range(draws)])
     if method == "kendall":
         shuffled = (brain[where[order[rows], order[columns]]] for order in orders)

@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import INNER_FOLDS, OUTER_FOLDS
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 Split = tuple[IntArray, IntArray]
-
-_OUTER, _INNER = 11, 12  # purposes of the random streams, so that outer and inner folds are independent
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def group_kfold(groups: ArrayLike, n_splits: int, seed: int = 0) -> IntArray:
         raise InputError(
             f"{n_splits} folds cannot be made from {len(sizes)} groups of rows; ask for 2 to {len(sizes)} folds."
         )
-    order = np.random.default_rng([seed, _OUTER]).permutation(len(sizes))
+    order = np.random.default_rng([seed, OUTER_FOLDS]).permutation(len(sizes))
     return _deal(order, sizes, np.zeros(len(sizes), dtype=np.int64), n_splits)[codes]
 
 
@@ -210,7 +209,7 @@ def _inner_labels(in_train: BoolArray, codes: IntArray, sizes: IntArray, n_split
         raise InputError(f"{n_splits} inner folds were asked for; at least 2 are needed to choose alpha.")
     row_class = np.unique(in_train, axis=0, return_inverse=True)[1].reshape(-1)
     first_row = np.unique(codes, return_index=True)[1]
-    order = np.random.default_rng([seed, _INNER]).permutation(len(sizes))
+    order = np.random.default_rng([seed, INNER_FOLDS]).permutation(len(sizes))
     labels = _deal(order, sizes, row_class[first_row].astype(np.int64), n_splits)[codes]
     labels[~in_train.any(axis=1)] = -1  # rows that never train need no inner label: fewer atoms
     return labels

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import PROJECTION_ROWS, PROJECTION_SIDES
 
 CHUNK = 4096  # input coordinates drawn at a time; part of what a projection is
 
@@ -118,13 +119,13 @@ class RandomProjection:
 
     def _dense(self, length: int, dimension: int, side: int, like: Tensor) -> Tensor:
         """Gaussian matrix (dimension, length) of one side, entries of variance 1/dimension."""
-        rng = np.random.default_rng([self.seed, 7, side, dimension, length])
+        rng = np.random.default_rng([self.seed, PROJECTION_SIDES, side, dimension, length])
         return _like(rng.standard_normal((dimension, length), np.float32), like) / math.sqrt(dimension)
 
     def _chunks(self, length: int) -> Iterator[tuple[int, int, Any]]:
         for start in range(0, length, CHUNK):
             stop = min(length, start + CHUNK)
-            rng = np.random.default_rng([self.seed, 6, self.dimension, start // CHUNK])
+            rng = np.random.default_rng([self.seed, PROJECTION_ROWS, self.dimension, start // CHUNK])
             if self.kind == "gaussian":
                 matrix = rng.standard_normal((CHUNK, self.dimension), np.float32)[: stop - start].T
                 yield start, stop, matrix / np.float32(math.sqrt(self.dimension))

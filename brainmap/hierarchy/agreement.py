@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import RESAMPLED_ROWS
 
-PAIR_PURPOSE = 21
 EQUAL = 1e-9  # values that differ by a smaller share of the largest are equal but for rounding, whatever their unit
 
 
@@ -90,7 +90,7 @@ def agreement(
         return Agreement(nan, nan, nan, nan, nan, nan, nan, nan, n)
     r, p = stats.pearsonr(a, b)
     rho, rho_p = stats.spearmanr(a, b)
-    index = np.random.default_rng([seed, PAIR_PURPOSE]).integers(0, n, (n_bootstrap, n))
+    index = np.random.default_rng([seed, RESAMPLED_ROWS]).integers(0, n, (n_bootstrap, n))
     low, high = _bca(a, b, index, confidence)
     rho_low, rho_high = _bca(stats.rankdata(a), stats.rankdata(b), index, confidence, ranks=True)
     return Agreement(float(r), float(p), float(rho), float(rho_p), low, high, rho_low, rho_high, n)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmap.hierarchy.resampling import CELL_PURPOSE, Resampling, mean_of, resampled_means
+from brainmap.common.random_purposes import EXCHANGED_ERRORS, RESAMPLED_CELLS, SECOND_ERRORS
+from brainmap.hierarchy.resampling import Resampling, mean_of, resampled_means
 
 FloatArray = NDArray[np.float64]
-SECOND, EXCHANGE = 53, 54
 # True correlations that are tried, evenly on Fisher's z scale where limits lie.
 GRID = np.concatenate([[-1.0], np.tanh(np.linspace(-4.5, 4.5, 361)), [1.0]])
 
@@ -58,13 +58,13 @@ def draw(rows: FloatArray, statistic: Callable[[FloatArray], FloatArray], resamp
     mean = mean_of(rows)
     value = np.asarray(statistic(mean[None]))[0]
     once, twice = [np.empty((0, *value.shape))], [np.empty((0, *value.shape))]
-    for first, two in zip(_errors(rows, resampling), _errors(rows, resampling, SECOND), strict=True):
+    for first, two in zip(_errors(rows, resampling), _errors(rows, resampling, SECOND_ERRORS), strict=True):
         once.append(np.asarray(statistic(mean + first)))
         twice.append(np.asarray(statistic(mean + first + two)))
     return Draws(value, np.concatenate(once), np.concatenate(twice))
 
 
-def _errors(rows: FloatArray, resampling: Resampling, purpose: int = CELL_PURPOSE) -> Iterator[FloatArray]:
+def _errors(rows: FloatArray, resampling: Resampling, purpose: int = RESAMPLED_CELLS) -> Iterator[FloatArray]:
     """Bootstrap errors of the mean, enlarged by √(n / (n − 1)); (≤ n, ...) at a time."""
     if resampling.n and len(rows) > 1:
         mean, scale = mean_of(rows), np.sqrt(len(rows) / (len(rows) - 1.0))
@@ -107,7 +107,7 @@ def order_interval(
     total = np.sum(second**2)
     scale = np.sqrt(np.sum(first**2) / total) if total > 0 else 1.0
     upper = (1 + resampling.confidence) / 2
-    rng = np.random.default_rng([resampling.seed, EXCHANGE])
+    rng = np.random.default_rng([resampling.seed, EXCHANGED_ERRORS])
     errors = scale * rng.permuted(first, axis=1)
     axis = _centred(reference) / np.linalg.norm(_centred(reference))
     along = rounding / np.sqrt(12) * rng.standard_normal(len(errors))

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from brainmap.common import random_purposes
 from brainmap.hierarchy.resampling import Resampling, mean_of
 
 FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
-PURPOSE = 55
 DATA_SETS, DRAWS = 200, 100  # data drawn in place of the data, and means drawn in each
 
 
@@ -133,7 +133,7 @@ def draw_data_sets(rows: FloatArray, truth: FloatArray, statistic: Statistic, re
     """
     off, n = _deviations(rows), len(rows)
     n_draws, n_data_sets = (min(most, resampling.n) if n > 1 else 0 for most in (DRAWS, DATA_SETS))
-    rng = np.random.default_rng([resampling.seed, PURPOSE])
+    rng = np.random.default_rng([resampling.seed, random_purposes.DATA_SETS])
     directions = rng.standard_normal((n_draws, n)) / np.sqrt(max(n * (n - 1.0), 1.0))
 
     def around(centre: FloatArray, cells: FloatArray) -> FloatArray:

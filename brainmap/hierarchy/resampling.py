@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import RESAMPLED_CELLS
 
 FloatArray = NDArray[np.float64]
 Unit = Literal["cell", "subject"]
-CELL_PURPOSE = 51
 CHUNK_BYTES = 256 * 2**20
 
 
@@ -98,7 +98,7 @@ def resampled(rows: FloatArray, statistic: Callable[[FloatArray], FloatArray], r
     return np.concatenate(parts) if parts else np.empty((0,))
 
 
-def resampled_means(rows: FloatArray, resampling: Resampling, purpose: int = CELL_PURPOSE) -> Iterator[FloatArray]:
+def resampled_means(rows: FloatArray, resampling: Resampling, purpose: int = RESAMPLED_CELLS) -> Iterator[FloatArray]:
     """Means over resampled rows, (≤ n, ...) at a time; other purposes draw other resamples."""
     n = len(rows)
     rng = np.random.default_rng([resampling.seed, purpose])

@@ -16,10 +16,10 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import SPINS
 from brainmap.hierarchy.agreement import correlate
 
 FloatArray = NDArray[np.float64]
-SPIN_PURPOSE = 52
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def random_rotations(n: int, *, seed: int = 0) -> FloatArray:
     ndarray, (n, 3, 3)
         Orthogonal matrices of determinant 1.
     """
-    gauss = np.random.default_rng([seed, SPIN_PURPOSE]).standard_normal((n, 3, 3))
+    gauss = np.random.default_rng([seed, SPINS]).standard_normal((n, 3, 3))
     q, r = np.linalg.qr(gauss)
     # QR alone is not uniform: signs must follow the diagonal of R (Mezzadri 2007).
     q = q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from brainmap.common.random_purposes import VIEW_CROPS, VIEW_MASKS
 from brainmap.models.augmentation import Crop, block_mask, distorted, flipped, jittered, resized_crop
 from brainmap.models.image_batch import Batch, image_generators
 from brainmap.models.model_cards import ViewSpec
 from brainmap.models.preprocessing import check_image
 from brainmap.models.vision_model import VisionModel
 
-CROPS, MASKS = 1, 2  # purposes of the per-image generators
 GLOBAL: tuple[Crop, Crop] = ("first", "second")
 
 
@@ -78,7 +78,7 @@ def multi_crop(model: VisionModel, batch: Batch, *, seed: int, local: bool = Tru
     draw: Callable[..., _Crops] = _simplified_crops if spec.augmentation in ("simplified", "none") else _authors_crops
     drawn = [
         draw(check_image(image, row), spec, size, (local_size, count), rng)
-        for row, (image, rng) in enumerate(zip(batch.images, batch.generators(seed, CROPS), strict=True))
+        for row, (image, rng) in enumerate(zip(batch.images, batch.generators(seed, VIEW_CROPS), strict=True))
     ]
     pixels = batch.pixels
 
@@ -122,7 +122,7 @@ def patch_masks(ids: Sequence[str], side: int, spec: ViewSpec, *, seed: int) -> 
         View-major.
     """
     masks = np.zeros((2, len(ids), side, side), bool)
-    for row, rng in enumerate(image_generators(ids, seed, MASKS)):
+    for row, rng in enumerate(image_generators(ids, seed, VIEW_MASKS)):
         if spec.masking == "one crop":
             count = max(1, round(side * side * rng.uniform(*spec.mask_ratios[0])))
             masks[rng.integers(2), row].ravel()[rng.permutation(side * side)[:count]] = True

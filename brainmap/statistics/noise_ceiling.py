@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import CEILING_BOOTSTRAP, CEILING_HALVES
 from brainmap.statistics.checked_arrays import check_finite_columns, sliceable, target_blocks
 
 FloatArray = NDArray[np.float64]
-BOOTSTRAP_PURPOSE, SPLIT_PURPOSE = 11, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +207,7 @@ def split_half(
             "Split halves need at least three stimuli, each shown twice or more; "
             f"here are {len(counts)} stimuli and the rarest was shown {counts.min()} time(s)."
         )
-    halves = _halvings(codes, counts, n_splits, np.random.default_rng([seed, SPLIT_PURPOSE]))
+    halves = _halvings(codes, counts, n_splits, np.random.default_rng([seed, CEILING_HALVES]))
     weights = _bootstrap_weights(len(counts), n_bootstrap, seed)
     half = np.mean(counts // 2)
     ratio = float(np.mean(counts) / half)
@@ -261,7 +261,7 @@ def _trials(trials: ArrayLike, stimulus: ArrayLike) -> tuple[Any, NDArray[np.int
 
 def _bootstrap_weights(n_stimuli: int, n_bootstrap: int, seed: int) -> FloatArray:
     """Rows of weights over stimuli: all ones first, then one multinomial draw per bootstrap sample."""
-    rng = np.random.default_rng([seed, BOOTSTRAP_PURPOSE])
+    rng = np.random.default_rng([seed, CEILING_BOOTSTRAP])
     draws = rng.multinomial(n_stimuli, np.full(n_stimuli, 1.0 / n_stimuli), size=n_bootstrap)
     return np.vstack([np.ones(n_stimuli), draws])
 

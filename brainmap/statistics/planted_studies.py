@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import PLANTED_NOISE, PLANTED_STUDY
 
 FloatArray = NDArray[np.float64]
 
@@ -115,8 +116,10 @@ def planted_study(seed: int, options: PlantedOptions | None = None, *, noise_see
         Simulated data and their truth.
     """
     options = options or PlantedOptions()
-    rng = np.random.default_rng([seed, 31])
-    noise_rng = np.random.default_rng([seed, 32] if noise_seed is None else [seed, 32, noise_seed])
+    rng = np.random.default_rng([seed, PLANTED_STUDY])
+    noise_rng = np.random.default_rng(
+        [seed, PLANTED_NOISE] if noise_seed is None else [seed, PLANTED_NOISE, noise_seed]
+    )
     groups = np.repeat(np.arange(options.n_groups), options.per_group)
     activations, gradients = _network(rng, groups, options)
     units = np.repeat(np.arange(options.n_units), options.targets_per_unit)

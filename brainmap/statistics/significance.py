@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import SUBJECT_FLIPS
 from brainmap.statistics.correction import CORRECTIONS, Correction, adjust
 
 FloatArray = NDArray[np.float64]
-FLIP_PURPOSE = 42
 Test = Literal["folds", "subjects", "wilcoxon"]
 Alternative = Literal["greater", "less", "two-sided"]
 LEAST = {"folds": 3, "subjects": 3, "wilcoxon": 5}
@@ -288,7 +288,7 @@ def sign_flip_max(
     """
     n, n_tests = values.shape
     _refuse_too_few(n, alternative, "A sign-flip test")
-    rng = np.random.default_rng([seed, FLIP_PURPOSE])
+    rng = np.random.default_rng([seed, SUBJECT_FLIPS])
     exact = 2**n <= n_flips
     signs: FloatArray = _all_signs(n) if exact else rng.choice(np.array([-1.0, 1.0]), size=(n_flips, n))
     power = (values**2).mean(axis=0)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import PROJECTED_DIRECTIONS
 from brainmap.models.image_batch import Batch
 from brainmap.models.objectives.objective import OBJECTIVES, Objective, Passes, find_objective
 
@@ -229,5 +230,5 @@ def sigreg(
 
 def random_directions(width: int, count: int, seed: int, like: Tensor) -> Tensor:
     """Unit-length columns (width, count), drawn once: training draws new ones at each step."""
-    drawn = np.random.default_rng([seed, 8, width, count]).standard_normal((width, count))
+    drawn = np.random.default_rng([seed, PROJECTED_DIRECTIONS, width, count]).standard_normal((width, count))
     return F.normalize(torch.from_numpy(drawn), dim=0).to(like.device, like.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brainmap.common.random_purposes import OBJECTIVE_MASKS
 from brainmap.models.adapters.ijepa import IJEPA, target_and_context
 from brainmap.models.image_batch import Batch
 from brainmap.models.objectives.objective import (
@@ -22,9 +23,6 @@ from brainmap.models.objectives.objective import (
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
-
-
-MASKS = 3  # purpose of the per-image generators
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class MAEReconstruction(Objective):
         """Loss of each image."""
         module: Any = model.module
         patches = module.vit.embeddings.patch_embeddings.num_patches
-        drawn = np.stack([rng.random(patches) for rng in batch.generators(self.seed, MASKS)])
+        drawn = np.stack([rng.random(patches) for rng in batch.generators(self.seed, OBJECTIVE_MASKS)])
         noise = torch.from_numpy(drawn).to(batch.pixels)
         encoded = model.forward(batch.pixels, mask_ratio=self.mask_ratio, noise=noise)
         predicted = module.decoder(encoded.last_hidden_state, encoded.ids_restore).logits
@@ -112,7 +110,9 @@ class VJEPALatent(Objective):
         """Loss of each image."""
         module: Any = model.module
         side = batch.pixels.shape[-1] // (model.card.patch or 1)
-        masks = np.stack([block_mask(side, self.mask_ratio, rng) for rng in batch.generators(self.seed, MASKS)])
+        masks = np.stack(
+            [block_mask(side, self.mask_ratio, rng) for rng in batch.generators(self.seed, OBJECTIVE_MASKS)]
+        )
         with torch.no_grad():
             target = model.forward(batch.pixels).last_hidden_state
             target = torch.nn.functional.layer_norm(target, target.shape[-1:])
@@ -178,7 +178,7 @@ class IJEPALatent(Objective):
         side = batch.pixels.shape[-1] // (model.card.patch or 1)
         drawn = [
             target_and_context(side, rng, targets=self.targets, scale=self.scale)
-            for rng in batch.generators(self.seed, MASKS)
+            for rng in batch.generators(self.seed, OBJECTIVE_MASKS)
         ]
         wanted = torch.from_numpy(np.stack([blocks for blocks, _ in drawn])).to(batch.pixels.device)
         keep = torch.from_numpy(np.stack([context for _, context in drawn])).to(batch.pixels.device)

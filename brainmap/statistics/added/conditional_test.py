@@ -34,12 +34,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.decompositions import left_singular
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import FLIP_BLOCKS, FLIP_NOISE, FLIPS
 from brainmap.statistics.added.group_noise import GroupNoise
 from brainmap.statistics.added.hollow_matrices import block_sums, hollow, remove
 from brainmap.statistics.checked_arrays import Features, check_responses, standardised, target_blocks
 
 FloatArray = NDArray[np.float64]
-FLIP_PURPOSE, BLOCK_PURPOSE, NOISE_PURPOSE = 21, 22, 23
 SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
 
 
@@ -249,7 +249,7 @@ def _blocks(
     if labels.shape != (n_images,):
         raise InputError(f"There are {n_images} images but groups of shape {labels.shape}.")
     _, codes = np.unique(labels, return_inverse=True)
-    rng = np.random.default_rng([options.seed, BLOCK_PURPOSE])
+    rng = np.random.default_rng([options.seed, FLIP_BLOCKS])
     rows = np.arange(n_images)
     if n_images > options.max_images:
         drawn = rng.permutation(int(codes.max()) + 1)
@@ -285,7 +285,7 @@ def _prepare(
     rest = remove(removed, extra[order])
     if np.linalg.norm(rest) < 1e-6 * np.linalg.norm(extra):
         raise InputError("The added features are linear combinations of the baseline: there is nothing left to test.")
-    draws = np.random.default_rng([options.seed, NOISE_PURPOSE]).standard_normal(removed.shape)
+    draws = np.random.default_rng([options.seed, FLIP_NOISE]).standard_normal(removed.shape)
     return _Design(vectors, values, removed, rest, slices, GroupNoise(removed, slices, draws), rows[order], options)
 
 
@@ -347,7 +347,7 @@ def _pair_sums(
 def _flip(sums: FloatArray, options: ConditionalOptions) -> tuple[FloatArray, FloatArray]:
     """Return the standardised statistic (n_units,), and the same under the flips (n_flips, n_units)."""
     n_units, n_penalties, n_blocks, _ = sums.shape
-    rng = np.random.default_rng([options.seed, FLIP_PURPOSE])
+    rng = np.random.default_rng([options.seed, FLIPS])
     signs = rng.choice(np.array([-1.0, 1.0]), size=(options.n_flips, n_blocks))
     # Var(s'Qs) = 2 ΣQ² over the flips, for symmetric Q with zero diagonal.
     spread = np.sqrt(2.0 * (sums**2).sum(axis=(2, 3)))

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError
-
-ORDER_PURPOSE = 41
+from brainmap.common.random_purposes import GROUP_ORDERS
 
 
 def group_orders(
@@ -41,7 +40,7 @@ def group_orders(
     rows = [np.flatnonzero(codes == code) for code in range(int(codes.max()) + 1)]
     stratum = np.array([layers[members[0]] for members in rows])
     for number in range(n_orders):
-        rng = np.random.default_rng([seed, ORDER_PURPOSE, number])
+        rng = np.random.default_rng([seed, GROUP_ORDERS, number])
         order = np.empty(len(codes), dtype=np.intp)
         for layer in np.unique(stratum):
             inside = np.flatnonzero(stratum == layer)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainmap.common.blocks import read_block
 from brainmap.common.errors import InputError
+from brainmap.common.random_purposes import CHOSEN_TARGETS
 from brainmap.data.missing_values import FilledFromRepeats
 from brainmap.data.session_consistency import Consistency, session_consistency
 from brainmap.results.recording_quality import Quality
@@ -70,7 +71,9 @@ def _ceiling(responses: Responses, seed: int) -> tuple[np.ndarray | None, np.nda
         return None, everything, ""
     chosen = everything
     if responses.modality == "fmri" and len(everything) > CEILING_TARGETS:
-        chosen = np.sort(np.random.default_rng([seed, 61]).choice(everything, CEILING_TARGETS, replace=False))
+        chosen = np.sort(
+            np.random.default_rng([seed, CHOSEN_TARGETS]).choice(everything, CEILING_TARGETS, replace=False)
+        )
     elif len(everything) > CEILING_TARGETS:  # whole sensors, so that the curve over time stays a mean over sensors
         sensors = responses.targets["sensor"].drop_duplicates().to_numpy()
         times = len(everything) // len(sensors)
