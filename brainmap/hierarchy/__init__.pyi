@@ -19,15 +19,12 @@ from .mixed_models import factor_model as factor_model
 from .mixed_models import factor_table as factor_table
 from .order_in_space import SpatialOptions as SpatialOptions
 from .order_in_space import best_layer as best_layer
-from .order_in_space import centre_of_mass as centre_of_mass
 from .order_in_space import distance_to as distance_to
 from .order_in_space import spatial_hierarchy as spatial_hierarchy
 from .order_in_space import top_areas as top_areas
 from .order_in_time import Lag as Lag
 from .order_in_time import TemporalOptions as TemporalOptions
-from .order_in_time import order_generalisation as order_generalisation
 from .order_in_time import peak_lag as peak_lag
-from .order_in_time import temporal_by as temporal_by
 from .order_in_time import temporal_hierarchy as temporal_hierarchy
 from .order_in_time import time_courses as time_courses
 from .resampling import Resampling as Resampling

@@ -59,14 +59,6 @@ def best_layer(scores: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(_best_depth(_layer_by_target(scores).values, _depths(scores)), dims="target")
 
 
-def centre_of_mass(scores: xr.DataArray) -> xr.DataArray:
-    """Depth at the centre of mass of each target's tuning curve over layers.
-
-    Scores are taken above the curve's minimum, so that a flat curve has its centre in the middle of the network.
-    """
-    return xr.DataArray(_mass_depth(_layer_by_target(scores).values, _depths(scores)), dims="target")
-
-
 def distance_to(targets: pd.DataFrame, reference: str = "V1") -> pd.Series:
     """Euclidean distance of each area's centre to that of a reference area of the same hemisphere.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from brainmap.common.errors import InputError
-from brainmap.hierarchy.agreement import agreement, correlate
+from brainmap.hierarchy.agreement import agreement
 from brainmap.hierarchy.order_interval import draw, order_interval
 from brainmap.hierarchy.peak_time_intervals import draw_data_sets
 from brainmap.hierarchy.resampling import Resampling, cells, mean_of
@@ -148,48 +147,6 @@ def temporal_hierarchy(
     return table
 
 
-def temporal_by(
-    scores: xr.DataArray, *, over: Literal["subject", "split"] = "subject", options: TemporalOptions | None = None
-) -> pd.DataFrame:
-    """T_max, onset and peak of every layer, subject by subject (or fold by fold).
-
-    Parameters
-    ----------
-    scores : xr.DataArray
-        As in :func:`temporal_hierarchy`.
-    over : {'subject', 'split'}
-        What to separate; the rest is averaged.
-    options : TemporalOptions, optional
-        Settings; nothing is resampled.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``subject`` (or ``split``), ``layer``, ``depth``, ``t_max``, ``onset``, ``peak``.
-
-    Raises
-    ------
-    InputError
-        If the scores have no such dimension.
-    """
-    options = options or TemporalOptions()
-    courses = time_courses(scores)
-    if over not in ("subject", "split") or over not in courses.dims:
-        known = " and ".join(repr(d) for d in ("subject", "split") if d in courses.dims) or "neither of them"
-        raise InputError(f"Peak times can be separated by 'subject' or 'split', not {over!r}; the scores have {known}.")
-    others = [d for d in ("subject", "split") if d != over and d in courses.dims]
-    courses = courses.mean(others, skipna=True).transpose(over, "layer", "time")
-    times = courses["time"].values.astype(float)
-    t_max = peak_window_time(courses.values, times, options.share)
-    onset = onset_latency(courses.values, times, share=options.onset_share, samples=options.onset_samples)
-    peak = np.where(times > 0, courses.values, -np.inf).max(axis=-1)
-    labels = courses[over].values if over in courses.coords else np.arange(courses.sizes[over])
-    frame = pd.DataFrame({over: np.repeat(labels, len(_depths(courses)))})
-    frame["layer"] = np.tile(courses["layer"].values, len(labels))
-    frame["depth"] = np.tile(_depths(courses), len(labels))
-    return frame.assign(t_max=t_max.ravel(), onset=onset.ravel(), peak=peak.ravel())
-
-
 @dataclass(frozen=True)
 class Lag:
     """How much later one signal peaks than another.
@@ -265,35 +222,6 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
     table = pd.DataFrame({"layer": first["layer"].values, "depth": _depths(first), "lag": by_layer})
     table = table.assign(low=layer_low, high=layer_high)
     return Lag(float(mean.estimate[0]), low, high, table, len(rows), p)
-
-
-def order_generalisation(scores: xr.DataArray) -> xr.DataArray:
-    """Whether the order of layers at one time is that at another: correlation of scores over layers, time × time.
-
-    Parameters
-    ----------
-    scores : xr.DataArray
-        As in :func:`temporal_hierarchy`, with at least two subject × fold cells.
-
-    Returns
-    -------
-    xr.DataArray, (train_time, test_time)
-        Pearson r over layers between one half of the cells at ``train_time`` and the other half at ``test_time``, both
-        ways averaged: noise that a half shares over layers cannot pass for a stable order, the diagonal included.
-
-    Raises
-    ------
-    InputError
-        If there is one cell only, or fewer than four layers.
-    """
-    courses = time_courses(scores)
-    rows = cells(courses, "layer", "time")
-    if len(rows) < 2 or rows.shape[1] < 4:
-        raise InputError(f"The order over time needs two cells and four layers; got {len(rows)} and {rows.shape[1]}.")
-    first, second = mean_of(rows[::2]).T, mean_of(rows[1::2]).T
-    both = (correlate(first[:, None], second[None]) + correlate(second[:, None], first[None])) / 2.0
-    times = courses["time"].values
-    return xr.DataArray(both, dims=("train_time", "test_time"), coords={"train_time": times, "test_time": times})
 
 
 def _depths(courses: xr.DataArray) -> FloatArray:

@@ -25,7 +25,6 @@ from brainmap.hierarchy import (
     factor_table,
     half_time,
     half_times,
-    order_generalisation,
     parcel_means,
     read_map,
 )
@@ -219,20 +218,6 @@ def test_factor_tests_are_those_of_contrasts_per_subject() -> None:
     assert joint["p"] == pytest.approx(stats.f.sf(squared * 6 / 14, 2, 6))
     few = factor_model(frame.loc[[0, 1]].reset_index(), "r ~ size * images")
     assert np.isnan(few.tests.set_index("term").loc["size:images", "p"]) and "too few" in few.warning
-
-
-def test_order_of_layers_generalises_over_the_times_it_lasts() -> None:
-    times = np.arange(20) / 20
-    depth = np.linspace(0, 1, 8)
-    profile = np.where(times[None] < 0.5, 1 - depth[:, None], depth[:, None])
-    noise = 0.1 * np.random.default_rng(0).standard_normal((3, 8, 5, 20))
-    coords = {"time": times, "depth": ("layer", depth)}
-    scores = xr.DataArray(profile[None, :, None] + noise, dims=("subject", "layer", "split", "time"), coords=coords)
-    matrix = order_generalisation(scores)
-    assert matrix.sel(train_time=0.2, test_time=0.3) > 0.9 and matrix.sel(train_time=0.2, test_time=0.8) < -0.9
-    np.testing.assert_allclose(matrix, matrix.T)
-    pure = order_generalisation(scores.copy(data=np.random.default_rng(1).standard_normal(scores.shape)))
-    assert abs(np.diag(pure).mean()) < 0.3  # halves share no noise, so the diagonal is not 1
 
 
 def test_steps_that_are_words_and_scores_without_names_are_one_sentence() -> None:

@@ -15,7 +15,6 @@ from brainmap.hierarchy import (
     SpatialOptions,
     agreement,
     best_layer,
-    centre_of_mass,
     cortex_areas,
     distance_to,
     geodesic_distance,
@@ -47,14 +46,10 @@ def planted(seed: int = 0, noise: float = 0.01, slope: float = 1.0) -> tuple[xr.
     return r, targets, truth
 
 
-def test_best_layer_and_centre_of_mass_recover_planted_depths() -> None:
+def test_best_layer_recovers_planted_depths() -> None:
     r, _, truth = planted(noise=0.0)
     assert np.abs(best_layer(r) - truth).max() <= 0.5 / 8 + 1e-9
     np.testing.assert_allclose(best_layer(r), DEPTH[r.mean(("subject", "split")).argmax("layer")])
-    inner = (truth > 0.3) & (truth < 0.7)
-    np.testing.assert_allclose(centre_of_mass(r)[inner], truth[inner], atol=0.06)
-    flat = r * 0 + 0.1
-    assert np.isnan(centre_of_mass(flat)).all()
     holed = r.where(r["target"] != 5)
     assert np.isnan(best_layer(holed)[5]) and np.isfinite(best_layer(holed)[4])
 

@@ -17,7 +17,6 @@ from brainmap.hierarchy import (
     onset_latency,
     peak_lag,
     peak_window_time,
-    temporal_by,
     temporal_hierarchy,
     time_courses,
 )
@@ -96,8 +95,6 @@ def test_temporal_score_recovers_the_planted_order() -> None:
     assert (table["onset"] < table["t_max"]).all()
     assert table["peak"].to_numpy() == pytest.approx(np.full(10, 0.08), abs=0.01)
     assert temporal_hierarchy(planted(peaks), options=QUICK, seed=0).equals(table)
-    subjects = temporal_by(planted(peaks), over="subject")
-    assert len(subjects) == 30 and subjects.groupby("layer")["t_max"].mean().std() > 0.05
 
 
 def test_layers_that_peak_together_have_no_order() -> None:
@@ -256,11 +253,6 @@ def test_interval_of_a_blurred_order_reaches_the_order_that_was_blurred() -> Non
     assert np.isnan(
         order_interval(Draws(np.ones(5), np.ones((9, 5)), np.ones((9, 5))), np.arange(5.0), Resampling())
     ).all()
-
-
-def test_peak_times_by_something_else_are_refused() -> None:
-    with pytest.raises(InputError, match="not 'run'; the scores have 'subject' and 'split'"):
-        temporal_by(planted(np.full(10, 0.3)), over="run")
 
 
 def test_wrong_scores_are_refused_in_one_sentence() -> None:

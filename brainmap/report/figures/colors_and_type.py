@@ -113,12 +113,6 @@ def new_figure(width: float = COLUMN, height: float = 2.9) -> Figure:
     return figure
 
 
-def single_axes(width: float = COLUMN, height: float = 2.9) -> tuple[Figure, Axes]:
-    """Return a new figure with one set of axes."""
-    figure = new_figure(width, height)
-    return figure, figure.add_subplot()
-
-
 def save_figure(figure: Figure, target: str | Path | BinaryIO, **options: Any) -> None:
     """Write a figure with the settings it was drawn with; text in SVG and PDF stays text.
 
