@@ -180,4 +180,5 @@ class SortedRows:
         if not len(wanted):
             return np.empty((0, self.shape[1]), dtype=self.dtype)[:, columns]
         first, last = int(wanted.min()), int(wanted.max())
-        return np.asarray(self.values[first : last + 1])[wanted - first][:, columns]
+        taken: np.ndarray = np.asarray(self.values[first : last + 1])[wanted - first]
+        return taken[:, columns]

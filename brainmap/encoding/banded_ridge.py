@@ -185,11 +185,11 @@ class HimalayaRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Predict responses to new rows."""
         check_is_fitted(self, "model_")
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        predicted = np.asarray(self.model_.predict(self._inputs(X))) + self._level
+        predicted: NDArray[np.float64] = np.asarray(self.model_.predict(self._inputs(X))) + self._level
         return predicted[:, 0] if self._single else predicted
 
     def _inputs(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        Z = (X - self._mean) / self._scale
+        Z: NDArray[np.float64] = (X - self._mean) / self._scale
         if self.kind != "banded":
             return Z
         sizes = [] if self.bands is None else [int(size) for size in self.bands]

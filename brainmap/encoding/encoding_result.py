@@ -157,7 +157,7 @@ class EncodingResult:
 
 def _load_scores(path: Path) -> xr.Dataset:
     with xr.open_zarr(path, consolidated=False, chunks=None) as stored:
-        dataset = stored.load()
+        dataset: xr.Dataset = stored.load()
     for name in list(dataset.variables):
         if dataset[name].dtype.kind in "OT":
             dataset[name] = (dataset[name].dims, np.array(dataset[name].values.tolist(), dtype=str))

@@ -113,7 +113,8 @@ def choice_changes(inner: Float64, changes: Float64, reached: Float64) -> Float6
 def _draws(n: int) -> Float64:
     """Normal draws in pairs of opposite sign, (DRAWS, n), whose covariance is exactly one."""
     half, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((DRAWS // 2, n)))
-    return np.concatenate([half, -half]) * np.sqrt(DRAWS / 2)
+    draws: NDArray[np.float64] = np.concatenate([half, -half]) * np.sqrt(DRAWS / 2)
+    return draws
 
 
 def _base_scores(y: Array, inner: tuple[Split, ...], bands: list[Band], alphas: Array) -> Float64:

@@ -62,7 +62,7 @@ class BlockStore:
             np.savez(partial, **self.blocks)  # type: ignore[arg-type]
 
 
-def _read(path: Path) -> dict[str, NDArray]:
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Finished blocks of a file (every member of an npz carries a CRC-32); none if it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:  # numpy itself stops before the end, where the CRC-32 is compared

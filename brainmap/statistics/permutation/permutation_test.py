@@ -187,7 +187,7 @@ def permutation_null(
     groups: ArrayLike | None = None,
     strata: ArrayLike | None = None,
     options: PermutationOptions | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]:
     """Mean score per unit (time, area) with its permutations, for cluster tests and maximum statistics.
 
     Parameters
@@ -225,7 +225,7 @@ def permutation_null(
 
 def _blocks(
     group: Sequence[PermutedSubject], units: ArrayLike | None, size: int
-) -> tuple[NDArray, list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
+) -> tuple[NDArray[Any], list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
     """Names of units, and blocks of whole units: their columns, sorted by unit, and the unit of each (from 0)."""
     counts = [subject.n_targets for subject in group]
     if len(set(counts)) != 1:
@@ -254,7 +254,8 @@ def _averaged(scores: Sequence[NDArray[np.float64]], unit: NDArray[np.intp]) -> 
     starts = np.flatnonzero(np.diff(unit, prepend=-1))
     targets = np.add.reduceat((count > 0).astype(np.float64), starts, axis=1)
     total = np.add.reduceat(np.where(count > 0, mean, 0.0), starts, axis=1)
-    return np.divide(total, targets, out=np.full(total.shape, np.nan), where=targets > 0)
+    means: NDArray[np.float64] = np.divide(total, targets, out=np.full(total.shape, np.nan), where=targets > 0)
+    return means
 
 
 def _test_block(
@@ -262,7 +263,7 @@ def _test_block(
     values: Sequence[FloatArray],
     columns: NDArray[np.intp],
     unit: NDArray[np.intp],
-) -> dict[str, NDArray]:
+) -> dict[str, NDArray[Any]]:
     """Observed r, exceedances and permutations used per unit; the largest null score of each permutation."""
     options, n_units = group[0].options, int(unit.max()) + 1
     observed = np.full(n_units, np.nan)
