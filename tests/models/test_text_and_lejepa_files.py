@@ -160,7 +160,7 @@ def test_dinotxt_needs_both_files(dinotxt: tuple[str, Path, dict[str, Tensor]], 
     with pytest.raises(InputError, match="lack its vision head and text tower"):
         load_model(name, weights=folder)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MissingFileError, match="holds no checkpoint files"):
+    with pytest.raises(MissingFileError, match="is empty: weights are"):
         load_model(name, weights=tmp_path / "empty")
 
 

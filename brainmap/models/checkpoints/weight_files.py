@@ -150,14 +150,14 @@ def check_weights_folder(folder: Path) -> None:
 
     Raises
     ------
-    InputError
+    MissingFileError
         Saying what is in it.
     """
     inside = sorted(entry.name for entry in folder.iterdir())
     if any(Path(name).suffix in SUFFIXES or name.endswith(".index.json") for name in inside):
         return
     what = f"holds {', '.join(inside[:3])}" + (" …" if len(inside) > 3 else "") if inside else "is empty"
-    raise InputError(
+    raise MissingFileError(
         f"The folder {folder} {what}: weights are a model.safetensors (or pytorch_model.bin) with its config.json, as "
         "save_pretrained writes them, or the path of one checkpoint file."
     )
