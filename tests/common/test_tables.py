@@ -81,7 +81,7 @@ def test_every_dialect_gives_the_same_table(
         ("a.csv", "name\nx\n".encode("utf-16-le"), "holds zero bytes"),
         ("a.xlsx", b"PK\x03\x04rest", "is a workbook, not text; save the sheet as 'CSV UTF-8'"),
         ("a.csv", b'a,b\n"1,2\n3,4\n', "a quotation mark may be open"),
-        ("a.tsv.gz", gzip.compress(b"a\tb\n1\t2\n" * 50)[:30], "cannot be unpacked"),
+        ("a.tsv.gz", gzip.compress(b"a\tb\n1\t2\n" * 50, mtime=0)[:30], "cannot be unpacked"),
         ("a.txt", b"a,b;c\n1,2;3\n", "could be separated by semicolons or commas"),
     ],
 )
