@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_up_results import results, results_maker, small_results
+from study.own_files import OwnFiles, write_own
 
 __all__ = ["results", "results_maker", "small_results"]  # fixtures that several rooms share
 
@@ -31,3 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> OwnFiles:
+    """A person's own photographs, responses and tables."""
+    return write_own(tmp_path / "own")
