@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from browser import chromium
 from made_up_results import results, results_maker, small_results
 from study.own_files import OwnFiles, write_own
 
-__all__ = ["results", "results_maker", "small_results"]  # fixtures that several rooms share
+__all__ = ["chromium", "results", "results_maker", "small_results"]  # fixtures that several rooms share
 
 
 @pytest.fixture(scope="session")

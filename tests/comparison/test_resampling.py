@@ -80,7 +80,7 @@ def test_chunks_and_models_do_not_change_the_draws(vectors: np.ndarray, monkeypa
 @pytest.mark.parametrize("method", METHODS)
 def test_permutation_moves_rows_and_columns_together(vectors: np.ndarray, method: str) -> None:
     found = image_resampling.permuted_images(vectors[:3], vectors[3], method=method, draws=10, seed=5)
-    rng = np.random.default_rng([5, image_resampling.LABELS])
+    rng = np.random.default_rng([5, image_resampling.PERMUTED_LABELS])
     matrix = RDMs(vectors[3:]).get_matrices()[0]
     for row in found:
         order = rng.permutation(12)
