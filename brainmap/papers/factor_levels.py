@@ -190,7 +190,7 @@ def area_scores(finals: Mapping[str, Member], names: Sequence[str]) -> xr.DataAr
     return joined.rename(roi="area").transpose("level", "subject", "area")
 
 
-def test_words(test: LevelTest, *, digits: int = 0) -> str:
+def words_of_test(test: LevelTest, *, digits: int = 0) -> str:
     """Write a test as in a sentence: size of the effect where it is one number, statistic, p; ``digits`` of the df."""
     df = ", ".join(f"{value:.{digits}f}" for value in test.df)
     words = f"{test.kind}({df}) = {test.statistic:.1f}".replace("-", "−")

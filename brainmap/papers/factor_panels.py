@@ -174,7 +174,7 @@ def _test_words(tests: Mapping[str, LevelTest | None], factor: Factor) -> str:
     known = {SCORES[score]: test for score, test in tests.items() if test is not None}
     if not known:
         return "Not tested: too few subjects."
-    lists = "; ".join(f"{name}: {factor_levels.test_words(test)}" for name, test in known.items())
+    lists = "; ".join(f"{name}: {factor_levels.words_of_test(test)}" for name, test in known.items())
     return f"p: {QUESTION[factor.ordered].format(factor.noun)} (mixed model, tested over subjects). {lists}."
 
 
@@ -263,12 +263,12 @@ def _area_bars(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
     main = mixed_models.compare_levels(over, ordered=factor.ordered)
     interaction = mixed_models.compare_areas(scores, ordered=factor.ordered)
     tested = (
-        f" Mean of these areas: {factor_levels.test_words(main)} (mixed model, tested over subjects)."
+        f" Mean of these areas: {factor_levels.words_of_test(main)} (mixed model, tested over subjects)."
         if main is not None
         else ""
     )
     if interaction is not None:
-        words = factor_levels.test_words(interaction, digits=1)
+        words = factor_levels.words_of_test(interaction, digits=1)
         tested += f" {factor.noun.capitalize()} × area: {words} (repeated measures, Huynh–Feldt)."
     return PaperPanel(
         number, title,

@@ -14,7 +14,7 @@ from brainmap.hierarchy.half_times import training_half_times
 from brainmap.hierarchy.mixed_models import compare_levels
 from brainmap.papers import paper_tables
 from brainmap.papers.convergence import NO_PAIR, early_and_late
-from brainmap.papers.factor_levels import level_scores, levels_of, test_words
+from brainmap.papers.factor_levels import level_scores, levels_of, words_of_test
 from brainmap.papers.factor_panels import SIZES, TYPES, Factor, unusable
 from brainmap.papers.half_time_panels import ACTIVATION, PROPERTIES
 from brainmap.papers.misalignment import NO_MODEL, PAPER_MODELS
@@ -276,7 +276,7 @@ def _factor_rows(collection: Collection) -> Iterator[Row]:
         means = zip(by_level.mean().items(), by_level.sem(), strict=True)
         here = ", ".join(f"{level} {format_score(r, 3)} ± {format_score(sem, 3)}" for (level, r), sem in means)
         test = compare_levels(table, ordered=factor.ordered)
-        here += f" ({MODALITY_NAMES[modality]}" + (f"; {test_words(test)})" if test is not None else ")")
+        here += f" ({MODALITY_NAMES[modality]}" + (f"; {words_of_test(test)})" if test is not None else ")")
         n = count_of(int(table["subject"].nunique()))
         yield _row(factor.number, quantity, paper, here, n, [members[-1] for members in levels.values()])
 

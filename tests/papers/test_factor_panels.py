@@ -15,7 +15,7 @@ from statsmodels.stats.anova import AnovaRM
 
 from brainmap.hierarchy.mixed_models import compare_areas, compare_levels
 from brainmap.papers import convergence_panels, paper_numbers
-from brainmap.papers.factor_levels import SCORES, area_scores, level_scores, levels_of, test_words
+from brainmap.papers.factor_levels import SCORES, area_scores, level_scores, levels_of, words_of_test
 from brainmap.papers.factor_panels import SIZES as SIZE
 from brainmap.papers.factor_panels import TYPES as TYPE
 from brainmap.papers.factor_panels import factor_panels, level_difference, significant_areas
@@ -91,7 +91,7 @@ def test_bars_are_the_means_over_subjects_at_the_last_checkpoint(noisy):
     np.testing.assert_allclose(high, [row.loc["activation", "high"] for row in rows], rtol=1e-6)
     test = compare_levels(level_scores(found).query("final and score == 'fmri'"), ordered=True)
     assert figure.axes[0].get_title(loc="left") == f"Encoding, fMRI · {format_p(test.p)}" and test.p < 0.05
-    assert f"Encoding, fMRI: {test_words(test)}" in shown.caption and "t(3) = " in test_words(test)
+    assert f"Encoding, fMRI: {words_of_test(test)}" in shown.caption and "t(3) = " in words_of_test(test)
     types = panel(noisy, "7B")
     assert "does the score depend on the image type?" in types.caption and "Encoding, MEG: F(2, " in types.caption
 
