@@ -20,10 +20,10 @@ def parse_memory(memory: str | float) -> int:
     """
     match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([kmgt]i?)?b?\s*", str(memory).lower())
     if isinstance(memory, bool) or (isinstance(memory, str) and match is None):
-        raise InputError(f"Memory {memory!r} is not a size; write for example '8GB', '8GiB' or '500MB'.")
+        raise InputError(f"Memory {memory!r} is not a size such as 8GB, 8GiB or 500MB.")
     size = float(match[1]) * UNITS[match[2] or ""] if isinstance(memory, str) and match else float(memory)
     if not 1 <= size < float("inf"):
-        raise InputError(f"Memory must be a positive number of bytes, got {memory!r}.")
+        raise InputError(f"Memory {memory!r} is not a size such as 8GB, 8GiB or 500MB: it must be positive.")
     return int(size)
 
 

