@@ -7,13 +7,11 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -23,6 +21,7 @@ from brainmap.papers.paper_panel import PaperPanel, absent_panel
 from brainmap.report.figures.colors_and_type import save_figure
 from brainmap.report.figures.contact_sheet import contact_sheet
 from brainmap.report.page.comparison_page import write_comparison
+from brainmap.report.page.page_parts import asset, templates
 from brainmap.results.collection import Collection
 
 PANELS, SHEET, PAGE, TABLE = "panels", "contact_sheet.png", "index.html", "numbers"
@@ -172,17 +171,19 @@ def _names(panels: Sequence[PaperPanel]) -> list[str]:
 def _page(
     shown: Sequence[Mapping[str, Any]], numbers: pd.DataFrame, collection: Collection, context: Mapping[str, Any]
 ) -> str:
-    environment = Environment(loader=PackageLoader("brainmap.report.page"), autoescape=True, undefined=StrictUndefined)
-    css = resources.files("brainmap.report.page").joinpath("templates", "report.css").read_text(encoding="utf-8")
-    return environment.get_template("reproduction.html.j2").render(
-        title=collection.title,
-        simulated=collection.simulated,
-        panels=shown,
-        n_missing=int(np.sum([bool(item["panel"].missing) for item in shown])),
-        numbers=numbers.to_dict("records"),
-        columns=list(numbers.columns),
-        css=css,
-        folder=PANELS,
-        table=TABLE,
-        **context,
+    return (
+        templates()
+        .get_template("reproduction.html.j2")
+        .render(
+            title=collection.title,
+            simulated=collection.simulated,
+            panels=shown,
+            n_missing=int(np.sum([bool(item["panel"].missing) for item in shown])),
+            numbers=numbers.to_dict("records"),
+            columns=list(numbers.columns),
+            css=asset("report.css"),
+            folder=PANELS,
+            table=TABLE,
+            **context,
+        )
     )

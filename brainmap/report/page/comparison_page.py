@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from brainmap.common.names import MODALITY_NAMES
@@ -19,7 +17,7 @@ from brainmap.report.figures import controls_dots, grid_heatmap, model_bars, sco
 from brainmap.report.figures.colors_and_type import signal_color
 from brainmap.report.page import interactive
 from brainmap.report.page.comparison_data import comparison_data, comparison_table
-from brainmap.report.page.page_parts import csv_link, picture
+from brainmap.report.page.page_parts import asset, csv_link, picture, templates
 from brainmap.report.words import methods
 from brainmap.report.words.citations import citations
 from brainmap.report.words.p_and_numbers import STARS
@@ -79,7 +77,7 @@ def write_comparison(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     table = comparison_table(collection)
-    text = _environment().get_template("compare.html.j2").render(
+    text = templates().get_template("compare.html.j2").render(
         title=collection.title or "Studies compared",
         simulated=collection.simulated,
         summary=_summary(collection),
@@ -95,9 +93,9 @@ def write_comparison(
         absent=collection.absent,
         citations=_citations(collection, (notes or {}).get("citation", "")),
         deviations=list((notes or {}).get("deviations", [])),
-        css=_asset("report.css"),
-        common=_asset("common.js"),
-        script=_asset("compare.js"),
+        css=asset("report.css"),
+        common=asset("common.js"),
+        script=asset("compare.js"),
     )  # fmt: skip
     write_atomically(path, text)
     return path
@@ -240,11 +238,3 @@ def _citations(collection: Collection, own: str) -> list[str]:
     cited = [own] if own else []
     cited += [text for member in collection for text in citations(member.results)]
     return list(dict.fromkeys(cited))
-
-
-def _environment() -> Environment:
-    return Environment(loader=PackageLoader("brainmap.report.page"), autoescape=True, undefined=StrictUndefined)
-
-
-def _asset(name: str) -> str:
-    return resources.files("brainmap.report.page").joinpath("templates", name).read_text(encoding="utf-8")

@@ -57,15 +57,17 @@ def csv_link(table: pd.DataFrame | None) -> tuple[str, str]:
     return "data:text/csv;base64," + base64.b64encode(text.encode("utf-8")).decode("ascii"), ""
 
 
-def _environment() -> Environment:
+def templates(*, trim: bool = False) -> Environment:
+    """Return the templates of all pages; with ``trim``, lines that hold only a block leave no white space."""
     return Environment(
         loader=PackageLoader("brainmap.report.page"),
         autoescape=True,
         undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        trim_blocks=trim,
+        lstrip_blocks=trim,
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a style sheet or script that pages carry inside them."""
     return resources.files("brainmap.report.page").joinpath("templates", name).read_text(encoding="utf-8")

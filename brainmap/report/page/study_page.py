@@ -14,7 +14,7 @@ from brainmap.common.storage.files import write_atomically
 from brainmap.report.figures.colors_and_type import signal_color
 from brainmap.report.figures.contact_sheet import contact_sheet
 from brainmap.report.page import interactive
-from brainmap.report.page.page_parts import _asset, _environment, csv_link, picture
+from brainmap.report.page.page_parts import asset, csv_link, picture, templates
 from brainmap.report.panels import Panel, missing_panels, study_panels
 from brainmap.report.words import headlines, methods, planted_and_found
 from brainmap.report.words.answer import plain_answer
@@ -85,7 +85,7 @@ def render_report(results: StudyResults) -> str:
     ]
     data = {"meg": interactive.meg_data(results), "cortex": interactive.cortex_data(results)}
     return (
-        _environment()
+        templates(trim=True)
         .get_template("report.html.j2")
         .render(
             title=methods.report_title(results),
@@ -101,10 +101,10 @@ def render_report(results: StudyResults) -> str:
             citations=citations(results),
             data=data,
             plotly=interactive.plotly_source() if any(data.values()) else "",
-            css=_asset("report.css"),
-            common=_asset("common.js"),
+            css=asset("report.css"),
+            common=asset("common.js"),
             packed_tables=[figure for figure in figures if figure["packed"]],
-            script=_asset("report.js"),
+            script=asset("report.js"),
         )
     )
 
@@ -112,7 +112,7 @@ def render_report(results: StudyResults) -> str:
 def summary_html(results: StudyResults) -> str:
     """Return a short summary for notebooks: what it is, the headline numbers, how to see more."""
     return (
-        _environment()
+        templates(trim=True)
         .get_template("summary.html.j2")
         .render(
             title=methods.report_title(results),
