@@ -12,5 +12,7 @@ from .features.extractor import FeatureExtractor as FeatureExtractor
 from .features.store import FeatureStore as FeatureStore
 from .models.loading import load_model as load_model
 from .models.model_cards import list_models as list_models
+from .models.own_module import from_module as from_module
 from .stimuli import StimulusSet as StimulusSet
+from .study.finished_run import open_run as open_run
 from .study.run import Study as Study

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import DamagedError, InputError, MissingFileError
+from brainmap.common.names import as_names
 from brainmap.common.progress import track
+from brainmap.common.readable import counted, html_table, shortened
 from brainmap.common.storage.digests import load_array, save_array
 from brainmap.common.tables import read_table, rename_columns
 from brainmap.image_readers import (
@@ -159,7 +161,18 @@ class StimulusSet:
         return (self.image(i) for i in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"StimulusSet({len(self)} images, e.g. {self._table['name'].iloc[0]!r})"
+        sources = f" of {counted(self.n_listed_sources, 'source')}" if "source" in self._table else ""
+        return f"<StimulusSet {counted(len(self), 'image')}{sources}, such as {self._table['name'].iloc[0]!r}>"
+
+    def _repr_html_(self) -> str:
+        """Return what the set holds as a small table for notebooks; the first photograph is read for its size."""
+        height, width = self.image(0).shape[:2]
+        rows: dict[str, object] = {"images": f"{len(self):,}", "size of the first": f"{width} × {height} pixels"}
+        if "source" in self._table:
+            rows["sources"] = f"{self.n_listed_sources:,}"
+        rows["columns"] = ", ".join(str(name) for name in self._table.columns)
+        rows["names"] = shortened(self._table["name"])
+        return html_table("Stimulus set", rows)
 
     def image(self, index: int) -> np.ndarray:
         """Pixels of one image, (h, w, 3) uint8 RGB."""
@@ -234,7 +247,7 @@ class StimulusSet:
         InputError
             Naming the first id that is not in the set.
         """
-        wanted = [str(identity) for identity in ids]
+        wanted = [str(identity) for identity in as_names(ids)]
         position = {identity: i for i, identity in reversed(list(enumerate(self.ids)))}
         for row, identity in enumerate(wanted):
             if identity not in position:

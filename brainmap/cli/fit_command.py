@@ -217,3 +217,4 @@ def _finish(results: Any, out: Path) -> None:
     for sentence in plain_answer(results):
         screen.print(sentence)
     screen.print(f"\nReport: {out / 'report.html'}")
+    screen.print(f"In Python: brainmap.open_run({str(out)!r})")

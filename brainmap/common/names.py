@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 Modality = Literal["fmri", "meg"]
@@ -20,3 +21,8 @@ LEVEL = 0.05  # of significance
 def signal_name(signal: str) -> str:
     """Return a signal as it is written in titles."""
     return SIGNAL_NAMES.get(signal, signal[:1].upper() + signal[1:])
+
+
+def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Return names as a tuple; a text is one name, not its letters."""
+    return (names,) if isinstance(names, str) else tuple(names)

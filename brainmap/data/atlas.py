@@ -21,6 +21,7 @@ import pandas as pd
 from scipy import sparse
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.common.storage.files import package_file
 
 HEMISPHERES = ("L", "R")
@@ -143,6 +144,7 @@ def cortical_targets(
     pandas.DataFrame
         ``roi``, ``hemisphere``, ``x``, ``y``, ``z`` (mm, midthickness surface), ``vertex``; by hemisphere, then vertex.
     """
+    areas, hemispheres = as_names(areas), as_names(hemispheres)
     _check_areas(areas)
     _check_sides(hemispheres)
     if every < 1:
@@ -174,6 +176,7 @@ def area_table(areas: Sequence[str] | None = None, *, hemispheres: Sequence[str]
         ``roi``, ``hemisphere``, ``n_vertices``, ``x``, ``y``, ``z`` (mm; mean over the area's vertices on the
         midthickness surface) and ``distance_mm``, Euclidean to the centre of V1 on the same side.
     """
+    areas, hemispheres = None if areas is None else as_names(areas), as_names(hemispheres)
     _check_areas(areas or ())
     _check_sides(hemispheres)
     table = _all_areas()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.names import as_names
 from brainmap.image_readers import FolderReader, ImageReader, SubsetReader, ZipReader, is_image_name
 from brainmap.photograph_names import PhotographNames, photograph_path, shared_by_several
 from brainmap.stimuli import StimulusSet, content_id
@@ -57,7 +58,7 @@ def match_trials(labels: Sequence[str] | np.ndarray, stimuli: StimulusSet) -> Ma
     ids: dict[str, str] = {}
     meant: dict[str, str | None] = {}
     why: dict[str, str] = {}
-    for label in dict.fromkeys(str(label) for label in labels):
+    for label in dict.fromkeys(str(label) for label in as_names(labels)):
         positions = [] if label in known else names.find(label)
         different = {str(stimuli.ids[position]) for position in positions}
         ids[label] = label if label in known else (different.pop() if len(different) == 1 else "")

@@ -13,6 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
+from brainmap.common.readable import counted, html_table
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
 from brainmap.common.storage.zarr_stores import write_checked
@@ -63,7 +65,7 @@ class EncodingResult:
         """Build a result from arrays of shape (n_layers, n_splits, n_targets), one per name in ``r, r2, alpha``."""
         n_splits, n_targets = scores["r"].shape[1:]
         variables = {name: (("layer", "split", "target"), np.asarray(values)) for name, values in scores.items()}
-        coords = {"layer": list(layers), "split": np.arange(n_splits), "target": np.arange(n_targets)}
+        coords = {"layer": list(as_names(layers)), "split": np.arange(n_splits), "target": np.arange(n_targets)}
         dataset = xr.Dataset(variables, coords=coords, attrs=dict(attrs))
         return cls(dataset, predictions=predictions, estimators=estimators)
 
@@ -151,8 +153,22 @@ class EncodingResult:
             return cls(_load_scores(Path(path)))
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{name} {size}" for name, size in self.dataset.sizes.items())
-        return f"<EncodingResult {sizes}; mean r {float(self.r.mean()):.4f}, {self.dataset.attrs.get('scheme', '')}>"
+        sizes = " × ".join(counted(size, str(name)) for name, size in self.dataset.sizes.items())
+        return f"<EncodingResult {sizes}; mean Pearson r {float(self.r.mean()):.4f}>"
+
+    def _repr_html_(self) -> str:
+        """Return how the scores were made, and their mean by layer, as a small table for notebooks."""
+        attrs = self.dataset.attrs
+        rows: dict[str, object] = {
+            "scores": " × ".join(counted(n, str(name)) for name, n in self.dataset.sizes.items())
+        }
+        rows |= {key: attrs[key] for key in ("n_trials", "scheme", "scoring") if attrs.get(key)}
+        mean = self.r.mean([dim for dim in self.r.dims if dim != "layer"])
+        rows["mean Pearson r"] = f"{float(self.r.mean()):.3f}"
+        if mean.notnull().any():
+            best = int(np.nanargmax(mean.values))
+            rows["best layer on average"] = f"{mean['layer'].values[best]} ({float(mean[best]):.3f})"
+        return html_table("Encoding result", rows)
 
 
 def _load_scores(path: Path) -> xr.Dataset:
@@ -191,6 +207,7 @@ def concat(results: Sequence[EncodingResult], dim: str, labels: Sequence[Any]) -
     InputError
         If numbers of results and labels differ, or layers, splits or targets do.
     """
+    labels = as_names(labels)
     if not results or len(results) != len(labels):
         raise InputError(f"{len(results)} results and {len(labels)} labels for {dim!r}; give one label per result.")
     if dim in results[0].dataset.dims:

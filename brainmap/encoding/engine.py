@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from brainmap.common.array_sources import ArraySource
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.common.progress import track
 from brainmap.encoding.layer.layer_factors import LayerFactors, factorise_layer
 from brainmap.encoding.layer.target_block import TargetBlock
@@ -89,7 +90,7 @@ class Engine:
         LayerFactors, slice, object
             Layer, targets and result, in order.
         """
-        names = list(self.sources) if layers is None else list(layers)
+        names = list(self.sources) if layers is None else list(as_names(layers))
         n_rows, n_targets = responses.shape
         if n_rows != self.problem.n_rows:
             raise InputError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from brainmap.common.array_sources import as_source
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.encoding.layer.layer_factors import LayerFactors
 from brainmap.encoding.layer.nuisance import without_nuisance
 from brainmap.encoding.layer.scores import SplitWeights, moments, score_batch, set_inputs
@@ -60,12 +61,13 @@ def export_arrays(
     """
     import zarr
 
-    names = prepared.layers if layers is None else [str(name) for name in layers]
-    unknown = [name for name in names if name not in prepared.layers] + [
-        kind for kind in what if kind not in get_args(What)
-    ]
+    names = prepared.layers if layers is None else list(as_names(layers))
+    kinds = as_names(what)
+    unknown = [name for name in names if name not in prepared.layers]
+    unknown += [kind for kind in kinds if kind not in get_args(What)]
     if unknown:
         raise InputError(f"{unknown[0]!r} is neither a layer of this analysis nor one of {', '.join(get_args(What))}.")
+    what = [kind for kind in get_args(What) if kind in kinds]
     if "coef" in what:
         prepared.keep_weights()
     source = as_source(Y, "Y", average=prepared.averaging).select(targets)

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.fft import fft2, ifft2
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.common.progress import track
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def gradient_norms(features: HasGradients, layers: Iterable[str] | None = None) 
     numpy.ndarray of float32, (images, layers)
     """
     norms = features.gradient_norms
-    chosen = list(norms) if layers is None else list(layers)
+    chosen = tuple(norms) if layers is None else as_names(layers)
     if not chosen:
         raise InputError("The features hold no gradients; extract them with signals=('activation', 'gradient').")
     for layer in chosen:

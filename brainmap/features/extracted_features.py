@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.names import as_names
+from brainmap.common.readable import counted, html_table, shortened
 from brainmap.features.store import StoredRows
 
 Rows = np.ndarray | StoredRows
@@ -88,7 +92,71 @@ class Features(Mapping[tuple[str, str], Rows]):
     def __repr__(self) -> str:
         """Model, signals, layers and images."""
         model = self.provenance.get("model", "?")
-        return f"Features({model!r}, {len(self.ids)} images, {len(self.layers)} layers, signals={self.signals})"
+        images, layers = counted(len(self.ids), "image"), counted(len(self.layers), "layer")
+        return f"<Features of {model}: {', '.join(self.signals)}; {images} × {self._widths()} dimensions, {layers}>"
+
+    def _repr_html_(self) -> str:
+        """Return what the features hold as a small table for notebooks."""
+        site, pooling = (str(self.provenance.get(name, "")) for name in ("site", "pooling"))
+        rows = {
+            "signals": ", ".join(self.signals),
+            "images": f"{len(self.ids):,}",
+            "layers": shortened(self.layers),
+            "dimensions": self._widths(),
+            "site, pooling": ", ".join(filter(None, (site, pooling))),
+            "objective": str(self.provenance.get("objective") or ""),
+        }
+        return html_table(f"Features of {self.provenance.get('model', '?')}", {k: v for k, v in rows.items() if v})
+
+    def _widths(self) -> str:
+        widths = sorted({int(rows.shape[1]) for rows in self._arrays.values()})
+        return f"{widths[0]:,}" if len(widths) == 1 else f"{widths[0]:,} to {widths[-1]:,}"
+
+    def to_frame(
+        self,
+        signal: str | Iterable[str] | None = None,
+        layers: str | Iterable[str] | None = None,
+        *,
+        memory: str | int = "4GB",
+    ) -> pd.DataFrame:
+        """Return the features as a table, one row per image.
+
+        Parameters
+        ----------
+        signal, layers : str or sequence of str, optional
+            Which; all by default.
+        memory : str or int
+            Bound on the size of the table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows are content ids (``stimulus``), columns ``(signal, layer, dimension)``.
+
+        Raises
+        ------
+        InputError
+            For a signal or layer that there is not, or a table larger than ``memory``.
+
+        Examples
+        --------
+        >>> features.to_frame("activation", "block.11")  # doctest: +SKIP
+        """
+        signals = self.signals if signal is None else as_names(signal)
+        chosen = [(one, layer) for one in signals for layer in (self.layers if layers is None else as_names(layers))]
+        arrays = {key: self[key] for key in chosen}
+        size = sum(rows.shape[0] * rows.shape[1] * np.dtype(rows.dtype).itemsize for rows in arrays.values())
+        if size > parse_memory(memory):
+            raise InputError(
+                f"The table needs {size / 1e9:.1f} GB, more than memory={memory!r}; choose layers and a signal, or "
+                "give more memory."
+            )
+        columns = [(*key, number) for key, rows in arrays.items() for number in range(rows.shape[1])]
+        return pd.DataFrame(
+            np.concatenate([np.asarray(rows) for rows in arrays.values()], axis=1),
+            index=pd.Index(self.ids, name="stimulus"),
+            columns=pd.MultiIndex.from_tuples(columns, names=["signal", "layer", "dimension"]),
+        )
 
     def by_layer(self, signal: str) -> dict[str, Rows]:
         """``{layer: (n, d)}`` of one signal, as :func:`brainmap.cross_val_encode` takes it."""

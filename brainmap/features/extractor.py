@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.common.progress import track
 from brainmap.common.storage.files import short_hash
 from brainmap.features import capture
@@ -101,13 +102,14 @@ class FeatureExtractor:
     ) -> None:
         self.model = model
         self.layers = model.layer_names(layers)
+        signals = as_names(signals)
         self.signals = tuple(signal for signal in SIGNALS if signal in signals)
         if not self.signals or set(signals) - set(SIGNALS):
             raise InputError(f"signals must be among {', '.join(SIGNALS)}, got {list(signals)}.")
         if site not in model.sites:
             raise InputError(f"Model '{model.name}' has no site '{site}'; it has {', '.join(model.sites)}.")
         self.site = site
-        self.poolings = (pooling,) if isinstance(pooling, str) else tuple(dict.fromkeys(pooling))
+        self.poolings = tuple(dict.fromkeys(as_names(pooling)))
         for name in self.poolings:
             check_pooling(name, tuple(model.role_slices(0)), model.name)
         if batch_size is not None and batch_size < 1:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.errors import InputError, MissingFileError, ReadingNote
+from brainmap.common.names import as_names
 from brainmap.common.storage.file_errors import reading
 from brainmap.common.storage.files import file_hash
 from brainmap.features.extracted_features import Features
@@ -57,7 +58,8 @@ class GivenFeatures:
     def __init__(
         self, path: Path, *, layers: tuple[str, ...] | None = None, signals: tuple[str, ...] = ("activation",)
     ) -> None:
-        self.path, self.signals = path, signals
+        self.path, self.signals = path, as_names(signals)
+        layers = None if layers is None else as_names(layers)
         if not path.is_file():
             raise MissingFileError(f"There is no file {path}; give the .npz file with one array of features a layer.")
         self._members, self.shapes = _members(path)
@@ -66,7 +68,7 @@ class GivenFeatures:
             if layer not in known:
                 raise InputError(f"{path} has no layer {layer!r}; it has {', '.join(known)}.")
         self.layers = tuple(layer for layer in known if layers is None or layer in layers)
-        for signal in signals:
+        for signal in self.signals:
             lacking = [layer for layer in self.layers if (signal, layer) not in self.shapes]
             if lacking:
                 raise InputError(

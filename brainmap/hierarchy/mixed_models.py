@@ -15,6 +15,7 @@ from scipy import stats
 from scipy.linalg import helmert
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 
 FloatArray = NDArray[np.float64]
 
@@ -77,6 +78,7 @@ def factor_table(scores: xr.DataArray, factors: Sequence[str]) -> pd.DataFrame:
     InputError
         If a dimension is missing.
     """
+    factors = as_names(factors)
     absent = [name for name in ("subject", *factors) if name not in scores.dims]
     if absent:
         raise InputError(f"Scores have no dimension {absent[0]!r}; they have {tuple(scores.dims)}.")

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.hierarchy.agreement import agreement
 from brainmap.hierarchy.order_interval import draw, order_interval
 from brainmap.hierarchy.resampling import Resampling, cells
@@ -191,7 +192,7 @@ def spatial_hierarchy(
     _check_targets(scores, targets)
     names = targets["roi"].astype(str).to_numpy()
     use = np.ones(len(targets), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-    use = use & (names != "") & (np.isin(names, list(areas)) if areas is not None else True)
+    use = use & (names != "") & (np.isin(names, as_names(areas)) if areas is not None else True)
     table = _area_table(scores, names, use)
     away = distance_to(targets, options.reference) if distances is None else distances
     table.insert(0, "distance_mm", away.reindex(table.index))

@@ -2,7 +2,6 @@ from .checkpoints.checkpoint_series import checkpoint_series as checkpoint_serie
 from .checkpoints.checkpoint_series import checkpoint_step as checkpoint_step
 from .image_batch import Batch as Batch
 from .loading import available_weights as available_weights
-from .loading import from_module as from_module
 from .loading import load_model as load_model
 from .loading import missing_weights as missing_weights
 from .loading import skeleton as skeleton
@@ -17,6 +16,7 @@ from .objectives.coupled import freeze_reference as freeze_reference
 from .objectives.objective import OBJECTIVES as OBJECTIVES
 from .objectives.objective import Objective as Objective
 from .objectives.objective import register_objective as register_objective
+from .own_module import from_module as from_module
 from .preprocessing import Preprocessing as Preprocessing
 from .vision_model import Layer as Layer
 from .vision_model import VisionModel as VisionModel

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -135,48 +134,6 @@ def load_model(
         dtype=dtype,
         register=OBJECTIVES,
     )
-
-
-def from_module(
-    module: nn.Module,
-    *,
-    name: str,
-    layers: Sequence[str],
-    preprocessing: Preprocessing | None = None,
-    code_version: str | None = None,
-    **card_fields: Any,
-) -> VisionModel:
-    """Wrap a ``torch.nn.Module`` of one's own.
-
-    Parameters
-    ----------
-    module : nn.Module
-        Takes a batch (n, 3, h, w) as its only argument.
-    name : str
-        Shown in results.
-    layers : sequence of str
-        Paths of the modules that are layers, in order; ``*`` stands for a number (``features.*``).
-    preprocessing : Preprocessing, optional
-        Resize 224, ImageNet normalisation by default.
-    code_version : str, optional
-        Your name for this version of the module's code. Without it features of the model are not cached on disk,
-        because a change of the code could not be noticed.
-    **card_fields
-        Further fields of :class:`ModelCard`: ``tokens={"cls": 1}``, ``sites={"block": "", "mlp": "mlp.fc2"}``,
-        ``patch=16``, ``output="logits"`` …
-
-    Returns
-    -------
-    VisionModel
-    """
-    fields = {**card_fields, "preprocessing": preprocessing or Preprocessing()}
-    card = ModelCard(
-        name=name, adapter="module", layers=tuple(layers), architecture=type(module).__qualname__, **fields
-    )
-    code = None if code_version is None else f"{type(module).__qualname__} {code_version}"
-    loaded = Loaded("own", "module in memory", code=code)
-    adapter = ADAPTERS["module"](card)
-    return VisionModel(card, module, adapter, preprocessing=card.preprocessing, loaded=loaded, register=OBJECTIVES)
 
 
 def available_weights(name: str) -> list[str]:

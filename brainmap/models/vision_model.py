@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
+from brainmap.common.readable import html_table, shortened
 from brainmap.models.block_probing import grid_order, two_readings
 from brainmap.models.model_cards import ModelCard
 from brainmap.models.preprocessing import Preprocessing
@@ -82,6 +84,8 @@ class VisionModel:
         ``float64``, ``float32``, or ``bfloat16``/``float16`` (autocast; weights stay float32).
     register : mapping, optional
         Objectives by name, as they stand when asked; :func:`load_model` hands over all that are registered.
+    layer_names : sequence of str, optional
+        Names of the layers, in order; ``block.0``, ``block.1`` … by default.
 
     Notes
     -----
@@ -99,6 +103,7 @@ class VisionModel:
         tokenizer: Tokenizer | None = None,
         dtype: str = "float32",
         register: Mapping[str, Objective] = MappingProxyType({}),
+        layer_names: Sequence[str] | None = None,
     ) -> None:
         self.card = card
         self._register = register
@@ -114,12 +119,31 @@ class VisionModel:
         self.branches: dict[str, nn.Module] = adapter.branches(module)
         paths = layer_paths(self.network(), card.layers)
         last = max(len(paths) - 1, 1)
-        self.layers = tuple(Layer(f"block.{i}", i / last) for i in range(len(paths)))
+        names = layer_names or [f"block.{i}" for i in range(len(paths))]
+        self.layers = tuple(Layer(name, i / last) for i, name in enumerate(names))
         self._paths = dict(zip((layer.name for layer in self.layers), paths, strict=True))
 
     def __repr__(self) -> str:
         """Name, weights, digest and size."""
-        return f"VisionModel({self.name!r}, weights={self.weights!r}, layers={len(self.layers)}, digest={self.digest})"
+        layers = shortened([layer.name for layer in self.layers], 3)
+        side = self.preprocessing.crop
+        return (
+            f"<VisionModel {self.name}, {self.weights} weights ({self.digest}); layers {layers}; input {side} × {side}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what the model is as a small table for notebooks."""
+        side = self.preprocessing.crop
+        rows = {
+            "weights": f"{self.weights}, from {self.loaded.source}, digest {self.digest}",
+            "parameters": f"{sum(weight.numel() for weight in self.module.parameters()) / 1e6:,.1f} million",
+            "layers": shortened([layer.name for layer in self.layers]),
+            "sites": ", ".join(self.sites),
+            "tokens": ", ".join(self.role_slices(0)),
+            "input": f"{side} × {side} pixels",
+            "objectives": ", ".join(self.objectives) or "none",
+        }
+        return html_table(f"Vision model {self.name}", rows)
 
     # -- identity -------------------------------------------------------------------------------------------------
 
@@ -181,7 +205,7 @@ class VisionModel:
         known = tuple(layer.name for layer in self.layers)
         if layers is None:
             return known
-        chosen = tuple(layers)
+        chosen = as_names(layers)
         for name in chosen:
             if name not in known:
                 raise InputError(f"Model '{self.name}' has no layer '{name}'; it has {known[0]} … {known[-1]}.")
@@ -292,7 +316,7 @@ class VisionModel:
         if not self.adapter.has_text or self.tokenizer is None:
             raise InputError(f"Model '{self.name}' has no text tower.")
         with torch.no_grad():
-            ids = {name: tensor.to(self.device) for name, tensor in self.tokenizer(captions).items()}
+            ids = {name: tensor.to(self.device) for name, tensor in self.tokenizer(as_names(captions)).items()}
             return self.adapter.text_embedding(self.module, ids)
 
     def similarity(self, pixels: Tensor, captions: Sequence[str]) -> Tensor:

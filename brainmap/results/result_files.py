@@ -41,8 +41,15 @@ def save_tree(tree: Mapping[str, Any], folder: Path) -> None:
     (folder / _TREE).write_text(text, encoding="utf-8")
 
 
-def load_tree(folder: Path) -> dict[str, Any]:
+def load_tree(folder: Path, *, lazy: bool = False) -> dict[str, Any]:
     """Read what :func:`save_tree` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    lazy : bool
+        Leave large arrays on disk until their values are asked for; nothing that was read is kept.
 
     Raises
     ------
@@ -52,7 +59,7 @@ def load_tree(folder: Path) -> dict[str, Any]:
     path = folder / _TREE
     if not path.is_file():
         raise MissingFileError(f"{folder} holds no results ({_TREE} is missing): run the study first")
-    return _decode(json.loads(path.read_text(encoding="utf-8")), folder)
+    return _decode(json.loads(path.read_text(encoding="utf-8")), folder, lazy)
 
 
 def is_tree(folder: Path) -> bool:
@@ -107,26 +114,26 @@ def _encode_array(value: np.ndarray, folder: Path, place: tuple[str, ...]) -> An
     return {"$dense": _save_dataset(xr.Dataset({"values": (dims, value)}), folder, place)}
 
 
-def _decode(value: Any, folder: Path) -> Any:
+def _decode(value: Any, folder: Path, lazy: bool = False) -> Any:
     if isinstance(value, list):
-        return [_decode(item, folder) for item in value]
+        return [_decode(item, folder, lazy) for item in value]
     if not isinstance(value, dict):
         return value
     if "$table" in value:
         return _load_table(folder, value["$table"])
     if "$dataset" in value:
-        return _load_dataset(folder, value["$dataset"])
+        return _load_dataset(folder, value["$dataset"], lazy)
     if "$array" in value:
-        return _load_dataset(folder, value["$array"])["values"].rename(value["name"])
+        return _load_dataset(folder, value["$array"], lazy)["values"].rename(value["name"])
     if "$dense" in value:
         return _load_dataset(folder, value["$dense"])["values"].values
     if "$numpy" in value:
         return np.array(value["$numpy"], dtype=value["dtype"])
     if "$tuple" in value:
-        return tuple(_decode(item, folder) for item in value["$tuple"])
+        return tuple(_decode(item, folder, lazy) for item in value["$tuple"])
     if "$pairs" in value:
-        return {_decode(key, folder): _decode(item, folder) for key, item in value["$pairs"]}
-    return {key: _decode(item, folder) for key, item in value.items()}
+        return {_decode(key, folder): _decode(item, folder, lazy) for key, item in value["$pairs"]}
+    return {key: _decode(item, folder, lazy) for key, item in value.items()}
 
 
 def _file(folder: Path, place: tuple[str, ...], suffix: str) -> str:
@@ -212,14 +219,19 @@ def _replace(dataset: xr.Dataset, key: str, values: np.ndarray) -> xr.Dataset:
     return dataset.assign({key: (dims, values)})
 
 
-def _load_dataset(folder: Path, name: str) -> xr.Dataset:
-    with xr.open_zarr(inside(folder, name), consolidated=False, chunks=None) as stored:
-        dataset = stored.load()
+def _load_dataset(folder: Path, name: str, lazy: bool = False) -> xr.Dataset:
+    path = inside(folder, name)
+    if lazy:
+        stored = xr.open_dataset(path, engine="zarr", consolidated=False, chunks=None, cache=False)
+        dataset = stored.assign_coords({key: stored[key].load() for key in stored.coords})
+    else:
+        with xr.open_zarr(path, consolidated=False, chunks=None) as stored:
+            dataset = stored.load()
     categories = json.loads(dataset.attrs.pop("brainmap_categories"))
     attrs = json.loads(dataset.attrs.pop("brainmap_attrs"))
     for key, names in categories.items():
         codes = dataset[key].values
-        text = np.array([*names, ""], dtype=str)[codes]
+        text = np.array([*names, ""], dtype=object if lazy else str)[codes]  # one object a name, however many targets
         dataset = _replace(dataset, key, text)
     dataset.attrs = {key: _decode(item, folder) for key, item in attrs.items()}
     return dataset

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,16 +12,19 @@ import xarray as xr
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import MODALITY_NAMES
+from brainmap.common.readable import counted, html_table
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
 from brainmap.results.result_files import is_tree, load_tree, save_tree
+from brainmap.results.score_tables import area_means, long_table
 
 KIND = "study's results"
 SCORE_DIMS = ("subject", "signal", "layer", "split", "target")
+_MOST_VALUES = 10_000_000  # that a look at the results reads
 _TARGET_COORDS = {"fmri": ("roi", "hemisphere"), "meg": ("sensor", "time")}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class StudyResults:
     """Everything the report shows, small enough to mail.
 
@@ -130,12 +132,19 @@ class StudyResults:
         """
         folder = Path(folder)
         with sealed_folder(folder, KIND) as partial:
-            save_tree({item.name: getattr(self, item.name) for item in fields(self)}, partial)
+            save_tree({item.name: getattr(self, item.name) for item in fields(StudyResults)}, partial)
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path) -> StudyResults:
+    def load(cls, folder: str | Path, *, lazy: bool = False) -> Self:
         """Read results written by :meth:`save`.
+
+        Parameters
+        ----------
+        folder : str or Path
+            The folder.
+        lazy : bool
+            Leave arrays on disk until their values are asked for.
 
         Raises
         ------
@@ -149,7 +158,7 @@ class StudyResults:
         if not is_tree(folder) and not is_sealed(folder):
             raise MissingFileError(f"{folder} holds no results (results.json is missing): run the study first")
         with reading(folder, KIND):
-            return cls(**load_tree(folder))
+            return cls(**load_tree(folder, lazy=lazy))
 
     def targets(self, modality: str) -> pd.DataFrame:
         """Return one row per target of a modality: ``roi``, ``hemisphere``, ``vertex`` or ``sensor``, ``time``."""
@@ -167,17 +176,97 @@ class StudyResults:
         """Return the depth of each layer in [0, 1]."""
         return np.asarray(self.scores[modality]["depth"].values, dtype=float)
 
+    def to_frame(self, modality: str | None = None, *, memory: str | int = "4GB", **chosen: Any) -> pd.DataFrame:
+        """Return the scores as a long table, one row per subject, signal, layer, split and target.
+
+        Parameters
+        ----------
+        modality : str, optional
+            ``fmri``, ``meg`` or ``eeg``; all by default.
+        memory : str or int
+            Bound on the size of the table.
+        **chosen
+            Values to keep of a dimension or of a column of the targets, such as ``layer="block.11"`` or
+            ``roi=["V1", "FFC"]``; only these are read.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``modality``, the dimensions, ``depth``, the columns of the targets (``roi`` …, ``sensor``, ``time`` in s),
+            ``r`` and, where they were computed, ``r2`` and ``alpha``.
+
+        Raises
+        ------
+        InputError
+            For a name or value that there is not, or a table larger than ``memory``.
+
+        Examples
+        --------
+        >>> run.to_frame(layer="block.11").groupby("roi")["r"].mean()  # doctest: +SKIP
+        """
+        wanted = self.modalities if modality is None else (self._known(modality),)
+        tables = []
+        for name in wanted:
+            table = long_table(self.scores[name], chosen, memory)
+            table.insert(0, "modality", name)
+            tables.append(table)
+        return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+
+    def roi_table(self) -> pd.DataFrame:
+        """Return the mean r of every area of cortex, by subject, signal and layer.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``subject``, ``signal``, ``layer``, ``depth`` (0 to 1), ``roi``, ``r`` (mean over splits, then over the
+            targets of the area) and ``n_targets`` (those with a score).
+
+        Raises
+        ------
+        InputError
+            If the study has no fMRI scores, or its targets no areas.
+        """
+        return area_means(self.scores[self._known("fmri")])
+
+    def _known(self, modality: str) -> str:
+        if modality not in self.modalities:
+            raise InputError(
+                f"There are no scores of {modality!r} here; there are {', '.join(self.modalities)}: see to_frame()."
+            )
+        return modality
+
+    def _described(self) -> dict[str, str]:
+        """What the results hold, by modality: sizes, and the range of time where there is one."""
+        described = {}
+        for modality in self.modalities:
+            scores = self.scores[modality]
+            parts = [counted(count, str(name)) for name, count in scores["r"].sizes.items() if name != "target"]
+            if "time" in scores.coords:
+                time = np.unique(scores["time"].values)
+                sensors = len(np.unique(scores["sensor"].values))
+                parts.append(f"{counted(sensors, 'sensor')} × {counted(len(time), 'sample')}")
+                parts.append(f"{1000 * time[0]:.0f} to {1000 * time[-1]:.0f} ms")
+            else:
+                parts.append(counted(scores.sizes["target"], "target"))
+            described[MODALITY_NAMES[modality]] = ", ".join(parts)
+        return described
+
+    def _title(self) -> str:
+        provenance = self.provenance
+        made = " on ".join(str(provenance[name]) for name in ("model", "dataset") if provenance.get(name))
+        title = str(provenance.get("title") or made or "a study")
+        return title + (" · SIMULATED DATA" if self.simulated else "")
+
+    def __repr__(self) -> str:
+        parts = "; ".join(f"{name}: {size}" for name, size in self._described().items())
+        return f"<{type(self).__name__} {self._title()}; {parts}>"
+
     def _repr_html_(self) -> str:
         """Return a table of sizes and scores for notebooks; :func:`brainmap.report.summary_html` says more."""
-        rows = []
+        rows = self._described()
         for modality in self.modalities:
-            sizes = self.scores[modality]["r"].sizes
-            size = " × ".join(f"{count} {name}s" for name, count in sizes.items())
-            means = self.mean_r(modality).mean(["subject", "layer", "target"], skipna=True)
-            scores = ", ".join(f"{name} {float(means.sel(signal=name)):.3f}" for name in means["signal"].values)
-            cells = (MODALITY_NAMES[modality], size, scores)
-            rows.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
-        title = html.escape(str(self.provenance.get("title") or "Results of a study"))
-        simulated = " · SIMULATED DATA" if self.simulated else ""
-        head = "<tr><th>responses</th><th>scores</th><th>mean r</th></tr>"
-        return f"<table><caption>{title}{simulated}</caption>{head}{''.join(rows)}</table>"
+            if self.scores[modality]["r"].size <= _MOST_VALUES:
+                means = self.mean_r(modality).mean(["subject", "layer", "target"], skipna=True)
+                shown = ", ".join(f"{name} {float(means.sel(signal=name)):.3f}" for name in means["signal"].values)
+                rows[f"{MODALITY_NAMES[modality]}, mean Pearson r"] = shown
+        return html_table(self._title(), rows)

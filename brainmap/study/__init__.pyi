@@ -4,6 +4,9 @@ from .declared.study_config import OwnData as OwnData
 from .declared.study_config import StudyConfig as StudyConfig
 from .declared.study_file import GridConfig as GridConfig
 from .declared.study_file import load_preset as load_preset
+from .finished_run import FinishedRun as FinishedRun
+from .finished_run import open_run as open_run
+from .finished_run import rewrite_report as rewrite_report
 from .grid import Grid as Grid
 from .inspection.doctor import MachineCheck as MachineCheck
 from .inspection.doctor import examine as examine
@@ -14,7 +17,6 @@ from .inspection.verify_run import StoredNumbers as StoredNumbers
 from .inspection.verify_run import verify_run as verify_run
 from .plan import StudyPlan as StudyPlan
 from .run import Study as Study
-from .run import rewrite_report as rewrite_report
 from .training_series import TrainingSeries as TrainingSeries
 from .training_series import checkpoint_grid as checkpoint_grid
 from .training_series import run_series as run_series

@@ -24,7 +24,7 @@ from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import CLIP_BRIDGE, Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
 from brainmap.study.plan import StudyPlan, make_plan
-from brainmap.study.run_folder import RunFolder, check_out, open_run
+from brainmap.study.run_folder import RunFolder, check_out
 
 if TYPE_CHECKING:
     from brainmap.features import Features
@@ -294,27 +294,3 @@ def _units(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:
                     f"source need at least {2 * config.cv}"
                 )
             yield responses
-
-
-def rewrite_report(run: str | Path) -> Path:
-    """Write the report of a finished run again.
-
-    Returns
-    -------
-    Path
-        The HTML file.
-
-    Raises
-    ------
-    MissingFileError
-        If the folder holds no finished run.
-    """
-    from brainmap.report import write_report
-    from brainmap.results import StudyResults
-    from brainmap.study.analysis.orders_and_hypotheses import hypotheses
-
-    folder = open_run(Path(run))
-    results = StudyResults.load(folder.results)
-    if results.hypotheses is None:  # runs of earlier versions stored no verdicts
-        results.hypotheses = hypotheses(results)
-    return write_report(results, folder.report)

@@ -227,8 +227,8 @@ def check_out(path: Path) -> Path:
     return path
 
 
-def open_run(path: Path) -> RunFolder:
-    """Open the folder of a finished run.
+def finished_folder(path: Path) -> RunFolder:
+    """Return the folder of a finished run.
 
     Raises
     ------
@@ -237,7 +237,11 @@ def open_run(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if not (folder.path / IDENTITY).is_file():
-        raise MissingFileError(f"{path} is not a run of brainmap (it has no {IDENTITY})")
+        several = sorted(file.parent for file in [*path.glob(f"*/{IDENTITY}"), *path.glob(f"cells/*/{IDENTITY}")])
+        inside_one = next((above for above in path.parents if (above / IDENTITY).is_file()), None)
+        meant = f"; give the folder of one of its {len(several)} runs, such as {several[0]}" if several else ""
+        meant = f"; give {inside_one}, in which it lies" if inside_one is not None else meant
+        raise MissingFileError(f"{path} is not a run of brainmap (it has no {IDENTITY}){meant}")
     if not folder.results.is_dir():
         raise MissingFileError(f"the run in {path} is not finished; run the command that began it again")
     return folder

@@ -77,21 +77,24 @@ def _time_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
     captions = ["block 0\n150 ms", "block 6\n300 ms", "block 11\n420 ms"]
     return {
         "layer_curves": lambda: figures.layer_curves(
-            courses, DEPTH, significance=mean > 0.012, peaks=peaks, title="Activations"
+            courses, DEPTH, significance=mean > 0.012, peaks=peaks, stimulus=(0, 0.5), title="Activations"
         ),
         "signal_curves": lambda: figures.signal_curves(
-            signals, significance={name: value.mean("subject").values > 0.01 for name, value in signals.items()}
+            signals,
+            significance={name: value.mean("subject").values > 0.01 for name, value in signals.items()},
+            stimulus=(0, 0.5),
         ),
         "stage_curves": lambda: figures.stage_curves(
             {
                 f"step {step:,}": {name: _course(value, share) for name, value in signals.items()}
                 for step, share in STAGES
             },
+            stimulus=(0, 0.5),
             title="Three stages",
         ),
-        "residual_curve": lambda: figures.residual_curve(residual, window=(0.6, 1.4)),
+        "residual_curve": lambda: figures.residual_curve(residual, window=(0.6, 1.4), stimulus=(0, 0.5)),
         "layer_time_heatmap": lambda: figures.layer_time_heatmap(
-            mean, "activation", significance=mean > 0.012, peaks=peaks
+            mean, "activation", significance=mean > 0.012, peaks=peaks, stimulus=(0, 0.5)
         ),
         "sensor_maps": lambda: figures.sensor_maps(maps, captions, "activation", title="Activations"),
         "window_curves": lambda: figures.window_curves(mean.mean("layer"), 1 + 2 * np.clip(TIME, 0, None)),

@@ -30,6 +30,7 @@ def test_own_meg_from_files_to_report(own: OwnFiles, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = tmp_path / "run" / "report.html"
     assert f"Report: {report}" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"In Python: brainmap.open_run({str(tmp_path / 'run')!r})"
     assert done.stderr == ""
     first = report.read_bytes()
     again = run_brainmap(*command, cwd=tmp_path)

@@ -16,6 +16,7 @@ from typing import cast
 from urllib.parse import quote
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.names import as_names
 from brainmap.common.storage.files import HASH_LENGTHS, HashKind, checked_relative
 from brainmap.data.manifests.manifest import FileGroup, Manifest, filled
 
@@ -99,7 +100,11 @@ def chosen_entries(
     InputError
         For an unknown purpose or subject.
     """
-    names = list(manifest.subjects) if subjects is None else [resolve_subject(manifest, name) for name in subjects]
+    names = (
+        list(manifest.subjects)
+        if subjects is None
+        else [resolve_subject(manifest, name) for name in as_names(subjects)]
+    )
     if purpose is None:
         others = {f.code for name, f in manifest.subjects.items() if name not in names}
         return [entry for entry in entries if not any(_mentions(entry.path, code) for code in others)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def reading_options(options: dict[str, Any]) -> ReadingOptions:
     if unknown:
         raise InputError(f"There is no option {unknown[0]!r} of reading responses; there are {', '.join(known)}.")
     catch = options.get("catch", ())
-    chosen = ReadingOptions(**{**options, "catch": (catch,) if isinstance(catch, str) else tuple(catch)})
+    chosen = ReadingOptions(**{**options, "catch": as_names(catch)})
     if not chosen.tmin < chosen.tmax:
         raise InputError(f"An epoch must end after it begins, not from {chosen.tmin} to {chosen.tmax} s.")
     return chosen

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.data.column_files import ColumnFile, RowStack, standardised
 from brainmap.data.missing_values import usable_trials, without_unusable_targets
 from brainmap.data.photograph_matching import match_trials
@@ -41,6 +41,18 @@ class Options(BaseModel):
 
     unmatched: Literal["error", "drop"] = "error"
     missing: Literal["error", "skip"] = "error"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_one_name(cls, values: Any) -> Any:
+        """Take a text where names are wanted for one of them."""
+        several = {name for name, field in cls.model_fields.items() if "tuple[str, ...]" in str(field.annotation)}
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: as_names(value) if name in several and isinstance(value, str) else value
+            for name, value in values.items()
+        }
 
 
 class DatasetReader(ABC):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.common.tables import read_table
 from brainmap.data.photograph_matching import image_key, open_images
 from brainmap.data.readers.dataset_reader import Options
@@ -71,6 +71,7 @@ class LAIONReader(BetaReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw, from ``images`` or the published archive (HDF5 of JPEG files)."""
+        subjects = as_names(subjects)
         labels = {label for subject in subjects for _, names, _ in self._parts(subject) for label in names}
         tests = {label for label in labels if label.startswith(SHARED)}
         archive, table = (self.root / place for place in PHOTOGRAPHS)

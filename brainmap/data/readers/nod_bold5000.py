@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.common.progress import track
 from brainmap.data.atlas import MESH_NAME, load_atlas, load_surface
 from brainmap.data.column_files import zscore_columns
@@ -71,6 +71,7 @@ class BetaReader(DatasetReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""
+        subjects = as_names(subjects)
         labels = {label for subject in subjects for _, names, _ in self._parts(subject) for label in names}
         return open_images(self.images if self.images is not None else self.root / "stimuli", labels, cache=self.cache)
 
@@ -214,6 +215,7 @@ class BOLD5000Reader(BetaReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw; the table's ``test`` marks those shown several times."""
+        subjects = as_names(subjects)
         counts = Counter(label for subject in subjects for label in self._names(subject))
         repeated = {label for label, count in _most_showings(map(self._names, subjects)).items() if count > 1}
         return open_images(self._photographs, counts, marks={"test": repeated}, cache=self.cache)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.names import as_names
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
 
@@ -80,7 +81,7 @@ class GroundTruth:
         latents, layer = self.arrays["latents"], self.arrays["latent_layer"]
         if parts is not None:
             kinds = {"activation": layer >= 0, "gradient": layer == -1, "unmodelled": layer == -2}
-            keep = np.any([kinds[part] for part in parts], axis=0)
+            keep = np.any([kinds[part] for part in as_names(parts)], axis=0)
             latents = latents * keep
         if modality == "fmri":
             return (latents @ self._array(f"fmri/{subject}/weights")).astype(np.float32)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.data.atlas import SAMPLE_AREAS
 
 
@@ -85,6 +86,8 @@ class SimulationConfig:
     depth_jitter: float = 0.08
 
     def __post_init__(self) -> None:
+        for several in ("modalities", "subjects", "areas", "hemispheres", "gradient_areas"):
+            object.__setattr__(self, several, as_names(getattr(self, several)))
         shares = (self.gradient_share, self.unmodelled_share)
         if any(not 0 <= share <= 1 for share in shares):
             raise InputError(f"Shares of variance lie between 0 and 1, not {shares}.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.models.image_batch import Batch
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def register_objective(
         attributes = {
             "name": name,
             "exactness": "surrogate",
-            "needs": tuple(needs),
+            "needs": as_names(needs),
             "plain_view": plain_view,
             "version": version,
             "__call__": lambda self, model, batch: function(model, batch),

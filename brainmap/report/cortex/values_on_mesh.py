@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.report.cortex.mesh_raster import HemisphereMesh, fill_gaps
 
 HEMISPHERES = ("L", "R")
@@ -221,7 +222,7 @@ def on_areas(
         One value per vertex and hemisphere, NaN in areas without a value.
     """
     maps = {}
-    for side in hemispheres:
+    for side in as_names(hemispheres):
         lookup = np.full(max(cortex.names) + 1, np.nan)
         for number, name in cortex.names.items():
             lookup[number] = values.get(f"{side}_{name}", values.get(name, np.nan))

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from brainmap.common.names import signal_name
+from brainmap.common.names import as_names, signal_name
 from brainmap.report.figures.colors_and_type import (
     COLUMN,
     INK,
@@ -56,7 +56,7 @@ def residual_bars(
     Figure
         One column wide; filled bars are significant.
     """
-    table = table.assign(_kept=table["significant"] | table["unit"].astype(str).isin(list(planted)))
+    table = table.assign(_kept=table["significant"] | table["unit"].astype(str).isin(as_names(planted)))
     chosen = pd.concat(
         [table[table["_kept"]], table[~table["_kept"]].nlargest(max(0, most - int(table["_kept"].sum())), "delta")]
     )

@@ -65,7 +65,7 @@ def layer_curves(
     *,
     significance: xr.DataArray | None = None,
     peaks: Sequence[float] | np.ndarray | None = None,
-    stimulus: tuple[float, float] | None = (0.0, 0.5),
+    stimulus: tuple[float, float] | None = None,
     title: str = "",
     ylabel: str = "Encoding score r",
 ) -> Figure:
@@ -82,7 +82,7 @@ def layer_curves(
     peaks : sequence of float, optional
         T_max of each layer in s, drawn as triangles above the curves.
     stimulus : tuple of float, optional
-        When the photograph was shown, in s.
+        When the photograph was shown, in s; shaded where it is told.
     title, ylabel : str
         Text.
 
@@ -126,7 +126,7 @@ def signal_curves(
     scores: Mapping[str, xr.DataArray],
     *,
     significance: Mapping[str, np.ndarray] | None = None,
-    stimulus: tuple[float, float] | None = (0.0, 0.5),
+    stimulus: tuple[float, float] | None = None,
     title: str = "",
     ylabel: str = "Encoding score r",
 ) -> Figure:
@@ -139,7 +139,7 @@ def signal_curves(
     significance : mapping of str to np.ndarray, optional
         Signal to bool over time, drawn as bars below the curves.
     stimulus : tuple of float, optional
-        When the photograph was shown, in s.
+        When the photograph was shown, in s; shaded where it is told.
     title, ylabel : str
         Text.
 
@@ -182,7 +182,7 @@ def residual_curve(
     table: pd.DataFrame,
     *,
     window: tuple[float, float] | None = None,
-    stimulus: tuple[float, float] | None = (0.0, 0.5),
+    stimulus: tuple[float, float] | None = None,
     title: str = "Gradients beyond activations, over time",
 ) -> Figure:
     """Draw what gradients add to activations over time, with interval and significance. Study A 4 and 7, residual.
@@ -194,7 +194,7 @@ def residual_curve(
     window : tuple of float, optional
         A planted (or hypothesised) window in s, drawn as a bracket.
     stimulus : tuple of float, optional
-        When the photograph was shown, in s.
+        When the photograph was shown, in s; shaded where it is told.
     title : str
         Title.
 
@@ -233,7 +233,7 @@ def window_curves(
     *,
     cmap: Colormap | None = None,
     label: str = "Half time (% of training)",
-    stimulus: tuple[float, float] | None = (0.0, 0.5),
+    stimulus: tuple[float, float] | None = None,
     title: str = "",
 ) -> Figure:
     """Draw one curve whose colour changes with a value per time sample. Study B 5D (half time along the MEG response).
@@ -249,7 +249,7 @@ def window_curves(
     label, title : str
         Text.
     stimulus : tuple of float, optional
-        When the photograph was shown, in s.
+        When the photograph was shown, in s; shaded where it is told.
 
     Returns
     -------

@@ -24,7 +24,7 @@ def layer_time_heatmap(
     *,
     significance: xr.DataArray | None = None,
     peaks: Sequence[float] | np.ndarray | None = None,
-    stimulus: tuple[float, float] | None = (0.0, 0.5),
+    stimulus: tuple[float, float] | None = None,
     title: str = "",
 ) -> Figure:
     """Draw scores of every layer at every time.
@@ -40,7 +40,7 @@ def layer_time_heatmap(
     peaks : sequence of float, optional
         T_max of each layer in s, drawn as dots.
     stimulus : tuple of float, optional
-        When the photograph was shown, in s.
+        When the photograph was shown, in s; shaded where it is told.
     title : str
         Title, the signal's name by default.
 

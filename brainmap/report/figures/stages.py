@@ -38,7 +38,7 @@ _PIXELS_PER_MM = 1.6
 def stage_curves(
     panels: Mapping[str, Mapping[str, pd.DataFrame]],
     *,
-    stimulus: tuple[float, float] | None = (0.0, 0.5),
+    stimulus: tuple[float, float] | None = None,
     title: str = "",
     ylabel: str = "Encoding score r",
 ) -> Figure:
@@ -49,7 +49,7 @@ def stage_curves(
     panels : mapping of str to mapping of str to pd.DataFrame
         Stage → signal → table with ``time``, ``r``, ``low``, ``high`` and optionally ``significant``.
     stimulus : tuple of float, optional
-        When the photograph was shown, in s.
+        When the photograph was shown, in s; shaded where it is told.
     title, ylabel : str
         Text.
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+from matplotlib.figure import Figure
+
+from brainmap.common.errors import InputError
+from brainmap.common.readable import html_table
 from brainmap.report.cortex import cortex_of
 from brainmap.report.panels.order_gain_controls import control_panels, order_panels, residual_panels
 from brainmap.report.panels.panel import SECTIONS, Panel
@@ -44,3 +50,41 @@ def missing_panels(results: StudyResults) -> dict[str, str]:
     if not results.controls:
         notes["controls"] = "No control feature spaces were computed in this study."
     return notes
+
+
+class StudyFigures(Mapping[str, Figure]):
+    """Figures of a study by name, each drawn when it is asked for.
+
+    Parameters
+    ----------
+    results : StudyResults
+        What to draw.
+    """
+
+    def __init__(self, results: StudyResults) -> None:
+        self._panels = {panel.key: panel for panel in study_panels(results)}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Title of each figure."""
+        return {key: panel.title for key, panel in self._panels.items()}
+
+    def __getitem__(self, key: str) -> Figure:
+        if key not in self._panels:
+            raise InputError(f"There is no figure {key!r} of this study; there are {', '.join(self._panels)}.")
+        return self._panels[key].draw()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._panels
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._panels)
+
+    def __len__(self) -> int:
+        return len(self._panels)
+
+    def __repr__(self) -> str:
+        return f"<StudyFigures {', '.join(self._panels)}>"
+
+    def _repr_html_(self) -> str:
+        return html_table("Figures of the study", self.titles)

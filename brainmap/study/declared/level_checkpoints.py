@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.names import as_names
 
 LEVEL = "level"
 """What a part of a study file calls the level of a study, beside the settings that vary."""
@@ -33,6 +34,11 @@ class Level(BaseModel):
     model: str | None = None
     checkpoints: Path | None = None
     weights: tuple[str, ...] = ()
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _text_is_one_name(cls, value: Any) -> Any:
+        return as_names(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> Level:
@@ -97,7 +103,7 @@ def read_levels(pairs: Sequence[str], option: str) -> dict[str, Level]:
         For a pair without ``=``, a name given twice, or what is neither a folder nor a model.
     """
     levels: dict[str, Level] = {}
-    for pair in pairs:
+    for pair in as_names(pairs):
         name, equals, value = (text.strip() for text in pair.partition("="))
         if not (name and equals and value):
             raise InputError(f"{option} {pair!r} must be a name and a folder of checkpoints, such as {option} S=runs/S")

@@ -20,7 +20,7 @@ from pydantic import (
 
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
-from brainmap.common.names import LEVEL, Modality, Signal
+from brainmap.common.names import LEVEL, Modality, Signal, as_names
 from brainmap.common.yaml_text import read_yaml
 from brainmap.study.declared.schema import current
 
@@ -74,7 +74,7 @@ class OwnData(BaseModel):
     @field_validator("catch", mode="before")
     @classmethod
     def _one_word(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+        return as_names(value) if isinstance(value, str) else value
 
     @model_serializer(mode="wrap")
     def _as_given(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:

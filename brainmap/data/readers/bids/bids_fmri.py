@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.common.progress import track
 from brainmap.data.column_files import zscore_columns
 from brainmap.data.photograph_matching import open_images
@@ -81,6 +82,7 @@ class BIDSfMRIReader(FunctionalFiles):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""
+        subjects = as_names(subjects)
         labels: set[str] = set()
         for subject in subjects:
             for events, _ in self.runs(subject):

@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.common.progress import track
 from brainmap.data.photograph_matching import open_images
 from brainmap.data.prepared_responses import Made, cache_key, content_of, prepared
@@ -214,6 +214,7 @@ class BIDSMEEGReader(DatasetReader):
 
     def choices(self, subjects: Sequence[str]) -> list[str]:
         """Kind of recordings, subjects, tasks and the window of epochs."""
+        subjects = as_names(subjects)
         files = [parse(path) for subject in subjects for _, path in self.recordings(subject)]
         tasks = sorted({file.entities.get("task", "?") for file in files if file is not None})
         window = "given" if None not in (self.options.epochs.tmin, self.options.epochs.tmax) else (
@@ -273,6 +274,7 @@ class BIDSMEEGReader(DatasetReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""
+        subjects = as_names(subjects)
         labels: set[str] = set()
         for subject in subjects:
             for events, recording in self.recordings(subject):

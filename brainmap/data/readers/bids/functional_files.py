@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.common.tables import read_table
 from brainmap.data.readers.bids.events import image_column_of, read_events
 from brainmap.data.readers.bids.layout import DERIVED, BIDSFile, BIDSFolder, Entities, parse
@@ -213,6 +213,7 @@ class FunctionalFiles(DatasetReader):
 
     def choices(self, subjects: Sequence[str]) -> list[str]:
         """Source of the images, space, subjects and tasks, and which derivatives there are."""
+        subjects = as_names(subjects)
         runs = [run for subject in subjects for run in self._runs(subject)]
         tasks = sorted({run.files[0].entities.get("task", "?") for run in runs})
         space = runs[0].files[0].entities.get("space", "native")

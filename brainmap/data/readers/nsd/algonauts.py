@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.data.column_files import RowStack
 from brainmap.data.photograph_matching import open_images
 from brainmap.data.prepared_responses import ArrayColumns, SideBySide, cache_key
@@ -70,6 +70,7 @@ class AlgonautsReader(DatasetReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Training photographs of some subjects, by their number in NSD (``nsd-00013``)."""
+        subjects = as_names(subjects)
         numbers: dict[str, Path] = {}
         for subject in subjects:
             for path in self._pictures(subject):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.common.progress import track
 from brainmap.data.column_files import write_columns, zscore_columns
 from brainmap.data.manifests import load_manifest
@@ -79,6 +79,7 @@ class NSDReader(DatasetReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw in the sessions on disk; captions where COCO's annotations are there."""
+        subjects = as_names(subjects)
         rows = np.unique(np.concatenate([self._shown(subject) for subject in subjects]))
         table = pd.DataFrame({"name": [image_name(row) for row in rows], "nsd_id": rows})
         table["shared"] = np.isin(rows, self._design.shared)

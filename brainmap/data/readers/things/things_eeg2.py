@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.data.photograph_matching import open_images
 from brainmap.data.prepared_responses import Made, content_of, prepared
 from brainmap.data.readers.dataset_reader import DatasetReader, Options
@@ -76,6 +76,7 @@ class ThingsEEG2Reader(DatasetReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Training and test photographs."""
+        subjects = as_names(subjects)
         keys = {part: set(self._pictures(part)) for part in self.options.parts}
         wanted = set().union(*keys.values())
         return open_images(

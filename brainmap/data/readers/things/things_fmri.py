@@ -12,7 +12,7 @@ import pandas as pd
 
 from brainmap.common.blocks import Columns
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.data.column_files import RowStack, standardised
 from brainmap.data.photograph_matching import image_key, open_images
 from brainmap.data.prepared_responses import by_rows, cache_key
@@ -95,6 +95,7 @@ class ThingsFMRIReader(DatasetReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw."""
+        subjects = as_names(subjects)
         source = self.images if self.images is not None else self.root / "stimuli"
         trials = pd.concat([self._trials(subject) for subject in subjects])
         return open_images(

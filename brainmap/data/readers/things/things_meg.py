@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.common.progress import track
 from brainmap.data.column_files import write_columns
 from brainmap.data.photograph_matching import open_images
@@ -158,6 +158,7 @@ class ThingsMEGReader(DatasetReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw; the folder comes from ``images`` or lies in ``stimuli``."""
+        subjects = as_names(subjects)
         source = self._images()
         if source is None:
             raise MissingFileError(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality
+from brainmap.common.names import Modality, as_names
 from brainmap.common.progress import track
 from brainmap.data.photograph_matching import image_key, open_images
 from brainmap.data.prepared_responses import Made, cache_key, content_of, prepared
@@ -133,6 +133,7 @@ class ThingsMEGEpochsReader(DatasetReader):
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw; the folder comes from ``images`` or lies in ``stimuli``."""
+        subjects = as_names(subjects)
         source = self.images if self.images is not None else self.root / "stimuli"
         trials = pd.concat([self._trials(subject, self._epochs(subject)) for subject in subjects])
         tests = set(trials.loc[trials["trial_type"] == "test", "label"])

@@ -1,0 +1,94 @@
+"""Scores as pandas tables, read in parts: a run may hold more than fits into memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.names import as_names
+
+WHO = ("subject", "signal", "layer")
+
+
+def long_table(scores: xr.Dataset, chosen: Mapping[str, Any], memory: str | int) -> pd.DataFrame:
+    """Return one row per cell of the scores.
+
+    Parameters
+    ----------
+    scores : xr.Dataset
+        Scores with dims ``(subject, signal, layer, split, target)``.
+    chosen : mapping
+        Name of a dimension or of a column of the targets → the value or values to keep.
+    memory : str or int
+        Bound on the size of the table.
+
+    Raises
+    ------
+    InputError
+        For a name or value that the scores do not have, or a table larger than ``memory``.
+    """
+    part = scores
+    for name, wanted in chosen.items():
+        part = _keep(part, name, wanted)
+    rows = int(np.prod(list(part.sizes.values())))
+    columns = len(part.data_vars) + len(part.coords)
+    size, bound = 16 * rows * columns, parse_memory(memory)  # the index that becomes columns is there twice
+    if size > bound:
+        raise InputError(
+            f"The table of all scores has {rows:,} rows and needs about {size / 1e9:.1f} GB, more than memory="
+            f"{memory!r}; choose some, as to_frame(layer='block.11', signal='activation'), use roi_table(), or "
+            "give more memory."
+        )
+    return part.to_dataframe().reset_index()
+
+
+def _keep(scores: xr.Dataset, name: str, wanted: Any) -> xr.Dataset:
+    if name not in scores.coords or scores[name].ndim != 1:
+        known = ", ".join(str(key) for key in scores.coords if scores[key].ndim == 1)
+        raise InputError(f"The scores have no {name!r} to choose by; they have {known}.")
+    values = (
+        as_names(wanted) if isinstance(wanted, str) else tuple(wanted) if isinstance(wanted, Iterable) else (wanted,)
+    )
+    known_values = scores[name].values
+    absent = [value for value in values if not np.isin(value, known_values)]
+    if absent or not values:
+        some = ", ".join(map(str, dict.fromkeys(known_values[:8].tolist())))
+        raise InputError(f"The scores have no {name} {absent[0] if absent else ''!r}; they have {some} …")
+    return scores.isel({str(scores[name].dims[0]): np.flatnonzero(np.isin(known_values, values))})
+
+
+def area_means(scores: xr.Dataset) -> pd.DataFrame:
+    """Return r by subject, signal, layer and area: the mean over splits, then over the targets of the area.
+
+    Targets without a name, and those without a score, do not count. Splits of one layer are read at a time.
+
+    Raises
+    ------
+    InputError
+        If no target has the name of an area.
+    """
+    names = np.asarray(scores["roi"].values).astype(str) if "roi" in scores.coords else np.zeros(0, str)
+    areas, index = np.unique(names, return_inverse=True)
+    if not (areas != "").any():
+        raise InputError("No target of these scores has the name of an area (roi); use to_frame() instead.")
+    r = scores["r"].transpose(*WHO, "split", "target")
+    rows = []
+    for place in itertools.product(*(range(r.sizes[dim]) for dim in WHO)):
+        cell = r.isel(dict(zip(WHO, place, strict=True)))
+        mean = cell.mean("split", skipna=True).values.astype(float)
+        known = np.isfinite(mean)
+        count = np.bincount(index[known], minlength=len(areas))
+        total = np.bincount(index[known], mean[known], len(areas))
+        labels = {dim: str(r[dim].values[i]) for dim, i in zip(WHO, place, strict=True)}
+        depth = {"depth": float(scores["depth"].values[place[-1]])} if "depth" in scores.coords else {}
+        with np.errstate(invalid="ignore"):
+            table = pd.DataFrame({**labels, **depth, "roi": areas, "r": total / count, "n_targets": count})
+        rows.append(table[table["roi"] != ""])
+    return pd.concat(rows, ignore_index=True)

@@ -1,0 +1,116 @@
+"""A finished run opened again: its results, read when asked for, its figures and its report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from brainmap.common.names import MODALITY_NAMES
+from brainmap.results.study_results import StudyResults
+from brainmap.study.run_folder import finished_folder
+
+if TYPE_CHECKING:
+    from brainmap.report import StudyFigures
+
+
+@dataclass(eq=False, repr=False)
+class FinishedRun(StudyResults):
+    """Results of a run, with the folder they lie in; arrays stay on disk until their values are asked for.
+
+    Attributes
+    ----------
+    folder : Path
+        The run.
+    """
+
+    folder: Path = field(default_factory=Path)
+
+    def figures(self) -> StudyFigures:
+        """Return the figures of the report by name; each is drawn when it is asked for.
+
+        Examples
+        --------
+        >>> run.figures()["meg-curves-activation"].savefig("curves.pdf")  # doctest: +SKIP
+        """
+        from brainmap.report import StudyFigures
+
+        return StudyFigures(self)
+
+    def report(self) -> Path:
+        """Return the HTML report, which is written if it is not there."""
+        report = finished_folder(self.folder).report
+        return report if report.is_file() else rewrite_report(self.folder)
+
+    def mean_r(self, modality: str) -> xr.DataArray:
+        """Return r averaged over splits, dims ``(subject, signal, layer, target)``; one layer is read at a time."""
+        r = self.scores[modality]["r"].transpose("subject", "signal", "layer", "split", "target")
+        kept = {name: r[name] for name in r.coords if "split" not in r[name].dims}
+        shape = [size for dim, size in r.sizes.items() if dim != "split"]
+        mean = xr.DataArray(np.empty(shape, r.dtype), dims=[dim for dim in r.dims if dim != "split"], coords=kept)
+        for place in np.ndindex(r.shape[:3]):
+            mean[place] = r[place].mean("split", skipna=True)
+        return mean
+
+    def __repr__(self) -> str:
+        what = ", ".join(MODALITY_NAMES[name] for name in self.modalities)
+        return f"<FinishedRun {self.folder}: {self._title()}; {what}>"
+
+
+def open_run(run: str | Path) -> FinishedRun:
+    """Open a finished run.
+
+    Parameters
+    ----------
+    run : str or Path
+        Its folder, as ``brainmap fit`` prints it.
+
+    Returns
+    -------
+    FinishedRun
+        The results (``scores``, ``significance``, ``hierarchy`` …) with ``to_frame()``, ``roi_table()``, ``figures()``
+        and ``report()``. Arrays are read when their values are asked for, each chunk compared with its checksum.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder holds no finished run.
+    DamagedError
+        If a file is missing, or not what was written.
+
+    Examples
+    --------
+    >>> run = brainmap.open_run("runs/1")  # doctest: +SKIP
+    >>> run.scores["fmri"]["r"].sel(layer="block.11").mean()  # doctest: +SKIP
+    """
+    folder = finished_folder(Path(run))
+    results = FinishedRun.load(folder.results, lazy=True)
+    results.folder = folder.path
+    return results
+
+
+def rewrite_report(run: str | Path) -> Path:
+    """Write the report of a finished run again.
+
+    Returns
+    -------
+    Path
+        The HTML file.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder holds no finished run.
+    """
+    from brainmap.report import write_report
+    from brainmap.results import StudyResults
+    from brainmap.study.analysis.orders_and_hypotheses import hypotheses
+
+    folder = finished_folder(Path(run))
+    results = StudyResults.load(folder.results)
+    if results.hypotheses is None:  # runs of earlier versions stored no verdicts
+        results.hypotheses = hypotheses(results)
+    return write_report(results, folder.report)
