@@ -10,7 +10,7 @@ from .encoding.encoding_result import EncodingResult as EncodingResult
 from .encoding.ridge import EncodingRidgeCV as EncodingRidgeCV
 from .features.extractor import FeatureExtractor as FeatureExtractor
 from .features.store import FeatureStore as FeatureStore
-from .models.loading import load_model as load_model
+from .models.loading.model_loading import load_model as load_model
 from .models.model_cards import list_models as list_models
 from .models.own_module import from_module as from_module
 from .stimuli import StimulusSet as StimulusSet

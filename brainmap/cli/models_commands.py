@@ -18,6 +18,12 @@ def models(context: typer.Context) -> None:
         from brainmap.study import describe_models
 
         print_table(describe_models())
+        console().print(
+            "Further: any folder or repository of a transformers vision model; timm:NAME, torchvision:NAME and "
+            "open_clip:NAME/TAG where those packages are installed. Networks released as code of their own "
+            "(RVM, VITO, LCL-V2) go through brainmap.models.from_module(network, layers=…).",
+            soft_wrap=True,
+        )
 
 
 @models_app.command("show")

@@ -1,11 +1,11 @@
 from .checkpoints.checkpoint_series import checkpoint_series as checkpoint_series
 from .checkpoints.checkpoint_series import checkpoint_step as checkpoint_step
 from .image_batch import Batch as Batch
-from .loading import available_weights as available_weights
-from .loading import load_model as load_model
-from .loading import missing_weights as missing_weights
-from .loading import skeleton as skeleton
-from .loading import weights_status as weights_status
+from .loading.model_loading import load_model as load_model
+from .loading.model_loading import skeleton as skeleton
+from .loading.weight_sources import available_weights as available_weights
+from .loading.weight_sources import missing_weights as missing_weights
+from .loading.weight_sources import weights_status as weights_status
 from .model_cards import ModelCard as ModelCard
 from .model_cards import list_models as list_models
 from .model_cards import model_card as model_card

@@ -269,6 +269,11 @@ def register_model(card: ModelCard) -> ModelCard:
     return card
 
 
+def is_shipped(card: ModelCard) -> bool:
+    """Whether a card came with this package, and no other was registered in its place."""
+    return card.name not in _registered and _shipped().get(card.name) == card
+
+
 def model_card(name: str) -> ModelCard:
     """The card of a model, by name, alias, hub repository or the name of its family, in any case and spelling.
 

@@ -10,6 +10,14 @@ from brainmap.common.errors import InputError
 SIZES = {"tiny": "t", "small": "s", "base": "b", "large": "l", "huge": "h", "giant": "g"}
 SPELLED_OUT = {"+": " plus ", "ω": " omega ", "Ω": " omega "}  # Ω twice: the letter, and the sign of the unit
 
+PACKAGES = {"timm": "timm", "torchvision": "torchvision", "open_clip": "open_clip_torch"}
+"""Prefix of the names of a package's models, such as ``timm:``, and what to install for it."""
+
+
+def is_package_name(name: str) -> bool:
+    """Whether a name means a model of one of the packages (``timm:NAME``)."""
+    return name.partition(":")[0] in PACKAGES and ":" in name
+
 
 def spelling_key(name: str) -> str:
     """Reduce a name to what does not depend on spelling: ``ViT-L/16`` and ``vit-large-patch16`` are both ``vitl16``.

@@ -17,7 +17,7 @@ from brainmap.common.errors import InputError, MissingFileError
 from brainmap.models import from_module, load_model
 from brainmap.models.adapters.user_packages import packaged_card
 from brainmap.models.block_probing import block_levels, probe
-from brainmap.models.probing import probed_card
+from brainmap.models.loading.probing import probed_card
 
 VIT = {
     "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 40, "image_size": 32,

@@ -26,7 +26,7 @@ from brainmap.models import (
     weights_status,
 )
 from brainmap.models.block_probing import block_levels
-from brainmap.models.hub import how_to_get
+from brainmap.models.loading.hub_cache import how_to_get
 from brainmap.models.tokenizers import HashedWords
 from brainmap.stimuli import StimulusSet
 
@@ -309,7 +309,7 @@ def test_another_commit_in_the_cache_is_used_and_named(
 ) -> None:
     """A made cache: the pinned commit is not in it, another one is."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("brainmap.models.hub._unreachable", lambda: "no network here")
+    monkeypatch.setattr("brainmap.models.loading.hub.unreachable", lambda: "no network here")
     commit, pinned = "b" * 40, "a" * 40
     repository = tmp_path / "models--someone--small"
     (repository / "refs").mkdir(parents=True)

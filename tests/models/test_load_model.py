@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.models import from_module, list_models, load_model, model_card, register_model
 from brainmap.models.adapters.dino_tiny import build_self_distillation
-from brainmap.models.loading import UNTRAINED_DINO_TINY
+from brainmap.models.loading.model_loading import UNTRAINED_DINO_TINY
 
 
 @pytest.fixture(scope="module")

