@@ -12,7 +12,7 @@ import typer
 
 from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible
 from brainmap.cli.data_commands import data_app
-from brainmap.cli.fit_command import fit
+from brainmap.cli.fit_command import StudyCommand, fit
 from brainmap.cli.models_commands import models_app
 from brainmap.cli.reproduce_command import reproduce
 from brainmap.cli.run_command import preset, run
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(fit)
+app.command(cls=StudyCommand)(fit)
 app.command()(run)
 app.command()(preset)
 app.command()(reproduce)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from brainmap.cli.console import (
     EXIT_USER_ERROR,
@@ -18,7 +19,8 @@ from brainmap.cli.console import (
     settings_table,
 )
 
-DEFAULT_SIGNALS = "activation,gradient"
+OWN_ONLY = ("responses", "targets", "events", "table", "mask", "atlas", "surface")
+NOT_SETTINGS = ("checkpoint", "checkpoints", "shuffles", "set_", "out", "out_space", "dry_run", "test", "subject")
 
 
 class OutSpaceChoice(StrEnum):
@@ -37,11 +39,27 @@ class ModalityChoice(StrEnum):
     both = "both"
 
 
+class StudyCommand(TyperCommand):
+    """A command whose help shows the defaults of a study; the study itself fills them in."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Look the defaults up when somebody asks for help, not before: their module loads pydantic."""
+        from brainmap.study import StudyConfig
+
+        fields = StudyConfig.model_fields
+        for option in self.params:
+            default = fields[option.name].default if option.name in fields else None
+            if isinstance(option, TyperOption) and default is not None:
+                option.default = ",".join(default) if isinstance(default, tuple) else default
+        super().format_help(ctx, formatter)
+
+
 def fit(
+    context: typer.Context,
     model: Annotated[
-        str, typer.Option(help="Model, by any of its names: dinov3, DINOv3-S (`brainmap models`).")
-    ] = "dino-tiny",
-    weights: Annotated[str, typer.Option(help="trained, untrained, or a named checkpoint.")] = "trained",
+        str | None, typer.Option(help="Model, by any of its names: dinov3, DINOv3-S (`brainmap models`).")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="trained, untrained, or a named checkpoint.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights of your own: a file, or a folder as save_pretrained writes it.")
     ] = None,
@@ -57,33 +75,41 @@ def fit(
     dataset: Annotated[str | None, typer.Option(help="sample, own, or a public one (`brainmap data`).")] = None,
     subject: Annotated[str | None, typer.Option(help="Subjects, comma-separated.", show_default="all")] = None,
     layers: Annotated[str | None, typer.Option(help="Layers, comma-separated.", show_default="all")] = None,
-    signals: Annotated[str, typer.Option(help="Signals, comma-separated.")] = DEFAULT_SIGNALS,
-    site: Annotated[str, typer.Option(help="block (residual stream), mlp or attn (their last projection).")] = "block",
-    pooling: Annotated[str, typer.Option(help="cls, register-mean, patch-mean, all-mean or flatten.")] = "patch-mean",
+    signals: Annotated[str | None, typer.Option(help="Signals, comma-separated.")] = None,
+    site: Annotated[
+        str | None, typer.Option(help="block (residual stream), mlp or attn (their last projection).")
+    ] = None,
+    pooling: Annotated[str | None, typer.Option(help="cls, register-mean, patch-mean, all-mean or flatten.")] = None,
     objective: Annotated[
         str | None, typer.Option(help="Loss to backpropagate.", show_default="the model's own")
     ] = None,
     wrt: Annotated[
-        str, typer.Option(help="Gradients of the site's output, or of its weights (site mlp or attn, --projection).")
-    ] = "output",
+        str | None,
+        typer.Option(help="Gradients of the site's output, or of its weights (site mlp or attn, --projection)."),
+    ] = None,
     projection: Annotated[
         int | None, typer.Option(help="Dimensions gradients are projected to at random.", show_default="none")
     ] = None,
     bridge: Annotated[
-        str, typer.Option(help="Image–text model whose caption space --objective clip-bridge maps into.")
-    ] = "clip-vit-base-patch32",
+        str | None, typer.Option(help="Image–text model whose caption space --objective clip-bridge maps into.")
+    ] = None,
     split: Annotated[
-        str, typer.Option(help="folds, or test: score on the test photographs that the dataset names.")
-    ] = "folds",
-    cv: Annotated[int, typer.Option(help="Outer folds, grouped by source photograph.")] = 5,
+        str | None, typer.Option(help="folds, or test: score on the test photographs that the dataset names.")
+    ] = None,
+    cv: Annotated[int | None, typer.Option(help="Outer folds, grouped by source photograph.")] = None,
     pca: Annotated[int | None, typer.Option(help="Principal components, fitted on the train split.")] = None,
     test: Annotated[
-        str,
-        typer.Option(help="Yardstick of 'above chance': folds, subjects, wilcoxon, or permutation (see --dry-run)."),
-    ] = "folds",
-    permutations: Annotated[int, typer.Option(help="Permutations of photographs, for --test permutation.")] = 1000,
+        str | None,
+        typer.Option(
+            help="Yardstick of 'above chance': folds, subjects, wilcoxon, or permutation (see --dry-run).",
+            show_default="folds",
+        ),
+    ] = None,
+    permutations: Annotated[
+        int | None, typer.Option(help="Permutations of photographs, for --test permutation.")
+    ] = None,
     shuffles: Annotated[int | None, typer.Option(hidden=True)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds, permutations and simulation.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of folds, permutations and simulation.")] = None,
     stimuli: Annotated[Path | None, typer.Option(help="Folder or zip of photographs.")] = None,
     responses: Annotated[
         str | None,
@@ -113,55 +139,72 @@ def fit(
     out_space: Annotated[
         OutSpaceChoice | None, typer.Option(help="Also write maps of the scores, to maps/ in the run folder.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    memory: Annotated[str, typer.Option(help="Bound on memory, as 8GB.")] = "4GB",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Bound on memory, as 8GB.")] = None,
     batch_size: Annotated[
-        int, typer.Option(min=0, help="Images per forward and backward pass; 0: the largest that --memory holds.")
-    ] = 32,
+        int | None,
+        typer.Option(min=0, help="Images per forward and backward pass; 0: the largest that --memory holds."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Predict brain responses from a model's activations and gradients, and write a report.
 
     Without options: the embedded sample. The same command again finds its finished parts; after Ctrl-C it continues.
     """
+    refuse_renamed("--shuffles", "--permutations", shuffles)
+    values = _settings({name: value for name, value in context.params.items() if value is not None})
+    if checkpoints is not None:
+        _over_training(values, checkpoints, out, dry_run)
+    else:
+        _one_study(values, model, out, out_space, dry_run)
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Turn options that were given into settings of a study; what was not given, the study fills in."""
+    values = {name: value for name, value in given.items() if name not in NOT_SETTINGS}
+    for name in ("layers", "signals"):
+        if name in values:
+            values[name] = names(values[name])
+    if "subject" in given:
+        values["subjects"] = names(given["subject"])
+    if "test" in given:
+        values |= {"fmri_test": given["test"], "meg_test": given["test"]}
+    if values.get("batch_size") == 0:
+        values["batch_size"] = None
+    if values.pop("modality", ModalityChoice.both) != ModalityChoice.both:
+        values["modality"] = (given["modality"].value,)
+    values["weights"] = _weights(given)
+    data = _data_settings(values, settings_table(given.get("set_", [])))
+    return values | data
+
+
+def _data_settings(values: dict[str, Any], reading: dict[str, Any]) -> dict[str, Any]:
+    """Take out of ``values`` where the data lie; ``--set`` reaches the reader, whichever it is."""
+    own = {name: values.pop(name) for name in OWN_ONLY if name in values}
+    place: dict[str, Any] = {name: values.pop(name) for name in ("data_root", "cache") if name in values}
+    if values.get("dataset") not in (None, "sample", "own"):
+        if "stimuli" in values:
+            place["stimuli"] = values.pop("stimuli")
+        return {"own": own or None, "place": place, "reading": reading}
+    if "stimuli" in values:
+        own["stimuli"] = values.pop("stimuli")
+    if own:
+        return {"dataset": values.get("dataset", "own"), "own": {**own, **reading}, "place": place}
+    return {"place": place, "reading": reading}
+
+
+def _one_study(
+    values: dict[str, Any], asked: str | None, out: Path | None, out_space: OutSpaceChoice | None, dry_run: bool
+) -> None:
+    """Plan or run the study; say which model and which reading were chosen."""
     from brainmap.study import Study, StudyConfig
     from brainmap.study.inputs import dataset_choices
 
-    refuse_renamed("--shuffles", "--permutations", shuffles)
-    own = {
-        "stimuli": stimuli, "responses": responses, "targets": targets, "events": events, "table": table,
-        "mask": mask, "atlas": atlas, "surface": surface,
-    }  # fmt: skip
-    public = dataset not in (None, "sample", "own")
-    given: dict[str, Any] = {
-        name: path for name, path in own.items() if path is not None and not (public and name == "stimuli")
-    }
-    reading = settings_table(set_ or [])
-    if given and not public:  # --set reaches the reader, whichever it is
-        given, reading = {**given, **reading}, {}
-    values: dict[str, Any] = {
-        "model": model, "weights": _weights(weights, checkpoint, checkpoints),
-        "subjects": names(subject), "layers": names(layers),
-        "signals": names(signals), "site": site, "pooling": pooling, "objective": objective, "split": split,
-        "wrt": wrt, "projection": projection, "bridge": bridge,
-        "cv": cv, "pca": pca, "fmri_test": test, "meg_test": test, "permutations": permutations,
-        "seed": seed, "device": device, "memory": memory, "batch_size": batch_size or None,
-        "dataset": dataset or ("own" if given else "sample"), "own": given or None,
-        "place": {"data_root": data_root, "cache": cache, "stimuli": stimuli if public else None},
-        "reading": reading,
-        "features": features,
-        "modality": None if modality in (None, ModalityChoice.both) else (modality.value,),
-    }  # fmt: skip
-    if features is not None and signals == DEFAULT_SIGNALS:
-        del values["signals"]  # what the file holds, unless one asks for it
-    if checkpoints is not None:
-        _over_training(values, checkpoints, out, dry_run)
-        return
     with interruptible():
         study = Study(StudyConfig.from_dict(values), out, out_space=None if out_space is None else out_space.value)
-        if study.config.model != model:
-            console().print(f"{model} → {study.config.model}")
-        if public and not study.plan().missing:
+        if asked not in (None, study.config.model):
+            console().print(f"{asked} → {study.config.model}")
+        if study.config.dataset not in ("sample", "own") and not study.plan().missing:
             for sentence in dataset_choices(study.config):
                 console().print(sentence)
         if dry_run:
@@ -173,18 +216,17 @@ def fit(
             _finish(study.run(), study.out)
 
 
-def _weights(weights: str, checkpoint: Path | None, checkpoints: Path | None) -> str:
+def _weights(given: dict[str, Any]) -> str:
     """One of three ways to say which weights."""
     from brainmap.common.errors import InputError, MissingFileError
 
-    given = [weights != "trained", checkpoint is not None, checkpoints is not None]
-    if sum(given) > 1:
+    if len(given.keys() & {"weights", "checkpoint", "checkpoints"}) > 1:
         raise InputError("--weights, --checkpoint and --checkpoints exclude one another; give one of them")
-    if checkpoint is None:
-        return weights
-    if not checkpoint.exists():
-        raise MissingFileError(f"--checkpoint {checkpoint}: there is no such file or folder")
-    return str(checkpoint)
+    if "checkpoint" not in given:
+        return str(given.get("weights", "trained"))
+    if not given["checkpoint"].exists():
+        raise MissingFileError(f"--checkpoint {given['checkpoint']}: there is no such file or folder")
+    return str(given["checkpoint"])
 
 
 def _over_training(values: dict[str, Any], folder: Path, out: Path | None, dry_run: bool) -> None:
