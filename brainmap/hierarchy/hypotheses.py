@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +75,7 @@ def evaluate_hypotheses(
     targets: dict[str, pd.DataFrame] | None = None,
     *,
     masks: dict[str, NDArray[np.bool_]] | None = None,
+    predicting: Mapping[str, Collection[str]] | None = None,
     options: HypothesisOptions | None = None,
 ) -> pd.DataFrame:
     """Test Study A's three hypotheses on the scores of activations and gradients.
@@ -91,6 +92,9 @@ def evaluate_hypotheses(
         fMRI targets (``roi``, ``hemisphere``, ``x``, ``y``, ``z``); by default taken from the coordinates.
     masks : dict of str to ndarray of bool, (n_targets,), optional
         By signal, the fMRI targets whose order counts, such as those above chance; all by default.
+    predicting : mapping of str to collection of str, optional
+        Modality → signals that predict it above chance by a test the caller trusts, such as one corrected over all
+        layers, targets and modalities. Verdicts that involve another signal are inconclusive, and ``note`` says so.
     options : HypothesisOptions, optional
         Settings.
 
@@ -126,6 +130,8 @@ def evaluate_hypotheses(
         table = (targets or {}).get("fmri")
         table = _targets(arrays["fmri"]) if table is None else table
         rows += _spatial(arrays["fmri"], table, masks or {}, options)
+    if predicting is not None:
+        rows = [_above_chance(row, predicting[row["modality"]]) for row in rows]
     frame = pd.DataFrame(rows).sort_values("hypothesis", kind="stable").reset_index(drop=True)
     frame.attrs["absent"] = [name for name in ("fmri", "meg") if name not in arrays]
     return frame
@@ -150,6 +156,17 @@ def _row(number: int, prediction: str, modality: str, **more: Any) -> dict[str, 
     outcome = INCONCLUSIVE if note else verdict(more["low"], more["high"], more["expected"], smallest, **test)
     row = {"hypothesis": number, "prediction": prediction, "modality": modality, "p": np.nan, **more}
     return {**row, "verdict": outcome, "note": note}
+
+
+def _above_chance(row: dict[str, Any], predicting: Collection[str]) -> dict[str, Any]:
+    """Take back a verdict about a signal that predicts nothing."""
+    silent = [
+        signal for signal in ("activation", "gradient") if signal in row["prediction"] and signal not in predicting
+    ]
+    if not silent:
+        return row
+    note = row["note"] or f"{' and '.join(f'{signal}s' for signal in silent)} are not shown to be above chance"
+    return {**row, "verdict": INCONCLUSIVE, "note": note}
 
 
 def _maps_onto_brain(modality: str, r: xr.DataArray, options: HypothesisOptions) -> dict[str, Any]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 5
+STUDY_VERSION = 6
 SHUFFLED = "shuffled gradients"
 MENDINGS = 100  # damaged files that one run sets aside and computes again
 OWN_FILES = ("responses", "targets", "events")

@@ -365,6 +365,15 @@ def test_hypotheses_of_study_a_on_its_own_findings() -> None:
     assert verdicts["activations: deeper la", "meg"] == verdicts["activations: deeper la", "fmri"] == "supported"
     assert verdicts["gradients: deeper laye", "fmri"] == "supported"
     assert verdicts["gradients: deeper laye", "meg"] in ("inconclusive", "negligible", "contradicted")
+    chance = {
+        "fmri": ["activation", "gradient"],
+        "meg": ["activation"],
+    }  # gradients predict no MEG, says a corrected test
+    table = evaluate_hypotheses({"fmri": fmri, "meg": meg}, predicting=chance, options=options)
+    about = table["prediction"].str.contains("gradient") & (table["modality"] == "meg")
+    assert (table["verdict"][about] == "inconclusive").all()
+    assert table["note"][about].str.contains("gradients are not shown to be above chance").all()
+    assert (table["verdict"][~about] != "inconclusive").sum() >= 3
     assert (table["low"] <= table["effect"]).all() and (table["effect"] <= table["high"]).all()
     alone = evaluate_hypotheses({"meg": meg}, options=options)
     assert alone.attrs["absent"] == ["fmri"] and set(alone["modality"]) == {"meg"}

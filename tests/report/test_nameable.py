@@ -27,13 +27,14 @@ def study(rng: np.random.Generator, planted: float = 0.0, *, modalities: tuple[s
     for modality in modalities:
         if modality == "fmri":
             targets = pd.DataFrame({"roi": np.repeat(["A", "B", "C"], 6), "hemisphere": "L"})
-            effect = np.where(targets["roi"] == "B", planted, 0)
+            effect = np.where(targets["roi"] == "B", np.arctanh(planted), 0)
         else:
             times = np.round(np.arange(-0.1, 0.5, 0.1), 3)
             targets = pd.MultiIndex.from_product([["s1", "s2"], times]).to_frame(index=False, name=["sensor", "time"])
-            effect = np.where(targets["time"] == 0.2, planted, 0)
+            effect = np.where(targets["time"] == 0.2, np.arctanh(planted), 0)
         r = 0.1 * rng.standard_normal((2, 2, len(LAYERS), 5, len(targets)))
         r[:, :, -1] += effect
+        r = np.tanh(r)
         coords = {"subject": ["a", "b"], "signal": ["activation", "gradient"], "layer": LAYERS, "split": range(5)}
         coords |= {"depth": ("layer", np.linspace(0, 1, 4))} | {c: ("target", targets[c]) for c in targets}
         scores[modality] = xr.Dataset({"r": (("subject", "signal", "layer", "split", "target"), r)}, coords=coords)

@@ -23,6 +23,7 @@ from brainmap.statistics.permutation.permuted_subject import PermutationInput, P
 from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics.significance import (
     compare,
+    fisher_z,
     folds_t,
     sign_flip_max,
     significance,
@@ -146,9 +147,28 @@ def test_significance_of_maps_and_time_courses() -> None:
     assert result.significant.values.tolist() == [[False, False, True, True]] * 2
     assert set(result.to_frame()) >= {"layer", "time", "p", "p_adjusted", "significant"}
     assert "4 of 8" in repr(result) and "folds" in result.method
-    expected = folds_t(r.mean("subject").transpose("split", "layer", "target").values)[1]
+    expected = folds_t(np.arctanh(r).mean("subject").transpose("split", "layer", "target").values)[1]
     np.testing.assert_allclose(significance(r, correction="none").p, expected)
     assert significance(r, test="subjects").p.shape == (2, 12)
+
+
+@pytest.mark.parametrize("photographs", [3, 4, 6, 10])
+def test_small_folds_hold_their_level_far_out(photographs: int) -> None:
+    """r of few photographs is not normal; corrections over many targets rest on the tails."""
+    half = (photographs - 2) / 2
+    r = 2 * np.random.default_rng(0).beta(half, half, (5, 200_000)) - 1  # the distribution of r of pure noise
+    z = fisher_z(xr.DataArray(r, dims=("split", "target")))
+    _, p = folds_t(z.values)
+    assert (p < 0.01).mean() < 0.01
+    assert (p < 0.001).mean() < 0.001
+
+
+def test_folds_of_two_photographs_are_refused() -> None:
+    r = scores(target=12)
+    with pytest.raises(InputError, match="every r is ±1, as with two photographs in it; use fewer folds"):
+        significance(r.where(r["split"] != 1, np.sign(r)))
+    with pytest.raises(InputError, match="one of correlations, but a score is 1"):
+        significance(xr.full_like(r, 1.5))
 
 
 def test_paired_comparison() -> None:

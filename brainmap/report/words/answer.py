@@ -56,14 +56,16 @@ def _prediction(results: StudyResults) -> str:
 
 
 def _named(results: StudyResults, modality: str, signal: str) -> str:
-    """Return where or when a signal predicts best, with its r; empty where nothing is above chance."""
+    """Return where or when a signal predicts best, with its r, a maximum; empty where nothing is above chance."""
+    n_layers = results.scores[modality].sizes["layer"]
+    maximum = f", the highest of {n_layers} layers" if n_layers > 1 else ""
     if modality == "fmri":
         area = nameable.best_area(results, signal)
-        return "" if area is None else f"in {area[0]} (r = {format_score(float(np.nanmean(area[1])))})"
+        return "" if area is None else f"in {area[0]} (r = {format_score(float(np.nanmean(area[1])))}{maximum})"
     moment = nameable.best_moment(results, signal)
     if moment is None:
         return ""
-    return f"{1000 * moment[0]:.0f} ms after onset (r = {format_score(float(np.nanmean(moment[1])), 3)})"
+    return f"{1000 * moment[0]:.0f} ms after onset (r = {format_score(float(np.nanmean(moment[1])), 3)}{maximum})"
 
 
 def _tested(results: StudyResults, modality: str, signal: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
 from brainmap.data import Responses
+from brainmap.results import nameable
 from brainmap.results.study_results import StudyResults
 from brainmap.study.declared.study_config import StudyConfig
 
@@ -116,7 +117,8 @@ def judged_hypotheses(results: StudyResults) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        As :func:`brainmap.hierarchy.evaluate_hypotheses`, over the targets that count in the study's own order.
+        As :func:`brainmap.hierarchy.evaluate_hypotheses`, over the targets that count in the study's own order; no
+        verdict rests on a signal of which the report may name nothing (:mod:`brainmap.results.nameable`).
 
     Raises
     ------
@@ -131,4 +133,6 @@ def judged_hypotheses(results: StudyResults) -> pd.DataFrame:
     scores: dict[str, xr.Dataset | xr.DataArray] = {name: results.scores[name] for name in results.modalities}
     chosen = results.provenance.get("config", {}).get("order_over") == "significant"
     masks = predicted_somewhere(results.significance.get("fmri")) if chosen else {}
-    return evaluate_hypotheses(scores, masks=masks, options=options)
+    signals = ("activation", "gradient")
+    predicting = {name: [s for s in signals if nameable.predicts(results, name, s)] for name in results.modalities}
+    return evaluate_hypotheses(scores, masks=masks, predicting=predicting, options=options)
