@@ -142,7 +142,7 @@ class Responses:
         means: Any = averaged
         if memory is None or 4 * len(names) * self.n_targets <= memory:
             means = np.empty(averaged.shape, dtype=np.float32)
-            for columns in self._column_blocks():
+            for columns in self.column_blocks():
                 means[:, columns] = averaged[:, columns]
         return replace(self, values=means, trials=pd.DataFrame({"stimulus": names, "n_repeats": self._showings(codes)}))
 
@@ -172,7 +172,7 @@ class Responses:
             At the first NaN or infinite value, with its row and column.
         """
         constant = []
-        for columns in self._column_blocks():
+        for columns in self.column_blocks():
             block = np.asarray(read_block(self.values, None, columns))
             finite = np.isfinite(block)
             if not finite.all():
@@ -180,7 +180,7 @@ class Responses:
                 what = "NaN" if np.isnan(block[row, column]) else "infinite"
                 raise InputError(
                     f"The responses of subject {self.subject} are {what} at row {row}, column {columns.start + column} "
-                    f"({self._target_label(columns.start + column)}); remove the trial or the target, or fill it in."
+                    f"({self.target_label(columns.start + column)}); remove the trial or the target, or fill it in."
                 )
             constant.append(columns.start + np.flatnonzero((block == block[:1]).all(axis=0)))
         return np.concatenate(constant) if constant else np.zeros(0, dtype=np.int64)
@@ -190,15 +190,17 @@ class Responses:
         content = hashlib.sha256()
         for table in (self.trials, self.targets):
             content.update(table.to_csv(index=False).encode())
-        for columns in self._column_blocks():
+        for columns in self.column_blocks():
             content.update(np.ascontiguousarray(read_block(self.values, None, columns), dtype=np.float32).tobytes())
         return content.hexdigest()[:16]
 
-    def _column_blocks(self) -> list[slice]:
+    def column_blocks(self) -> list[slice]:
+        """All columns, some at a time, so that all their rows fit into memory."""
         width = max(1, BLOCK_BYTES // (8 * max(self.n_trials, 1)))
         return [slice(start, min(start + width, self.n_targets)) for start in range(0, self.n_targets, width)]
 
-    def _target_label(self, column: int) -> str:
+    def target_label(self, column: int) -> str:
+        """What sentences call a target."""
         target = self.targets.iloc[column]
         if self.modality == "meg":
             return f"sensor {target['sensor']} at {target['time']:.3f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 MATLAB_NUMBERS = frozenset(
     {"double", "single", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
 )
+_INFINITE = re.compile(r"^[+-]?inf(inity)?$", re.IGNORECASE)
 
 
 def read_array(path: Path, variable: str | None) -> Recording:
@@ -269,5 +271,6 @@ def _text(path: Path, variable: str | None) -> Recording:
     counts = np.arange(table.shape[1])
     if first is not None and not any(np.array_equal(first.iloc[0], counts + start) for start in (0, 1)):
         table = pd.concat([names, table], ignore_index=True)
+    table = table.replace(_INFINITE, np.nan, regex=True)  # missing, as NaN is
     table.attrs = {"file": str(path)}
     return flattened(as_numbers(table, table.columns).to_numpy(dtype=np.float32))

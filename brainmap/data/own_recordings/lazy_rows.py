@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from brainmap.common.blocks import Selection, positions, read_block
+from brainmap.common.blocks import Columns, Selection, positions, read_block
 from brainmap.common.errors import BrainmapError, InputError
 from brainmap.common.storage.file_errors import reading
 
@@ -128,3 +128,11 @@ class ChosenRows(BlockReader):
     def read(self, rows: slice | np.ndarray, columns: Selection) -> np.ndarray:
         """Read some of the rows."""
         return read_block(self.values, self.order[rows], columns)
+
+
+def source_rows(values: Any) -> np.ndarray:
+    """Row of the file that each row of the responses comes from, (n_trials,) int."""
+    if isinstance(values, ChosenRows):
+        rows: np.ndarray = source_rows(values.values)[values.order]
+        return rows
+    return source_rows(values.values) if isinstance(values, Columns) else np.arange(values.shape[0])

@@ -14,6 +14,7 @@ from brainmap.common.errors import InputError, ReadingNote
 from brainmap.common.tables import table_name
 from brainmap.data.own_recordings.formats import read_recording
 from brainmap.data.own_recordings.lazy_rows import ChosenRows, FlatAxes
+from brainmap.data.own_recordings.missing_responses import without_missing
 from brainmap.data.own_recordings.reading_options import ReadingOptions, reading_options
 from brainmap.data.own_recordings.recording import Recording
 from brainmap.data.own_recordings.trial_and_target_tables import (
@@ -71,7 +72,8 @@ def read_responses(
     subject : str
         Name of the subject.
     check : bool
-        Whether to go through all values once, see :meth:`Responses.check`.
+        Whether to go through all values once: NaN and infinite ones are missing, and what cannot be used without them
+        (trials that lack most values, targets that lack a photograph) is left out and named in a note.
     **options
         See :class:`ReadingOptions`: ``mask``, ``atlas``, ``labels``, ``surface``, ``resample``, ``catch``, ``tmin``,
         ``tmax``.
@@ -95,11 +97,18 @@ def read_responses(
     if stimuli is None:
         raise InputError("The photographs are missing; pass stimuli=StimulusSet.from_folder(...).")
     result = assemble(responses, targets, events, stimuli, subject, reading_options(options))
+    if check:
+        result = checked(result)
     for note in result.info["notes"]:
         warnings.warn(note, ReadingNote, stacklevel=2)
-    if check:
-        result.check()
     return result
+
+
+def checked(responses: Responses) -> Responses:
+    """Responses without what is missing (see :func:`without_missing`), which their notes name."""
+    usable, notes = without_missing(responses)
+    usable.info["notes"] = [*usable.info["notes"], *notes]
+    return usable
 
 
 def assemble(

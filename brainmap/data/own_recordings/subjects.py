@@ -12,7 +12,7 @@ import numpy as np
 
 from brainmap.common.errors import InputError, MissingFileError, ReadingNote
 from brainmap.data.own_recordings.formats import ARRAYS, SUPPORTED, split_variable, suffix_of
-from brainmap.data.own_recordings.read_responses import assemble, rows_of
+from brainmap.data.own_recordings.read_responses import assemble, checked, rows_of
 from brainmap.data.own_recordings.reading_options import ReadingOptions, reading_options
 from brainmap.data.own_recordings.trial_and_target_tables import TableLike
 from brainmap.data.responses import Responses
@@ -48,7 +48,7 @@ def read_subjects(
     stimuli : StimulusSet
         The photographs.
     check : bool
-        Whether to go through all values once.
+        Whether to go through all values once, see :func:`brainmap.data.read_responses`.
     **options
         As for :func:`brainmap.data.read_responses`. A mask or atlas that is not there is looked for in each subject's
         folder.
@@ -72,11 +72,10 @@ def read_subjects(
             f"Subject {modalities['fmri']} has voxels or vertices and subject {modalities['meg']} sensors and times; "
             "make a study of each."
         )
+    if check:
+        subjects = {name: checked(recording) for name, recording in subjects.items()}
     for note in dict.fromkeys(note for recording in subjects.values() for note in recording.info["notes"]):
         warnings.warn(note, ReadingNote, stacklevel=2)
-    if check:
-        for recording in subjects.values():
-            recording.check()
     return subjects
 
 

@@ -78,7 +78,6 @@ def broken(data: np.ndarray, row: int, column: int, value: float) -> np.ndarray:
         (values(4, 3), FMRI, EVENTS, "too many columns: 3 columns for 2 rows in the targets table"),
         (values()[0], FMRI, EVENTS, r"shape \(2,\); they need two axes"),
         (values().astype(str), FMRI, EVENTS, "are of type <U.*; save them as real numbers"),
-        (broken(values(), 2, 1, np.nan), FMRI, EVENTS, r"NaN at row 2, column 1 \(area V2"),
         (values(), FMRI, EVENTS.rename(columns={"stimulus": "what"}), r"no column 'stimulus'; it has \['what'\]"),
         (
             values(),
