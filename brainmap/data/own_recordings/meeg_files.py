@@ -54,13 +54,13 @@ def _opened(path: Path, trials: pd.DataFrame | None, stimuli: StimulusSet, optio
             return evoked_recording(mne.read_evokeds(path, verbose="error"), path.name)
         if kind != "raw":
             raise InputError(f"{path} holds {kind}; responses are epochs, evoked responses or a continuous recording.")
-    if name.endswith(".set") and _is_epoched(path):
+    if name.endswith(".set") and is_epoched_set(path):
         return epochs_recording(mne.read_epochs_eeglab(path, verbose="error"), path.name)
     raw = mne.io.read_raw(path, preload=False, verbose="error")
     return raw_recording(raw, trials, stimuli, options, path.name)
 
 
-def _is_epoched(path: Path) -> bool:
+def is_epoched_set(path: Path) -> bool:
     """Whether an EEGLAB file holds epochs; MNE's two readers refuse each other's files."""
     import mne
 

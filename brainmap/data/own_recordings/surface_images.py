@@ -12,15 +12,14 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.data.atlas import load_atlas, load_surface
 from brainmap.data.meshes import NATIVE_MESH, mesh_of_size
 from brainmap.data.own_recordings.atlas_labels import named_areas
 from brainmap.data.own_recordings.lazy_rows import FlatAxes, SpooledRows
 from brainmap.data.own_recordings.reading_options import ReadingOptions
 from brainmap.data.own_recordings.recording import Recording
 from brainmap.data.own_recordings.volumes import decoding, load_image
+from brainmap.data.recordings.grayordinates import CORTEX, fill_native_places, grayordinate_table
 
-CORTEX = {"CIFTI_STRUCTURE_CORTEX_LEFT": "L", "CIFTI_STRUCTURE_CORTEX_RIGHT": "R"}
 # What marks the hemisphere in a file's name, left and right.
 _SIDES = (
     (r"(?<![A-Za-z])lh(?![A-Za-z])", "rh"),
@@ -40,7 +39,8 @@ def read_cifti(image: Any, path: Path, options: ReadingOptions) -> Recording:
     rows, columns = (image.header.get_axis(number) for number in (0, 1))
     notes: list[str] = []
     if isinstance(columns, BrainModelAxis):
-        targets, mesh, notes = _grayordinates(columns, path, options)
+        targets, mesh = grayordinate_table(columns, str(path), options.surface)
+        notes = _with_areas(targets, mesh, path, options) if mesh is not None else []
     elif isinstance(columns, ParcelsAxis):
         targets, mesh = pd.DataFrame({"roi": [str(name) for name in columns.name]}), None
     else:
@@ -54,26 +54,6 @@ def read_cifti(image: Any, path: Path, options: ReadingOptions) -> Recording:
         trials.attrs = {"file": path.name, "notes": []}
     info = {"file": path.name, "mesh": mesh} if mesh else {"file": path.name}
     return Recording(FlatAxes(image.dataobj), targets, trials, "fmri", info=info, notes=notes)
-
-
-def _grayordinates(axis: Any, path: Path, options: ReadingOptions) -> tuple[pd.DataFrame, str | None, list[str]]:
-    """One row per grayordinate: vertices of the cortex, and voxels below it."""
-    side = np.array([CORTEX.get(str(name), "") for name in axis.name], dtype=object)
-    sizes = {name: int(count) for name, count in axis.nvertices.items()}
-    mesh = None
-    for name, count in sizes.items():
-        if name in CORTEX:
-            mesh = mesh_of_size(count, str(path), options.surface)
-    vertex = np.where(side != "", axis.vertex, -1).astype(np.int64)
-    xyz = np.full((len(side), 3), np.nan)
-    below = np.flatnonzero(side == "")
-    if len(below) and axis.affine is not None:
-        xyz[below] = axis.voxel[below] @ axis.affine[:3, :3].T + axis.affine[:3, 3]
-    structure = [str(name).removeprefix("CIFTI_STRUCTURE_").lower() for name in axis.name]
-    roi = np.array(["cortex" if letter else name for letter, name in zip(side, structure, strict=True)], dtype=object)
-    targets = pd.DataFrame({"roi": roi, "hemisphere": side, **dict(zip("xyz", xyz.T, strict=True)), "vertex": vertex})
-    notes = _with_areas(targets, mesh, path, options) if mesh is not None else []
-    return targets, mesh, notes
 
 
 # -- GIFTI, FreeSurfer -----------------------------------------------------------------------------------------------
@@ -188,15 +168,7 @@ def _with_areas(targets: pd.DataFrame, mesh: str, path: Path, options: ReadingOp
     elif mesh == NATIVE_MESH:
         notes.append(f"areas of {path.name} are those of HCP-MMP1 on {NATIVE_MESH} (--atlas for others)")
     if mesh == NATIVE_MESH:
-        areas = load_atlas()
-        for side in ("L", "R"):
-            mine = (targets["hemisphere"] == side).to_numpy()
-            if not mine.any():
-                continue
-            vertex = targets["vertex"].to_numpy()[mine]
-            targets.loc[mine, ["x", "y", "z"]] = load_surface(side, "midthickness")[0][vertex].astype(np.float64)
-            if options.atlas is None:
-                targets.loc[mine, "roi"] = areas[side][vertex].astype(object)
+        fill_native_places(targets, areas=options.atlas is None)
     return notes
 
 

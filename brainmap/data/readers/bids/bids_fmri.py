@@ -17,9 +17,8 @@ from brainmap.data.prepared_responses import Made, content_of, prepared
 from brainmap.data.readers.bids.events import check_onsets, read_events, shown_images
 from brainmap.data.readers.bids.functional_files import FunctionalFiles, confound_table
 from brainmap.data.readers.bids.runs import Run, gaps
-from brainmap.data.readers.bids.voxels_and_vertices import Targets, open_series, targets_of
+from brainmap.data.readers.bids.voxels_and_vertices import Targets, count_places, targets_of
 from brainmap.data.readers.findings import Findings
-from brainmap.data.recordings.brain_images import gifti_series
 from brainmap.data.recordings.single_trials import recorded_share, signal_at_delay, single_trial_betas, trial_design
 from brainmap.data.responses import Responses
 from brainmap.stimuli import StimulusSet
@@ -92,12 +91,8 @@ class BIDSfMRIReader(FunctionalFiles):
     def shape(self, subject: str) -> tuple[int, int]:
         """Trials, and voxels of a whole volume (the mask is not computed to say it)."""
         runs = self.runs(subject)
-        first = runs[0][1]
-        if first[0].name.endswith(".gii"):
-            count = sum(gifti_series(image).shape[1] for image in first)
-        else:
-            count = int(np.prod(open_series(first[0]).shape))
-        return sum(len(self._events(events, Findings())) for events, _ in runs), count
+        trials = sum(len(self._events(events, Findings())) for events, _ in runs)
+        return trials, count_places(runs[0][1])
 
     def nuisance(self, subject: str) -> pd.DataFrame:
         """Session, run, onset in the run (s) and, where fMRIPrep wrote it, framewise displacement of each trial."""
@@ -138,7 +133,7 @@ class BIDSfMRIReader(FunctionalFiles):
             "dataset": self.root.name,
             "mesh": places.mesh,
             "estimate": self.options.estimate,
-            "source": str(self._source.root.relative_to(self.root)) if self._source is not self._raw else "raw",
+            "source": self._source_name,
             "space": runs[0].files[0].entities.get("space", "native"),
             "tasks": sorted({run.files[0].entities.get("task", "") for run in runs}),
             "content": content_of(parts),

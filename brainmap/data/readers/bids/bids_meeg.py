@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import Modality, as_names
 from brainmap.common.progress import track
 from brainmap.data.photograph_matching import open_images
 from brainmap.data.prepared_responses import Made, cache_key, content_of, prepared
+from brainmap.data.readers.bids.bids_reader import BIDSReader
+from brainmap.data.readers.bids.epoch_files import EventsOfRun, SubjectEpochs, check_taken_as_they_are, is_epochs
 from brainmap.data.readers.bids.events import check_onsets, shown_images
-from brainmap.data.readers.bids.layout import BIDSFile, BIDSFolder, Entities, parse
-from brainmap.data.readers.bids.runs import Run, chosen_recordings, find_runs
-from brainmap.data.readers.dataset_reader import DatasetReader, Options
+from brainmap.data.readers.bids.layout import BIDSFile, BIDSFolder, ambiguous, has_entities, parse
+from brainmap.data.readers.bids.meeg_settings import BEFORE, LONGEST, SHORTEST, BIDSMEEGOptions, WindowSettings
+from brainmap.data.readers.bids.runs import Run, chosen_recordings, distinct_recordings
+from brainmap.data.readers.dataset_reader import Options
 from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.folder_files import entities
 from brainmap.data.recordings.brain_images import check_content
@@ -37,77 +40,33 @@ SUFFIXES = {
     "eeg": (".vhdr", ".set", ".edf", ".bdf"),
     "ieeg": (".vhdr", ".set", ".edf", ".nwb", ".mefd"),
 }
-BEFORE = 0.2  # s of an epoch before onset
-SHORTEST, LONGEST = 0.6, 2.0  # s of an epoch after onset, where the data choose it
-MOST_SKIPPED = 0.1  # of the runs
+PROCESSED = ("raw", "epo")  # suffixes of MNE's own files in derivatives
 
 
-class WindowSettings(BaseModel):
-    """How epochs are made; the window comes from the data where it is not given.
-
-    Attributes
-    ----------
-    l_freq, h_freq, sfreq, baseline
-        As in :class:`brainmap.data.recordings.epochs.EpochSettings`.
-    tmin, tmax : float, optional
-        Beginning and end of an epoch in s from onset. By default an epoch begins 0.2 s before onset (0.1 s where images
-        follow each other within 0.7 s) and ends where that of the next image begins, 0.6 s after onset at the earliest
-        and 2 s at the latest.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    l_freq: float | None = 0.1
-    h_freq: float | None = 20.0
-    sfreq: float = 30.0
-    tmin: float | None = None
-    tmax: float | None = None
-    baseline: tuple[float, float] | None = None
-
-    @model_validator(mode="after")
-    def _possible(self) -> WindowSettings:
-        self.with_window(-BEFORE, LONGEST)
-        return self
-
-    def with_window(self, tmin: float, tmax: float) -> EpochSettings:
-        """Fill in what is not given."""
-        own = self.model_dump()
-        own["tmin"] = tmin if self.tmin is None else self.tmin
-        own["tmax"] = tmax if self.tmax is None else self.tmax
-        return EpochSettings(**own)
-
-
-class BIDSMEEGOptions(Options):
-    """Settings of the reader.
+@dataclass(frozen=True)
+class PreparedRuns:
+    """Prepared responses of a subject's runs, with their trials.
 
     Attributes
     ----------
-    datatype : {"meg", "eeg", "ieeg"}, optional
-        Which recordings; needed only where there are several kinds.
-    task : str, optional
-        Task of the runs to use; all by default.
-    image_column : str, optional
-        Column of the events tables that names the photograph; ``stim_file``, or the only other usual name, by default.
-    trial_types : tuple of str, optional
-        Rows to use, by ``trial_type``; every row that names a photograph by default.
-    entities : dict
-        Further entities that a recording must have (``acq: A``, ``run: [1, 2]``; null: must not have).
-    epochs : WindowSettings
-        Band-pass, sampling rate, window, baseline.
-    zscore : {"session", "run", "subject", "none"}
-        Over which trials each channel × time is standardised.
+    parts, tables : list
+        File of responses and table of trials of each run.
+    channels : list of str
+        Of all parts.
+    times : numpy.ndarray, (n_times,)
+        In s from onset.
+    info : dict
+        Sampling rate and window.
     """
 
-    datatype: Literal["meg", "eeg", "ieeg"] | None = None
-    task: str | None = None
-    image_column: str | None = None
-    trial_types: tuple[str, ...] | None = None
-    entities: Entities = Field(default_factory=dict)
-    epochs: WindowSettings = WindowSettings()
-    zscore: Literal["session", "run", "subject", "none"] = "session"
+    parts: list[Path]
+    tables: list[pd.DataFrame]
+    channels: list[str]
+    times: np.ndarray
+    info: dict[str, Any]
 
 
-class BIDSMEEGReader(DatasetReader):
+class BIDSMEEGReader(BIDSReader):
     """Reader of BIDS folders with MEG, EEG or iEEG. The parameters are those of :class:`DatasetReader`.
 
     EEG and iEEG channels appear as sensors with times, like MEG's; ``info["measured"]`` says which it is.
@@ -116,15 +75,6 @@ class BIDSMEEGReader(DatasetReader):
     name: ClassVar[str] = "bids-meeg"
     modality: ClassVar[Modality] = "meg"
     options_model: ClassVar[type[Options]] = BIDSMEEGOptions
-
-    @cached_property
-    def _folder(self) -> BIDSFolder:
-        return BIDSFolder(self.root)
-
-    @cached_property
-    def _left_out(self) -> dict[str, list[tuple[Path, str]]]:
-        """By subject: files of runs that are not read, and why; filled as runs are looked for."""
-        return {}
 
     @cached_property
     def datatype(self) -> str:
@@ -137,7 +87,7 @@ class BIDSMEEGReader(DatasetReader):
         """
         if self.options.datatype is not None:
             return str(self.options.datatype)
-        there = [kind for kind in SUFFIXES if self._candidates(kind)]
+        there = [kind for kind in SUFFIXES if self._of_kind(self._source, kind)]
         if len(there) > 1:
             raise InputError(
                 f"{self.root} has recordings of several kinds: {', '.join(there)}; choose one with "
@@ -145,25 +95,46 @@ class BIDSMEEGReader(DatasetReader):
             )
         return there[0] if there else "meg"
 
-    def _chosen(self) -> dict[str, Any]:
-        task = {} if self.options.task is None else {"task": self.options.task}
-        return {**self.options.entities, **task}
+    @property
+    def recorded(self) -> str:
+        """What sentences call a recording."""
+        return f"{self.datatype} recording"
 
-    def _candidates(self, kind: str, subject: str | None = None) -> list[BIDSFile]:
-        """Recordings (calibration files have a recording's suffix, but no task)."""
+    def _has_recordings(self, folder: BIDSFolder) -> bool:
+        kinds = SUFFIXES if self.options.datatype is None else (self.options.datatype,)
+        return any(self._of_kind(folder, kind) for kind in kinds)
+
+    def _of_kind(self, folder: BIDSFolder, kind: str, subject: str | None = None) -> list[BIDSFile]:
+        """Recordings (calibration files have a recording's suffix, but no task); derivatives hold epochs, too."""
         chosen = chosen_recordings(self._chosen()) | ({} if subject is None else {"sub": subject})
-        files = self._folder.select(kind, SUFFIXES[kind], chosen)
+        files = folder.select(kind, SUFFIXES[kind], chosen)
+        if folder is not self._folder:
+            processed = folder.select(PROCESSED, (".fif", ".fif.gz"), chosen)
+            files = [*files, *(file for file in processed if file.path.parent.name == kind)]
         return [f for f in files if {"sub", "task"} <= set(f.entities) and f.entities["sub"] != "emptyroom"]
 
-    def subjects(self) -> list[str]:
-        """Subjects that have recordings, or events of recordings."""
-        kind = self.datatype
-        events = [file for file in self._folder.select("events", (".tsv",)) if file.path.parent.name == kind]
-        labels = {file.written["sub"] for file in (*self._candidates(kind), *events) if "sub" in file.written}
-        return sorted(labels - {"emptyroom"})
+    def _candidates(self, folder: BIDSFolder, subject: str | None = None) -> list[BIDSFile]:
+        return self._of_kind(folder, self.datatype, subject)
 
-    def recordings(self, subject: str) -> list[tuple[Path, Path]]:
-        """Events table and recording of each run.
+    @cached_property
+    def epoched(self) -> bool:
+        """Whether the recordings are epochs already.
+
+        Raises
+        ------
+        InputError
+            If there are both.
+        """
+        files = [file for file in self._candidates(self._source) if has_entities(file, self._chosen())]
+        if self._source is self._folder or not files:
+            return False
+        epochs = [file for file in files if is_epochs(file)]
+        if epochs and len(epochs) < len(files):
+            raise ambiguous([epochs[0], *(file for file in files if file not in epochs)], "the recordings")
+        return bool(epochs)
+
+    def recordings(self, subject: str, findings: Findings | None = None) -> list[tuple[Path, Path]]:
+        """Events table and recording of each run; what is left out is added to the findings.
 
         Raises
         ------
@@ -172,32 +143,7 @@ class BIDSMEEGReader(DatasetReader):
         InputError
             If there are several versions of one recording; the sentence lists them.
         """
-        return [(run.events.path, run.files[0].path) for run in self._runs(subject)]
-
-    def _runs(self, subject: str) -> list[Run]:
-        kind, chosen = self.datatype, self._chosen()
-        files = self._candidates(kind, subject)
-        search = find_runs(self._folder, files, subject, kind, chosen)
-        total, absent = len(search.runs) + len(search.absent), len(search.absent)
-        if not total and files:
-            raise MissingFileError(
-                f"No events table applies to {files[0].path} (no *_events.tsv beside it or above it whose entities are "
-                "its own); add one with onset, duration and stim_file."
-            )
-        if not total:
-            raise MissingFileError(f"There are no {kind} recordings of subject {subject} in {self.root}.")
-        if absent and (not search.runs or self.options.missing == "error" or absent > MOST_SKIPPED * total):
-            remedy = "fetch them, or go on without: --set missing=skip" if self.options.missing == "error" else (
-                "more than a tenth is not skipped; name the runs to use: --set entities.run=[…]"
-            )  # fmt: skip
-            raise MissingFileError(
-                f"{absent} of {total} runs of subject {subject} have events but no {kind} recording "
-                f"({search.absent[0].path.name}); {remedy}"
-            )
-        left_out = [(file.path, "the run has no recording") for file in search.absent]
-        left_out += [(file.path, "no events table applies to it") for file in search.unexplained]
-        self._left_out[subject] = left_out
-        return search.runs
+        return [(run.events.path, run.files[0].path) for run in self._runs(subject, findings)]
 
     @cached_property
     def epochs(self) -> EpochSettings:
@@ -213,20 +159,35 @@ class BIDSMEEGReader(DatasetReader):
         return given.with_window(-before, float(np.clip(between - before, SHORTEST, LONGEST)))
 
     def choices(self, subjects: Sequence[str]) -> list[str]:
-        """Kind of recordings, subjects, tasks and the window of epochs."""
+        """Kind of recordings, where they come from, subjects, tasks and the window of epochs."""
         subjects = as_names(subjects)
-        files = [parse(path) for subject in subjects for _, path in self.recordings(subject)]
-        tasks = sorted({file.entities.get("task", "?") for file in files if file is not None})
+        if self.epoched:
+            chosen = [self._epoch_files(subject) for subject in subjects]
+            files = [file for epochs in chosen for file in epochs.files]
+            times = chosen[0].times[chosen[0].window(self.options.epochs.tmin, self.options.epochs.tmax)]
+            return [
+                f"{self.root.name}: {self.datatype.upper()}, {len(files)} files of epochs in {self._source_name} of "
+                f"{', '.join(subjects)}, task {self._tasks(files)}; from {times[0]:g} to {times[-1]:g} s, as they are"
+                f"{self._unused_derivatives()}"
+            ]
+        named = [parse(path) for subject in subjects for _, path in self.recordings(subject)]
+        files = [file for file in named if file is not None]
         window = "given" if None not in (self.options.epochs.tmin, self.options.epochs.tmax) else (
             "from the interval between images; --set epochs.tmin=… epochs.tmax=…"
         )  # fmt: skip
         return [
-            f"{self.root.name}: {self.datatype.upper()}, {len(files)} recordings of {', '.join(subjects)}, task "
-            f"{', '.join(tasks)}; epochs from {self.epochs.tmin:g} to {self.epochs.tmax:g} s ({window})"
+            f"{self.root.name}: {self.datatype.upper()}, {len(files)} {self._origin()} of {', '.join(subjects)}, task "
+            f"{self._tasks(files)}; epochs from {self.epochs.tmin:g} to "
+            f"{self.epochs.tmax:g} s ({window}){self._unused_derivatives()}"
         ]
+
+    def _origin(self) -> str:
+        return "raw recordings" if self._source is self._folder else f"recordings in {self._source_name}"
 
     def _raw(self, path: Path) -> Any:
         """Open a recording with mne-bids, which checks names and sidecars."""
+        import mne
+
         try:
             import mne_bids
         except ImportError:
@@ -236,6 +197,8 @@ class BIDSMEEGReader(DatasetReader):
         with reading_image(path):
             if path.is_file() or path.is_symlink():
                 check_content(path)
+            if self._source is not self._folder:  # processed files carry no sidecars of channels that must apply
+                return mne.io.read_raw(path, preload=False, verbose="error")
             place = mne_bids.get_bids_path_from_fname(path, check=False)
             place.update(root=self.root, datatype=self.datatype)
             with warnings.catch_warnings():
@@ -251,12 +214,15 @@ class BIDSMEEGReader(DatasetReader):
             "ieeg": {"ecog": True, "seeg": True, "dbs": True},
         }
         picks = mne.pick_types(raw.info, **kinds[self.datatype])
+        if not len(picks) and self.datatype == "ieeg":  # formats that know no contacts call them EEG
+            picks = mne.pick_types(raw.info, eeg=True)
         return [raw.ch_names[pick] for pick in picks]
 
     def _events(self, file: Path, recording: Path, findings: Findings) -> pd.DataFrame:
         chosen, name = self.options, parse(file)
-        sidecar = {} if name is None else self._folder.metadata(name, self.datatype, suffix="events")
-        shown = shown_images(file, chosen.image_column, findings, trial_types=chosen.trial_types, sidecar=sidecar)
+        shown = shown_images(
+            file, chosen.image_column, findings, trial_types=chosen.trial_types, sidecar=self._sidecar_of(file)
+        )
         entities = {**getattr(parse(recording), "written", {}), **getattr(name, "written", {})}
         number = self._numbers.get(recording, entities.get("run", "1"))
         return shown[["onset", "row", "label"]].assign(session=entities.get("ses", "1"), run=number)
@@ -272,28 +238,87 @@ class BIDSMEEGReader(DatasetReader):
         except InputError:  # said when that subject is asked for
             return []
 
+    def _epoch_files(self, subject: str) -> SubjectEpochs:
+        """Files of epochs of a subject, with the events tables that may tell what they show."""
+        files = distinct_recordings(self._candidates(self._source, subject), self._chosen())
+        if not files:
+            raise MissingFileError(f"There are no epochs of subject {subject}{self._wanted()} in {self._source.root}.")
+        check_taken_as_they_are(self.options.epochs.model_fields_set, files[0])
+        tables = [[self._run_events(events, file) for events in self._events_within(file)] for file in files]
+        return SubjectEpochs(files, tables, self.options.image_column, self._channels)
+
+    def _events_within(self, file: BIDSFile) -> list[BIDSFile]:
+        """Events tables of the raw runs that a file of epochs may hold, in their order."""
+        beside = [
+            events
+            for events in self._folder.select("events", (".tsv",), {"sub": file.entities["sub"]})
+            if events.path.parent.name == self.datatype
+            and all(file.entities.get(key, value) == value for key, value in events.entities.items())
+        ]
+        return beside or self._folder.inherited(file, "events", ".tsv", self.datatype)[-1:]
+
+    def _run_events(self, events: BIDSFile, file: BIDSFile) -> EventsOfRun:
+        entities = {**file.written, **events.written}
+        shown = shown_images(
+            events.path, self.options.image_column, Findings(), trial_types=self.options.trial_types,
+            sidecar=self._sidecar_of(events.path),
+        )  # fmt: skip
+        place = {"session": entities.get("ses", "1"), "run": entities.get("run", "1")}
+        return EventsOfRun(shown[["onset", "row", "label"]].assign(**place), events.path)
+
+    def _tables(self, subject: str) -> list[pd.DataFrame]:
+        """Trials of each recording, before any is dropped."""
+        if self.epoched:
+            return self._epoch_files(subject).trials
+        return [self._events(events, recording, Findings()) for events, recording in self.recordings(subject)]
+
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""
         subjects = as_names(subjects)
-        labels: set[str] = set()
-        for subject in subjects:
-            for events, recording in self.recordings(subject):
-                labels |= set(self._events(events, recording, Findings())["label"])
+        labels = {label for subject in subjects for table in self._tables(subject) for label in table["label"]}
         return open_images(self.images if self.images is not None else self.root / "stimuli", labels, cache=self.cache)
 
     def shape(self, subject: str) -> tuple[int, int]:
         """Trials, and channels × times."""
-        runs = self.recordings(subject)
-        channels = self._channels(self._raw(runs[0][1]))
-        trials = sum(len(self._events(events, recording, Findings())) for events, recording in runs)
+        trials = sum(len(table) for table in self._tables(subject))
+        if self.epoched:
+            files = self._epoch_files(subject)
+            window = files.window(self.options.epochs.tmin, self.options.epochs.tmax)
+            return trials, len(files.common_channels(Findings())) * int(window.sum())
+        channels = self._channels(self._raw(self.recordings(subject)[0][1]))
         return trials, len(channels) * len(self.epochs.times)
 
     def responses(self, subject: str, stimuli: StimulusSet) -> Responses:
         """Epochs of one subject; every run is prepared once and kept."""
         findings = Findings()
-        runs = self.recordings(subject)
-        for file, what in self._left_out.get(subject, []):
-            findings.add(file, None, what, "run left out")
+        made = self._epoched_parts(subject, findings) if self.epoched else self._continuous_parts(subject, findings)
+        if not made.parts:
+            raise InputError(f"No run of subject {subject} has a usable trial in {self._source.root}.")
+        parts, tables, times = made.parts, made.tables, made.times
+        trials = pd.concat(tables, ignore_index=True)
+        kept, rows = self._matched(trials, stimuli, findings, "the events tables")
+        scale = {"parts": [path.name for path in parts], "rows": rows.tolist(), "by": self.options.zscore}
+        store = self.cache / self.root.name / subject / f"scale-{cache_key([], scale)}.npy"
+        by = {"session": "session", "run": "run", "subject": None, "none": None}[self.options.zscore]
+        names = ["all" if by is None else f"{t['session'].iloc[0]}-{t[by].iloc[0]}" for t in tables]
+        groups = None if self.options.zscore == "none" else [int(code) for code in pd.factorize(np.array(names))[0]]
+        sensors = plain_names(made.channels)
+        targets = pd.DataFrame({"sensor": np.repeat(sensors, len(times)), "time": np.tile(times, len(sensors))})
+        info = {
+            "dataset": self.root.name,
+            "measured": self.datatype.upper(),
+            **made.info,
+            "zscore": self.options.zscore,
+            "content": content_of(parts),
+        }
+        values = self._stacked(parts, groups, rows, store)
+        result = Responses(
+            values, kept.drop(columns=["row", "place"], errors="ignore"), targets, "meg", subject, info=info
+        )
+        return self._reported(result, parts, rows, findings)
+
+    def _continuous_parts(self, subject: str, findings: Findings) -> PreparedRuns:
+        runs = self.recordings(subject, findings)
         channels = self._common_channels([path for _, path in runs], findings)
         parts, tables = [], []
         for events, path in track(runs, "preparing", unit="runs"):
@@ -304,29 +329,19 @@ class BIDSMEEGReader(DatasetReader):
                 continue
             parts.append(self._prepared(raw, events, path, channels, table))
             tables.append(table)
-        if not parts:
-            raise InputError(f"No run of subject {subject} has a usable trial; the first events table is {runs[0][0]}.")
-        trials = pd.concat(tables, ignore_index=True)
-        kept, rows = self._matched(trials, stimuli, findings, "the events tables")
-        scale = {"parts": [path.name for path in parts], "rows": rows.tolist(), "by": self.options.zscore}
-        store = self.cache / self.root.name / subject / f"scale-{cache_key([], scale)}.npy"
-        by = {"session": "session", "run": "run", "subject": None, "none": None}[self.options.zscore]
-        names = ["all" if by is None else f"{t['session'].iloc[0]}-{t[by].iloc[0]}" for t in tables]
-        groups = None if self.options.zscore == "none" else [int(code) for code in pd.factorize(np.array(names))[0]]
-        times = self.epochs.times
-        sensors = plain_names(channels)
-        targets = pd.DataFrame({"sensor": np.repeat(sensors, len(times)), "time": np.tile(times, len(sensors))})
-        info = {
-            "dataset": self.root.name,
-            "measured": self.datatype.upper(),
-            "sfreq": self.epochs.sfreq,
-            "epochs": self.epochs.model_dump(),
-            "zscore": self.options.zscore,
-            "content": content_of(parts),
-        }
-        values = self._stacked(parts, groups, rows, store)
-        result = Responses(values, kept.drop(columns="row"), targets, "meg", subject, info=info)
-        return self._reported(result, parts, rows, findings)
+        info = {"sfreq": self.epochs.sfreq, "epochs": self.epochs.model_dump()}
+        return PreparedRuns(parts, tables, channels, self.epochs.times, info)
+
+    def _epoched_parts(self, subject: str, findings: Findings) -> PreparedRuns:
+        files, given = self._epoch_files(subject), self.options.epochs
+        window, channels = files.window(given.tmin, given.tmax), files.common_channels(findings)
+        times = files.times[window]
+        settings = given.with_window(float(times[0]), float(times[-1]) if len(times) > 1 else float(times[0]) + 1e-3)
+        parts, tables = files.prepared(self.cache / self.root.name / subject, channels, settings, window)
+        rate = float(files.epochs(files.files[0]).info["sfreq"])
+        window_used = {"tmin": float(times[0]), "tmax": float(times[-1])}
+        info = {"sfreq": rate, "epochs": window_used, "source": self._source_name}
+        return PreparedRuns(parts, tables, channels, times, info)
 
     def _common_channels(self, paths: list[Path], findings: Findings) -> list[str]:
         present = [self._channels(self._raw(path)) for path in paths]

@@ -237,7 +237,7 @@ class BIDSFolder:
 def has_entities(file: BIDSFile, chosen: Mapping[str, Any]) -> bool:
     """Whether a file has the entities chosen; None asks for a file without, a list for any of its values."""
     for key, value in chosen.items():
-        own = file.extension if key == "extension" else file.entities.get(key)
+        own = {"extension": file.extension, "suffix": file.suffix}.get(key, file.entities.get(key))
         if value is None:
             if own is not None:
                 return False
@@ -276,9 +276,8 @@ def one_version(files: Sequence[BIDSFile], what: str) -> BIDSFile:
     InputError
         If more than one is left; the sentence lists them and names the setting.
     """
-    left = list(files)
+    left = [file for file in files if not _preprocessed_beside(file, files)]
     for preferred in (
-        lambda file: file.entities.get("desc") == "preproc",
         lambda file: "echo" not in file.entities,
         lambda file: file.entities.get("part", "mag") == "mag",
     ):
@@ -289,6 +288,18 @@ def one_version(files: Sequence[BIDSFile], what: str) -> BIDSFile:
     raise ambiguous(left, what)
 
 
+def _preprocessed_beside(file: BIDSFile, files: Sequence[BIDSFile]) -> bool:
+    """Whether a file of the same space and kind is ``desc-preproc``, and this one is not."""
+    if file.entities.get("desc") == "preproc":
+        return False
+    return any(
+        other.entities.get("desc") == "preproc"
+        and other.extension == file.extension
+        and other.without("desc", "echo", "part") == file.without("desc", "echo", "part")
+        for other in files
+    )
+
+
 def ambiguous(files: Sequence[BIDSFile], what: str) -> InputError:
     """Sentence about several versions of one recording: what differs, which there are, how to choose."""
     names = ", ".join(file.path.name for file in files[:6]) + (" …" if len(files) > 6 else "")
@@ -296,8 +307,10 @@ def ambiguous(files: Sequence[BIDSFile], what: str) -> InputError:
     if not differing:
         return InputError(f"There are several files of {what}: {names}; keep one of them.")
     key = differing[0]
-    values = sorted({file.extension if key == "extension" else file.entities.get(key, "native" if key == "space" else
-                     "null") for file in files}, key=natural)  # fmt: skip
+    absent = "native" if key == "space" else "null"
+    names_of = {"extension": lambda file: file.extension, "suffix": lambda file: file.suffix}
+    value_of = names_of.get(key, lambda file: file.entities.get(key, absent))
+    values = sorted({value_of(file) for file in files}, key=natural)
     setting = "space" if key == "space" else f"entities.{key}"
     return InputError(
         f"There are several versions of {what}: {names}; say which one is meant with --set {setting}={values[0]} "
@@ -306,10 +319,13 @@ def ambiguous(files: Sequence[BIDSFile], what: str) -> InputError:
 
 
 def differing_entities(files: Iterable[BIDSFile]) -> list[str]:
-    """Names of entities whose values differ between files (and ``extension``), the telling ones first."""
+    """Names of entities whose values differ between files (and ``extension``, ``suffix``), the telling ones first."""
     listed = list(files)
     keys = dict.fromkeys([*DERIVED, *VARIANTS, *(key for file in listed for key in file.entities)])
     different = [key for key in keys if len({file.entities.get(key) for file in listed}) > 1]
     if len({file.extension for file in listed}) > 1:
+        different = [key for key in different if key != "hemi"]  # surfaces beside grayordinates
         different.append("extension")
+    if len({file.suffix for file in listed}) > 1:
+        different.append("suffix")
     return different

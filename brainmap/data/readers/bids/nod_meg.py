@@ -14,7 +14,8 @@ import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.data.photograph_matching import image_key
-from brainmap.data.readers.bids.bids_meeg import BIDSMEEGOptions, BIDSMEEGReader
+from brainmap.data.readers.bids.bids_meeg import BIDSMEEGReader
+from brainmap.data.readers.bids.meeg_settings import BIDSMEEGOptions
 from brainmap.data.readers.dataset_reader import Options
 from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.folder_files import entities, visible
@@ -82,7 +83,7 @@ class NODMEGReader(BIDSMEEGReader):
                 raise InputError(f"{other} and {path} are recordings of one run; keep one of them.")
         return [runs[key] for key in sorted(runs)]
 
-    def recordings(self, subject: str) -> list[tuple[Path, Path]]:
+    def recordings(self, subject: str, findings: Findings | None = None) -> list[tuple[Path, Path]]:
         """The subject's table of events, and each recording.
 
         Raises

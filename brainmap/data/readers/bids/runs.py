@@ -122,6 +122,28 @@ def find_runs(
     return RunSearch(_distinct_numbers(ordered), absent, missing_events)
 
 
+def distinct_recordings(files: Sequence[BIDSFile], chosen: Mapping[str, Any]) -> list[BIDSFile]:
+    """Recordings that hold different trials by their names: one version of each, see :func:`find_runs`.
+
+    Raises
+    ------
+    InputError
+        If several versions of one are left, or one may hold the trials of another (``run-1`` beside all runs).
+    """
+    units = _one_version_each(_hemispheres(file for file in files if has_entities(file, chosen)), chosen)
+    left = sorted((unit[0] for unit in units), key=lambda file: file.sort_key)
+    listed = {key for key, value in chosen.items() if isinstance(value, (list, tuple))}
+
+    def own(file: BIDSFile) -> dict[str, str]:
+        return file.without(*({*DERIVED, *VARIANTS, *KINDS, "split"} - listed))
+
+    for place, file in enumerate(left):
+        for other in left[place + 1 :]:
+            if own(file).items() <= own(other).items() or own(other).items() <= own(file).items():
+                raise ambiguous([file, other], "one recording")
+    return left
+
+
 def chosen_recordings(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Of the entities chosen those that say which recordings are meant, not which version of each."""
     return {key: value for key, value in chosen.items() if key not in (*VARIANTS, *KINDS)}

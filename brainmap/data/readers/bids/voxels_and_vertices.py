@@ -12,6 +12,13 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.data.recordings.brain_images import SCANS, Volumes, displacement, gifti_series, load_image, reading
+from brainmap.data.recordings.grayordinates import (
+    DENSE_SERIES,
+    GrayordinateTargets,
+    count_dense_scans,
+    count_grayordinates,
+    series_step,
+)
 
 MESHES = {163842: "fsaverage", 40962: "fsaverage6", 10242: "fsaverage5", 32492: "fsLR-32k"}
 SPIN_UP = 20  # scans from which a mean is judged
@@ -109,7 +116,7 @@ class VertexTargets:
         return pd.concat(tables, ignore_index=True)
 
 
-Targets = VoxelTargets | VertexTargets
+Targets = VoxelTargets | VertexTargets | GrayordinateTargets
 
 
 def targets_of(images: Sequence[Path], mask: Path | None, brain_masks: Sequence[Path], *, resample: bool) -> Targets:
@@ -131,9 +138,11 @@ def targets_of(images: Sequence[Path], mask: Path | None, brain_masks: Sequence[
     InputError
         If a mask lies on another grid or is empty, or none can be computed.
     """
+    if mask is not None and images[0].name.endswith((".gii", DENSE_SERIES)):
+        raise InputError(f"The runs are surfaces; the mask {mask} is for volumes. Leave it out.")
+    if images[0].name.endswith(DENSE_SERIES):
+        return GrayordinateTargets(images[0])
     if images[0].name.endswith(".gii"):
-        if mask is not None:
-            raise InputError(f"The runs are surfaces; the mask {mask} is for volumes. Leave it out.")
         with np.errstate(invalid="ignore"):  # a vertex that is NaN is outside
             left, right = (gifti_series(image).std(axis=0) > 0 for image in images)
         return VertexTargets(left, right)
@@ -224,8 +233,19 @@ def _by(shape: Sequence[int]) -> str:
     return " × ".join(str(size) for size in shape)
 
 
+def count_places(images: Sequence[Path]) -> int:
+    """Number of vertices, grayordinates, or voxels of whole volumes."""
+    if images[0].name.endswith(DENSE_SERIES):
+        return count_grayordinates(images[0])
+    if images[0].name.endswith(".gii"):
+        return sum(gifti_series(image).shape[1] for image in images)
+    return int(np.prod(open_series(images[0]).shape))
+
+
 def header_time(image: Path) -> tuple[float, str] | None:
     """Repetition time in an image's header and its unit, as it is written there."""
+    if image.name.endswith(DENSE_SERIES):
+        return series_step(image)
     if image.name.endswith(".gii"):
         loaded = load_image(image)
         step = loaded.darrays[0].meta.get("TimeStep") if loaded.darrays else None
@@ -238,4 +258,6 @@ def header_time(image: Path) -> tuple[float, str] | None:
 
 def count_scans(image: Path) -> int:
     """Number of scans of a run."""
+    if image.name.endswith(DENSE_SERIES):
+        return count_dense_scans(image)
     return len(gifti_series(image)) if image.name.endswith(".gii") else open_series(image).n_scans
