@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,25 +30,28 @@ class ArraySource:
         Rows to average as they are read.
     chosen : ndarray of int, optional
         Columns that make up the source, ascending; all by default.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows (after averaging) and columns.
+    in_memory : bool
+        Whether slicing costs no reading (a plain numpy array, not a memmap, rows not averaged).
     """
 
     array: Any
     name: str
     average: Averaging | None = None
     chosen: NDArray[np.int64] | None = None
+    shape: tuple[int, int] = field(init=False)
+    in_memory: bool = field(init=False)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows (after averaging) and columns."""
+    def __post_init__(self) -> None:
         rows, columns = self.array.shape
-        n_columns = int(columns) if self.chosen is None else len(self.chosen)
-        return (int(rows) if self.average is None else self.average.n_groups), n_columns
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether slicing costs no reading (a plain numpy array, not a memmap, rows not averaged)."""
+        n_rows = int(rows) if self.average is None else self.average.n_groups
+        object.__setattr__(self, "shape", (n_rows, int(columns) if self.chosen is None else len(self.chosen)))
         plain = isinstance(self.array, np.ndarray) and mapping_of(self.array) is None
-        return plain and self.average is None and self.chosen is None
+        object.__setattr__(self, "in_memory", plain and self.average is None and self.chosen is None)
 
     @property
     def row_bytes(self) -> int:
@@ -89,6 +93,9 @@ class ArraySource:
         """Read all columns of some rows, in the stored precision."""
         if self.average is not None:
             return self.average.apply_rows(self.array, start, stop, self.name)
+        if self.in_memory and self.array.dtype.kind == "f":
+            stored: FloatArray = self.array[start:stop]
+            return stored
         return self._take(slice(start, stop))
 
     def _take(self, index: Any) -> FloatArray:
@@ -185,6 +192,15 @@ def as_source(array: Any, name: str, *, average: Averaging | None = None) -> Arr
     if kind not in "fiub":
         raise InputError(f"{name} holds {array.dtype}; real numbers are needed.")
     return ArraySource(array, name, average)
+
+
+def as_layers(X: Any) -> dict[str, ArraySource]:
+    """Return named sources of features; a single array is called ``'X'``."""
+    if not isinstance(X, Mapping):
+        return {"X": as_source(X, "X")}
+    if not X:
+        raise InputError("`X` is an empty mapping; give at least one layer.")
+    return {str(name): as_source(array, str(name)) for name, array in X.items()}
 
 
 def check_finite(block: FloatArray, name: str, *, first_row: int = 0, first_column: int = 0) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 
 from brainmap.common.errors import InputError
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
+@lru_cache(typed=True)
 def parse_memory(memory: str | float) -> int:
     """Return a number of bytes from ``"8GB"`` (8 × 10⁹), ``"8 GiB"`` (8 × 2³⁰), ``".5GB"`` or a plain number of bytes.
 

@@ -1,13 +1,13 @@
 from .banded_ridge import BandedRidgeCV as BandedRidgeCV
 from .banded_ridge import HimalayaRidgeCV as HimalayaRidgeCV
+from .cross_validation import PreparedEncoding as PreparedEncoding
 from .cross_validation import cross_val_encode as cross_val_encode
 from .encoding_result import EncodingResult as EncodingResult
+from .encoding_result import NumericalWarning as NumericalWarning
 from .encoding_result import concat as concat
 from .folds import group_kfold as group_kfold
 from .folds import plan_splits as plan_splits
 from .folds import split_hash as split_hash
-from .numerical_warnings import NumericalWarning as NumericalWarning
-from .prepared_encoding import PreparedEncoding as PreparedEncoding
 from .ridge import EncodingRidgeCV as EncodingRidgeCV
 from .settings import RidgeOptions as RidgeOptions
 from .settings import RowDesign as RowDesign

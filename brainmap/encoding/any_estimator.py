@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from brainmap.common.array_sources import ArraySource, as_source, check_finite
+from brainmap.common.array_sources import ArraySource, as_layers, as_source, check_finite
 from brainmap.common.errors import InputError
 from brainmap.common.versions import versions
 from brainmap.encoding.encoding_result import EncodingResult
@@ -48,7 +48,6 @@ def encode_generic(
         through, with a note of the split and the layer.
     """
     from brainmap.encoding.predictions import prediction_arrays
-    from brainmap.encoding.prepared_encoding import as_layers
 
     sources, responses = as_layers(X), as_source(Y, "Y")
     truth = responses.columns(0, responses.shape[1])
@@ -167,7 +166,7 @@ def _provenance(estimator: Any, plan: SplitPlan, n_rows: int) -> dict[str, Any]:
         "alphas": [],
         "scoring": "the estimator's own",
         "ceiling_normalised": False,
-        "versions": versions(("numpy", "scikit-learn")),
+        "versions": dict(versions(("numpy", "scikit-learn"))),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, get_args
 
@@ -13,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from brainmap.common.errors import InputError
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.layer.scores import TargetScores
+from brainmap.encoding.layer.notation import TargetScores
 from brainmap.encoding.layer.z_scores import safe_scale
 from brainmap.encoding.ridge import DEFAULT_ALPHAS, EncodingRidgeCV
-from brainmap.encoding.settings import RidgeOptions, RidgeSettings, Scoring
+from brainmap.encoding.settings import RidgeOptions, Scoring
 
 DEFAULT_SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
@@ -64,22 +63,6 @@ class BandedRidgeCV(EncodingRidgeCV):
         self.bands = bands
         self.shares = shares
 
-    def settings(self) -> RidgeSettings:
-        """Return the parameters, checked, as the engine takes them.
-
-        Raises
-        ------
-        InputError
-            If there are not two bands or a share is outside 0 … 1.
-        """
-        sizes, shares = [int(size) for size in self.bands], np.atleast_1d(np.asarray(self.shares, dtype=np.float64))
-        if len(sizes) != 2 or min(sizes) < 1:
-            raise InputError(f"`bands` must be the sizes of two bands, got {self.bands!r}.")
-        if shares.size == 0 or shares.min() < 0 or shares.max() > 1:
-            raise InputError(f"`shares` must lie between 0 and 1, got {self.shares!r}.")
-        factors = np.sqrt(2 * np.column_stack([shares, 1 - shares]))
-        return replace(super().settings(), bands=np.repeat(factors, sizes, axis=1))
-
     def allocate(self, n_targets: int, n_features: int) -> None:
         """Make room for fitted attributes."""
         super().allocate(n_targets, n_features)
@@ -89,16 +72,6 @@ class BandedRidgeCV(EncodingRidgeCV):
         """Take over what was chosen for some targets in one outer split."""
         super().take(part, scores, split)
         self.share_[part] = np.atleast_1d(np.asarray(self.shares))[scores.candidate[split].astype(int)]
-
-    def named_scores(self, scores: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-        """Return scores with the chosen share instead of its number."""
-        shares = np.atleast_1d(np.asarray(self.shares, dtype=np.float64))
-        named = {name: values for name, values in scores.items() if name != "candidate"}
-        return {**named, "share": shares[scores["candidate"].astype(int)]}
-
-    def extra_provenance(self) -> dict[str, Any]:
-        """Return bands and shares."""
-        return {"bands": [int(size) for size in self.bands], "shares": np.atleast_1d(self.shares).tolist()}
 
 
 Kind = Literal["ridge", "kernel", "banded"]

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 
+from brainmap.common.array_sources import ArraySource, Averaging, as_layers, as_source
 from brainmap.common.errors import InputError
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.versions import versions
 from brainmap.encoding.any_estimator import encode_generic
-from brainmap.encoding.encoding_result import EncodingResult
-from brainmap.encoding.prepared_encoding import PreparedEncoding
+from brainmap.encoding.encoding_result import EncodingResult, warn_about
+from brainmap.encoding.engine import Engine, make_problem, make_settings
+from brainmap.encoding.folds import plan_splits
+from brainmap.encoding.layer.notation import LayerFactors, TargetBlock, TargetScores
+from brainmap.encoding.layer.scores import score_batch, target_batch
+from brainmap.encoding.predictions import coefficients, out_of_fold, prediction_arrays
 from brainmap.encoding.ridge import EncodingRidgeCV
-from brainmap.encoding.settings import RowDesign
+from brainmap.encoding.settings import CheckedRows, Problem, RowDesign
 
 
 def cross_val_encode(
@@ -96,3 +108,186 @@ def cross_val_encode(
         device=device,
     )
     return prepared.encode(Y, return_estimator=return_estimator, return_predictions=return_predictions)
+
+
+class PreparedEncoding:
+    """Layers, splits and model of an encoding analysis; `encode` adds the responses.
+
+    Factorisations of the features are made at the first `encode` and reused by every later one, as far as they fit in
+    `memory` (beyond that they are made again).
+
+    Parameters
+    ----------
+    X, estimator, cv, groups, rows, memory, device
+        As in `cross_val_encode`; the estimator must be an `EncodingRidgeCV`.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        *,
+        estimator: EncodingRidgeCV | None = None,
+        cv: Any = 5,
+        groups: ArrayLike | None = None,
+        rows: RowDesign | None = None,
+        memory: str | int = "8GB",
+        device: str = "cpu",
+    ) -> None:
+        self.estimator = EncodingRidgeCV() if estimator is None else estimator
+        self.averaging = None if rows is None else rows.averaging()
+        self.sources = as_layers(X)
+        if self.averaging is not None:
+            self.sources = {name: _averaged(source, self.averaging) for name, source in self.sources.items()}
+            if groups is not None and len(np.asarray(groups)) == len(self.averaging.order):
+                groups = np.asarray(groups)[self.averaging.first_rows]
+        n_rows = next(iter(self.sources.values())).shape[0]
+        for source in self.sources.values():
+            if source.shape[0] != n_rows:
+                raise InputError(f"{source.name} has {source.shape[0]} rows but the first layer has {n_rows}.")
+        settings = make_settings(self.estimator)
+        options = settings.options
+        inner = getattr(self.estimator, "cv", 5)
+        plan = plan_splits(n_rows, cv, groups=groups, inner_cv=inner, inner=options.inner, seed=options.seed)
+        design = CheckedRows() if rows is None else rows.checked(n_rows)
+        self.problem = make_problem(plan, settings, design, device=device)
+        self.memory = parse_memory(memory)
+        self.engine = Engine(self.sources, self.problem, self.memory)
+        self.layers = list(self.sources)
+
+    def encode(
+        self, Y: Any, *, return_estimator: bool = False, return_predictions: bool | str | Path = False
+    ) -> EncodingResult:
+        """Score responses; parameters and result as in `cross_val_encode`."""
+        responses = as_source(Y, "Y", average=self.averaging)
+        if return_estimator:
+            self.keep_weights()
+        settings, n_splits, n_targets = self.problem.settings, len(self.problem.plan.outer), responses.shape[1]
+        names = ("r", "r2", "alpha") if settings.shares is None else ("r", "r2", "alpha", "candidate")
+        scores, coarse = {}, np.zeros(n_targets, dtype=bool)
+        for name in names:
+            scores[name] = np.full((len(self.layers), n_splits, n_targets), np.nan)
+        predictions, estimators = None, None
+        if return_predictions is not False:
+            predictions = prediction_arrays(self.layers, (self.problem.plan.n_rows, n_targets), return_predictions)
+        if return_estimator:
+            estimators = {name: self._empty_estimators(name, n_targets) for name in self.layers}
+        compute = partial(_scored, problem=self.problem, predict=predictions is not None, fit=return_estimator)
+        info, precision = {}, {}
+        for layer, part, (scored, predicted, weights) in self.engine.results(responses, compute):
+            info[layer.name], precision[layer.name] = layer.info, layer.backend.precision
+            coarse[part] = scored.coarse
+            for name in names:
+                scores[name][self.layers.index(layer.name), :, part] = getattr(scored, name)
+            if predictions is not None:
+                predictions[layer.name][:, part] = predicted
+            for split, (coef, intercept) in enumerate(weights):
+                assert estimators is not None
+                estimator = estimators[layer.name][split]
+                estimator.take(part, scored, split)
+                estimator.coef_[part], estimator.intercept_[part] = coef, intercept
+        provenance = encoding_provenance(self.estimator, self.problem, averaged=self.averaging is not None)
+        coarse &= np.dtype(str(responses.array.dtype).removeprefix("torch.")).itemsize <= 4
+        notes = warn_about(info, scores, settings, n_rows=sum(provenance["n_test"]), coarse=coarse)
+        attrs = {**provenance, "warnings": notes, "n_features": {}, "n_components": {}, "precision": precision}
+        for name in self.layers:
+            for key in ("n_features", "n_components"):
+                attrs[key][name] = info[name][key]
+        if settings.shares is not None:
+            scores["share"] = settings.shares[scores.pop("candidate").astype(int)]
+        return EncodingResult.from_arrays(
+            scores, layers=self.layers, attrs=attrs, predictions=predictions, estimators=estimators
+        )
+
+    def keep_weights(self) -> None:
+        """Keep, from now on, what weights on the original features need.
+
+        Raises
+        ------
+        InputError
+            With nuisance regressors, which weights on features alone cannot represent.
+        """
+        if self.problem.n_nuisance:
+            raise InputError("weights on features know no nuisance regressors; ask for predictions instead.")
+        if not self.engine.weights:
+            self.engine = Engine(self.sources, self.problem, self.memory, weights=True)
+
+    def export(
+        self, Y: Any, path: str | Path, *, what: Any = ("prediction",), layers: Any = None, targets: Any = None
+    ) -> Path:
+        """Stream predictions, residuals or weights to Zarr; see `brainmap.encoding.predictions.export_arrays`."""
+        from brainmap.encoding.predictions import export_arrays
+
+        return export_arrays(self, Y, path, what=what, layers=layers, targets=targets)
+
+    def permutation_scores(self, Y: Any, permutations: ArrayLike, alpha: ArrayLike | float) -> xr.DataArray:
+        """Score permuted responses at fixed penalties; see `brainmap.encoding.permuted_scores.permutation_scores`."""
+        from brainmap.encoding.permuted_scores import permutation_scores
+
+        return permutation_scores(self, Y, permutations, alpha)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return how scores are made: splits, model, engine and versions."""
+        return encoding_provenance(self.estimator, self.problem, averaged=self.averaging is not None)
+
+    def _empty_estimators(self, layer: str, n_targets: int) -> list[EncodingRidgeCV]:
+        estimators = []
+        for _ in self.problem.plan.outer:
+            estimator: EncodingRidgeCV = clone(self.estimator)
+            estimator.n_features_in_ = self.sources[layer].shape[1]
+            estimator.allocate(n_targets, estimator.n_features_in_)
+            estimators.append(estimator)
+        return estimators
+
+
+def encoding_provenance(estimator: EncodingRidgeCV, problem: Problem, *, averaged: bool = False) -> dict[str, Any]:
+    """Return the provenance of scores that the engine makes."""
+    settings, plan, options = problem.settings, problem.plan, problem.settings.options
+    trains, tests = zip(*plan.outer, strict=True)
+    bands = {} if settings.shares is None else {"bands": list(settings.band_sizes), "shares": settings.shares.tolist()}
+    return {
+        "estimator": type(estimator).__name__,
+        "n_trials": plan.n_rows,
+        "scheme": plan.scheme,
+        "inner_scheme": plan.inner_scheme,
+        "split_hash": plan.hash,
+        "n_train": list(map(len, trains)),
+        "n_test": list(map(len, tests)),
+        "grouped": plan.grouped,
+        "alphas": settings.alphas.tolist(),
+        "scoring": settings.scoring,
+        "mode": options.mode,
+        "scale": settings.scale,
+        "pca": settings.pca,
+        "fit_intercept": settings.fit_intercept,
+        **bands,
+        "sample_weight": problem.design.weight is not None,
+        "nuisance_regressors": problem.n_nuisance,
+        "tie_tolerance": options.tie_tolerance,
+        "rank_tolerance": options.rank_tolerance,
+        "seed": options.seed,
+        "device": problem.backend.device,
+        "ceiling_normalised": False,
+        "repeats_averaged": averaged,
+        "versions": dict(versions(("numpy", "scipy"))),
+    }
+
+
+def _averaged(source: ArraySource, averaging: Averaging) -> ArraySource:
+    if source.shape[0] == len(averaging.order):
+        return replace(source, average=averaging)
+    if source.shape[0] == averaging.n_groups:
+        return source
+    raise InputError(
+        f"{source.name} has {source.shape[0]} rows; with repeats it needs one per trial ({len(averaging.order)}) "
+        f"or one per distinct label ({averaging.n_groups})."
+    )
+
+
+def _scored(
+    layer: LayerFactors, block: TargetBlock, problem: Problem, predict: bool, fit: bool
+) -> tuple[TargetScores, NDArray[np.float64] | None, list[tuple[NDArray[np.float64], NDArray[np.float64]]]]:
+    """Return scores, out-of-fold predictions where wanted, and weights of each split where wanted."""
+    batch = target_batch(block, layer, problem)
+    scores, weights = score_batch(batch)
+    predicted = out_of_fold(batch, weights) if predict else None
+    return scores, predicted, [coefficients(batch, parts, split) for split, parts in enumerate(weights)] if fit else []

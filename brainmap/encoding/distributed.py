@@ -12,22 +12,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
 from brainmap.common.errors import InputError
-from brainmap.common.memory_sizes import available_threads
-from brainmap.encoding.backend import make_backend
-from brainmap.encoding.encoding_result import EncodingResult
-from brainmap.encoding.engine import blas_threads
+from brainmap.encoding.cross_validation import encoding_provenance
+from brainmap.encoding.encoding_result import EncodingResult, warn_about
+from brainmap.encoding.engine import MAX_BATCH, make_problem, make_settings
 from brainmap.encoding.folds import SplitPlan, plan_splits
-from brainmap.encoding.layer.factors import GramTable
-from brainmap.encoding.layer.layer_factors import LayerFactors, factorise_table
-from brainmap.encoding.layer.scores import score_batch
+from brainmap.encoding.layer.factors import factorise_table
+from brainmap.encoding.layer.notation import LayerFactors, TargetBatch
+from brainmap.encoding.layer.scores import heavy, score_batch
 from brainmap.encoding.layer.sufficient_statistics import SufficientStatistics
-from brainmap.encoding.layer.target_block import TargetBatch
-from brainmap.encoding.layer.z_scores import Moments, power_of_two
-from brainmap.encoding.memory_bound import MAX_BATCH
-from brainmap.encoding.numerical_warnings import warn_about
-from brainmap.encoding.prepared_encoding import encoding_provenance
+from brainmap.encoding.layer.z_scores import GramTable, Moments, power_of_two
 from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.encoding.settings import CheckedRows, Problem
 
@@ -58,7 +54,7 @@ def encode_statistics(
         If rows are missing from the statistics or the plan has other atoms.
     """
     estimator = estimator or EncodingRidgeCV()
-    settings = estimator.settings()
+    settings = make_settings(estimator)
     if len(statistics.gram) != plan.n_atoms or statistics.n != len(plan.atoms):
         raise InputError(
             f"the statistics hold {statistics.n} rows in {len(statistics.gram)} atoms but the plan has "
@@ -66,21 +62,15 @@ def encode_statistics(
         )
     if not settings.fit_intercept or (settings.options.mode == "gcv" and plan.grouped):
         raise InputError("merged statistics support models with an intercept, and mode 'gcv' only without groups.")
-    problem = Problem.of(
-        plan,
-        settings,
-        CheckedRows(None, None),
-        backend=make_backend("cpu", settings.precision),
-        threads=settings.options.threads or available_threads(),
-    )
+    problem = make_problem(plan, settings, CheckedRows())
     table = GramTable(statistics.gram, None, statistics.features)
-    with blas_threads(1):
+    with threadpool_limits(limits=1, user_api="blas"):
         layer = factorise_table(name, table, statistics.basis, problem, backend=problem.backend)
         if layer.info["unsafe"]:
             backend = replace(problem.backend, precision="float64")
             layer = factorise_table(name, table, statistics.basis, problem, backend=backend)
         scores = _solve(statistics, layer, problem)
-    notes = warn_about({name: layer.info}, {name: scores["alpha"][0]}, settings)
+    notes = warn_about({name: layer.info}, scores, settings, n_rows=len(plan.atoms))
     attrs = {
         **encoding_provenance(estimator, problem),
         "n_features": {name: layer.info["n_features"]},
@@ -99,7 +89,8 @@ def _solve(statistics: SufficientStatistics, layer: LayerFactors, problem: Probl
         cross = statistics.cross[:, :, part] / scale
         inputs, total, power = layer.backend.put(cross), cross[:, -1], power / scale**2
         ends = statistics.low[:, part], statistics.high[:, part]
-        batch = TargetBatch(layer, problem, inputs, inputs, total, power, total, *ends, shift, scale)
+        wild = heavy(power, problem.plan)
+        batch = TargetBatch(layer, problem, inputs, inputs, total, power, total, *ends, shift, scale, wild)
         found, _ = score_batch(batch)
         for key, values in scores.items():
             values[0, :, part] = getattr(found, key)
@@ -135,7 +126,7 @@ def encode_dask(
     import dask
 
     estimator = estimator or EncodingRidgeCV()
-    options = estimator.settings().options
+    options = make_settings(estimator).options
     plan = plan_splits(X.shape[0], cv, groups=groups, inner_cv=estimator.cv, inner=options.inner, seed=options.seed)
     X = X.rechunk({1: -1})
     Y = Y.rechunk({0: X.chunks[0], 1: -1})

@@ -1,9 +1,10 @@
-"""What `cross_val_encode` returns: scores with their names and their provenance."""
+"""What `cross_val_encode` returns: scores with their names, their provenance, and warnings about them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from brainmap.common.readable import counted, html_table
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
 from brainmap.common.storage.zarr_stores import write_checked
+from brainmap.encoding.settings import RidgeSettings
 
 KIND = "encoding result"
 SCORES = ("r", "r2", "alpha")
+EDGE_SHARE = 0.2
+NEAR_SQUARE = 0.1
+ABOVE_CHANCE = 3.1  # standard errors of r: one null target in a thousand
 
 
 class EncodingResult:
@@ -45,9 +50,9 @@ class EncodingResult:
         predictions: Mapping[str, Any] | None = None,
         estimators: Mapping[str, list[Any]] | None = None,
     ) -> None:
-        missing = [name for name in SCORES if name not in dataset]
-        if missing:
-            raise InputError(f"an encoding result needs the variables {', '.join(SCORES)}; {missing[0]!r} is missing.")
+        for name in SCORES:
+            if name not in dataset:
+                raise InputError(f"an encoding result needs the variables {', '.join(SCORES)}; {name!r} is missing.")
         self.dataset = dataset
         self.predictions = predictions
         self.estimators = estimators
@@ -64,8 +69,11 @@ class EncodingResult:
     ) -> EncodingResult:
         """Build a result from arrays of shape (n_layers, n_splits, n_targets), one per name in ``r, r2, alpha``."""
         n_splits, n_targets = scores["r"].shape[1:]
-        variables = {name: (("layer", "split", "target"), np.asarray(values)) for name, values in scores.items()}
-        coords = {"layer": list(as_names(layers)), "split": np.arange(n_splits), "target": np.arange(n_targets)}
+        variables = {}
+        for name, values in scores.items():
+            variables[name] = ("layer", "split", "target"), np.asarray(values)
+        names = [layers] if isinstance(layers, str) else list(layers)
+        coords = {"layer": names, "split": np.arange(n_splits), "target": np.arange(n_targets)}
         dataset = xr.Dataset(variables, coords=coords, attrs=dict(attrs))
         return cls(dataset, predictions=predictions, estimators=estimators)
 
@@ -249,3 +257,92 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return str(value)
+
+
+class NumericalWarning(UserWarning):
+    """Something about the numbers limits what the scores mean."""
+
+
+def warn_about(
+    layers: Mapping[str, Mapping[str, Any]],
+    scores: Mapping[str, NDArray[Any]],
+    settings: RidgeSettings,
+    *,
+    n_rows: int,
+    coarse: NDArray[np.bool_] | None = None,
+) -> list[str]:
+    """Emit one warning per kind of problem, naming the layers or targets it concerns, and return the texts.
+
+    Parameters
+    ----------
+    layers : mapping of str to mapping
+        `LayerFactors.info` of each layer.
+    scores : mapping of str to ndarray, shape (n_layers, n_splits, n_targets)
+        ``r``, NaN where a target is constant, and chosen penalties ``alpha``.
+    settings : RidgeSettings
+    n_rows : int
+        Rows that the scores rest on.
+    coarse : ndarray of bool, shape (n_targets,), optional
+        Targets whose mean is so large that float32 leaves few digits for their variation. Without it nothing is said of
+        single targets.
+    """
+    places: dict[str, list[str]] = {}
+    for (name, info), r, alpha in zip(layers.items(), scores["r"], scores["alpha"], strict=True):
+        for text, detail in _notes(info, r, alpha, settings, n_rows):
+            places.setdefault(text, []).append(f"{name} ({detail})")
+    notes = []
+    for text, names in places.items():
+        rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        notes.append(f"{text} Layers: {', '.join(names[:4])}{rest}.")
+    for mask, text in (
+        ()
+        if coarse is None
+        else (
+            (np.isnan(scores["r"]).any(axis=(0, 1)), "constant in a test set; their scores there are NaN"),
+            (coarse, "float32 with a mean 1e5 times their spread; subtract it before storing, few digits are left"),
+        )
+    ):
+        if mask.any():
+            shown, rest = ", ".join(map(str, np.flatnonzero(mask)[:5])), " …" if mask.sum() > 5 else ""
+            notes.append(f"{mask.sum()} of {len(mask)} targets are {text}. Targets: {shown}{rest}.")
+    for note in notes:
+        warnings.warn(note, NumericalWarning, stacklevel=4)
+    return notes
+
+
+def _notes(
+    info: Mapping[str, Any], r: NDArray[Any], alpha: NDArray[Any], settings: RidgeSettings, n_rows: int
+) -> Iterator[tuple[str, str]]:
+    components, n_train, grid = int(info["n_components"]), int(info["n_train"]), info["alphas"]
+    if info["n_constant"]:
+        yield "Features are constant in all rows and carry nothing.", f"{info['n_constant']} of {info['n_features']}"
+    if info["deficient"]:
+        yield (
+            "Features are duplicated or collinear; eigenvalues below "
+            f"{settings.options.rank_tolerance:g} of the largest are treated as null space.",
+            f"rank {info['rank']} of {components}",
+        )
+    if abs(components - n_train) <= NEAR_SQUARE * n_train and grid.min() < 1:
+        yield (
+            "Features and train rows are nearly as many: small alphas are unstable there; use larger ones or `pca`.",
+            f"{components} features, {n_train} rows",
+        )
+    if info["unsafe"]:
+        yield (
+            "float32 products are not safe (validation rows reach directions that train rows hardly span, or a feature "
+            "hardly varies in a train set); float64 was used.",
+            "promoted",
+        )
+    # whether the grid ends too early is for targets above chance to show: others always take the largest alpha
+    known = np.isfinite(r)
+    mean = np.where(known, r, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    known &= mean > ABOVE_CHANCE / np.sqrt(n_rows)
+    if grid.shape[1] < 3 or not known.any():
+        return
+    for edge, word, other in ((grid[:, :1], "smallest", "smaller"), (grid[:, -1:], "largest", "larger")):
+        share = float((known & (alpha == edge)).sum() / known.sum())
+        if share > EDGE_SHARE:
+            yield (
+                f"Many targets that are predicted above chance chose the {word} of the alphas; try {other} ones.",
+                f"{share:.0%}",
+            )

@@ -42,6 +42,16 @@ class SplitPlan:
         How the inner splits were made, in words.
     grouped : bool
         Whether any group holds more than one row.
+    hash : str
+        Of all the splits (`split_hash`).
+    n_rows, n_atoms, largest_train : int
+        Numbers of rows, of atoms, and of rows in the largest outer train set.
+    order : ndarray of int, shape (n_rows,)
+        Rows sorted by atom.
+    starts : ndarray of int, shape (n_atoms + 1,)
+        First sorted row of each atom, and the number of rows.
+    slices : tuple of slice
+        Sorted rows of each atom.
     """
 
     outer: tuple[Split, ...]
@@ -51,20 +61,43 @@ class SplitPlan:
     inner_scheme: str
     grouped: bool
     hash: str = field(init=False)
+    n_rows: int = field(init=False)
+    n_atoms: int = field(init=False)
+    largest_train: int = field(init=False)
+    order: IntArray = field(init=False, repr=False)
+    starts: IntArray = field(init=False, repr=False)
+    slices: tuple[slice, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hash", split_hash([*self.outer, *(pair for pairs in self.inner for pair in pairs)]))
-
-    @property
-    def n_atoms(self) -> int:
-        """Number of atoms."""
-        return int(self.atoms.max()) + 1
+        splits, largest = list(self.outer), 0
+        for train, _ in self.outer:
+            largest = max(largest, len(train))
+        for pairs in self.inner:
+            splits.extend(pairs)
+        n_atoms = int(self.atoms.max()) + 1
+        starts = np.concatenate([[0], np.cumsum(np.bincount(self.atoms, minlength=n_atoms))]).astype(np.int64)
+        derived = {
+            "hash": split_hash(splits),
+            "n_rows": len(self.atoms),
+            "n_atoms": n_atoms,
+            "largest_train": largest,
+            "order": np.argsort(self.atoms, kind="stable").astype(np.int64),
+            "starts": starts,
+            "slices": tuple(map(slice, starts[:-1].tolist(), starts[1:].tolist())),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def members(self, rows: IntArray) -> BoolArray:
         """Return which atoms make up a set of rows, shape (n_atoms,)."""
         mask = np.zeros(self.n_atoms, dtype=bool)
         mask[self.atoms[rows]] = True
         return mask
+
+    def rows(self, members: BoolArray) -> IntArray:
+        """Return the indices of a set of atoms among the rows sorted by atom."""
+        parts = [np.arange(self.starts[atom], self.starts[atom + 1]) for atom in np.flatnonzero(members)]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
 def group_kfold(groups: ArrayLike, n_splits: int, seed: int = 0) -> IntArray:
@@ -102,7 +135,10 @@ def group_kfold(groups: ArrayLike, n_splits: int, seed: int = 0) -> IntArray:
 def splits_from_labels(labels: ArrayLike) -> tuple[Split, ...]:
     """Return one (train rows, test rows) pair per distinct fold label, in sorted order of the labels."""
     labels = np.asarray(labels)
-    return tuple((np.flatnonzero(labels != label), np.flatnonzero(labels == label)) for label in np.unique(labels))
+    splits = []
+    for label in np.unique(labels):
+        splits.append((np.flatnonzero(labels != label), np.flatnonzero(labels == label)))
+    return tuple(splits)
 
 
 def split_hash(splits: Iterable[tuple[ArrayLike, ArrayLike]]) -> str:
@@ -158,8 +194,9 @@ def plan_splits(
     if len(codes) != n_rows:
         raise InputError(f"`groups` has {len(codes)} entries but there are {n_rows} rows; give one label per row.")
     outer, scheme = _outer_splits(n_rows, cv, codes, seed)
-    _warn_about_leaks(outer, codes)
-    membership = np.stack([_mask(rows, n_rows) for pair in outer for rows in pair], axis=1)
+    if not isinstance(cv, int | np.integer):  # folds dealt by group tear none apart
+        _warn_about_leaks(outer, codes)
+    membership = _membership(outer, n_rows)
     if inner == "shared":
         labels = _shared_labels(outer, n_rows)
         inner_splits, inner_scheme = _label_splits(outer, labels), "shared (the other outer folds)"
@@ -171,7 +208,7 @@ def plan_splits(
     else:
         pairs, inner_scheme = _outer_splits(n_rows, inner_cv, codes, seed)
         inner_splits, labels = (pairs,), np.zeros(n_rows, dtype=np.int64)
-        membership = np.stack([_mask(rows, n_rows) for pair in pairs for rows in pair], axis=1)
+        membership = _membership(pairs, n_rows)
     signature = np.column_stack([membership, labels])
     atoms = np.unique(signature, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
     return SplitPlan(outer, inner_splits, atoms, scheme, inner_scheme, bool(sizes.max() > 1))
@@ -225,7 +262,10 @@ def _label_splits(outer: Sequence[Split], labels: IntArray) -> tuple[tuple[Split
             raise InputError(
                 f"a train set of {len(train)} rows holds fewer than two inner folds; use more rows or groups."
             )
-        result.append(tuple((train[inside != label], train[inside == label]) for label in present))
+        pairs = []
+        for label in present:
+            pairs.append((train[inside != label], train[inside == label]))
+        result.append(tuple(pairs))
     return tuple(result)
 
 
@@ -294,7 +334,10 @@ def _rows(part: Any, n_rows: int) -> IntArray:
     return rows
 
 
-def _mask(rows: IntArray, n_rows: int) -> BoolArray:
-    mask = np.zeros(n_rows, dtype=bool)
-    mask[rows] = True
-    return mask
+def _membership(splits: Sequence[Split], n_rows: int) -> BoolArray:
+    """Return which rows each train and test set holds, (n_rows, 2 n_splits)."""
+    masks = np.zeros((n_rows, 2 * len(splits)), dtype=bool)
+    for index, (train, test) in enumerate(splits):
+        masks[train, 2 * index] = True
+        masks[test, 2 * index + 1] = True
+    return masks

@@ -21,14 +21,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError
-from brainmap.encoding.layer.factors import Train
-from brainmap.encoding.layer.layer_factors import LayerFactors
-from brainmap.encoding.layer.scores import shrunk, test_scores, whitened
-from brainmap.encoding.layer.target_block import TargetBatch, TargetBlock
+from brainmap.encoding.layer.notation import LayerFactors, TargetBatch, TargetBlock, Train
+from brainmap.encoding.layer.scores import set_inputs, sorted_block, target_batch, test_scores
 from brainmap.encoding.settings import Problem
 
 if TYPE_CHECKING:
-    from brainmap.encoding.prepared_encoding import PreparedEncoding
+    from brainmap.encoding.cross_validation import PreparedEncoding
 
 
 Float64 = NDArray[np.float64]
@@ -95,26 +93,30 @@ def _permuted(
     n_rows, n_targets = block.values.shape
     hats = _hat_matrices(layer, chosen, problem)
     # rows are sorted by atom: translate the permutations into that order
-    back = np.argsort(problem.order)
+    back = np.argsort(problem.plan.order)
     several = max(1, min(STACK_COLUMNS // n_targets, STACK_BYTES // (block.values.itemsize * n_rows * n_targets)))
     for start in range(0, len(orders), several):
-        sorted_orders = [back[order][problem.order] for order in orders[start : start + several]]
+        sorted_orders = [back[order][problem.plan.order] for order in orders[start : start + several]]
         count = len(sorted_orders)
         values = np.concatenate([block.values[order] for order in sorted_orders], axis=1)
         index = np.tile(chosen, (1, count))
         if hats is None:
             shift, scale = np.tile(block.shift, count), np.tile(block.scale, count)
-            batch = TargetBatch.of(TargetBlock.sorted(values, shift, scale, problem), layer, problem)
-            parts = [
-                test_scores(batch, train, shrunk(train, whitened(batch, train), index[split]))[0]
-                for split, train in enumerate(layer.outer)
-            ]
+            batch = target_batch(sorted_block(values, shift, scale, problem.plan), layer, problem)
+            parts = [_refitted_r(batch, train, index[split]) for split, train in enumerate(layer.outer)]
         else:
             parts = [
                 _hat_scores(values, train, matrices, index[split], problem)
                 for split, (train, matrices) in enumerate(zip(layer.outer, hats, strict=True))
             ]
         yield from _mean_over_splits(parts).reshape(count, n_targets)
+
+
+def _refitted_r(batch: TargetBatch, train: Train, chosen: NDArray[np.int64]) -> Float64:
+    """Return r on the test set of a train set, each target fitted at its own penalty."""
+    white = train.map @ set_inputs(batch, train.members, fit=True)
+    white *= train.shrink.T[:, chosen]
+    return test_scores(batch, train, white)[0]
 
 
 def _mean_over_splits(parts: list[Float64]) -> Float64:
@@ -130,7 +132,7 @@ def _hat_matrices(
     """Return, per split, hat matrices by index of their penalty, or None where the whitened way is cheaper."""
     if layer.backend.uses_torch:
         return None
-    n, size = problem.n_rows, int(layer.outer[0].map.shape[1])
+    n, size = problem.plan.n_rows, int(layer.outer[0].map.shape[1])
     rank = int(layer.outer[0].shrink.shape[1])
     rotated = n * size + 3 * len(layer.outer) * rank * size if layer.form == "cross" else 2 * n * rank
     distinct = max(len(np.unique(row)) for row in chosen)
@@ -150,15 +152,15 @@ def _designs(layer: LayerFactors, train: Train, problem: Problem) -> tuple[NDArr
     (held,) = train.validations
     if layer.form == "rows":
         return held.map.T, train.map
-    rows = problem.rows(held.members)
-    return layer.features[rows] @ train.map.T, train.map @ layer.features[problem.rows(train.members)].T
+    rows = problem.plan.rows(held.members)
+    return layer.features[rows] @ train.map.T, train.map @ layer.features[problem.plan.rows(train.members)].T
 
 
 def _hat_scores(
     values: NDArray[Any], train: Train, matrices: dict[int, NDArray[Any]], chosen: NDArray[np.int64], problem: Problem
 ) -> Float64:
     (held,) = train.validations
-    inside, outside = values[problem.rows(train.members)], values[problem.rows(held.members)]
+    inside, outside = values[problem.plan.rows(train.members)], values[problem.plan.rows(held.members)]
     truth = outside - outside.mean(axis=0)
     prediction = np.empty_like(truth)
     for index, matrix in matrices.items():
@@ -174,10 +176,10 @@ def _hat_scores(
 
 def _checked_permutations(permutations: ArrayLike, problem: Problem) -> NDArray[np.int64]:
     orders = np.atleast_2d(np.asarray(permutations, dtype=np.int64))
-    if orders.shape[1] != problem.n_rows or not np.array_equal(
-        np.sort(orders, axis=1), np.broadcast_to(np.arange(problem.n_rows), orders.shape)
+    if orders.shape[1] != problem.plan.n_rows or not np.array_equal(
+        np.sort(orders, axis=1), np.broadcast_to(np.arange(problem.plan.n_rows), orders.shape)
     ):
-        raise InputError(f"each permutation must hold every row from 0 to {problem.n_rows - 1} exactly once.")
+        raise InputError(f"each permutation must hold every row from 0 to {problem.plan.n_rows - 1} exactly once.")
     return orders
 
 

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from brainmap.common.array_sources import as_source
 from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
-from brainmap.encoding.layer.layer_factors import LayerFactors
+from brainmap.encoding.layer.notation import LayerFactors, SplitWeights, TargetBatch, TargetBlock
 from brainmap.encoding.layer.nuisance import without_nuisance
-from brainmap.encoding.layer.scores import SplitWeights, moments, score_batch, set_inputs
-from brainmap.encoding.layer.target_block import TargetBatch, TargetBlock
+from brainmap.encoding.layer.scores import score_batch, set_inputs, set_moments, target_batch
 from brainmap.encoding.settings import Problem
 
 if TYPE_CHECKING:
-    from brainmap.encoding.prepared_encoding import PreparedEncoding
+    from brainmap.encoding.cross_validation import PreparedEncoding
 
 
 What = Literal["prediction", "residual", "coef"]
@@ -107,7 +106,7 @@ def _create(
 def _compute(
     layer: LayerFactors, responses: TargetBlock, problem: Problem, what: Sequence[What]
 ) -> dict[str, NDArray[Any]]:
-    batch = TargetBatch.of(responses, layer, problem)
+    batch = target_batch(responses, layer, problem)
     _, weights = score_batch(batch)
     arrays: dict[str, NDArray[Any]] = {}
     if "prediction" in what or "residual" in what:
@@ -129,14 +128,14 @@ def _truth(batch: TargetBatch, responses: TargetBlock) -> NDArray[np.float64]:
     result = np.full(responses.values.shape, np.nan)
     for train in batch.layer.outer:
         for held in train.validations:
-            rows = problem.rows(held.members)
+            rows = problem.plan.rows(held.members)
             values = responses.values[rows].astype(np.float64)
             if problem.design.nuisance is not None:
-                regressors = np.column_stack([problem.design.nuisance, np.ones(problem.n_rows)])
-                inside = problem.rows(train.members)
+                regressors = np.column_stack([problem.design.nuisance, np.ones(problem.plan.n_rows)])
+                inside = problem.plan.rows(train.members)
                 fitted = np.linalg.lstsq(regressors[inside], responses.values[inside].astype(np.float64), rcond=None)[0]
                 values -= regressors[rows] @ fitted
-            result[problem.order[rows]] = values
+            result[problem.plan.order[rows]] = values
     shift = 0.0 if problem.n_nuisance else responses.shift
     return result * responses.scale + shift
 
@@ -148,24 +147,24 @@ def out_of_fold(batch: TargetBatch, weights: list[list[SplitWeights]]) -> NDArra
     nuisance regressors these are predictions of what is left of the responses after projection.
     """
     problem, layer = batch.problem, batch.layer
-    result = np.full((problem.n_rows, batch.total.shape[1]), np.nan)
+    result = np.full((problem.plan.n_rows, batch.total.shape[1]), np.nan)
     for split, parts in enumerate(weights):
         train = layer.outer[split]
         own = without_nuisance(batch, train, set_inputs(batch, train.members)) if problem.n_nuisance else batch
         level = np.zeros(result.shape[1])
         if problem.settings.fit_intercept:
-            level = moments(own, train.members, fit=True).mean * batch.scale
+            level = set_moments(own, train.members, fit=True).mean * batch.scale
             level += 0.0 if problem.n_nuisance else batch.shift
         for part in parts:
             part_train = part.layer.outer[split]
             for held in part_train.validations:
-                rows = problem.rows(held.members)
+                rows = problem.plan.rows(held.members)
                 if layer.form == "rows":
                     centred = held.map.T @ part.values + held.gap @ part.values
                 else:
                     centred = layer.features[rows] @ (part_train.map.T @ part.values)
                 shown = layer.backend.get(centred).astype(np.float64) * batch.scale[part.targets] + level[part.targets]
-                result[_cells(problem.order[rows], part.targets)] = shown
+                result[_cells(problem.plan.order[rows], part.targets)] = shown
     return result
 
 
@@ -205,7 +204,7 @@ def coefficients(
     intercept = np.zeros(n_targets)
     if batch.problem.settings.fit_intercept:
         train = batch.layer.outer[split]
-        intercept = moments(batch, train.members, fit=True).mean * batch.scale + batch.shift
+        intercept = set_moments(batch, train.members, fit=True).mean * batch.scale + batch.shift
     coef = np.empty((n_targets, batch.layer.info["n_features"]))
     for part in weights:
         matrix, offset = part.layer.weight_maps[split]

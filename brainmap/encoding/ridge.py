@@ -14,19 +14,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from brainmap.common.array_sources import as_source
 from brainmap.common.errors import InputError
-from brainmap.common.memory_sizes import available_threads, parse_memory
+from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
 from brainmap.common.storage.zarr_stores import create_checked
-from brainmap.encoding.backend import make_backend
-from brainmap.encoding.engine import Engine
+from brainmap.encoding.encoding_result import warn_about
+from brainmap.encoding.engine import Engine, make_problem, make_settings
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.layer.layer_factors import LayerFactors
-from brainmap.encoding.layer.scores import TargetScores, score_batch
-from brainmap.encoding.layer.target_block import TargetBatch, TargetBlock
-from brainmap.encoding.numerical_warnings import warn_about
+from brainmap.encoding.layer.notation import LayerFactors, TargetBlock, TargetScores
+from brainmap.encoding.layer.scores import score_batch, target_batch
 from brainmap.encoding.predictions import coefficients
-from brainmap.encoding.settings import Problem, RidgeOptions, RidgeSettings, RowDesign, Scoring, make_settings
+from brainmap.encoding.settings import Problem, RidgeOptions, RowDesign, Scoring
 
 DEFAULT_ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 8, 10))
 
@@ -105,25 +103,6 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.pca = pca
         self.options = options
 
-    def settings(self) -> RidgeSettings:
-        """Return the parameters, checked, as the engine takes them."""
-        return make_settings(
-            self.alphas,
-            self.scoring,
-            fit_intercept=self.fit_intercept,
-            scale=self.scale,
-            pca=self.pca,
-            options=self.options,
-        )
-
-    def named_scores(self, scores: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-        """Return scores under the names that a result shows (subclasses translate their own)."""
-        return scores
-
-    def extra_provenance(self) -> dict[str, Any]:
-        """Return what a subclass adds to the provenance of a result."""
-        return {}
-
     def allocate(self, n_targets: int, n_features: int) -> None:
         """Make room for fitted attributes (used when the engine fits many encoders at once)."""
         self.alpha_: NDArray[np.float64] = np.empty(n_targets)
@@ -151,21 +130,20 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
             If shapes disagree, a value is not finite, or folds cannot be made.
         """
         X, Y = validate_data(self, X, Y, multi_output=True, y_numeric=True, dtype="numeric", ensure_min_samples=2)
-        settings = self.settings()
+        settings = make_settings(self)
         features, responses = as_source(X, "X"), as_source(Y, "Y")
-        options = settings.options
-        plan = plan_splits(len(X), None, groups=groups, inner_cv=self.cv, seed=options.seed)
-        design = RowDesign(weight=sample_weight).checked(len(X))
-        threads = options.threads or available_threads()
-        problem = Problem.of(plan, settings, design, backend=make_backend("cpu", settings.precision), threads=threads)
+        plan = plan_splits(len(X), None, groups=groups, inner_cv=self.cv, seed=settings.options.seed)
+        problem = make_problem(plan, settings, RowDesign(weight=sample_weight).checked(len(X)))
         engine = Engine({"X": features}, problem, parse_memory("1TB"), weights=True)
         self.allocate(responses.shape[1], X.shape[1])
-        for _, part, (scores, coef, intercept) in engine.results(responses, partial(_fitted, problem=problem)):
+        info: dict[str, Any] = {}
+        for layer, part, (scores, coef, intercept) in engine.results(responses, partial(_fitted, problem=problem)):
+            info = layer.info
             self.take(part, scores, 0)
             self.coef_[part], self.intercept_[part] = coef, intercept
-        self.n_components_ = int(engine.layer("X").info["n_components"])
-        chosen = np.where(np.isfinite(self.best_score_), self.alpha_, np.nan)
-        warn_about({"X": engine.layer("X").info}, {"X": chosen[None]}, settings)
+        self.n_components_ = int(info["n_components"])
+        inner = {"r": self.best_score_[None, None], "alpha": self.alpha_[None, None]}
+        warn_about({"X": info}, inner, settings, n_rows=len(X))
         if np.ndim(Y) == 1:
             for name in self.fitted:
                 setattr(self, name, getattr(self, name)[0])
@@ -183,15 +161,11 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted encoder to a Zarr directory (no pickle) and return its path; `load` reads it."""
-        from brainmap.encoding.ridge import save_encoder
-
         return save_encoder(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> EncodingRidgeCV:
         """Read an encoder that `save` wrote."""
-        from brainmap.encoding.ridge import load_encoder
-
         return load_encoder(path, cls)
 
     def __sklearn_tags__(self) -> Any:
@@ -209,7 +183,7 @@ FORMAT = 1
 def _fitted(
     layer: LayerFactors, block: TargetBlock, problem: Problem
 ) -> tuple[TargetScores, NDArray[np.float64], NDArray[np.float64]]:
-    batch = TargetBatch.of(block, layer, problem)
+    batch = target_batch(block, layer, problem)
     scores, weights = score_batch(batch)
     return scores, *coefficients(batch, weights[0], 0)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.array_sources import Averaging
 from brainmap.common.errors import InputError
-from brainmap.encoding.backend import Backend
 from brainmap.encoding.folds import SplitPlan
 
 
@@ -67,8 +67,9 @@ class RidgeOptions:
 class RidgeSettings:
     """The model: penalties and what happens to features before the ridge.
 
-    Attributes mirror the parameters of `EncodingRidgeCV`. For banded ridge, `bands` holds one row of factors on the
-    scaled features per candidate, (n_candidates, n_features), and `band_scale` the one a factorisation is for.
+    Attributes mirror the parameters of `EncodingRidgeCV`. For banded ridge, `band_sizes` and `shares` are those of
+    `BandedRidgeCV`, `bands` holds one row of factors on the scaled features per share, (n_shares, n_features), and
+    `band_scale` the row that a factorisation is for.
     """
 
     alphas: NDArray[np.float64]
@@ -77,50 +78,10 @@ class RidgeSettings:
     scale: bool = True
     pca: int | None = None
     options: RidgeOptions = field(default_factory=RidgeOptions)
+    band_sizes: tuple[int, ...] = ()
+    shares: NDArray[np.float64] | None = None
     bands: NDArray[np.float64] | None = None
     band_scale: NDArray[np.float64] | None = None
-
-    @property
-    def candidates(self) -> tuple[RidgeSettings, ...]:
-        """The settings of each candidate of a banded ridge; of a plain one, just these."""
-        if self.bands is None:
-            return (self,)
-        return tuple(replace(self, bands=None, band_scale=row) for row in self.bands)
-
-    @property
-    def plain(self) -> bool:
-        """Whether features enter as they are but for centring (then train sets may be shared between outer splits)."""
-        return not self.scale and self.pca is None and self.band_scale is None and self.fit_intercept
-
-    @property
-    def centred(self) -> bool:
-        """Whether features are centred on each train set: not by a ridge without intercept on features as they are."""
-        return self.fit_intercept or self.scale or self.pca is not None
-
-    @property
-    def precision(self) -> str:
-        """Precision of products with responses: float64 without intercept, where their level cannot be subtracted."""
-        return self.options.precision if self.fit_intercept else "float64"
-
-
-def make_settings(
-    alphas: ArrayLike, scoring: str, *, fit_intercept: bool, scale: bool, pca: int | None, options: RidgeOptions | None
-) -> RidgeSettings:
-    """Check parameters and collect them.
-
-    Raises
-    ------
-    InputError
-        If alphas are not positive and finite, the scoring is unknown, or `pca` is below 1.
-    """
-    values = np.sort(np.atleast_1d(np.asarray(alphas, dtype=np.float64)).ravel())
-    if values.size == 0 or not np.all(np.isfinite(values)) or values[0] <= 0:
-        raise InputError(f"`alphas` must be positive finite numbers, got {alphas!r}.")
-    if scoring not in ("pearsonr", "r2"):
-        raise InputError(f"unknown scoring {scoring!r}; choose 'pearsonr' or 'r2'.")
-    if pca is not None and pca < 1:
-        raise InputError(f"`pca` must be at least 1 component (or None), got {pca}.")
-    return RidgeSettings(values, scoring, fit_intercept, scale, pca, options or RidgeOptions())
 
 
 @dataclass(frozen=True)
@@ -175,8 +136,8 @@ class RowDesign:
 class CheckedRows:
     """Weights, (n_rows,), and nuisance regressors, (n_rows, n_regressors), ready for the engine."""
 
-    weight: NDArray[np.float64] | None
-    nuisance: NDArray[np.float64] | None
+    weight: NDArray[np.float64] | None = None
+    nuisance: NDArray[np.float64] | None = None
 
     def ordered(self, order: NDArray[np.int64]) -> CheckedRows:
         """Return both with rows in another order."""
@@ -185,72 +146,85 @@ class CheckedRows:
 
 
 @dataclass(frozen=True)
+class Backend:
+    """Where arrays live and how precise they are: the few operations that numpy and torch write differently.
+
+    torch is imported only when a device other than the plain CPU is asked for (``'torch'`` runs it on the CPU, for
+    tests).
+    """
+
+    device: str = "cpu"
+    precision: str = "float32"
+    uses_torch: bool = False
+
+    def put(self, array: NDArray[Any], precision: str | None = None) -> Any:
+        """Move an array to the device, contiguous and in the working precision (integers stay integers)."""
+        array = np.asarray(array)
+        dtype = array.dtype if array.dtype.kind in "iub" else np.dtype(precision or self.precision)
+        array = np.ascontiguousarray(array, dtype=dtype)
+        if not self.uses_torch:
+            return array
+        import torch
+
+        return torch.from_numpy(array).to("cpu" if self.device == "torch" else self.device)
+
+    def get(self, array: Any) -> NDArray[Any]:
+        """Bring an array back as numpy."""
+        return array.cpu().numpy() if self.uses_torch else np.asarray(array)
+
+    def cross_products(self, features: Any, values: Any, slices: Sequence[slice]) -> Any:
+        """Return products of torch tensors over some sets of rows, (n_sets, size, n_targets)."""
+        import torch
+
+        return torch.stack([features[rows].T @ values[rows] for rows in slices])
+
+
+def make_backend(device: str, precision: str) -> Backend:
+    """Return the backend of a device that needs torch.
+
+    Raises
+    ------
+    InputError
+        If torch or the device is missing.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"device {device!r} needs torch, which is not installed; use device='cpu'.") from error
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise InputError(f"device {device!r} was asked for but torch sees no CUDA device; use device='cpu'.")
+    elif device != "torch":
+        raise InputError(f"unknown device {device!r}; use 'cpu', 'cuda', 'cuda:1' … or 'torch' (torch on the CPU).")
+    return Backend(device, precision, uses_torch=True)
+
+
+@dataclass(frozen=True)
 class Problem:
-    """Splits, model and rows of one analysis: everything the engine needs but features and responses."""
+    """Splits, model and rows of one analysis: everything the engine needs but features and responses.
+
+    Attributes
+    ----------
+    plan : SplitPlan
+    settings : RidgeSettings
+    design : CheckedRows
+        Rows in the order of the plan's atoms.
+    backend : Backend
+    threads : int
+    n_nuisance : int
+        Regressors projected out inside each split.
+    plain : bool
+        Whether features enter as they are but for centring: train sets of equal rows are then the same in every outer
+        split.
+    """
 
     plan: SplitPlan
     settings: RidgeSettings
     design: CheckedRows
     backend: Backend
     threads: int
-    order: NDArray[np.int64]  # rows sorted by atom
-    starts: NDArray[np.int64]  # first sorted row of each atom, and the number of rows
-    slices: tuple[slice, ...]  # sorted rows of each atom
-    largest_train: int  # rows of the largest outer train set
-    n_nuisance: int  # regressors projected out inside each split
-
-    @classmethod
-    def of(
-        cls, plan: SplitPlan, settings: RidgeSettings, design: CheckedRows, *, backend: Backend, threads: int
-    ) -> Problem:
-        """Sort rows by atom."""
-        order = np.argsort(plan.atoms, kind="stable").astype(np.int64)
-        counts = np.bincount(plan.atoms, minlength=plan.n_atoms)
-        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        slices = tuple(map(slice, starts[:-1].tolist(), starts[1:].tolist()))
-        largest = max([len(train) for train, _ in plan.outer])
-        design = design if design.weight is None and design.nuisance is None else design.ordered(order)
-        n_nuisance = 0 if design.nuisance is None else design.nuisance.shape[1]
-        return cls(plan, settings, design, backend, threads, order, starts, slices, largest, n_nuisance)
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return len(self.order)
-
-    def rows(self, members: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the sorted-row indices of a set of atoms."""
-        parts = [np.arange(self.starts[atom], self.starts[atom + 1]) for atom in np.flatnonzero(members)]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class TrainSet:
-    """Which atoms train and which sets they are scored on, before anything is factorised."""
-
-    outer: int
-    members: NDArray[np.bool_]
-    validations: tuple[tuple[int, NDArray[np.bool_]], ...]
-    final: bool  # an outer train set with its test set
-    universe: NDArray[np.bool_] | None  # train and validation atoms together, when no atom is in two of them
-
-
-def train_sets(plan: SplitPlan, *, share: bool) -> tuple[list[TrainSet], list[TrainSet]]:
-    """Return inner train sets and outer train sets; with `share`, inner sets of equal rows become one."""
-    members = {id(rows): plan.members(rows) for pairs in (plan.outer, *plan.inner) for pair in pairs for rows in pair}
-    outer = []
-    for index, (train, test) in enumerate(plan.outer):
-        outer.append(TrainSet(index, members[id(train)], ((index, members[id(test)]),), True, None))
-    inner: dict[Any, TrainSet] = {}
-    for index, pairs in enumerate(plan.inner):
-        for number, (train, val) in enumerate(pairs):
-            key: Any = members[id(train)].tobytes() if share else (index, number)
-            known = inner.get(key, TrainSet(index, members[id(train)], (), False, None))
-            inner[key] = replace(known, validations=(*known.validations, (index, members[id(val)])))
-    for key, known in inner.items():
-        count = known.members.astype(int) + sum(held.astype(int) for _, held in known.validations)
-        inner[key] = replace(known, universe=count > 0 if count.max(initial=0) <= 1 else None)
-    return list(inner.values()), outer
+    n_nuisance: int
+    plain: bool
 
 
 Mode = Literal["exact", "gcv"]

@@ -56,5 +56,5 @@ def feature_provenance(extractor: FeatureExtractor, plan: ExtractionPlan, reason
         if passes is not None:
             described["passes"] = {"forward": round(passes.forward, 3), "backward": round(passes.backward, 3)}
         described["gradient_of"] = f"{extractor.wrt} of site '{extractor.site}', branch '{objective.branch(model)}'"
-    described["versions"] = versions(("torch", "transformers", "numpy"))
+    described["versions"] = dict(versions(("torch", "transformers", "numpy")))
     return described

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmap.encoding.layer.factors import Spectrum
-from brainmap.encoding.layer.z_scores import standard_deviations
+from brainmap.encoding.layer.z_scores import leading_eigenvectors, standard_deviations
 
 Array = NDArray[np.floating]
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -148,7 +147,6 @@ def _leading(train: Array, most: int) -> tuple[Array, Array]:
         _, singular, rows = randomized_svd(train, most, n_oversamples=20, n_iter=5, random_state=0)
         return singular**2, rows.T
     if train.shape[1] <= train.shape[0]:
-        spectrum = Spectrum.of(train.T @ train, 0.0)
-        return spectrum.values, spectrum.vectors
-    spectrum = Spectrum.of(train @ train.T, 1e-15)
-    return spectrum.values, train.T @ (spectrum.vectors / np.sqrt(spectrum.values))
+        return leading_eigenvectors(train.T @ train, 0.0)
+    values, left = leading_eigenvectors(train @ train.T, 1e-15)
+    return values, train.T @ (left / np.sqrt(values))

@@ -23,6 +23,7 @@ from brainmap.encoding.encoding_result import EncodingResult
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.layer.z_scores import standard_deviations
 from brainmap.encoding.ridge import EncodingRidgeCV
+from brainmap.encoding.settings import RidgeOptions
 from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
 from brainmap.statistics.checked_arrays import feature_arrays
 from brainmap.statistics.image_intervals import ImageScores, combine, image_scores
@@ -160,7 +161,7 @@ def _image_scores(
     if type(estimator) is not EncodingRidgeCV or not (estimator.scale and estimator.fit_intercept) or estimator.pca:
         return None
     cv, groups = splits
-    seed = estimator.settings().options.seed
+    seed = (estimator.options or RidgeOptions()).seed
     n = int(np.shape(Y)[0])
     labels = np.arange(n) if groups is None else np.asarray(groups)
     if any(len(np.unique(labels[test])) < 2 for _, test in plan_splits(n, cv, groups=labels, inner_cv=2).outer):

@@ -1,16 +1,14 @@
 """The identity behind the engine: the prediction's sum of squares for all alphas from one product."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainmap.encoding.backend import Backend
-from brainmap.encoding.layer.factors import NEAR, Spectrum, Train, Validation, couple, placed
-from brainmap.encoding.layer.layer_factors import placing
+from brainmap.encoding.layer.factors import NEAR, couple, placing
+from brainmap.encoding.layer.notation import Train
 from brainmap.encoding.layer.scores import choose, path_energy
+from brainmap.encoding.settings import Backend
 
 ALPHAS = np.logspace(-4, 8, 13)
 
@@ -18,13 +16,10 @@ ALPHAS = np.logspace(-4, 8, 13)
 def energies(values, held, white, alphas=ALPHAS, precision="float64", **kwargs):
     """Return engine and explicit sums of squares, (n_alphas, n_targets)."""
     values = np.sort(values)[::-1]
-    spectrum = Spectrum(values, np.eye(len(values)))
-    coupling = couple(spectrum, held.T @ held, alphas, **kwargs)
-    nothing = np.ones(1, dtype=bool)
-    train = Train(nothing, np.eye(len(values)), spectrum.shrinkage(alphas), (), None, alphas)
-    sets = (Validation(0, nothing, len(held), None, values, coupling=coupling),)
-    train = placed(replace(train, validations=sets), placing(Backend("cpu", precision)))
-    found = path_energy(train, train.validations[0].coupling, white.astype(precision))
+    place, shrink = placing(Backend("cpu", precision)), values / (values + alphas[:, None])
+    coupling = couple(values, shrink, held.T @ held, place, **kwargs)
+    train = Train(np.ones(1, dtype=bool), np.eye(len(values)), place(shrink), (), None, alphas)
+    found = path_energy(train, coupling, white.astype(precision))
     expected = np.array([((held @ ((values / (values + alpha))[:, None] * white)) ** 2).sum(0) for alpha in alphas])
     return found, expected, coupling
 

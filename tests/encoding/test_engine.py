@@ -16,9 +16,9 @@ from brainmap.encoding import (
     RowDesign,
     cross_val_encode,
 )
-from brainmap.encoding.memory_bound import INTERPRETER_BYTES, MemoryBound, plan_batches
+from brainmap.encoding.engine import INTERPRETER_BYTES, memory_bound, plan_batches
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
 
 
 def data(n=120, d=16, t=40, seed=0):
@@ -82,9 +82,9 @@ def test_layers_together_equal_layers_alone_and_prepared_features_are_reused():
     options = RidgeOptions(threads=1, batch=20)
     prepared = PreparedEncoding(layers, estimator=EncodingRidgeCV(options=options))
     together = prepared.encode(Y)
-    factors = prepared.engine.layer("block.0")
+    factors = prepared.engine.factors["block.0"]
     same(prepared.encode(Y), together)
-    assert prepared.engine.layer("block.0") is factors
+    assert prepared.engine.factors["block.0"] is factors
     for row, (_, features) in enumerate(layers.items()):
         alone = cross_val_encode(features, Y, estimator=EncodingRidgeCV(options=options))
         np.testing.assert_array_equal(alone.r.values[0], together.r.values[row])
@@ -99,7 +99,7 @@ def test_a_tight_memory_bound_splits_layers_and_targets_and_changes_nothing_else
     tight = PreparedEncoding(
         layers, memory=INTERPRETER_BYTES + 6_000_000, estimator=EncodingRidgeCV(options=RidgeOptions(batch=16))
     )
-    assert len(MemoryBound(tight.sources, tight.problem, tight.memory, 300).groups(list(layers))) > 1
+    assert len(memory_bound(tight.sources, tight.problem, tight.memory, 300, list(layers)).groups) > 1
     same(tight.encode(Y), roomy.encode(Y))
     with pytest.raises(InputError, match="memory bound is too small"):
         cross_val_encode(X, Y, memory=INTERPRETER_BYTES + 100_000)
@@ -226,16 +226,16 @@ def test_bad_settings_are_explained_in_one_sentence(estimator, rows, words):
             RidgeOptions(**bad)
 
 
-@pytest.mark.filterwarnings("default::brainmap.encoding.numerical_warnings.NumericalWarning")
+@pytest.mark.filterwarnings("default::brainmap.encoding.NumericalWarning")
 def test_numerics_that_limit_the_scores_warn():
     X, Y = data()
     with pytest.warns(NumericalWarning, match="duplicated or collinear"):
         cross_val_encode(np.hstack([X, X[:, :3]]), Y)
     with pytest.warns(NumericalWarning, match="constant in all rows"):
         cross_val_encode(np.hstack([X, np.ones((len(X), 1))]), Y)
-    with pytest.warns(NumericalWarning, match="smallest alpha"):
+    with pytest.warns(NumericalWarning, match="above chance chose the smallest"):
         cross_val_encode(X, (X[:, :1] * 2 + 1e-3 * Y)[:, :1], estimator=EncodingRidgeCV(np.logspace(3, 8, 6)))
-    with pytest.warns(NumericalWarning, match="largest alpha"):
+    with pytest.warns(NumericalWarning, match="above chance chose the largest"):
         cross_val_encode(X, Y, estimator=EncodingRidgeCV(np.logspace(-8, -3, 6)))
     with pytest.warns(NumericalWarning, match="nearly as many"):
         cross_val_encode(*data(n=100, d=80), estimator=EncodingRidgeCV(np.logspace(-8, 8, 9)))

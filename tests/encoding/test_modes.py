@@ -6,7 +6,7 @@ import pytest
 from brainmap.common.errors import InputError
 from brainmap.encoding import EncodingRidgeCV, RidgeOptions, RowDesign, cross_val_encode, plan_splits
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
 ALPHAS = np.logspace(0, 8, 10)
 
 

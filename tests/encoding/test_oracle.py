@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from brainmap.encoding import EncodingRidgeCV, RidgeOptions, RowDesign, cross_val_encode, plan_splits
 from brainmap.encoding.any_estimator import pearson, r_squared
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
 ALPHAS = np.logspace(0, 8, 10)
 WIDE = np.logspace(-8, 8, 9)
 

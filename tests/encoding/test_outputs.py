@@ -18,7 +18,7 @@ from brainmap.encoding import (
 )
 from brainmap.encoding.any_estimator import pearson, r_squared
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
 ALPHAS = np.logspace(0, 4, 5)
 
 

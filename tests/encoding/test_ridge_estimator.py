@@ -20,7 +20,7 @@ from brainmap.encoding import (
 )
 from brainmap.encoding.any_estimator import pearson
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
 
 
 def data(n=90, d=14, t=6, seed=0):

@@ -20,7 +20,7 @@ from brainmap.encoding.distributed import encode_statistics, merge
 from brainmap.encoding.layer.sufficient_statistics import SufficientStatistics
 from brainmap.encoding.layer.z_scores import Moments
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
 ALPHAS = np.logspace(0, 8, 9)
 N, D, T = 150, 40, 8
 PLAN = plan_splits(N, 5)
@@ -217,7 +217,7 @@ def test_dead_features_in_merged_statistics():
 
 @pytest.mark.parametrize("exponent", [-300, -46, -23, -13, 19, 30, 290])
 @pytest.mark.parametrize("d", [D, 100], ids=["cross", "rows"])
-@pytest.mark.filterwarnings("error::brainmap.encoding.numerical_warnings.NumericalWarning")
+@pytest.mark.filterwarnings("error::brainmap.encoding.NumericalWarning")
 def test_units_of_the_responses_change_nothing(exponent, d):
     X, Y = data(d)
     with warnings.catch_warnings():

@@ -18,7 +18,7 @@ from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics.two_bands import principal_band
 from brainmap.statistics.variance_partition import variance_partition
 
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
 RIDGE = EncodingRidgeCV(alphas=(1e1, 1e3))
 GROUPS = np.repeat(np.arange(30), 4)
 

@@ -17,7 +17,7 @@ from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics.variance_partition import banded_ridge, unique_tests, variance_partition
 
 RIDGE = EncodingRidgeCV(alphas=(1e-2, 1e0, 1e2))
-pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.numerical_warnings.NumericalWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
 
 
 def planted(n: int = 600) -> tuple[dict[str, np.ndarray], np.ndarray]:

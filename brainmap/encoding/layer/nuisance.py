@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from brainmap.encoding.layer.factors import Train
-from brainmap.encoding.layer.target_block import TargetBatch
+from brainmap.encoding.layer.notation import TargetBatch, Train
 from brainmap.encoding.layer.z_scores import column_power
 
 CONSTANT = 1e-12  # share of a target's power that rounding leaves when nuisance regressors explain all of it
@@ -24,9 +23,9 @@ def _project_rows(batch: TargetBatch, train: Train) -> TargetBatch:
     assert nuisance is not None
     regressors = np.column_stack([nuisance, np.ones(len(nuisance))])
     values = batch.layer.backend.get(batch.inputs).astype(np.float64)
-    rows = batch.problem.rows(train.members)
+    rows = batch.problem.plan.rows(train.members)
     values = values - regressors @ np.linalg.lstsq(regressors[rows], values[rows], rcond=None)[0]
-    slices, weight = batch.problem.slices, batch.problem.design.weight
+    slices, weight = batch.problem.plan.slices, batch.problem.design.weight
     total = np.stack([values[part].sum(axis=0) for part in slices])
     power = np.stack([column_power(values[part]) for part in slices])
     fit_total = total if weight is None else np.stack([weight[part] @ values[part] for part in slices])

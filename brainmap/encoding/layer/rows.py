@@ -8,14 +8,25 @@ is of the Gram matrix when there are fewer components than rows and of the kerne
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmap.encoding.layer.factors import Place, Spectrum, Train, Validation, couple, placed, without_rounding
-from brainmap.encoding.layer.z_scores import Float64, safe_scale
-from brainmap.encoding.settings import Problem, TrainSet
+from brainmap.common.array_sources import ArraySource
+from brainmap.encoding.layer.factors import (
+    couple,
+    layer_info,
+    parallel,
+    placing,
+    row_blocks,
+    train_sets,
+    without_rounding,
+)
+from brainmap.encoding.layer.notation import LayerFactors, Place, Train, TrainSet, Validation
+from brainmap.encoding.layer.z_scores import Float64, leading_eigenvectors, safe_scale
+from brainmap.encoding.settings import Problem
 
 VANISHED = 1e-12  # share of a feature's spread that is rounding when nuisance regressors explain all of it
 
@@ -60,8 +71,8 @@ class PreparedRows:
             features -= regressors @ np.linalg.lstsq(regressors[train], features[train], rcond=None)[0]
             varies &= np.sqrt((features[train] ** 2).mean(axis=0)) > VANISHED * spread
         # a diagonal, until PCA; what does not vary among the train rows has no weight, whatever it does elsewhere
-        shared = settings.plain and problem.n_nuisance == 0  # by train sets in which other features vary
-        back: Any = np.where(varies | shared | (not centring), 1.0, 0.0)
+        # (nor in a plain problem, whose rows are shared by train sets in which other features vary)
+        back: Any = np.where(varies | problem.plain | (not centring), 1.0, 0.0)
         if settings.scale:
             back = back / safe_scale((features[train] ** 2).mean(axis=0), mean, len(train))
         features *= back
@@ -85,17 +96,16 @@ def principal_axes(centred: Float64, keep: int) -> Float64:
     """Return the leading principal axes of centred rows, shape (n_features, ≤ keep)."""
     n, d = centred.shape
     if d <= n:
-        return Spectrum.of(centred.T @ centred, 0.0).vectors[:, :keep]
-    spectrum = Spectrum.of(centred @ centred.T, 1e-15)
-    left, values = spectrum.vectors[:, :keep], spectrum.values[:keep]
-    return centred.T @ (left / np.sqrt(values))
+        return leading_eigenvectors(centred.T @ centred, 0.0)[1][:, :keep]
+    values, left = leading_eigenvectors(centred @ centred.T, 1e-15)
+    return centred.T @ (left[:, :keep] / np.sqrt(values[:keep]))
 
 
 @dataclass(frozen=True)
 class _Whitened:
     """Train rows whitened: their map, and how to whiten any other rows."""
 
-    spectrum: Spectrum
+    values: Float64  # (rank,), eigenvalues
     map: Float64  # (rank, n_train), gives c from train responses
     mean: Float64  # of prepared features over the train rows (zero without intercept)
     inverse: Float64  # primal: (n_components, rank); dual: (n_train, rank)
@@ -111,20 +121,19 @@ def _whiten(rows: PreparedRows, train: NDArray[np.int64], problem: Problem) -> _
         if settings.fit_intercept:
             lean = kernel @ share
             kernel = kernel - lean[:, None] - lean[None, :] + share @ lean
-        spectrum = Spectrum.of(root[:, None] * kernel * root[None, :], settings.options.rank_tolerance)
-        vectors = root[:, None] * spectrum.vectors
-        return _Whitened(spectrum, vectors.T, share, vectors / spectrum.values)
+        values, vectors = leading_eigenvectors(root[:, None] * kernel * root[None, :], settings.options.rank_tolerance)
+        vectors = root[:, None] * vectors
+        return _Whitened(values, vectors.T, share, vectors / values)
     inside = rows.features[train]
     mean = share @ inside if settings.fit_intercept else np.zeros(inside.shape[1])
     centred = (inside - mean) * root[:, None]
     if centred.shape[1] <= len(train):
-        spectrum = Spectrum.of(centred.T @ centred, settings.options.rank_tolerance)
-        inverse = spectrum.vectors / np.sqrt(spectrum.values)
+        values, vectors = leading_eigenvectors(centred.T @ centred, settings.options.rank_tolerance)
     else:
-        left = Spectrum.of(centred @ centred.T, settings.options.rank_tolerance)
-        vectors = centred.T @ (left.vectors / np.sqrt(left.values))
-        spectrum, inverse = Spectrum(left.values, vectors), vectors / np.sqrt(left.values)
-    return _Whitened(spectrum, ((centred @ inverse) * root[:, None]).T, mean, inverse)
+        values, left = leading_eigenvectors(centred @ centred.T, settings.options.rank_tolerance)
+        vectors = centred.T @ (left / np.sqrt(values))
+    inverse = vectors / np.sqrt(values)
+    return _Whitened(values, ((centred @ inverse) * root[:, None]).T, mean, inverse)
 
 
 def _apply(
@@ -143,27 +152,26 @@ def _apply(
 def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, place: Place) -> Train:
     """Factorise one train set; ``map`` has shape (rank, n_train) and acts on train responses."""
     settings = problem.settings
-    train = problem.rows(train_set.members)
+    train = problem.plan.rows(train_set.members)
     whitened = _whiten(rows, train, problem)
-    spectrum = whitened.spectrum
-    shrink = spectrum.shrinkage(settings.alphas)
+    shrink = whitened.values / (whitened.values + settings.alphas[:, None])  # φ
     validations = []
     for outer, members in train_set.validations:
         if not members.any():
             continue
-        held = _apply(whitened, rows, train, problem.rows(members), problem)
+        held = _apply(whitened, rows, train, problem.plan.rows(members), problem)
         gap = held.mean(axis=0)
         held -= gap
-        small = len(held) < len(spectrum.values)
+        small = len(held) < len(whitened.values)
         energy = held.T @ held
-        validation = Validation(outer, members, len(held), held.T, gap)
+        validation = Validation(outer, members, len(held), place(held.T), place(gap))
         if train_set.final:
-            validations.append(replace(validation, gram=held if small else without_rounding(energy)))
+            validations.append(replace(validation, gram=place(held if small else without_rounding(energy))))
         else:
-            validations.append(replace(validation, coupling=couple(spectrum, energy, settings.alphas, rows=held)))
+            coupling = couple(whitened.values, shrink, energy, place, rows=held)
+            validations.append(replace(validation, coupling=coupling))
     degrees = shrink.sum(axis=1) + settings.fit_intercept
-    train_factors = Train(train_set.members, whitened.map, shrink, tuple(validations), None, degrees)
-    return placed(train_factors, place)
+    return Train(train_set.members, place(whitened.map), place(shrink), tuple(validations), None, degrees)
 
 
 def weight_map(train_set: TrainSet, rows: PreparedRows, problem: Problem) -> tuple[Float64, Float64]:
@@ -176,7 +184,7 @@ def weight_map(train_set: TrainSet, rows: PreparedRows, problem: Problem) -> tup
     ndarray, shape (rank,)
         Times ``φ c``: what to add to ``x @ weights`` besides the mean train response.
     """
-    train = problem.rows(train_set.members)
+    train = problem.plan.rows(train_set.members)
     whitened = _whiten(rows, train, problem)
     if rows.kernel is None:
         inverse, mean = whitened.inverse, whitened.mean
@@ -186,3 +194,38 @@ def weight_map(train_set: TrainSet, rows: PreparedRows, problem: Problem) -> tup
         inverse = (inside - mean).T @ whitened.inverse
     matrix = rows.original(inverse)
     return matrix, -(rows.centre @ matrix) - mean @ inverse
+
+
+def factorise_all_rows(source: ArraySource, problems: list[Problem], weights: bool) -> list[LayerFactors]:
+    """Read a layer and factorise it from its rows, for each problem on them."""
+    plan = problems[0].plan
+    X = np.empty(source.shape, dtype=source.rows(0, 1).dtype)
+    place = np.empty(plan.n_rows, dtype=np.int64)
+    place[plan.order] = np.arange(plan.n_rows)
+    for start, block in row_blocks(source):
+        X[place[start : start + len(block)]] = block
+    return [_factorise_layer(source.name, X, problem, weights) for problem in problems]
+
+
+def _factorise_layer(name: str, X: NDArray[Any], problem: Problem, weights: bool) -> LayerFactors:
+    inner_sets, outer_sets = train_sets(problem)
+    inner: dict[int, Train] = {}
+    outer, maps, components, varying = [], [], X.shape[1], []
+    prepared: PreparedRows | None = None
+    for outer_set in outer_sets:
+        if prepared is None or not problem.plain:
+            prepared = PreparedRows.of(X, problem.plan.rows(outer_set.members), problem)
+            components = min(components, prepared.features.shape[1])
+        varying.append(prepared.n_varying)
+        mine = [number for number, inside in enumerate(inner_sets) if inside.outer == outer_set.outer]
+        work = partial(factorise_rows, rows=prepared, problem=problem, place=placing(problem.backend))
+        *inside, last = parallel(work, [*(inner_sets[number] for number in mine), outer_set], problem.threads)
+        inner.update(zip(mine, inside, strict=True))
+        outer.append(last)
+        if weights:
+            maps.append(weight_map(outer_set, prepared, problem))
+    n_constant = int(np.count_nonzero(X.min(axis=0) == X.max(axis=0)))
+    info = {**layer_info(problem, outer, components, varying), "unsafe": False, "n_constant": n_constant}
+    info["n_features"] = X.shape[1]
+    trains = tuple(inner[number] for number in range(len(inner_sets)))
+    return LayerFactors(name, "rows", trains, tuple(outer), problem.backend, None, None, tuple(maps), info)

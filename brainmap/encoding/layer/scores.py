@@ -1,45 +1,138 @@
 """The solver: scores of every alpha for a batch of targets, from factorised train sets. numpy or torch arrays.
 
-Read with :mod:`brainmap.encoding.layer.factors`, which derives the quantities used here.
+Read after :mod:`brainmap.encoding.layer.factors`, which derives the quantities used here, with the names of
+:mod:`brainmap.encoding.layer.notation`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmap.encoding.layer.factors import Coupling, Train, Validation
-from brainmap.encoding.layer.layer_factors import LayerFactors
+from brainmap.common.array_sources import check_finite
+from brainmap.common.errors import InputError
+from brainmap.encoding.folds import SplitPlan
+from brainmap.encoding.layer.notation import (
+    Coupling,
+    LayerFactors,
+    SetMoments,
+    SplitWeights,
+    TargetBatch,
+    TargetBlock,
+    TargetScores,
+    Train,
+    Validation,
+)
 from brainmap.encoding.layer.nuisance import without_nuisance
-from brainmap.encoding.layer.target_block import TargetBatch
+from brainmap.encoding.layer.z_scores import column_power, cross_products, power_of_two
+from brainmap.encoding.settings import Problem
 
 Float64 = NDArray[np.float64]
+HEAVY = 1e3  # largest power of an atom over the median one, beyond which float32 sums over atoms are not subtracted
+WIDE = 1e15  # largest deviation over the median one, beyond which float32 cannot hold the squares
+FLOAT32_EXPONENT = 100  # beyond this power of two numbers are scaled in float64
 COARSE = 1e5  # mean over spread
 
 
-@dataclass(frozen=True)
-class SetMoments:
-    """Count, sum and centred sum of squares of the responses over a set of rows."""
+# Responses ------------------------------------------------------------------------------------------------------------
 
-    n: float
-    total: Float64
-    scatter: Float64
-    constant: NDArray[np.bool_]
 
-    @property
-    def mean(self) -> Float64:
-        """Mean response."""
-        return self.total / self.n
+def target_block(block: NDArray[Any], problem: Problem, *, name: str, first: int = 0) -> TargetBlock:
+    """Sort, shift and scale a block of responses (all rows of some columns).
+
+    Raises
+    ------
+    InputError
+        If a value is NaN or infinite.
+    """
+    check_finite(block, name, first_column=first)
+    plan = problem.plan
+    values = np.take(block, plan.order, axis=0)  # C order whatever the storage: the same sums everywhere
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float32 if values.dtype == np.float16 else np.float64)
+    low, high = (np.minimum.reduceat(values, plan.starts[:-1]), np.maximum.reduceat(values, plan.starts[:-1]))
+    if values.dtype == np.float32:  # squares must not leave its range
+        size = np.maximum(np.abs(low), np.abs(high)).max(axis=0)
+        smallest, largest = np.min(size, where=size > 0, initial=1.0), size.max()
+        if smallest < 2.0**-FLOAT32_EXPONENT or largest > 2.0**FLOAT32_EXPONENT:
+            values, low, high = values.astype(np.float64), low.astype(np.float64), high.astype(np.float64)
+    shift = np.zeros(values.shape[1])
+    if problem.settings.fit_intercept:
+        # any constant is exact, so quick means will do; without intercept the level of the responses matters
+        means = np.empty((plan.n_atoms, values.shape[1]), values.dtype)
+        for mean, rows in zip(means, plan.slices, strict=True):
+            share = np.full(rows.stop - rows.start, 1.0 / (rows.stop - rows.start), values.dtype)
+            np.matmul(share, values[rows], out=mean)
+        shift = np.median(means, axis=0).astype(np.float64)
+        values -= shift.astype(values.dtype)
+        low, high = low - shift.astype(values.dtype), high - shift.astype(values.dtype)
+    deviation = np.maximum(high, -low).astype(np.float64)
+    typical, most = np.median(deviation, axis=0), deviation.max(axis=0)
+    typical = np.where(typical > 0, typical, most)
+    scale = power_of_two(typical)
+    values *= (1.0 / scale).astype(values.dtype)
+    precision = problem.backend.precision
+    if np.any(most > WIDE * typical):
+        if problem.backend.uses_torch:
+            column = first + int(np.argmax(most / np.where(typical > 0, typical, 1.0)))
+            raise InputError(f"{name} holds values of more than 15 decades in column {column}; use device='cpu'.")
+        precision = "float64"
+    return sorted_block(values.astype(precision, copy=False), shift, scale, plan, first)
+
+
+def sorted_block(values: NDArray[Any], shift: Float64, scale: Float64, plan: SplitPlan, first: int = 0) -> TargetBlock:
+    """Return a block of shifted and scaled values whose rows are sorted by atom already."""
+    total, power = np.empty((2, plan.n_atoms, values.shape[1]))
+    for atom, rows in enumerate(plan.slices):
+        total[atom], power[atom] = values[rows].sum(axis=0, dtype=np.float64), column_power(values[rows])
+    low, high = np.minimum.reduceat(values, plan.starts[:-1]), np.maximum.reduceat(values, plan.starts[:-1])
+    return TargetBlock(values, shift, scale, total, power, low, high, first)
+
+
+def target_batch(responses: TargetBlock, layer: LayerFactors, problem: Problem) -> TargetBatch:
+    """Move responses to a layer's device; accumulate cross-products per atom where the layer wants them."""
+    backend, weight, slices = layer.backend, problem.design.weight, problem.plan.slices
+    if backend.uses_torch:
+        values = backend.put(responses.values)
+    else:
+        values = responses.values.astype(backend.precision, copy=False)
+    products = backend.cross_products if backend.uses_torch else cross_products
+    fit_total = responses.total
+    inputs = fit_inputs = values if layer.form == "rows" else products(layer.features, values, slices)
+    if weight is not None:
+        fit_total = np.stack([weight[rows] @ responses.values[rows] for rows in slices])
+        if layer.form == "cross":
+            fit_inputs = products(layer.features, values * backend.put(weight[:, None]), slices)
+    return TargetBatch(
+        layer,
+        problem,
+        inputs,
+        fit_inputs,
+        total=responses.total,
+        power=responses.power,
+        fit_total=fit_total,
+        low=responses.low,
+        high=responses.high,
+        shift=responses.shift,
+        scale=responses.scale,
+        heavy=heavy(responses.power, problem.plan),
+    )
+
+
+def heavy(power: Float64, plan: SplitPlan) -> bool:
+    """Return whether a few wild values outweigh the rest of a target, given its power per atom."""
+    power = power / np.maximum(np.diff(plan.starts), 1)[:, None]
+    return bool(np.any(power.max(axis=0) > HEAVY * np.median(power, axis=0)))
 
 
 def set_inputs(batch: TargetBatch, members: NDArray[np.bool_], *, fit: bool = False) -> Any:
     """Return what a map acts on for a set of atoms: summed cross-products, or rows."""
     source = batch.fit_inputs if fit else batch.inputs
     if batch.layer.form == "rows":
-        rows = batch.problem.rows(members)
+        rows = batch.problem.plan.rows(members)
         if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
             return source[int(rows[0]) : int(rows[-1]) + 1]
         return source[rows]
@@ -52,89 +145,34 @@ def set_inputs(batch: TargetBatch, members: NDArray[np.bool_], *, fit: bool = Fa
     return total
 
 
-def moments(batch: TargetBatch, members: NDArray[np.bool_], *, fit: bool = False) -> SetMoments:
-    """Return count, sum and scatter of the responses over a set of atoms (weighted mean where `fit`)."""
-    n = float(np.diff(batch.problem.starts)[members].sum())
+def set_moments(batch: TargetBatch, members: NDArray[np.bool_], *, fit: bool = False) -> SetMoments:
+    """Return moments of the responses over a set of atoms (with the weighted mean where `fit`)."""
+    plan, weight = batch.problem.plan, batch.problem.design.weight
+    n = float(np.diff(plan.starts)[members].sum())
     total, power = batch.total[members].sum(axis=0), batch.power[members].sum(axis=0)
     scatter = np.maximum(power - total**2 / n, 0.0)
     constant = batch.low[members].min(axis=0) == batch.high[members].max(axis=0)
     if batch.floor is not None:
         constant = constant | (scatter <= batch.floor[members].sum(axis=0))
-    weight = batch.problem.design.weight
     if fit and weight is not None:
-        mass = float(weight[batch.problem.rows(members)].sum())
-        return SetMoments(mass, batch.fit_total[members].sum(axis=0), scatter, constant)
-    return SetMoments(n, total, scatter, constant)
+        n, total = float(weight[plan.rows(members)].sum()), batch.fit_total[members].sum(axis=0)
+    return SetMoments(n, total, total / n, scatter, constant)
 
 
-@dataclass(frozen=True)
-class TargetScores:
-    """Test scores of a batch, each of shape (n_splits, n_targets)."""
-
-    r: Float64
-    r2: Float64
-    alpha: Float64
-    inner: Float64  # mean inner score at the chosen alpha
-    candidate: Float64  # weighting of the bands that was chosen (0 where there are no bands)
-    coarse: NDArray[np.bool_]  # (n_targets,), whether the mean is so large that float32 responses hold few digits
-
-
-def choose(scores: Float64, tolerance: float) -> NDArray[np.int64]:
-    """Return the index of the largest alpha whose score is within `tolerance` of the best; alphas ascend along axis 0.
-
-    Selection by r has a plateau at large alpha, where shrinkage no longer changes the direction of the weights: without
-    a rule the choice there would be rounding.
-    """
-    eligible = scores >= scores.max(axis=0) - tolerance
-    last: NDArray[np.int64] = len(scores) - 1 - eligible[::-1].argmax(axis=0)
-    return last
-
-
-def inner_scores(batch: TargetBatch, trains: tuple[Train, ...], n_splits: int) -> tuple[Float64, Float64]:
-    """Return summed inner scores, (n_splits, n_alphas, n_targets), and the inner folds summed, (n_splits, n_targets).
-
-    Folds in which a target is constant have no score: they are missing from its sum, not a zero in it.
-    """
-    n_alphas, n_targets = trains[0].shrink.shape[0], batch.total.shape[1]
-    total = np.zeros((n_splits, n_alphas, n_targets))
-    count = np.zeros((n_splits, n_targets))
-    known: tuple[bytes, Any] | None = None
-    for train in trains:
-        held = [set_inputs(batch, validation.members) for validation in train.validations]
-        if train.universe is not None and batch.layer.form == "cross" and not batch.heavy:
-            key = train.universe.tobytes()
-            if known is None or known[0] != key:
-                known = key, set_inputs(batch, train.universe)
-            inputs = known[1] - held[0]
-            for more in held[1:]:
-                inputs -= more
-        else:
-            inputs = set_inputs(batch, train.members, fit=True)
-        white = train.map @ inputs
-        fitted = moments(batch, train.members, fit=True)
-        for validation, held_inputs in zip(train.validations, held, strict=True):
-            truth = moments(batch, validation.members)
-            total[validation.outer] += path_scores(batch, train, validation, white, held_inputs, (fitted, truth))
-            count[validation.outer] += ~truth.constant
-    return total, count
+# Scores of one train set on one set that it predicts ------------------------------------------------------------------
 
 
 def path_scores(
-    batch: TargetBatch,
-    train: Train,
-    held: Validation,
-    white: Any,
-    held_inputs: Any,
-    both: tuple[SetMoments, SetMoments],
+    batch: TargetBatch, train: Train, held: Validation, white: Any, inputs: Any, both: tuple[SetMoments, SetMoments]
 ) -> Float64:
     """Score all alphas on one validation set, shape (n_alphas, n_targets); 0 where the truth is constant."""
     assert held.coupling is not None
     fitted, truth = both
-    covariance = float64(train.shrink @ (white * held_cross(train, held, held_inputs, truth)))
+    covariance = to_numpy(train.shrink @ (white * held_cross(train, held, inputs, truth)))
     energy = path_energy(train, held.coupling, white)
     if batch.problem.settings.scoring == "pearsonr":
         return correlation(covariance, energy, truth, fitted)
-    level = float64((train.shrink * held.gap) @ white) + batch.problem.settings.fit_intercept * fitted.mean
+    level = to_numpy((train.shrink * held.gap) @ white) + batch.problem.settings.fit_intercept * fitted.mean
     return determination(covariance, energy, level, truth)
 
 
@@ -143,7 +181,8 @@ def held_cross(train: Train, held: Validation, inputs: Any, truth: SetMoments) -
     if held.map is not None:
         return held.map @ inputs
     other = train.map @ inputs
-    other -= held.gap[:, None] * like(truth.total, other)[None, :]
+    total = truth.total.astype(other.dtype) if isinstance(other, np.ndarray) else other.new_tensor(truth.total)
+    other -= held.gap[:, None] * total[None, :]
     return other
 
 
@@ -160,7 +199,23 @@ def path_energy(train: Train, coupling: Coupling, white: Any) -> Float64:
     if coupling.near is not None:
         first, second, weights = coupling.near
         energy += weights @ (white[first] * white[second])
-    return float64(energy)
+    return to_numpy(energy)
+
+
+def test_scores(batch: TargetBatch, train: Train, weights: Any) -> tuple[Float64, Float64]:
+    """Return r and R² on the test set of an outer train set; NaN where the truth is constant."""
+    (held,) = train.validations
+    truth, fitted = set_moments(batch, held.members), set_moments(batch, train.members, fit=True)
+    covariance = column_sum(weights * held_cross(train, held, set_inputs(batch, held.members), truth))
+    if held.gram.shape[0] == held.gram.shape[1]:
+        energy = column_sum(weights * (held.gram @ weights))
+    else:
+        prediction = held.gram @ weights
+        energy = column_sum(prediction * prediction)
+    level = to_numpy(held.gap @ weights) + batch.problem.settings.fit_intercept * fitted.mean
+    r = correlation(covariance, energy, truth, fitted)
+    r2 = determination(covariance, energy, level, truth)
+    return np.where(truth.constant, np.nan, r), np.where(truth.constant, np.nan, r2)
 
 
 def correlation(covariance: Float64, energy: Float64, held: SetMoments, fitted: SetMoments) -> Float64:
@@ -177,43 +232,7 @@ def determination(covariance: Float64, energy: Float64, predicted_mean: Float64,
     return np.where(usable, 1.0 - error / np.where(usable, held.scatter, 1.0), 0.0)
 
 
-def whitened(batch: TargetBatch, train: Train) -> Any:
-    """Return ``c``: whitened cross-products of a train set, (rank, n_targets)."""
-    return train.map @ set_inputs(batch, train.members, fit=True)
-
-
-def gcv_scores(batch: TargetBatch, train: Train, white: Any) -> Float64:
-    """Return one minus generalised cross-validation error over variance, for all alphas."""
-    explained = float64((2 * train.shrink - train.shrink**2) @ (white * white))
-    truth = moments(batch, train.members)
-    usable = ~truth.constant
-    residual = 1.0 - explained / np.where(usable, truth.scatter, 1.0)
-    return np.where(usable, 1.0 - residual / (1.0 - train.degrees[:, None] / truth.n) ** 2, 0.0)
-
-
-def shrunk(train: Train, white: Any, chosen: NDArray[np.int64]) -> Any:
-    """Turn whitened cross-products, in place, into whitened weights ``φ c`` at each target's alpha."""
-    white *= train.shrink.T[:, chosen]
-    return white
-
-
-def test_scores(batch: TargetBatch, train: Train, weights: Any) -> tuple[Float64, Float64]:
-    """Return r and R² on the test set of an outer train set; NaN where the truth is constant."""
-    (held,) = train.validations
-    truth, fitted = moments(batch, held.members), moments(batch, train.members, fit=True)
-    covariance = column_sum(weights * held_cross(train, held, set_inputs(batch, held.members), truth))
-    if held.gram.shape[0] == held.gram.shape[1]:
-        energy = column_sum(weights * (held.gram @ weights))
-    else:
-        prediction = held.gram @ weights
-        energy = column_sum(prediction * prediction)
-    level = float64(held.gap @ weights) + batch.problem.settings.fit_intercept * fitted.mean
-    r = correlation(covariance, energy, truth, fitted)
-    r2 = determination(covariance, energy, level, truth)
-    return np.where(truth.constant, np.nan, r), np.where(truth.constant, np.nan, r2)
-
-
-def float64(array: Any) -> Float64:
+def to_numpy(array: Any) -> Float64:
     """Bring an array back as numpy, in float64."""
     values: Float64 = np.asarray(array if isinstance(array, np.ndarray) else array.cpu(), dtype=np.float64)
     return values
@@ -224,21 +243,62 @@ def column_sum(array: Any) -> Float64:
     if isinstance(array, np.ndarray):
         total: Float64 = array.sum(axis=0, dtype=np.float64)
         return total
-    return float64(array.double().sum(0))
+    return to_numpy(array.double().sum(0))
 
 
-def like(values: Float64, array: Any) -> Any:
-    """Return numpy values where, and in the precision in which, an array is."""
-    return values.astype(array.dtype) if isinstance(array, np.ndarray) else array.new_tensor(values)
+# Choice of alpha ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class SplitWeights:
-    """Whitened weights ``φ c`` of some targets of a batch in one outer split, (rank, n_targets), on the device."""
+def inner_scores(batch: TargetBatch, trains: tuple[Train, ...]) -> Float64:
+    """Return mean inner scores of the outer splits, (n_splits, n_alphas, n_targets).
 
-    layer: LayerFactors
-    targets: Any
-    values: Any
+    Folds in which a target is constant have no score: they are missing from its mean, not a zero in it.
+    """
+    n_splits, n_alphas, n_targets = len(batch.layer.outer), trains[0].shrink.shape[0], batch.total.shape[1]
+    total = np.zeros((n_splits, n_alphas, n_targets))
+    count = np.zeros((n_splits, n_targets))
+    known: tuple[bytes, Any] | None = None
+    for train in trains:
+        held = []
+        for validation in train.validations:
+            held.append(set_inputs(batch, validation.members))
+        if train.universe is not None and batch.layer.form == "cross" and not batch.heavy:
+            key = train.universe.tobytes()
+            if known is None or known[0] != key:
+                known = key, set_inputs(batch, train.universe)
+            inputs = known[1] - held[0]
+            for more in held[1:]:
+                inputs -= more
+        else:
+            inputs = set_inputs(batch, train.members, fit=True)
+        white = train.map @ inputs
+        fitted = set_moments(batch, train.members, fit=True)
+        for validation, held_inputs in zip(train.validations, held, strict=True):
+            truth = set_moments(batch, validation.members)
+            total[validation.outer] += path_scores(batch, train, validation, white, held_inputs, (fitted, truth))
+            count[validation.outer] += ~truth.constant
+    mean: Float64 = total / np.where(count > 0, count, np.nan)[:, None]
+    return mean
+
+
+def gcv_scores(batch: TargetBatch, train: Train, white: Any) -> Float64:
+    """Return one minus generalised cross-validation error over variance, for all alphas."""
+    explained = to_numpy((2 * train.shrink - train.shrink**2) @ (white * white))
+    truth = set_moments(batch, train.members)
+    usable = ~truth.constant
+    residual = 1.0 - explained / np.where(usable, truth.scatter, 1.0)
+    return np.where(usable, 1.0 - residual / (1.0 - train.degrees[:, None] / truth.n) ** 2, 0.0)
+
+
+def choose(scores: Float64, tolerance: float) -> NDArray[np.int64]:
+    """Return the index of the largest alpha whose score is within `tolerance` of the best; alphas ascend along axis 0.
+
+    Selection by r has a plateau at large alpha, where shrinkage no longer changes the direction of the weights: without
+    a rule the choice there would be rounding.
+    """
+    eligible = scores >= scores.max(axis=0) - tolerance
+    last: NDArray[np.int64] = len(scores) - 1 - eligible[::-1].argmax(axis=0)
+    return last
 
 
 def score_batch(batch: TargetBatch) -> tuple[TargetScores, list[list[SplitWeights]]]:
@@ -250,29 +310,38 @@ def score_batch(batch: TargetBatch) -> tuple[TargetScores, list[list[SplitWeight
     list of list of SplitWeights
         For each outer split the weights of all targets (in several parts where a banded ridge chose differently).
     """
-    settings, n_targets = batch.problem.settings, batch.total.shape[1]
-    batches = [replace(batch, layer=layer) for layer in batch.layer.candidates or (batch.layer,)]
+    problem, settings, n_targets = batch.problem, batch.problem.settings, batch.total.shape[1]
+    batches, paths = [], []
+    for layer in batch.layer.candidates or (batch.layer,):
+        batches.append(replace(batch, layer=layer))
+        paths.append(inner_scores(batches[-1], layer.inner) if layer.inner and not problem.n_nuisance else None)
     n_splits = len(batch.layer.outer)
     r, r2, alpha, inner, candidate = np.full((5, n_splits, n_targets), np.nan)
     scores = TargetScores(r, r2, alpha, inner, candidate, np.abs(batch.shift) > COARSE * batch.scale)
     weights: list[list[SplitWeights]] = []
-    paths = [_paths(candidate) for candidate in batches]
     for split in range(n_splits):
-        own = [_in_split(candidate, split) for candidate in batches]
-        whites = [whitened(candidate, candidate.layer.outer[split]) for candidate in own]
-        path = np.stack([_path(*each, split) for each in zip(own, whites, paths, strict=True)])
-        best = path.max(axis=1).argmax(axis=0)
-        path = path[best, :, np.arange(n_targets)].T
-        single = path.shape[0] == 1
-        chosen = np.zeros(n_targets, np.int64) if single else choose(path, settings.options.tie_tolerance)
+        own, whites, path = [], [], []
+        for each, known in zip(batches, paths, strict=True):
+            train = each.layer.outer[split]
+            if problem.n_nuisance:
+                each = without_nuisance(each, train, set_inputs(each, train.members))
+                each = replace(each, heavy=heavy(each.power, problem.plan))
+            own.append(each)
+            whites.append(train.map @ set_inputs(each, train.members, fit=True))
+            path.append(known[split] if known is not None else _path_of_split(each, whites[-1], split))
+        criterion = np.stack(path)
+        best = criterion.max(axis=1).argmax(axis=0)
+        criterion = criterion[best, :, np.arange(n_targets)].T
+        single = criterion.shape[0] == 1
+        chosen = np.zeros(n_targets, np.int64) if single else choose(criterion, settings.options.tie_tolerance)
         scores.alpha[split], scores.candidate[split] = settings.alphas[chosen], best
-        scores.inner[split] = np.take_along_axis(path, chosen[None], axis=0)[0]
+        scores.inner[split] = np.take_along_axis(criterion, chosen[None], axis=0)[0]
         parts = []
         for index in np.unique(best):
             targets: Any = slice(None) if len(own) == 1 else np.flatnonzero(best == index)
             part = own[index] if len(own) == 1 else own[index].select(targets)
-            train = part.layer.outer[split]
-            white = shrunk(train, whites[index][:, targets], chosen[targets])
+            train, white = part.layer.outer[split], whites[index][:, targets]
+            white *= train.shrink.T[:, chosen[targets]]  # φ c, in place
             parts.append(SplitWeights(part.layer, targets, white))
             if train.validations:
                 scores.r[split, targets], scores.r2[split, targets] = test_scores(part, train, white)
@@ -280,31 +349,12 @@ def score_batch(batch: TargetBatch) -> tuple[TargetScores, list[list[SplitWeight
     return scores, weights
 
 
-def _paths(batch: TargetBatch) -> NDArray[np.float64] | None:
-    """Return mean inner scores of all splits, (n_splits, n_alphas, n_targets), where one pass gives them all."""
-    if not batch.layer.inner or batch.problem.n_nuisance:
-        return None
-    n_splits = len(batch.layer.outer)
-    summed, count = inner_scores(batch, batch.layer.inner, n_splits)
-    return summed / np.where(count > 0, count, np.nan)[:, None]
-
-
-def _in_split(batch: TargetBatch, split: int) -> TargetBatch:
-    """Return the batch as one outer split sees it."""
-    train = batch.layer.outer[split]
-    return without_nuisance(batch, train, set_inputs(batch, train.members)) if batch.problem.n_nuisance else batch
-
-
-def _path(batch: TargetBatch, white: Any, known: NDArray[np.float64] | None, split: int) -> NDArray[np.float64]:
-    """Return the criterion that chooses alpha in one outer split, (n_alphas, n_targets)."""
-    if known is not None:
-        own: Float64 = known[split]
-        return own
+def _path_of_split(batch: TargetBatch, white: Any, split: int) -> Float64:
+    """Return the criterion that chooses alpha in one outer split alone, (n_alphas, n_targets)."""
     if batch.problem.settings.options.mode == "gcv":
         return gcv_scores(batch, batch.layer.outer[split], white)
     if not batch.layer.inner:
         return np.full((1, batch.total.shape[1]), np.nan)
     inner = tuple(train for train in batch.layer.inner if train.validations[0].outer == split)
-    summed, count = inner_scores(batch, inner, len(batch.layer.outer))
-    mean: Float64 = summed[split] / np.where(count[split] > 0, count[split], np.nan)
-    return mean
+    own: Float64 = inner_scores(batch, inner)[split]
+    return own

@@ -16,9 +16,8 @@ from brainmap.common.errors import InputError
 from brainmap.encoding.layer.z_scores import (
     Basis,
     FeatureMoments,
-    augment,
     column_power,
-    cross_product,
+    cross_products,
     gram_product,
     power_of_two,
 )
@@ -75,7 +74,7 @@ class SufficientStatistics:
             The same for every block (`Moments.basis` and mean response of the merged first pass).
         """
         atoms, shift = np.asarray(atoms), np.asarray(target_shift, dtype=np.float64)
-        F = augment(basis.transform(X))
+        F = np.column_stack([basis.transform(X), np.ones(len(X), dtype=np.float32)])
         shifted = np.asarray(Y, dtype=np.float64) - shift
         scale = power_of_two(np.abs(shifted).max(axis=0))  # so that any unit fits float32
         small = (shifted / scale).astype(np.float32)
@@ -85,7 +84,7 @@ class SufficientStatistics:
         for atom in np.unique(atoms):
             rows = atoms == atom
             gram[atom] = gram_product(F[rows])
-            cross[atom] = cross_product(F[rows], small[rows]) * scale
+            cross[atom] = cross_products(F[rows], small[rows], [slice(0, int(rows.sum()))])[0] * scale
             power[atom] = column_power(shifted[rows])
             low[atom], high[atom] = shifted[rows].min(axis=0), shifted[rows].max(axis=0)
         return cls(basis, shift, gram, cross, power, low, high, FeatureMoments.of(X, atoms, n_atoms))

@@ -8,14 +8,19 @@ atom of rows: mean and standard deviation of every train set, from which feature
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainmap.encoding.settings import Problem
+
 Float64 = NDArray[np.float64]
 ROW_BLOCK = 4096  # rows per float32 product; longer sums are carried on in float64
+VANISHED = 1e-12  # share of a feature's variance that float32 leaves when nuisance regressors explain all of it
+COARSE_FEATURE = 1e-8  # share of its pooled variance below which float32 coordinates hold too little of a feature
 
 
 @dataclass(frozen=True)
@@ -110,19 +115,9 @@ class Moments:
         )
 
     @property
-    def mean(self) -> Float64:
-        """Mean of the features."""
-        return self.shift + self.total / self.n
-
-    @property
     def scatter(self) -> Float64:
         """Gram matrix about the mean."""
         return self.gram - np.outer(self.total, self.total) / self.n
-
-    @property
-    def n_constant(self) -> int:
-        """Number of features that do not vary."""
-        return int(np.count_nonzero(self.low == self.high))
 
     def basis(self, *, scale: bool, tolerance: float, centred: bool = True) -> Basis:
         """Return the basis of the pooled Gram matrix.
@@ -141,25 +136,29 @@ class Moments:
         """
         if not centred:
             about = self.about(np.zeros_like(self.shift))
-            vectors = _leading_eigenvectors(about.gram, tolerance)
+            vectors = leading_eigenvectors(about.gram, tolerance)[1]
             return Basis(about.shift, vectors, vectors.T.copy())
-        mean, scatter = self.mean, self.scatter
+        mean = self.shift + self.total / self.n
+        scatter = self.gram - np.outer(self.total, self.total) / self.n
         varies = np.flatnonzero(self.low < self.high)
         if len(varies) == 0:
             return Basis(mean, np.zeros((len(mean), 1)), np.zeros((1, len(mean))))
         spread = safe_scale(np.diag(scatter) / self.n, mean, self.n) if scale else np.ones(len(mean))
         spread = spread[varies]
-        inside = _leading_eigenvectors(scatter[np.ix_(varies, varies)] / np.outer(spread, spread), tolerance)
+        inside = leading_eigenvectors(scatter[np.ix_(varies, varies)] / np.outer(spread, spread), tolerance)[1]
         directions, back = np.zeros((len(mean), inside.shape[1])), np.zeros((inside.shape[1], len(mean)))
         directions[varies], back[:, varies] = inside / spread[:, None], inside.T * spread
         return Basis(mean, directions, back)
 
 
-def _leading_eigenvectors(gram: Float64, tolerance: float) -> Float64:
-    values, vectors = np.linalg.eigh(gram)
+def leading_eigenvectors(matrix: Float64, tolerance: float) -> tuple[Float64, Float64]:
+    """Return eigenvalues (descending) above `tolerance` times the largest, at least one, and their eigenvectors."""
+    values, vectors = np.linalg.eigh(matrix)
     values, vectors = values[::-1], vectors[:, ::-1]
     keep = max(int(np.count_nonzero(values > tolerance * values[0])), 1)
-    return np.ascontiguousarray(vectors[:, :keep])
+    if values[0] <= 0:  # no variance at all: one harmless component with nothing in it
+        return np.ones(1), np.zeros((len(values), 1))
+    return values[:keep], np.ascontiguousarray(vectors[:, :keep])
 
 
 @dataclass(frozen=True)
@@ -218,6 +217,107 @@ class FeatureMoments:
         return np.where(varies, safe_scale(scatter / n, mean, round(n)), np.inf)
 
 
+@dataclass(frozen=True)
+class GramTable:
+    """Augmented Gram matrices per atom, (n_atoms, size, size); weighted ones where rows have weights."""
+
+    plain: Float64
+    weighted: Float64 | None
+    features: FeatureMoments
+    plain_total: Float64 = field(init=False)
+    weighted_total: Float64 | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plain_total", self.plain.sum(axis=0))
+        object.__setattr__(self, "weighted_total", None if self.weighted is None else self.weighted.sum(axis=0))
+
+    def of(self, members: NDArray[np.bool_], *, fit: bool) -> Float64:
+        """Return the Gram matrix of a set of atoms; `fit` asks for the weighted one."""
+        table = self.weighted if fit and self.weighted is not None else self.plain
+        few = members.sum() <= len(members) // 2
+        total = np.zeros_like(table[0])
+        for atom in np.flatnonzero(members if few else ~members):
+            total += table[atom]
+        everything = self.weighted_total if fit and self.weighted_total is not None else self.plain_total
+        gram: Float64 = total if few else everything - total
+        return gram
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Affine map from augmented features to the features that one outer split's ridge sees.
+
+    Attributes
+    ----------
+    matrix : ndarray, shape (size, n_components)
+        Applied as ``[z, nuisance, 1] @ matrix``.
+    plain : bool
+        Whether the map is the identity on z and zero on nuisance but for its last row (products with it are then free).
+    n_constant : int
+        Features that are constant in the outer train set and carry nothing there.
+    coarse : bool
+        Whether a feature varies so little there that float32 coordinates do not hold it.
+    """
+
+    matrix: Float64
+    plain: bool
+    n_constant: int
+    coarse: bool
+
+    @classmethod
+    def of(cls, table: GramTable, members: NDArray[np.bool_], basis: Basis, problem: Problem) -> Preparation:
+        """Compute the map from the statistics of an outer train set."""
+        settings, rank = problem.settings, basis.directions.shape[1]
+        gram = table.of(members, fit=False)
+        spread = table.features.standard_deviations(members)
+        pooled = np.sqrt((basis.back**2).sum(axis=0))
+        n_constant = int(np.count_nonzero(np.isinf(spread)))
+        coarse = settings.scale and bool(np.any(spread / COARSE_FEATURE**0.5 < pooled))
+        matrix = np.zeros((len(gram), rank))
+        matrix[:rank] = np.eye(rank)
+        if problem.n_nuisance:
+            outside = slice(rank, None)
+            matrix[outside] = -np.linalg.lstsq(gram[outside, outside], gram[outside, :rank], rcond=None)[0]
+        elif settings.scale or settings.pca is not None or settings.fit_intercept:
+            matrix[-1] = -gram[-1, :rank] / gram[-1, -1]
+        else:
+            matrix[-1] = basis.shift @ basis.directions
+        if problem.plain:
+            return cls(matrix, True, n_constant, False)
+        if settings.scale:
+            if problem.n_nuisance:
+                spread = _residual_spread(gram, matrix, basis, spread)
+            matrix = matrix @ (basis.back / spread)
+        if settings.band_scale is not None:
+            matrix = (matrix if settings.scale else matrix @ basis.back) * settings.band_scale
+        if settings.pca is not None:
+            n = round(float(gram[-1, -1]))
+            keep = max(1, min(settings.pca, n - 1, len(basis.shift)))
+            matrix = matrix @ leading_eigenvectors(matrix.T @ gram @ matrix, 0.0)[1][:, :keep]
+        return cls(matrix, False, n_constant, coarse)
+
+    def project(self, gram: Float64) -> tuple[Float64, Float64, float]:
+        """Return Gram matrix, sum and count of the prepared features from an augmented Gram matrix."""
+        n = float(gram[-1, -1])
+        if not self.plain:
+            half = gram @ self.matrix
+            return self.matrix.T @ half, half[-1], n
+        step, total = self.matrix[-1], gram[-1, :-1]
+        cross = np.outer(step, total)
+        return gram[:-1, :-1] + cross + cross.T + n * np.outer(step, step), total + n * step, n
+
+
+def _residual_spread(gram: Float64, matrix: Float64, basis: Basis, spread: Float64) -> Float64:
+    """Return the standard deviation of what nuisance regressors leave of each feature; infinity where that is rounding.
+
+    `matrix` projects the regressors out; `spread` is the standard deviation before.
+    """
+    covariance = matrix.T @ gram @ matrix / float(gram[-1, -1])
+    variance = np.einsum("kj,kl,lj->j", basis.back, covariance, basis.back, optimize=True)
+    left = np.isfinite(spread) & (variance > VANISHED * np.where(np.isfinite(spread), spread, 1.0) ** 2)
+    return np.where(left, np.sqrt(np.where(left, variance, 1.0)), np.inf)
+
+
 def constant_features(variance: Float64, mean: Float64, n: int) -> NDArray[np.bool_]:
     """Return which features vary by rounding only (as scikit-learn's StandardScaler decides)."""
     eps = np.finfo(np.float64).eps
@@ -236,34 +336,33 @@ def standard_deviations(rows: NDArray[Any]) -> Float64:
     return np.where(rows.min(axis=0) < rows.max(axis=0), spread, np.inf)
 
 
-def augment(Z: NDArray[Any], nuisance: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Append nuisance columns and a column of ones: means and counts then ride along in every product."""
-    ones = np.ones((len(Z), 1), dtype=Z.dtype)
-    parts = [Z, ones] if nuisance is None else [Z, nuisance.astype(Z.dtype), ones]
-    return np.concatenate(parts, axis=1)
-
-
-def gram_product(F: NDArray[Any], weight: NDArray[Any] | None = None) -> Float64:
-    """Return ``F' diag(weight) F`` in float64, in row blocks."""
-    total = np.zeros((F.shape[1], F.shape[1]))
-    for start in range(0, len(F), ROW_BLOCK):
-        block = F[start : start + ROW_BLOCK].astype(np.float64)
+def gram_product(F: NDArray[Any], rows: slice = slice(None), weight: NDArray[Any] | None = None) -> Float64:
+    """Return ``F' diag(weight) F`` of some rows in float64, in row blocks."""
+    total, (first, last, _) = np.zeros((F.shape[1], F.shape[1])), rows.indices(len(F))
+    for start in range(first, last, ROW_BLOCK):
+        block = F[start : min(start + ROW_BLOCK, last)].astype(np.float64)
         if weight is not None:
-            block *= np.sqrt(weight[start : start + ROW_BLOCK, None])
+            block *= np.sqrt(weight[start : min(start + ROW_BLOCK, last), None])
         total += block.T @ block
     return total
 
 
-def cross_product(F: NDArray[Any], Y: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Return ``F' Y``: products in the precision of Y, accumulated in float64 when there is more than one block."""
-    out = np.empty((F.shape[1], Y.shape[1]), dtype=Y.dtype) if out is None else out
-    if len(F) <= ROW_BLOCK:
-        return np.matmul(F.T, Y, out=out)
-    total = np.zeros(out.shape)
-    for start in range(0, len(F), ROW_BLOCK):
-        total += F[start : start + ROW_BLOCK].T @ Y[start : start + ROW_BLOCK]
-    out[:] = total
-    return out
+def cross_products(F: NDArray[Any], Y: NDArray[Any], slices: Sequence[slice]) -> NDArray[Any]:
+    """Return ``F' Y`` of some sets of rows, (n_sets, size, n_targets).
+
+    Products are in the precision of Y; where a set has more than one block of rows they are added up in float64.
+    """
+    products = np.empty((len(slices), F.shape[1], Y.shape[1]), dtype=Y.dtype)
+    for product, rows in zip(products, slices, strict=True):
+        if rows.stop - rows.start <= ROW_BLOCK:
+            np.matmul(F[rows].T, Y[rows], out=product)
+            continue
+        total = np.zeros(product.shape)
+        for start in range(rows.start, rows.stop, ROW_BLOCK):
+            stop = min(start + ROW_BLOCK, rows.stop)
+            total += F[start:stop].T @ Y[start:stop]
+        product[:] = total
+    return products
 
 
 def power_of_two(size: Float64) -> Float64:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError
-from brainmap.encoding.prepared_encoding import PreparedEncoding
+from brainmap.encoding.cross_validation import PreparedEncoding
 from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.encoding.settings import RidgeOptions
 from brainmap.statistics.checked_arrays import in_own_units, sliceable

@@ -84,7 +84,7 @@ def study_provenance(
         ],
         "stimulus_duration": _stimulus_duration(everyone),
         "seeds": {"folds, permutations, simulation": config.seed},
-        "versions": versions(),
+        "versions": dict(versions()),
         "device": config.device,
         "memory": config.memory,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
