@@ -78,7 +78,7 @@ def read_table(
     >>> table = read_table("events.tsv", required=["stimulus"], numbers=["onset"])  # doctest: +SKIP
     """
     file = Path(path)
-    text = _decoded(file, encoding)
+    text = decoded(file, encoding)
     header, rows = _rows(file, text)
     header, rows, notes = _without_row_numbers(header, rows)
     repeated = [name for position, name in enumerate(header) if name in header[:position]]
@@ -188,7 +188,8 @@ def as_numbers(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
 # -- from bytes to rows ---------------------------------------------------------------------------------------------
 
 
-def _decoded(file: Path, encoding: str | None) -> str:
+def decoded(file: Path, encoding: str | None = None) -> str:
+    """Text of a file, unpacked and without its byte-order mark; what is no text is refused in a sentence."""
     with reading(file):
         if file.is_dir():
             raise InputError(f"{file} is a folder; give a table (.tsv or .csv).")
@@ -236,6 +237,15 @@ def _rows(file: Path, text: str) -> tuple[list[str], list[list[str]]]:
             )
         rows.append(cells[: len(header)])
     return header, rows
+
+
+def opening(file: Path, text: str) -> tuple[str, list[str], int]:
+    """Delimiter and header of a table, and how many lines the header takes (names may hold line ends)."""
+    delimiter = _delimiter(file, text)
+    source = io.StringIO(text, newline="")
+    reader = csv.reader(source, delimiter=delimiter, strict=True)
+    header = [cell.strip() for cell in next(reader, [])]
+    return delimiter, header, reader.line_num
 
 
 def _parsed(file: Path, text: str, delimiter: str, lines: int | None = None) -> list[tuple[int, list[str]]]:

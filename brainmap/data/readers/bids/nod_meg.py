@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.tables import read_table
 from brainmap.data.photograph_matching import image_key
 from brainmap.data.readers.bids.bids_meeg import BIDSMEEGReader
 from brainmap.data.readers.bids.meeg_settings import BIDSMEEGOptions
@@ -110,10 +111,9 @@ class NODMEGReader(BIDSMEEGReader):
         """Photographs in the order of a run's rows, at the onsets of its triggers."""
         parts = entities(recording)
         column = self.options.image_column
-        table = pd.read_csv(file).assign(row=lambda t: np.arange(len(t)))
-        lacking = [name for name in ("session", "run", column) if name not in table]
-        if lacking:
-            raise InputError(f"{file} has no column {lacking[0]!r}; it has {list(table.columns)}.")
+        table = read_table(file, required=[name for name in ("session", "run", column) if name is not None])
+        table = table.assign(row=np.arange(len(table)))
+        _check_runs(table, file)
         if "subject" in table and table["subject"].map(_number).nunique() > 1:
             table = table[table["subject"].map(_number) == int(parts["sub"])]
         session = table[table["session"].astype(str).str.removeprefix("ses-") == parts["ses"]]
@@ -160,6 +160,14 @@ class NODMEGReader(BIDSMEEGReader):
         samples = rising_edges(raw.get_data(picks=names[:1])[0], (chosen.trigger_value,))
         onsets: np.ndarray = samples / rate
         return onsets, f"triggers of value {chosen.trigger_value}"
+
+
+def _check_runs(table: pd.DataFrame, file: Path) -> None:
+    """Refuse rows whose run or subject is no number."""
+    for name in ("run", "subject"):
+        for row, cell in enumerate(table.get(name, ())):
+            if not re.search(r"\d", str(cell)):
+                raise InputError(f"Row {row} of {file} has {cell!r} in {name!r}; it must hold a number.")
 
 
 def _number(run: object) -> int:

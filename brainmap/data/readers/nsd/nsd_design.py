@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.numeric_tables import read_numeric_table
 from brainmap.data.readers.findings import Findings
 
 TRIALS_PER_SESSION = 750
@@ -89,10 +90,7 @@ def check_behaviour(root: Path, code: str, number: int, design: NSDDesign, findi
     if not file.is_file():
         findings.add(file, None, "the behavioural log is not on disk", "the design was not cross-checked; no runs")
         return None
-    log = pd.read_csv(file, sep="\t")
-    lacking = [column for column in ("SESSION", "RUN", "TRIAL", "73KID") if column not in log]
-    if lacking:
-        raise InputError(f"{file} has no column {lacking[0]!r}; it has {list(log.columns)}.")
+    log = read_numeric_table(file, whole=("SESSION", "RUN", "TRIAL", "73KID"))
     for session, part in log.groupby("SESSION"):
         logged = part["73KID"].to_numpy(dtype=np.int64) - 1
         _compare(file, number, int(str(session)), logged, part.index.to_numpy(), design)
@@ -127,10 +125,7 @@ def read_captions(root: Path, rows: np.ndarray) -> list[str] | None:
     annotations = _annotations(root)
     if not info.is_file() or annotations is None:
         return None
-    table = pd.read_csv(info)
-    lacking = [column for column in ("cocoId", "cocoSplit", "nsdId") if column not in table]
-    if lacking:
-        raise InputError(f"{info} has no column {lacking[0]!r}; it has {list(table.columns)}.")
+    table = read_numeric_table(info, required=("cocoSplit",), whole=("cocoId", "nsdId"))
     coco = table.set_index("nsdId")["cocoId"].to_dict()
     first: dict[int, str] = {}
     for item in annotations:

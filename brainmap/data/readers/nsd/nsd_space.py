@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.numeric_tables import read_number_column
 from brainmap.data.readers.dataset_reader import Options
 from brainmap.data.readers.nsd.nsd_areas import (
     ATLASES,
@@ -268,7 +269,7 @@ class SurfaceSeries(Surface):
         vertices = [chosen.loc[chosen["hemisphere"] == side, "vertex"].to_numpy() for side in "LR"]
         parts = []
         for design, left, right in self._run_files(session):
-            shown = pd.read_csv(design, header=None).to_numpy().ravel()
+            shown = read_number_column(design)
             series = np.concatenate(
                 [_read_frames(file, kept) for file, kept in zip((left, right), vertices, strict=True)], axis=1
             )
@@ -282,7 +283,7 @@ class SurfaceSeries(Surface):
 
     def order(self, session: int) -> np.ndarray:
         """Photographs (rows of the stimulus brick) in the order of the designs."""
-        shown = [pd.read_csv(design, header=None).to_numpy().ravel() for design, _, _ in self._run_files(session)]
+        shown = [read_number_column(design) for design, _, _ in self._run_files(session)]
         everything = np.concatenate(shown)
         rows: np.ndarray = everything[everything > 0].astype(np.int64) - 1
         return rows

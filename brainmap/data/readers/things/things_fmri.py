@@ -13,6 +13,7 @@ import pandas as pd
 from brainmap.common.blocks import Columns
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import Modality, as_names
+from brainmap.common.numeric_tables import read_numeric_table
 from brainmap.data.column_files import RowStack, standardised
 from brainmap.data.photograph_matching import image_key, open_images
 from brainmap.data.prepared_responses import by_rows, cache_key
@@ -76,7 +77,7 @@ class ThingsFMRIReader(DatasetReader):
 
     def _trials(self, subject: str) -> pd.DataFrame:
         file = self._folder / f"sub-{subject}_StimulusMetadata.csv"
-        table = _table(file, ("trial_type", "session", "run", "stimulus"))
+        table = _table(file, required=("trial_type", "stimulus"), whole=("session", "run"))
         shown = table[table["trial_type"].isin(("train", "exp", "test"))]
         if len(shown) < len(table):
             raise InputError(f"{file} lists trials of the kind {set(table['trial_type']) - {'train', 'exp', 'test'}}.")
@@ -124,7 +125,7 @@ class ThingsFMRIReader(DatasetReader):
 
     def _targets(self, subject: str) -> pd.DataFrame:
         file = self._folder / f"sub-{subject}_VoxelMetadata.csv"
-        table = _table(file, ("voxel_id", "voxel_x", "voxel_y", "voxel_z"))
+        table = _table(file, whole=("voxel_id",), numbers=("voxel_x", "voxel_y", "voxel_z"))
         targets = areas_of_voxels(table, self.options.atlas)
         targets[["x", "y", "z"]] = VOXEL_MM * table[["voxel_x", "voxel_y", "voxel_z"]].astype(float)
         targets["vertex"] = table["voxel_id"]
@@ -246,14 +247,12 @@ class ResponseTable:
         return np.asarray(picked, dtype=np.float32)[inverse].T
 
 
-def _table(file: Path, required: tuple[str, ...]) -> pd.DataFrame:
+def _table(
+    file: Path, *, required: tuple[str, ...] = (), whole: tuple[str, ...] = (), numbers: tuple[str, ...] = ()
+) -> pd.DataFrame:
     if not file.is_file():
         raise MissingFileError(f"There is no table {file}; see brainmap data show things-fmri.")
-    table = pd.read_csv(file)
-    lacking = [column for column in required if column not in table]
-    if lacking:
-        raise InputError(f"{file} has no column {lacking[0]!r}; it has {list(table.columns)[:20]}.")
-    return table
+    return read_numeric_table(file, required=required, whole=whole, numbers=numbers, text=("stimulus", "concept"))
 
 
 def _check_order(table: pd.DataFrame, file: Path) -> None:

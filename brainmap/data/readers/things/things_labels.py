@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.numeric_tables import read_numeric_table
 from brainmap.data.photograph_matching import image_key
 from brainmap.data.readers.findings import Findings
 from brainmap.image_readers import is_image_name
@@ -28,11 +29,9 @@ def read_attributes(root: Path, number: str) -> pd.DataFrame | None:
     file = root / "sourcedata" / f"sample_attributes_P{number}.csv"
     if not file.is_file():
         return None
-    table = pd.read_csv(file)
-    lacking = [column for column in ATTRIBUTES if column not in table]
-    if lacking:
-        raise InputError(f"{file} has no column {lacking[0]!r}; it has {list(table.columns)}.")
-    return table
+    return read_numeric_table(
+        file, numbers=("things_image_nr",), whole=("session_nr", "run_nr"), text=("image_path",), required=ATTRIBUTES
+    )
 
 
 def names_by_number(root: Path, images: Path | None) -> dict[int, str]:
