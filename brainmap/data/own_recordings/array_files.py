@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,13 @@ def choose_variable(path: Path, variable: str | None, arrays: Mapping[str, tuple
     """
     told = ", ".join(f"{name} ({' × '.join(map(str, shape))})" for name, shape in list(arrays.items())[:8])
     if variable is not None:
-        same = [name for name in arrays if name.strip("/") == variable.strip("/")]
+        wanted = _dotted(variable)
+        same = [name for name in arrays if _dotted(name) == wanted]
+        inside = [name for name in arrays if _dotted(name).startswith(f"{wanted}.")]  # a struct, or a group
+        if not same and len(inside) > 1:
+            return choose_variable(path, None, {name: arrays[name] for name in inside})
+        if not same and inside:
+            return inside[0], [f"the array {inside[0].strip('/')!r} of {path.name} is read"]
         if not same:
             raise InputError(f"{path} has no array of numbers {variable!r}; it has {told or 'none'}.")
         return same[0], []
@@ -80,6 +86,11 @@ def choose_variable(path: Path, variable: str | None, arrays: Mapping[str, tuple
             raise InputError(f"{path} holds no array of trials × targets; it has {told or 'no arrays of numbers'}.")
         raise InputError(f"{path} holds several arrays: {told}; name one, as in {path.name}::{large[0].strip('/')}.")
     return large[0], [f"the array {large[0].strip('/')!r} of {path.name} is read"] if len(arrays) > 1 else []
+
+
+def _dotted(name: str) -> str:
+    """``results/betas`` of HDF5 and ``results.betas`` of MATLAB are one."""
+    return name.strip("/").replace("/", ".")
 
 
 def _npy(path: Path, variable: str | None) -> Recording:
@@ -163,16 +174,23 @@ def _mat(path: Path, variable: str | None) -> Recording:
 
     try:
         listed = whosmat(path)
-        arrays = {name: shape for name, shape, kind in listed if kind in MATLAB_NUMBERS}
+        arrays: dict[str, Any] = {name: shape for name, shape, kind in listed if kind in MATLAB_NUMBERS}
         other = {name: kind for name, _, kind in listed if kind not in MATLAB_NUMBERS}
-        if variable in other or (not arrays and other):
-            name = variable if variable in other else next(iter(other))
+        top = _dotted(variable or "").partition(".")[0]
+        structs = [name for name, kind in other.items() if kind == "struct" and (name == top or variable is None)]
+        fields = _struct_fields(loadmat(path, variable_names=structs), structs) if structs else {}
+        if (top in other or not arrays) and other and not fields:
+            name = top if top in other else next(iter(other))
             raise InputError(
-                f"The variable {name!r} of {path} is a MATLAB {other[name]}, not an array of numbers; in MATLAB: "
-                f"betas = {name}.FIELD; save('betas.mat', 'betas', '-v7.3')."
+                f"The variable {name!r} of {path} is a MATLAB {other[name]} without arrays of numbers; in MATLAB: "
+                "save('betas.mat', 'betas', '-v7.3') with betas as an array."
             )
-        name, notes = choose_variable(path, variable, arrays)
-        values = np.asarray(loadmat(path, variable_names=[name])[name])  # v5 is compressed: no part of it can be read
+        shapes = arrays | {name: field.shape for name, field in fields.items()}
+        name, notes = choose_variable(path, variable, shapes)
+        if name in fields:
+            values = fields[name]
+        else:  # v5 is compressed: no part of it can be read
+            values = np.asarray(loadmat(path, variable_names=[name])[name])
     except (MatReadError, ValueError, TypeError, NotImplementedError, KeyError, EOFError, IndexError) as error:
         if isinstance(error, InputError):
             raise
@@ -180,6 +198,20 @@ def _mat(path: Path, variable: str | None) -> Recording:
     recording = flattened(np.squeeze(values) if values.ndim > 2 else values)
     recording.notes += notes
     return recording
+
+
+def _struct_fields(content: Mapping[str, Any], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Arrays of numbers in the fields of MATLAB structs, by ``struct.field``; lists of structs are passed over."""
+    fields: dict[str, np.ndarray] = {}
+    for name in names:
+        struct = content.get(name)
+        if not isinstance(struct, np.ndarray) or struct.dtype.names is None or struct.size != 1:
+            continue
+        inside = {f"{name}.{field}": struct.ravel()[0][field] for field in struct.dtype.names}
+        arrays = {key: value for key, value in inside.items() if isinstance(value, np.ndarray)}
+        fields |= {key: value for key, value in arrays.items() if value.dtype.kind in NUMBERS}
+        fields |= _struct_fields(inside, inside)
+    return fields
 
 
 def _hdf5(path: Path, variable: str | None) -> Recording:
@@ -196,7 +228,8 @@ def _hdf5(path: Path, variable: str | None) -> Recording:
         if isinstance(item, h5py.Dataset) and not name.startswith("#"):
             numeric = item.dtype.kind in NUMBERS and item.attrs.get("MATLAB_class", b"double") not in (b"char", b"cell")
             if numeric:
-                arrays[name] = item.shape
+                matlab = "MATLAB_class" in item.attrs  # which counts axes the other way round
+                arrays[_dotted(name) if matlab else name] = item.shape[::-1] if matlab else item.shape
             elif item.dtype.kind == "O":
                 objects.append(name)
 
@@ -208,7 +241,7 @@ def _hdf5(path: Path, variable: str | None) -> Recording:
             "numeric array."
         )
     name, notes = choose_variable(path, variable, arrays)
-    dataset = file[name]
+    dataset = file[name if name in file else name.replace(".", "/")]
     recording = flattened(dataset, reverse="MATLAB_class" in dataset.attrs)  # MATLAB stores the last axis first
     recording.notes += notes
     return recording

@@ -9,7 +9,6 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.common.tables import rename_columns
-from brainmap.data.own_recordings.lazy_rows import FlatAxes
 from brainmap.data.own_recordings.recording import Recording, flattened
 from brainmap.data.own_recordings.trial_and_target_tables import EVENT_SYNONYMS, TARGET_SYNONYMS
 
@@ -39,12 +38,10 @@ def read_labelled(array: Any, where: str) -> Recording:
     targets = _coordinates(array, list(array.dims[1:]), TARGET_SYNONYMS, where)
     # A Variable reads lazily what is asked for; a DataArray would align its coordinates at every block.
     variable = array.variable
-    values: Any = FlatAxes(variable) if not isinstance(variable._data, np.ndarray) else None
-    recording = flattened(np.ascontiguousarray(variable.values)) if values is None else Recording(values, plain=True)
-    if array.ndim > 2:
-        recording.axes = array.shape[1:]
+    recording = flattened(variable if not isinstance(variable._data, np.ndarray) else np.ascontiguousarray(variable))
+    if trial or targets is not None:
+        recording.source = None  # the file says what its axes are
     recording.trials, recording.targets = trials, targets
-    recording.plain = not trial and targets is None
     recording.notes += notes
     return recording
 

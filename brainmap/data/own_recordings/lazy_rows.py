@@ -45,14 +45,14 @@ class FlatAxes(BlockReader):
     ----------
     values : array-like
         numpy, HDF5, Zarr or xarray; only slabs of it are read.
-    reverse : bool
-        Take the axes in reverse order, as MATLAB stores them in HDF5 and as a transposed table has them.
+    order : tuple of int, optional
+        Order to take the axes in, trials first; MATLAB stores them reversed in HDF5.
     """
 
-    def __init__(self, values: Any, *, reverse: bool = False) -> None:
-        self.values, self.reverse = values, reverse
-        axes = tuple(int(length) for length in values.shape)
-        self.axes = axes[::-1] if reverse else axes
+    def __init__(self, values: Any, *, order: tuple[int, ...] | None = None) -> None:
+        self.values = values
+        self.order = tuple(range(len(values.shape))) if order is None else order
+        self.axes = tuple(int(values.shape[axis]) for axis in self.order)
         self.shape = (self.axes[0], int(np.prod(self.axes[1:], dtype=np.int64)))
         self.dtype = np.dtype(values.dtype)
 
@@ -64,9 +64,9 @@ class FlatAxes(BlockReader):
         inner = int(np.prod(self.axes[2:], dtype=np.int64))
         first, last = int(within.min()) // inner, int(within.max()) // inner + 1
         low, high = int(wanted.min()), int(wanted.max()) + 1
-        key = (slice(low, high), slice(first, last), *(slice(None) for _ in self.axes[2:]))
-        slab = np.asarray(self.values[key[::-1] if self.reverse else key])
-        slab = (slab.transpose() if self.reverse else slab).reshape(high - low, -1)
+        key = [slice(None)] * len(self.axes)
+        key[self.order[0]], key[self.order[1]] = slice(low, high), slice(first, last)
+        slab = np.asarray(self.values[tuple(key)]).transpose(self.order).reshape(high - low, -1)
         return slab[np.ix_(wanted - low, within - first * inner)]
 
 

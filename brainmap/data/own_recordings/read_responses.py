@@ -11,9 +11,9 @@ import pandas as pd
 
 from brainmap.common.blocks import Columns
 from brainmap.common.errors import InputError, ReadingNote
-from brainmap.common.tables import table_name
+from brainmap.data.own_recordings.axis_order import oriented
 from brainmap.data.own_recordings.formats import read_recording
-from brainmap.data.own_recordings.lazy_rows import ChosenRows, FlatAxes
+from brainmap.data.own_recordings.lazy_rows import ChosenRows
 from brainmap.data.own_recordings.missing_responses import without_missing
 from brainmap.data.own_recordings.reading_options import ReadingOptions, reading_options
 from brainmap.data.own_recordings.recording import Recording
@@ -76,7 +76,7 @@ def read_responses(
         (trials that lack most values, targets that lack a photograph) is left out and named in a note.
     **options
         See :class:`ReadingOptions`: ``mask``, ``atlas``, ``labels``, ``surface``, ``resample``, ``catch``, ``tmin``,
-        ``tmax``.
+        ``tmax``, ``axes``.
 
     Returns
     -------
@@ -127,8 +127,8 @@ def assemble(
     trials = _trials_of(recording, trials)
     notes = [*recording.notes, *_table_notes(trials), *_table_notes(recording.targets)]
     target_table = _targets_of(recording, source)
-    values, oriented = _oriented(recording, trials, target_table)
-    notes += oriented
+    values, target_table, turned = oriented(recording, trials, target_table, options.axes)
+    notes += turned
     trials, rows, left_out = photograph_trials(trials, stimuli, options.catch)
     notes += left_out
     if len(rows) < values.shape[0]:
@@ -188,54 +188,6 @@ def _targets_of(recording: Recording, source: Any) -> pd.DataFrame:
             "column: 'roi' for fMRI, 'sensor' and 'time' for M/EEG (targets=…, --targets FILE)."
         )
     return recording.targets
-
-
-def _oriented(recording: Recording, trials: pd.DataFrame, targets: pd.DataFrame) -> tuple[Any, list[str]]:
-    """Values as trials × targets: where the tables prove that the axes are swapped, they are swapped back."""
-    values, n_trials, n_targets = recording.values, len(trials), len(targets)
-    if np.dtype(values.dtype).kind not in "fiu":
-        kind = " (take its absolute value or its real part)" if np.dtype(values.dtype).kind == "c" else ""
-        raise InputError(f"The responses are of type {values.dtype}{kind}; save them as real numbers, such as float32.")
-    if recording.axes is not None:
-        _check_axes(recording.axes, targets)
-    if tuple(values.shape) == (n_trials, n_targets):
-        return values, []
-    name = recording.info.get("file", "the array")
-    if recording.plain and tuple(values.shape) == (n_targets, n_trials) and recording.axes is None:
-        return FlatAxes(values, reverse=True), [
-            f"{name} is transposed: it holds {n_targets} targets × {n_trials} trials, and is read as trials × targets"
-        ]
-    for noun, count, expected, table in (
-        ("rows", values.shape[0], n_trials, table_name(trials, "the events table")),
-        ("columns", values.shape[1], n_targets, table_name(targets, "the targets table")),
-    ):
-        if count != expected:
-            few = "too few" if count < expected else "too many"
-            thing = "event" if noun == "rows" else "target"
-            swapped = "; are they transposed (targets × trials)?" if expected in values.shape else ""
-            raise InputError(
-                f"The responses have {few} {noun}: {count} {noun} for {expected} rows in {table}; "
-                f"give one {noun[:-1]} per {thing}{swapped}."
-            )
-    return values, []
-
-
-def _check_axes(axes: tuple[int, ...], targets: pd.DataFrame) -> None:
-    """Refuse sensors × times whose table counts them in another order than the axes do."""
-    if len(axes) != 2 or "sensor" not in targets or len(targets) != axes[0] * axes[1]:
-        return
-    column = next((name for name in ("time", "time_ms") if name in targets), None)
-    if column is None:
-        return
-    codes = {name: pd.factorize(targets[name])[0].reshape(axes) for name in ("sensor", column)}
-    by_sensor = (codes["sensor"] == codes["sensor"][:, :1]).all() and (codes[column] == codes[column][:1]).all()
-    by_time = (codes["sensor"] == codes["sensor"][:1]).all() and (codes[column] == codes[column][:, :1]).all()
-    if not (by_sensor or by_time):
-        raise InputError(
-            f"The responses have the axes trials × {axes[0]} × {axes[1]}, which "
-            "the targets table does not follow; list "
-            "the targets in the order of the axes, the last one fastest."
-        )
 
 
 def _table_notes(table: pd.DataFrame | None) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
+from brainmap.data.own_recordings.axis_order import axis_names
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class ReadingOptions:
         Values of ``stimulus`` or ``trial_type`` that mark catch trials.
     tmin, tmax : float
         For continuous recordings: beginning and end of an epoch in s from onset.
+    axes : tuple of str, optional
+        Names of a bare array's axes (``trials,sensors,times``), where their lengths do not tell them apart.
     """
 
     mask: Any = None
@@ -41,6 +44,7 @@ class ReadingOptions:
     catch: tuple[str, ...] = ()
     tmin: float = -0.1
     tmax: float = 0.8
+    axes: tuple[str, ...] | None = None
 
 
 def reading_options(options: dict[str, Any]) -> ReadingOptions:
@@ -49,8 +53,8 @@ def reading_options(options: dict[str, Any]) -> ReadingOptions:
     unknown = [name for name in options if name not in known]
     if unknown:
         raise InputError(f"There is no option {unknown[0]!r} of reading responses; there are {', '.join(known)}.")
-    catch = options.get("catch", ())
-    chosen = ReadingOptions(**{**options, "catch": as_names(catch)})
+    catch, axes = as_names(options.get("catch", ())), options.get("axes")
+    chosen = ReadingOptions(**{**options, "catch": catch, "axes": None if axes is None else axis_names(axes)})
     if not chosen.tmin < chosen.tmax:
         raise InputError(f"An epoch must end after it begins, not from {chosen.tmin} to {chosen.tmax} s.")
     return chosen

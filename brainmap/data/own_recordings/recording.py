@@ -37,10 +37,10 @@ class Recording:
         Provenance: ``file``, ``mesh``, ``affine`` …
     notes : list of str
         What was not taken literally, in sentences.
-    axes : tuple of int, optional
-        Lengths of the axes after the first, where targets were more than one axis (sensors, times).
-    plain : bool
-        Whether nothing but the order of the axes tells trials from targets.
+    source : array-like, optional
+        The array as it is stored, where nothing but lengths tells its axes apart.
+    order : tuple of int, optional
+        Order of the stored axes in which the file presents them (MATLAB reverses them).
     """
 
     values: Any
@@ -52,17 +52,17 @@ class Recording:
     table_used: bool = False
     info: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    axes: tuple[int, ...] | None = None
-    plain: bool = False
+    source: Any = None
+    order: tuple[int, ...] | None = None
 
 
 def flattened(values: Any, *, reverse: bool = False) -> Recording:
-    """Wrap an array of two or more axes as trials × the rest."""
+    """Wrap an array of two or more axes as trials × the rest; which axis is which is decided with the tables."""
     if len(values.shape) < 2:
         raise InputError(f"The responses have shape {tuple(values.shape)}; they need two axes, trials × targets.")
+    order = tuple(reversed(range(len(values.shape)))) if reverse else None
     if len(values.shape) == 2 and not reverse:
-        return Recording(values, plain=True)
+        return Recording(values, source=values)
     if isinstance(values, np.ndarray) and not reverse and values.flags.c_contiguous:
-        return Recording(values.reshape(len(values), -1), axes=values.shape[1:], plain=True)
-    flat = FlatAxes(values, reverse=reverse)
-    return Recording(flat, axes=flat.axes[1:] if len(flat.axes) > 2 else None, plain=True)
+        return Recording(values.reshape(len(values), -1), source=values)
+    return Recording(FlatAxes(values, order=order), source=values, order=order)

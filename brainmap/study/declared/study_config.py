@@ -46,7 +46,7 @@ class OwnData(BaseModel):
         ``subject``, where the file does not say it.
     table : Path, optional
         Table of the photographs: ``name`` and optionally ``source``, ``category``, ``caption``.
-    mask, atlas, labels, surface, resample, catch, tmin, tmax
+    mask, atlas, labels, surface, resample, catch, tmin, tmax, axes
         As :class:`brainmap.data.own_recordings.reading_options.ReadingOptions` has them.
     """
 
@@ -65,6 +65,7 @@ class OwnData(BaseModel):
     catch: tuple[str, ...] = ()
     tmin: float | None = None
     tmax: float | None = None
+    axes: str | None = None
 
     @field_validator("responses", mode="before")
     @classmethod

@@ -108,8 +108,7 @@ def test_sensors_and_times_may_be_axes_of_their_own(stimuli: StimulusSet, tmp_pa
     np.testing.assert_array_equal(responses.block(), DATA)
     np.testing.assert_array_equal(responses.block([5, 0], [11, 0, 6]), DATA[[5, 0]][:, [11, 0, 6]])
     by_time = SENSORS.sort_values("time", kind="stable").reset_index(drop=True)
-    with pytest.raises(InputError, match=r"axes trials × 3 × 4, which the targets table does not follow"):
-        read_responses(source, by_time, EVENTS, stimuli)
+    np.testing.assert_array_equal(read_responses(source, by_time, EVENTS, stimuli).block(), DATA)
 
 
 def labelled() -> xr.Dataset:
@@ -131,6 +130,84 @@ def test_labelled_axes_need_no_tables(stimuli: StimulusSet, tmp_path: Path, form
     np.testing.assert_array_equal(responses.block(), DATA)
     assert responses.targets[["sensor", "time"]].equals(SENSORS.astype({"sensor": responses.targets["sensor"].dtype}))
     np.testing.assert_array_equal(responses.trials["stimulus"], stimuli.ids[[0, 1, 2] * 2])
+
+
+def struct_file(folder: Path, version: str) -> Path:
+    """A struct with fields, as MATLAB saves it."""
+    file = folder / "r.mat"
+    if version == "v5":
+        inner = {"betas": DATA.astype(float), "note": "text", "deep": {"betas": 2 * DATA}}
+        savemat(file, {"results": inner, "other": np.zeros((4, 4))})
+        return file
+    with h5py.File(file, "w") as stream:
+        for name, values in (("results/betas", DATA), ("results/deep/betas", 2 * DATA), ("other", np.zeros((4, 4)))):
+            stream[name] = values.T
+            stream[name].attrs["MATLAB_class"] = np.bytes_("double")
+        stream["results"].attrs["MATLAB_class"] = np.bytes_("struct")
+    return file
+
+
+@pytest.mark.parametrize("version", ["v5", "v7.3"])
+@pytest.mark.parametrize("separator", [".", "/"])
+def test_fields_of_matlab_structs_are_named_by_their_path(stimuli, tmp_path: Path, version: str, separator: str):
+    file = struct_file(tmp_path, version)
+    responses = read_responses(f"{file}::{separator.join(('results', 'betas'))}", ROI, EVENTS, stimuli)
+    np.testing.assert_allclose(responses.block(), DATA, rtol=1e-6)
+    deep = read_responses(f"{file}::results{separator}deep", ROI, EVENTS, stimuli)  # the only array in it
+    np.testing.assert_allclose(deep.block(), 2 * DATA, rtol=1e-6)
+    with pytest.raises(InputError, match=r"several arrays: results.betas \(6 × 12\), results.deep.betas"):
+        read_responses(f"{file}::results", ROI, EVENTS, stimuli)
+    with pytest.raises(InputError, match=r"no array of numbers 'results.note'"):
+        read_responses(f"{file}::results.note", ROI, EVENTS, stimuli)
+
+
+ORDERS = {"trials,times,channels": (0, 2, 1), "channels,times,trials": (1, 2, 0), "times,channels,trials": (2, 1, 0),
+          "channels,trials,times": (1, 0, 2), "times,trials,channels": (2, 0, 1)}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["npy", "mat", "v7.3", "h5"])
+@pytest.mark.parametrize("axes", ORDERS)
+def test_axes_in_any_order_are_told_by_their_lengths(stimuli, tmp_path: Path, form: str, axes: str):
+    turned = np.ascontiguousarray(DATA.reshape(6, 3, 4).transpose(ORDERS[axes]))
+    file = tmp_path / f"r.{'mat' if form == 'v7.3' else form}"
+    if form == "npy":
+        np.save(file, turned)
+    elif form == "mat":
+        savemat(file, {"x": turned})
+    else:
+        with h5py.File(file, "w") as stream:
+            stream["x"] = turned.T if form == "v7.3" else turned
+            if form == "v7.3":
+                stream["x"].attrs["MATLAB_class"] = np.bytes_("single")
+    responses = read_responses(file, SENSORS, EVENTS, stimuli)
+    np.testing.assert_allclose(responses.block(), DATA, rtol=1e-6)
+    np.testing.assert_allclose(responses.block([5, 0], [11, 0, 6]), DATA[[5, 0]][:, [11, 0, 6]], rtol=1e-6)
+    assert "is transposed: it is" in responses.info["notes"][-1]
+    assert np.array_equal(read_responses(file, SENSORS, EVENTS, stimuli, axes=axes).block(), responses.block())
+
+
+def test_axes_of_equal_length_are_asked_about(stimuli: StimulusSet):
+    cube = np.random.default_rng(0).standard_normal((6, 3, 3)).astype(np.float32)
+    square = SENSORS[SENSORS["time"] < 0.25].reset_index(drop=True)
+    with pytest.raises(InputError, match=r"may be trials × sensors × times or trials × times × sensors; .*--set axes="):
+        read_responses(cube, square, EVENTS, stimuli)
+    read = {axes: read_responses(cube, square, EVENTS, stimuli, axes=axes).block() for axes in ("trials sensors times",
+            "trials,times,channels")}  # fmt: skip
+    np.testing.assert_array_equal(read["trials sensors times"], cube.reshape(6, -1))
+    np.testing.assert_array_equal(read["trials,times,channels"], cube.transpose(0, 2, 1).reshape(6, -1))
+    with pytest.raises(InputError, match="There is no axis 'voxel'"):
+        read_responses(cube, square, EVENTS, stimuli, axes="trials,voxel,times")
+    with pytest.raises(InputError, match=r"has 3 axes \(6 × 3 × 3\), but 2 are named"):
+        read_responses(cube, square, EVENTS, stimuli, axes="trials,times")
+    with pytest.raises(InputError, match=r"array is 6 × 3 × 5, but .* ask for 6 trials × 3 sensors × 4 times"):
+        read_responses(np.zeros((6, 3, 5)), SENSORS, EVENTS, stimuli)
+
+
+def test_trials_may_be_the_last_axis_of_volumes(stimuli: StimulusSet):
+    volumes = np.moveaxis(DATA.reshape(6, 2, 2, 3), 0, -1)
+    np.testing.assert_array_equal(read_responses(volumes, ROI, EVENTS, stimuli).block(), DATA)
+    with pytest.raises(InputError, match="may be trials × x × y or x × trials × y"):
+        read_responses(np.zeros((6, 6, 2)), ROI, EVENTS, stimuli)
 
 
 def test_arrays_must_be_named_where_there_are_several(stimuli: StimulusSet, tmp_path: Path):
@@ -160,8 +237,8 @@ def test_nothing_is_ever_unpickled(stimuli: StimulusSet, tmp_path: Path):
     (tmp_path / "bare.npy").write_bytes(pickle.dumps({"betas": DATA}))
     with pytest.raises(InputError, match="cannot be read as an array of numbers"):
         read_responses(tmp_path / "bare.npy", ROI, EVENTS, stimuli)
-    savemat(tmp_path / "r.mat", {"results": {"betas": DATA}})
-    with pytest.raises(InputError, match=r"'results' of .* is a MATLAB struct, not an array of numbers"):
+    savemat(tmp_path / "r.mat", {"results": {"note": "text"}})
+    with pytest.raises(InputError, match=r"'results' of .* is a MATLAB struct without arrays of numbers"):
         read_responses(tmp_path / "r.mat", ROI, EVENTS, stimuli)
     savemat(tmp_path / "c.mat", {"betas": np.array([[DATA, "x"]], dtype=object)})
     with pytest.raises(InputError, match=r"'betas' of .* is a MATLAB cell"):
