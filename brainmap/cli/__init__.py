@@ -16,7 +16,7 @@ from brainmap.cli.fit_command import StudyCommand, fit
 from brainmap.cli.models_commands import models_app
 from brainmap.cli.reproduce_command import reproduce
 from brainmap.cli.run_command import preset, run
-from brainmap.common.errors import BrainmapError, ReadingNote, printable
+from brainmap.common.errors import BrainmapError, DependentRowsWarning, ReadingNote, printable
 from brainmap.common.storage.file_errors import os_sentence
 
 FAULT = "this is a fault of brainmap, not of your input"
@@ -109,8 +109,10 @@ _show_others = warnings.showwarning
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """Print a note about how a file was read as a plain line; anything else as Python does."""
-    if issubclass(category, ReadingNote):
-        typer.echo(printable(f"brainmap: note: {message}"), err=True)
+    """Print a note about how a file was read, and about dependent rows, as a plain line; all else as Python does."""
+    words = {ReadingNote: "note", DependentRowsWarning: "warning"}
+    kind = next((word for known, word in words.items() if issubclass(category, known)), None)
+    if kind is not None:
+        typer.echo(printable(f"brainmap: {kind}: {message}"), err=True)
     else:
         _show_others(message, category, *where, **more)

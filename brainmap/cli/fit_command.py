@@ -19,7 +19,7 @@ from brainmap.cli.console import (
     settings_table,
 )
 
-OWN_ONLY = ("responses", "targets", "events", "table", "mask", "atlas", "surface")
+OWN_ONLY = ("responses", "targets", "events", "table", "mask", "atlas", "confounds", "surface")
 NOT_SETTINGS = ("checkpoint", "checkpoints", "shuffles", "set_", "out", "out_space", "dry_run", "test", "subject")
 
 
@@ -96,7 +96,14 @@ def fit(
     split: Annotated[
         str | None, typer.Option(help="folds, or test: score on the test photographs that the dataset names.")
     ] = None,
-    cv: Annotated[int | None, typer.Option(help="Outer folds, grouped by source photograph.")] = None,
+    cv: Annotated[int | None, typer.Option(help="Outer folds, of whole groups of photographs.")] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Held out together: source, folder, a column (concept, run), or blocks:10 in time."),
+    ] = None,
+    gap: Annotated[
+        int | None, typer.Option(min=0, help="With blocks: photographs left out around each test block.")
+    ] = None,
     pca: Annotated[int | None, typer.Option(help="Principal components, fitted on the train split.")] = None,
     test: Annotated[
         str | None,
@@ -124,6 +131,12 @@ def fit(
     table: Annotated[Path | None, typer.Option(help="Own data: table of the photographs (optional).")] = None,
     mask: Annotated[Path | None, typer.Option(help="Own NIfTI: image of the voxels to use.")] = None,
     atlas: Annotated[Path | None, typer.Option(help="Own images: labels, with their table beside them.")] = None,
+    confounds: Annotated[
+        Path | None, typer.Option(help="Own data: table of numbers, one row per trial, projected out in each split.")
+    ] = None,
+    nuisance: Annotated[
+        str | None, typer.Option(help="Public dataset: variables projected out, comma-separated, or all.")
+    ] = None,
     surface: Annotated[str | None, typer.Option(help="Own surfaces: mesh, as fsaverage or fsLR-32k.")] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Public dataset: its folder.", show_default="$BRAINMAP_DATA")
@@ -162,7 +175,7 @@ def fit(
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Turn options that were given into settings of a study; what was not given, the study fills in."""
     values = {name: value for name, value in given.items() if name not in NOT_SETTINGS}
-    for name in ("layers", "signals"):
+    for name in ("layers", "signals", "nuisance"):
         if name in values:
             values[name] = names(values[name])
     if "subject" in given:

@@ -25,6 +25,10 @@ class ReadingNote(UserWarning):
     """Something in a file was not taken literally, and how it was read: a column by another name, axes swapped."""
 
 
+class DependentRowsWarning(UserWarning):
+    """Rows resemble their neighbours, or others of their kind, so that tests and ceilings promise too much."""
+
+
 class DamagedError(InputError):
     """Stored numbers are not those that were written; ``file`` is the first that differs."""
 

@@ -13,7 +13,7 @@ TEST_COLUMNS = ("test", "shared")
 
 
 def fixed_split(
-    responses: Responses, stimuli: StimulusSet, test: np.ndarray | None = None
+    responses: Responses, stimuli: StimulusSet, test: np.ndarray | None = None, *, groups: np.ndarray | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows to train and to test on, as ``cross_val_encode(..., cv=...)`` takes them.
 
@@ -26,11 +26,14 @@ def fixed_split(
     test : numpy.ndarray of bool, (n_images,), optional
         Which photographs to test on; by default the column ``test`` or ``shared`` of the table, as readers write it.
 
+    groups : numpy.ndarray, (n_rows,), optional
+        Group of each row of ``responses``; the source of its photograph by default.
+
     Returns
     -------
     list of one tuple
-        Train rows and test rows of ``responses``. Showings of one photograph, and photographs of one source, are on
-        the same side: whatever shares a source with a test photograph is not trained on.
+        Train rows and test rows of ``responses``. Showings of one photograph, and photographs of one group, are on
+        the same side: whatever shares a group with a test photograph is not trained on.
 
     Raises
     ------
@@ -46,9 +49,9 @@ def fixed_split(
     if chosen.shape != (len(stimuli),):
         raise InputError(f"The mask of test photographs has shape {chosen.shape} for {len(stimuli)} photographs.")
     rows = stimuli.index_of(responses.trials["stimulus"])
-    sources = stimuli.table["source"].to_numpy()
+    labels = stimuli.table["source"].to_numpy()[rows] if groups is None else groups
     tested = chosen[rows]
-    tied = np.isin(sources[rows], sources[rows][tested])
+    tied = np.isin(labels, labels[tested])
     train, held_out = np.flatnonzero(~tied), np.flatnonzero(tested)
     if not len(train) or not len(held_out):
         raise InputError(f"A fixed split needs both sides; here are {len(train)} train and {len(held_out)} test rows.")

@@ -18,6 +18,7 @@ TARGET_COLUMNS: dict[str, tuple[str, ...]] = {
     "meg": ("sensor", "time"),
 }
 BLOCK_BYTES = 64 * 2**20
+CONFOUND = "confound "  # begins the name of a column of trials that is projected out, and describes nothing else
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Responses:
     trials : pandas.DataFrame
         One row per row of ``values``; column ``stimulus`` holds the id of the photograph in its ``StimulusSet``.
         Optional: ``session``, ``run``, ``repeat`` (0-based count of the photograph's showings), ``n_repeats`` (showings
-        behind a row that is a mean already).
+        behind a row that is a mean already), and confounds in columns whose names begin with ``confound``.
     targets : pandas.DataFrame
         One row per column of ``values``. fMRI: ``roi``, ``hemisphere`` ('L' or 'R'), ``x``, ``y``, ``z`` (mm) and
         ``vertex`` (index in the full mesh of the hemisphere). MEG: ``sensor`` and ``time`` (s from onset), in
@@ -94,6 +95,14 @@ class Responses:
         """Distinct stimulus ids in the order of their first trial, (k,) str."""
         return self.trials["stimulus"].drop_duplicates().to_numpy(dtype=str)
 
+    @property
+    def confounds(self) -> pd.DataFrame | None:
+        """Confounds of each trial, (n_trials, n_confounds) float, by their names; None where there are none."""
+        columns = [name for name in self.trials if str(name).startswith(CONFOUND)]
+        if not columns:
+            return None
+        return self.trials[columns].astype(float).rename(columns=lambda name: str(name).removeprefix(CONFOUND))
+
     def block(self, rows: Selection = None, targets: Selection = None) -> np.ndarray:
         """Read trials × targets into a new float32 array; only this part is loaded.
 
@@ -127,7 +136,8 @@ class Responses:
         Returns
         -------
         Responses
-            One row per photograph, float32; trials have the columns ``stimulus`` and ``n_repeats``. Sums are float64.
+            One row per photograph, float32; trials have the columns ``stimulus``, ``n_repeats`` and confounds, which
+            are averaged likewise. Sums are float64.
 
         Raises
         ------
@@ -144,7 +154,11 @@ class Responses:
             means = np.empty(averaged.shape, dtype=np.float32)
             for columns in self.column_blocks():
                 means[:, columns] = averaged[:, columns]
-        return replace(self, values=means, trials=pd.DataFrame({"stimulus": names, "n_repeats": self._showings(codes)}))
+        trials = pd.DataFrame({"stimulus": names, "n_repeats": self._showings(codes)})
+        if self.confounds is not None:
+            for name, column in self.confounds.items():
+                trials[f"{CONFOUND}{name}"] = np.bincount(codes, weights=column.to_numpy()) / np.bincount(codes)
+        return replace(self, values=means, trials=trials)
 
     def _showings(self, codes: np.ndarray) -> np.ndarray:
         """Showings behind the mean of each photograph; rows that are means themselves count by their noise.

@@ -9,5 +9,7 @@ from .folds import group_kfold as group_kfold
 from .folds import plan_splits as plan_splits
 from .folds import split_hash as split_hash
 from .ridge import EncodingRidgeCV as EncodingRidgeCV
+from .row_groups import RowGroups as RowGroups
+from .row_groups import time_blocks as time_blocks
 from .settings import RidgeOptions as RidgeOptions
 from .settings import RowDesign as RowDesign

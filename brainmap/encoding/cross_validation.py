@@ -24,6 +24,7 @@ from brainmap.encoding.layer.notation import LayerFactors, TargetBlock, TargetSc
 from brainmap.encoding.layer.scores import score_batch, target_batch
 from brainmap.encoding.predictions import coefficients, out_of_fold, prediction_arrays
 from brainmap.encoding.ridge import EncodingRidgeCV
+from brainmap.encoding.row_groups import RowGroups
 from brainmap.encoding.settings import CheckedRows, Problem, RowDesign
 
 
@@ -58,7 +59,8 @@ def cross_val_encode(
         sessions or subjects as `groups`); or fixed splits as index or mask pairs (a shared test set, train on one data
         set and test on another).
     groups : array-like, shape (n_rows,), optional
-        Rows that stay together in outer and inner folds: repeats of an image, crops of a photograph.
+        Rows that stay together in outer and inner folds: repeats of an image, crops of a photograph. Rows in sequence
+        (frames of a film): :func:`~brainmap.encoding.time_blocks`, with a gap.
     rows : RowDesign, optional
         Sample weights, nuisance regressors to project out inside each split, repeats to average. Only for
         `EncodingRidgeCV`.
@@ -128,7 +130,7 @@ class PreparedEncoding:
         *,
         estimator: EncodingRidgeCV | None = None,
         cv: Any = 5,
-        groups: ArrayLike | None = None,
+        groups: ArrayLike | RowGroups | None = None,
         rows: RowDesign | None = None,
         memory: str | int = "8GB",
         device: str = "cpu",
@@ -139,7 +141,8 @@ class PreparedEncoding:
         if self.averaging is not None:
             self.sources = {name: _averaged(source, self.averaging) for name, source in self.sources.items()}
             if groups is not None and len(np.asarray(groups)) == len(self.averaging.order):
-                groups = np.asarray(groups)[self.averaging.first_rows]
+                first = self.averaging.first_rows
+                groups = groups.take(first) if isinstance(groups, RowGroups) else np.asarray(groups)[first]
         n_rows = next(iter(self.sources.values())).shape[0]
         for source in self.sources.values():
             if source.shape[0] != n_rows:

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import INNER_FOLDS, OUTER_FOLDS
+from brainmap.encoding.row_groups import BoolArray, IntArray, RowGroups, without_neighbours
 
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 Split = tuple[IntArray, IntArray]
 
 
@@ -155,7 +154,7 @@ def plan_splits(
     n_rows: int,
     cv: Any = 5,
     *,
-    groups: ArrayLike | None = None,
+    groups: ArrayLike | RowGroups | None = None,
     inner_cv: Any = 5,
     inner: str = "nested",
     seed: int = 0,
@@ -171,7 +170,9 @@ def plan_splits(
         `groups`; an iterable of index (or boolean mask) pairs is taken as it is: fixed splits, leave-one-session-out,
         train on one data set and test on another. ``None``: no outer split, all rows train (to fit an estimator).
     groups : array-like, shape (n_rows,), optional
-        Rows that must stay together (same image or source photograph).
+        Rows that must stay together (same image or source photograph). A
+        :class:`~brainmap.encoding.row_groups.RowGroups` with a gap also keeps rows that are near in time out of each
+        other's train sets, in outer and inner splits.
     inner_cv : int, splitter or iterable
         Inner splits. An int deals the groups of each train set into that many folds, with one fixed label per group.
         Anything else is allowed only when ``cv is None``.
@@ -196,6 +197,10 @@ def plan_splits(
     outer, scheme = _outer_splits(n_rows, cv, codes, seed)
     if not isinstance(cv, int | np.integer):  # folds dealt by group tear none apart
         _warn_about_leaks(outer, codes)
+    gap = groups.gap if isinstance(groups, RowGroups) else 0
+    if gap and inner == "shared":
+        raise InputError("shared inner folds know no gap in time; use inner='nested'.")
+    outer = tuple((without_neighbours(train, test, groups, i), test) for i, (train, test) in enumerate(outer))
     membership = _membership(outer, n_rows)
     if inner == "shared":
         labels = _shared_labels(outer, n_rows)
@@ -210,8 +215,15 @@ def plan_splits(
         inner_splits, labels = (pairs,), np.zeros(n_rows, dtype=np.int64)
         membership = _membership(pairs, n_rows)
     signature = np.column_stack([membership, labels])
+    if gap:
+        inner_splits = tuple(
+            tuple((without_neighbours(train, held, groups, i), held) for train, held in pairs)
+            for i, pairs in enumerate(inner_splits)
+        )
+        signature = np.column_stack([signature, *(_membership(pairs, n_rows) for pairs in inner_splits)])
+        scheme += f", {gap} rows in time around each test set left out"
     atoms = np.unique(signature, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    return SplitPlan(outer, inner_splits, atoms, scheme, inner_scheme, bool(sizes.max() > 1))
+    return SplitPlan(outer, inner_splits, atoms, scheme, inner_scheme, bool(sizes.max() > 1) or gap > 0)
 
 
 def _group_codes(groups: ArrayLike) -> tuple[IntArray, IntArray]:

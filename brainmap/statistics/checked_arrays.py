@@ -121,3 +121,30 @@ def in_own_units(block: ArrayLike) -> NDArray[np.float32]:
     size = np.where(typical > 0, typical, np.abs(values).max(axis=0))
     scaled: NDArray[np.float32] = (values / power_of_two(size)).astype(np.float32)
     return scaled
+
+
+def with_constant(confounds: ArrayLike, n_rows: int) -> NDArray[np.float64]:
+    """Check confounds, (n_rows,) or (n_rows, n_confounds): z-scored, a constant first, without what never changes.
+
+    Raises
+    ------
+    InputError
+        If rows are too many or too few, or a value is not finite.
+    """
+    columns = np.asarray(confounds, dtype=np.float64)
+    columns = columns[:, None] if columns.ndim == 1 else columns
+    if columns.ndim != 2 or len(columns) != n_rows or not np.isfinite(columns).all():
+        raise InputError(f"Confounds must be finite with {n_rows} rows, got shape {columns.shape}.")
+    centred = columns - columns.mean(axis=0)
+    spread = centred.std(axis=0)
+    kept = spread > 1e-12 * np.abs(columns).max(axis=0, initial=0.0)
+    return np.column_stack([np.ones(n_rows), centred[:, kept] / spread[kept]])
+
+
+def without(nuisance: NDArray[np.float64] | None, values: NDArray[Any], train: NDArray[np.int64]) -> NDArray[Any]:
+    """Subtract what regressors explain of some values, as fitted on train rows; nothing where there are none."""
+    if nuisance is None:
+        return values
+    weights = np.linalg.lstsq(nuisance[train], values[train].astype(np.float64), rcond=None)[0]
+    result: NDArray[Any] = (values - nuisance @ weights).astype(values.dtype)
+    return result

@@ -163,7 +163,7 @@ def image_scores(
     names = np.arange(y.shape[1]) if units is None else np.asarray(units)
     if names.shape != (y.shape[1],):
         raise InputError(f"There are {y.shape[1]} targets but units of shape {names.shape}.")
-    plan = plan_splits(len(x), cv, groups=labels, inner_cv=2, seed=seed)
+    plan = plan_splits(len(x), cv, groups=groups, inner_cv=2, seed=seed)
     penalty = _penalties(alpha, (len(plan.outer), int(y.shape[1])))
     group_names, codes = np.unique(labels, return_inverse=True)
     if any(len(np.unique(codes[test])) < 2 for _, test in plan.outer):

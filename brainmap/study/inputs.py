@@ -206,6 +206,10 @@ def read_dataset(config: StudyConfig, stimuli: StimulusSet) -> dict[str, dict[st
     """Prepare (or find prepared) and open the responses of a public dataset; values stay on disk."""
     reader = dataset_reader(config)
     subjects = {name: reader.responses(name, stimuli) for name in chosen_subjects(config, reader)}
+    if config.nuisance is not None:
+        from brainmap.data.readers.nuisance_columns import with_nuisance
+
+        subjects = {name: with_nuisance(reader, name, each, config.nuisance) for name, each in subjects.items()}
     return {reader.modality: {name: _drawable(responses) for name, responses in subjects.items()}}
 
 

@@ -23,6 +23,7 @@ from brainmap.study.inputs import (
     read_own,
     simulation,
 )
+from brainmap.study.photograph_groups import too_few_groups
 from brainmap.study.resources import (
     duration,
     duration_words,
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from brainmap.features import FeatureExtractor
 
 FLOAT32 = 4
-DATA_SETTINGS = ("dataset", "own", "place", "reading", "subjects", "modality", "memory", "thin")
+DATA_SETTINGS = (
+    *("dataset", "own", "place", "reading", "subjects", "modality", "memory", "thin"),
+    *("groups", "gap", "cv", "split", "method"),
+)
 MODEL_SETTINGS = (
     *("model", "weights", "features", "layers", "signals", "site", "pooling", "objective", "projection", "wrt"),
     *("bridge", "batch_size", "memory"),
@@ -130,7 +134,9 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
         rows.append((f"{modality} responses", what, "simulated" if config.dataset == "sample" else ""))
         spaces = [*config.signals, "controls"]
         done = sum(folder.scores(modality, name, space).is_dir() for name in chosen for space in spaces)
-        split = f"{config.cv} folds by source" if config.split == "folds" else "the data set's test photographs"
+        split = (
+            f"{config.cv} folds by {config.groups}" if config.split == "folds" else "the data set's test photographs"
+        )
         fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {split}"
         rows.append((f"{modality} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
         rows.append(_test_row(config, modality, len(chosen)))
@@ -314,7 +320,11 @@ def _own_targets(config: StudyConfig, own: OwnData, missing: list[str]) -> dict[
         missing += absent
         return {}
     try:
-        by_modality = read_own(own, load_stimuli(config), check=False)
+        stimuli = load_stimuli(config)
+        by_modality = read_own(own, stimuli, check=False)
+        chosen = [each for subjects in by_modality.values() for each in subjects.values()]
+        problems = [too_few_groups(config, stimuli, each) for each in chosen]
+        missing += [problem for problem in problems if problem is not None]
     except BrainmapError as error:
         missing.append(str(error))
         return {}

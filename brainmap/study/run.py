@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from brainmap.common.blocks import SortedRows
-from brainmap.common.errors import BrainmapError, DamagedError, InputError, MissingFileError
+from brainmap.common.errors import BrainmapError, DamagedError, DependentRowsWarning, InputError, MissingFileError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
 from brainmap.common.storage.files import file_hash, recover_folder
 from brainmap.data import Responses
 from brainmap.data.published_splits import fixed_split
-from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions
+from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions, RowDesign
+from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.score_maps import OutSpace, check_out_space, write_score_maps
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import CLIP_BRIDGE, Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
+from brainmap.study.photograph_groups import photograph_groups, too_few_groups
 from brainmap.study.plan import StudyPlan, make_plan
 from brainmap.study.run_folder import RunFolder, check_out
 
@@ -200,19 +202,17 @@ class Study:
         """
         units = list(_units(self.config, inputs))
         share = parse_memory(self.config.memory) // (4 * len(units))
-        encoded = [align_rows(responses, inputs.stimuli, share) for responses in units]
+        encoded = [align_rows(responses, inputs.stimuli, share, self.config) for responses in units]
         spaces = feature_spaces(self.config, inputs.stimuli, features)
-        work = [
-            (space, subject)
-            for space in spaces
-            for subject in sorted(encoded, key=lambda subject: subject.rows.tobytes())
-        ]
+        for note in self._dependence(encoded, inputs, spaces[self.config.signals[0]]):
+            warnings.warn(note, DependentRowsWarning, stacklevel=2)
+        work = [(space, subject) for space in spaces for subject in sorted(encoded, key=lambda subject: subject.design)]
         prepared: tuple[tuple[str, bytes], PreparedEncoding] | None = None
         for space, subject in track(work, "encoding", unit="fits"):
             who = (subject.responses.modality, subject.responses.subject, space)
             result = self.folder.load_scores(*who)
             if result is None:
-                key = (space, subject.rows.tobytes())
+                key = (space, subject.design)
                 if prepared is None or prepared[0] != key:
                     prepared = (key, self._prepare(spaces[space], subject, inputs.stimuli))
                 with warnings.catch_warnings():
@@ -223,13 +223,24 @@ class Study:
             subject.spaces[space] = result
         return encoded
 
+    def _dependence(self, encoded: Sequence[Encoded], inputs: Inputs, layers: Mapping[str, Any]) -> list[str]:
+        """Say where photographs are not exchangeable; the sentences go into the results, too."""
+        notes = []
+        for modality in dict.fromkeys(subject.responses.modality for subject in encoded):
+            subjects = [subject for subject in encoded if subject.responses.modality == modality]
+            found = [*dependence_notes(self.config, inputs.stimuli, subjects, layers), *ceiling_notes(subjects)]
+            subjects[0].notes.extend(found)
+            notes += found
+        return notes
+
     def _prepare(self, space: Mapping[str, Any], subject: Encoded, stimuli: StimulusSet) -> PreparedEncoding:
         fixed = self.config.split == "test"
         return PreparedEncoding(
             {name: x if len(x) == len(subject.rows) else SortedRows(x, subject.rows) for name, x in space.items()},
             estimator=ridge(self.config),
-            cv=fixed_split(subject.averaged, stimuli) if fixed else self.config.cv,
+            cv=fixed_split(subject.averaged, stimuli, groups=subject.labels) if fixed else self.config.cv,
             groups=subject.groups,
+            rows=RowDesign(nuisance=subject.confounds),
             memory=self.config.memory,
             device=self.config.device,
         )
@@ -243,10 +254,13 @@ def everything_missing(error: BrainmapError, missing: Sequence[str]) -> Brainmap
     return MissingFileError("\n  - ".join([f"{len(sentences)} things are missing:", *sentences]))
 
 
-def align_rows(responses: Responses, stimuli: StimulusSet, memory: int | None = None) -> Encoded:
-    """Average the repeats of each photograph and put rows in the order of the photographs.
+def align_rows(
+    responses: Responses, stimuli: StimulusSet, memory: int | None = None, config: StudyConfig | None = None
+) -> Encoded:
+    """Average the repeats of each photograph, put rows in the order of the photographs, and group them.
 
-    Means larger than ``memory`` (bytes) are not kept: they are read again wherever they are needed.
+    Means larger than ``memory`` (bytes) are not kept: they are read again wherever they are needed. Without a
+    ``config`` photographs are grouped by source.
     """
     shown = responses.stimulus_ids
     rows = np.sort(stimuli.index_of(shown))
@@ -255,7 +269,8 @@ def align_rows(responses: Responses, stimuli: StimulusSet, memory: int | None = 
         averaged = responses
     else:
         averaged = responses.average_repeats(ids, memory=memory)
-    return Encoded(responses, averaged, rows, stimuli.table["source"].to_numpy()[rows])
+    groups = photograph_groups(StudyConfig() if config is None else config, stimuli, responses, rows)
+    return Encoded(responses, averaged, rows, groups)
 
 
 def ridge(config: StudyConfig) -> EncodingRidgeCV:
@@ -281,16 +296,7 @@ def _units(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:
     """Subjects of all modalities, each checked for enough photographs."""
     for subjects in inputs.responses.values():
         for responses in subjects.values():
-            rows = np.unique(inputs.stimuli.index_of(responses.stimulus_ids))
-            sources = inputs.stimuli.table["source"].iloc[rows].nunique()
-            if config.method == "ridge-gcv" and sources < len(rows):
-                raise InputError(
-                    f"subject {responses.subject} saw {len(rows)} photographs of {sources} sources; method "
-                    "ridge-gcv takes every photograph for independent: set method: ridge, which groups them by source"
-                )
-            if sources < 2 * config.cv:
-                raise InputError(
-                    f"subject {responses.subject} saw photographs of {sources} sources; {config.cv} folds grouped by "
-                    f"source need at least {2 * config.cv}"
-                )
+            problem = too_few_groups(config, inputs.stimuli, responses)
+            if problem is not None:
+                raise InputError(problem)
             yield responses

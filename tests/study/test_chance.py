@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from brainmap.statistics.permutation.permutation_test import permutation_test
 from brainmap.statistics.permutation.permuted_subject import PermutationOptions, common_penalty
 from brainmap.study import StudyConfig
 from brainmap.study.analysis import above_chance
+from brainmap.study.analysis.encoded_part import Encoded
 from brainmap.study.inputs import extractor, load_stimuli
 
 OPTIONS = ("--layers", "block.2,block.11", "--signals", "activation", "--cv", "4", "--test", "permutation")
@@ -106,14 +108,16 @@ def test_moments_of_meg_are_tested_with_few_targets(own: OwnFiles, tmp_path: Pat
     assert marks.values.any() and "its own best penalty" in results.provenance["p_values"]["meg"]
 
 
-def shown(sessions: list[str], groups: list[str] | None = None, rows: np.ndarray | None = None) -> SimpleNamespace:
+def shown(sessions: list[str], groups: list[str] | None = None, rows: np.ndarray | None = None) -> Encoded:
     """A subject who saw photographs p0, p1, …, each in the sessions that a word names by its letters."""
     trials = [(f"p{i}", letter) for i, word in enumerate(sessions) for letter in word]
     table = pd.DataFrame(trials, columns=["stimulus", "session"])
-    averaged = SimpleNamespace(trials=pd.DataFrame({"stimulus": [f"p{i}" for i in range(len(sessions))]}))
+    shown_once = pd.DataFrame({"stimulus": [f"p{i}" for i in range(len(sessions))]})
+    averaged: Any = SimpleNamespace(trials=shown_once, confounds=None)
+    responses: Any = SimpleNamespace(trials=table)
     names = np.array(groups or [f"g{i}" for i in range(len(sessions))])
     where = np.arange(len(sessions)) if rows is None else rows
-    return SimpleNamespace(responses=SimpleNamespace(trials=table), averaged=averaged, rows=where, groups=names)
+    return Encoded(responses, averaged, where, names)
 
 
 @pytest.mark.parametrize(

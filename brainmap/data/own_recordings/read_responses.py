@@ -12,6 +12,7 @@ import pandas as pd
 from brainmap.common.blocks import Columns
 from brainmap.common.errors import InputError, ReadingNote
 from brainmap.data.own_recordings.axis_order import oriented
+from brainmap.data.own_recordings.confounds import as_confounds, with_confounds
 from brainmap.data.own_recordings.formats import read_recording
 from brainmap.data.own_recordings.lazy_rows import ChosenRows
 from brainmap.data.own_recordings.missing_responses import without_missing
@@ -75,8 +76,8 @@ def read_responses(
         Whether to go through all values once: NaN and infinite ones are missing, and what cannot be used without them
         (trials that lack most values, targets that lack a photograph) is left out and named in a note.
     **options
-        See :class:`ReadingOptions`: ``mask``, ``atlas``, ``labels``, ``surface``, ``resample``, ``catch``, ``tmin``,
-        ``tmax``, ``axes``.
+        See :class:`ReadingOptions`: ``mask``, ``atlas``, ``labels``, ``surface``, ``resample``, ``catch``,
+        ``confounds``, ``tmin``, ``tmax``, ``axes``.
 
     Returns
     -------
@@ -125,12 +126,15 @@ def assemble(
     if targets is not None:
         recording.targets = open_table(targets, TARGET_SYNONYMS, "targets")
     trials = _trials_of(recording, trials)
+    if options.confounds is not None:
+        trials = with_confounds(trials, options.confounds, recording.n_events, recording.kept)
     notes = [*recording.notes, *_table_notes(trials), *_table_notes(recording.targets)]
     target_table = _targets_of(recording, source)
     values, target_table, turned = oriented(recording, trials, target_table, options.axes)
     notes += turned
     trials, rows, left_out = photograph_trials(trials, stimuli, options.catch)
-    notes += left_out
+    trials, projected = as_confounds(trials, rows)
+    notes += [*left_out, *projected]
     if len(rows) < values.shape[0]:
         values = ChosenRows(values, rows)
     modality, values, target_table = arranged(values, target_table, recording, options)

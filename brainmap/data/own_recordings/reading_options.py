@@ -30,6 +30,8 @@ class ReadingOptions:
         Bring a mask or atlas of another grid to that of the responses (nearest neighbour).
     catch : tuple of str
         Values of ``stimulus`` or ``trial_type`` that mark catch trials.
+    confounds : str, Path or DataFrame, optional
+        Table of numbers, one row a trial, that are projected out inside each split.
     tmin, tmax : float
         For continuous recordings: beginning and end of an epoch in s from onset.
     axes : tuple of str, optional
@@ -42,6 +44,7 @@ class ReadingOptions:
     surface: str | None = None
     resample: bool = False
     catch: tuple[str, ...] = ()
+    confounds: Any = None
     tmin: float = -0.1
     tmax: float = 0.8
     axes: tuple[str, ...] | None = None

@@ -41,8 +41,8 @@ def read_subjects(
     ----------
     responses : path or object
         As :func:`brainmap.data.read_responses` takes them, or a folder with a folder for each subject. In a subject's
-        folder lies one file of responses (called ``responses.…`` where there are others), and ``events.tsv`` and
-        ``targets.tsv`` where they are the subject's own.
+        folder lies one file of responses (called ``responses.…`` where there are others), and ``events.tsv``,
+        ``targets.tsv`` and ``confounds.tsv`` where they are the subject's own.
     targets, events : path to a table or DataFrame, optional
         Those that all subjects share. A column ``subject`` of events tells rows of several subjects apart.
     stimuli : StimulusSet
@@ -74,9 +74,21 @@ def read_subjects(
         )
     if check:
         subjects = {name: checked(recording) for name, recording in subjects.items()}
+    _check_confounds(subjects)
     for note in dict.fromkeys(note for recording in subjects.values() for note in recording.info["notes"]):
         warnings.warn(note, ReadingNote, stacklevel=2)
     return subjects
+
+
+def _check_confounds(subjects: dict[str, Responses]) -> None:
+    """Refuse subjects of whom some have confounds and others none: their scores would not mean the same."""
+    lacking = [name for name, recording in subjects.items() if recording.confounds is None]
+    if lacking and len(lacking) < len(subjects):
+        having = next(name for name in subjects if name not in lacking)
+        raise InputError(
+            f"Subject {having} has a table of confounds and subject {lacking[0]} has none; give each a confounds.tsv, "
+            "or none of them."
+        )
 
 
 def subject_folders(responses: Any) -> dict[str, Path]:
@@ -138,11 +150,11 @@ def _of_folder(
     subject: str,
     options: ReadingOptions,
 ) -> Responses:
-    tables = {name: _table_in(folder, name) for name in ("targets", "events")}
-    own_options = replace(
-        options,
-        **{name: _local(getattr(options, name), folder) for name in ("mask", "atlas", "labels")},
-    )
+    tables = {name: _table_in(folder, name) for name in ("targets", "events", "confounds")}
+    files = {name: _local(getattr(options, name), folder) for name in ("mask", "atlas", "labels", "confounds")}
+    if files["confounds"] is None:
+        files["confounds"] = tables["confounds"]
+    own_options = replace(options, **files)
     return assemble(
         responses_file(folder),
         tables["targets"] if tables["targets"] is not None else targets,

@@ -34,6 +34,7 @@ _LABELS = {
     "cv": "Outer folds",
     "fixed_split": "Scored on",
     "groups": "Folds grouped by",
+    "confounds": "Confounds projected out",
     "split_hash": "Split hash",
     "alphas": "Ridge α",
     "alpha_per_target": "One α per target",
@@ -151,6 +152,8 @@ def _encoding_sentence(p: Mapping[str, Any]) -> str:
         )
     if p.get("pca"):
         text += f" and reduced to {p['pca']} principal components, fitted on the train split"
+    if p.get("confounds"):
+        text += f". Confounds were projected out of features and responses inside each split: {p['confounds']}"
     if p.get("cv"):
         text += f". Scores are from {p['cv']}-fold cross-validation"
         text += f" with folds grouped by {p['groups']}" if p.get("groups") else ""

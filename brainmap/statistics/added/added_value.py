@@ -25,7 +25,15 @@ from brainmap.common.errors import InputError
 from brainmap.encoding.folds import SplitPlan, plan_splits
 from brainmap.statistics.added.conditional_test import ConditionalOptions, ConditionalTest, conditional_test
 from brainmap.statistics.added.penalty_choice import DRAWS, held_out
-from brainmap.statistics.checked_arrays import Features, check_responses, feature_arrays, in_own_units, target_blocks
+from brainmap.statistics.checked_arrays import (
+    Features,
+    check_responses,
+    feature_arrays,
+    in_own_units,
+    target_blocks,
+    with_constant,
+    without,
+)
 from brainmap.statistics.jackknife import (
     corrected_residuals,
     half_width,
@@ -196,6 +204,7 @@ def residual_scores(
     responses: ArrayLike | Sequence[ArrayLike],
     *,
     groups: ArrayLike | None = None,
+    confounds: ArrayLike | None = None,
     options: ResidualOptions | None = None,
 ) -> ResidualScores:
     """Held-out score of a baseline with and without added features.
@@ -208,6 +217,8 @@ def residual_scores(
         Responses to the same images; a sequence holds several subjects with the same targets.
     groups : array-like, (n_images,), optional
         Images that must stay in one fold; default: every image for itself.
+    confounds : array-like, (n_images, n_confounds), optional
+        Projected out of features and responses inside each outer split, as fitted on its train set.
     options : ResidualOptions, optional
         Settings.
 
@@ -228,10 +239,11 @@ def residual_scores(
     if not len(x) == len(g) == len(subjects[0]) == len(labels):
         sizes = (len(x), len(g), len(subjects[0]), len(labels))
         raise InputError(f"Baseline, added features, responses and groups have {sizes} rows; they must agree.")
-    plan = plan_splits(len(x), options.cv, groups=labels, inner_cv=options.inner_cv, seed=options.seed)
-    bands = _all_bands(x, g, plan, options)
+    plan = plan_splits(len(x), options.cv, groups=groups, inner_cv=options.inner_cv, seed=options.seed)
+    nuisance = None if confounds is None else with_constant(confounds, len(x))
+    bands = _all_bands(x, g, plan, options, nuisance)
     codes = np.unique(labels, return_inverse=True)[1]
-    scored = [_score_subject(y, plan, bands, codes, options) for y in subjects]
+    scored = [_score_subject(y, plan, bands, (codes, nuisance), options) for y in subjects]
     base_r, full_r, changes = (np.stack(parts) for parts in zip(*scored, strict=True))
     dims = ("subject", "split", "target")
     dataset = xr.Dataset({"r_base": (dims, base_r), "r_full": (dims, full_r), "delta": (dims, full_r - base_r)})
@@ -247,13 +259,14 @@ def residual(
     *,
     units: ArrayLike,
     groups: ArrayLike | None = None,
+    confounds: ArrayLike | None = None,
     options: tuple[ResidualOptions, ConditionalOptions] | None = None,
 ) -> ResidualResult:
     """Residual of added features per unit: its size, its interval, and a test with family-wise error control.
 
     Parameters
     ----------
-    base, added, responses, groups
+    base, added, responses, groups, confounds
         As in :func:`residual_scores`.
     units : array-like, (n_targets,)
         Area or time of each target.
@@ -270,35 +283,45 @@ def residual(
         As in :func:`residual_scores` and :func:`~brainmap.statistics.added.conditional_test.conditional_test`.
     """
     score_options, test_options = options or (ResidualOptions(), ConditionalOptions())
-    scores = residual_scores(base, added, responses, groups=groups, options=score_options)
-    test = conditional_test(base, added, responses, units=units, groups=groups, options=test_options)
+    scores = residual_scores(base, added, responses, groups=groups, confounds=confounds, options=score_options)
+    test = conditional_test(
+        base, added, responses, units=units, groups=groups, confounds=confounds, options=test_options
+    )
     effects = scores.by_unit(units).drop(columns="n_targets")
     columns = ["unit", "statistic", "p", "p_fwer", "significant", "n_targets"]
     return ResidualResult(effects.merge(test.table[columns], on="unit"), scores, test)
 
 
-def _all_bands(x: FloatArray, g: FloatArray, plan: SplitPlan, options: ResidualOptions) -> list[list[TwoBands]]:
+def _all_bands(
+    x: FloatArray, g: FloatArray, plan: SplitPlan, options: ResidualOptions, nuisance: NDArray[np.float64] | None
+) -> list[list[TwoBands]]:
     """For each outer split, its inner splits' bands and then its own."""
     limits = (options.explained, min(options.max_components, len(x) // 4), options.max_components)
     matched = options.matched_components if options.method == "matched" else None
-    return [
-        [fit_bands(x, g, split, limits=limits, matched=matched) for split in [*inner, outer]]
-        for outer, inner in zip(plan.outer, plan.inner, strict=True)
-    ]
+    bands = []
+    for outer, inner in zip(plan.outer, plan.inner, strict=True):
+        own_x, own_g = (without(nuisance, values, outer[0]) for values in (x, g))
+        bands.append([fit_bands(own_x, own_g, split, limits=limits, matched=matched) for split in [*inner, outer]])
+    return bands
 
 
 def _score_subject(
-    y: FloatArray, plan: SplitPlan, bands: list[list[TwoBands]], codes: NDArray[np.intp], options: ResidualOptions
+    y: FloatArray,
+    plan: SplitPlan,
+    bands: list[list[TwoBands]],
+    rows: tuple[NDArray[np.intp], NDArray[np.float64] | None],
+    options: ResidualOptions,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Scores (split, target) without and with the added features, and the changes by group (3, group, target)."""
-    n_targets = y.shape[1]
+    n_targets, (codes, nuisance) = y.shape[1], rows
     scores = np.full((2, len(plan.outer), n_targets), np.nan, dtype=np.float32)
     changes = np.zeros((3, int(codes.max()) + 1, n_targets), dtype=np.float32)
     alphas = np.sort(np.asarray(options.alphas, dtype=np.float32))
     added = np.zeros(n_targets)
     for part in target_blocks(max(len(y), DRAWS) * (len(alphas) + 1), n_targets):
-        block = in_own_units(y[:, part])
+        scaled = in_own_units(y[:, part])
         for number, (outer, inner) in enumerate(zip(plan.outer, plan.inner, strict=True)):
+            block = without(nuisance, scaled, outer[0])
             fit = held_out(block, (outer, inner), bands[number], alphas, codes)
             predictions, penalties = fit.predictions, fit.penalties
             truth, test_codes = block[outer[1]], codes[outer[1]]

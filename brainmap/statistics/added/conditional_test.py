@@ -35,9 +35,11 @@ from numpy.typing import ArrayLike, NDArray
 from brainmap.common.decompositions import left_singular
 from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import FLIP_BLOCKS, FLIP_NOISE, FLIPS
+from brainmap.encoding.row_groups import RowGroups
 from brainmap.statistics.added.group_noise import GroupNoise
 from brainmap.statistics.added.hollow_matrices import block_sums, hollow, remove
-from brainmap.statistics.checked_arrays import Features, check_responses, standardised, target_blocks
+from brainmap.statistics.added.prewhitening import Filtered, TimeFilter, noise_correlation
+from brainmap.statistics.checked_arrays import Features, check_responses, standardised, target_blocks, with_constant
 
 FloatArray = NDArray[np.float64]
 SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
@@ -175,6 +177,7 @@ def conditional_test(
     *,
     units: ArrayLike,
     groups: ArrayLike | None = None,
+    confounds: ArrayLike | None = None,
     options: ConditionalOptions | None = None,
 ) -> ConditionalTest:
     """Test per unit whether added features explain responses beyond baseline features.
@@ -188,7 +191,10 @@ def conditional_test(
     units : array-like, (n_targets,)
         Unit of each target: its area, or its time. Targets of a unit are summed.
     groups : array-like, (n_images,), optional
-        Images that belong together (crops of one photograph); default: every image for itself.
+        Images that belong together (crops of one photograph); default: every image for itself. With blocks in time
+        (:class:`~brainmap.encoding.row_groups.RowGroups`), pairs of blocks nearer than the gap are left out.
+    confounds : array-like, (n_images, n_confounds), optional
+        Removed like components of the baseline.
     options : ConditionalOptions, optional
         Settings.
 
@@ -216,7 +222,18 @@ def conditional_test(
     n_images = int(subjects[0].shape[0])
     rows, blocks = _blocks(groups, n_images, settings)
     used = [_rows_of(features, rows, n_images) for features in (base, added)]
-    design = _prepare(used[0], used[1], rows, blocks, settings)
+    fixed = np.ones((n_images, 1)) if confounds is None else with_constant(confounds, n_images)
+    design = _prepare(used[0], used[1], (rows, fixed[rows]), blocks, settings)
+    apart = None
+    if isinstance(groups, RowGroups):
+        apart = ~groups.take(rows).touching(blocks)
+        white = TimeFilter(groups, noise_correlation(subjects, design.order, design.removed, groups))
+        if white.correlation:
+            whitened = [{name: white(layer) for name, layer in _layers(part).items()} for part in (base, added)]
+            fixed = np.column_stack([fixed, white(fixed)])
+            used = [_rows_of(features, rows, n_images) for features in whitened]
+            design = _prepare(used[0], used[1], (rows, fixed[rows]), blocks, settings)
+            subjects = [Filtered(values, white) for values in subjects]
     names, codes = np.unique(labels, return_inverse=True)
     shares = _fit_shares(subjects, codes, design)
     sums: list[FloatArray] = [np.empty(0)] * len(names)
@@ -224,6 +241,8 @@ def conditional_test(
         kernels = design.kernels(SHARES[share])
         for unit in np.flatnonzero(shares == share):
             sums[unit] = _pair_sums(subjects, np.flatnonzero(codes == unit), design, kernels)
+            if apart is not None:  # what is near in time resembles itself: such pairs of blocks say nothing
+                sums[unit] = sums[unit] * apart
     statistic, null = _flip(np.stack(sums), settings)
     p, p_fwer = flip_p(statistic, null)
     table = pd.DataFrame(
@@ -237,7 +256,7 @@ def conditional_test(
             "baseline_share": SHARES[shares],
         }
     )
-    n_removed = design.removed.shape[1] - 1
+    n_removed = design.removed.shape[1] - fixed.shape[1]
     return ConditionalTest(table, settings, len(rows), len(design.blocks), n_removed, null.astype(np.float32))
 
 
@@ -259,27 +278,38 @@ def _blocks(
     n_groups = int(codes.max(initial=-1)) + 1
     if n_groups < 6:
         raise InputError(f"Sign flips need at least 6 groups of images (2^5 distinct patterns), here are {n_groups}.")
-    if n_groups > options.max_blocks:
+    if n_groups > options.max_blocks and isinstance(groups, RowGroups):  # blocks that follow one another
+        place = np.asarray(groups.place)[rows]
+        first = np.argsort(np.argsort([place[codes == code].min() for code in range(n_groups)]))
+        codes = (first * options.max_blocks // n_groups)[codes]
+    elif n_groups > options.max_blocks:
         codes = (rng.permutation(n_groups) % options.max_blocks)[codes]
     return rows, codes
 
 
 def _prepare(
-    base: Features, added: Features, rows: NDArray[np.intp], blocks: NDArray[np.intp], options: ConditionalOptions
+    base: Features,
+    added: Features,
+    used: tuple[NDArray[np.intp], FloatArray],
+    blocks: NDArray[np.intp],
+    options: ConditionalOptions,
 ) -> _Design:
-    """Decompose the baseline kernel and sort the images used by block."""
+    """Decompose the baseline kernel, sort images by block; ``used`` are the images and what is always removed."""
+    rows, fixed = used
     layers = standardised(base, "baseline")
     extra = np.concatenate(list(standardised(added, "added").values()), axis=1)
     together = np.concatenate([array / np.sqrt(array.shape[1]) for array in layers.values()], axis=1)
     # Inside a block in an order of their own: what is drawn must not depend on the order in which images are given.
     order = np.lexsort((together.sum(axis=1), blocks))
-    vectors, singular = left_singular(together[order])
+    fixed = left_singular(fixed[order])[0] if fixed.shape[1] > 1 else np.full((len(order), 1), len(order) ** -0.5)
+    baseline = together[order] if fixed.shape[1] == 1 else remove(fixed, together[order])
+    vectors, singular = left_singular(baseline)
     kept = singular > 1e-10 * singular[0]
     vectors, values = vectors[:, kept], singular[kept] ** 2 * len(order) / np.sum(singular[kept] ** 2)
     needed = int(np.searchsorted(np.cumsum(values) / values.sum(), options.explained) + 1)
     wanted = min(needed, len(order) // 4) if options.n_components is None else options.n_components
     # The mean is removed like a component: without it, centring alone would correlate the groups' residuals.
-    removed = np.column_stack([np.full(len(order), len(order) ** -0.5), vectors[:, :wanted]])
+    removed = np.column_stack([fixed, vectors[:, :wanted]])
     starts = np.flatnonzero(np.diff(blocks[order], prepend=-1))
     slices = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(order)], strict=True)]
     rest = remove(removed, extra[order])
@@ -289,11 +319,14 @@ def _prepare(
     return _Design(vectors, values, removed, rest, slices, GroupNoise(removed, slices, draws), rows[order], options)
 
 
+def _layers(features: Features) -> dict[Any, Any]:
+    return dict(features) if isinstance(features, Mapping) else {"all": features}
+
+
 def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray[Any]]:
     """Take the images used from each layer, before anything is copied or converted."""
-    layers: dict[Any, Any] = dict(features) if isinstance(features, Mapping) else {"all": features}
     rows_by_group = {}
-    for layer, values in layers.items():
+    for layer, values in _layers(features).items():
         array = np.asarray(values)
         if len(array) != n_images:
             raise InputError(

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import GROUP_ORDERS
+from brainmap.encoding.row_groups import RowGroups
 
 
 def group_orders(
@@ -21,7 +22,8 @@ def group_orders(
     Parameters
     ----------
     groups : array-like, (n,)
-        Group of each row.
+        Group of each row. Rows of a :class:`~brainmap.encoding.row_groups.RowGroups` are in sequence as they were
+        presented, others as they stand.
     n_orders : int
         Number of permutations.
     strata : array-like, (n,), optional
@@ -37,7 +39,8 @@ def group_orders(
     """
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     layers = np.zeros(len(codes), dtype=np.intp) if strata is None else np.unique(strata, return_inverse=True)[1]
-    rows = [np.flatnonzero(codes == code) for code in range(int(codes.max()) + 1)]
+    sequence = np.argsort(groups.place) if isinstance(groups, RowGroups) else np.arange(len(codes))
+    rows = [sequence[codes[sequence] == code] for code in range(int(codes.max()) + 1)]
     stratum = np.array([layers[members[0]] for members in rows])
     for number in range(n_orders):
         rng = np.random.default_rng([seed, GROUP_ORDERS, number])

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from brainmap.common.errors import InputError
 from brainmap.encoding.cross_validation import PreparedEncoding
 from brainmap.encoding.ridge import EncodingRidgeCV
+from brainmap.encoding.row_groups import RowGroups
 from brainmap.encoding.settings import RidgeOptions
 from brainmap.statistics.checked_arrays import in_own_units, sliceable
 from brainmap.statistics.permutation.group_orders import check_strata, group_orders, order_chunks
@@ -70,7 +71,8 @@ class PermutationInput:
     alpha : float or array-like, (n_targets,) or (n_splits, n_targets), optional
         Fixed ridge penalties. Give these, or ``candidates`` of the options.
     groups : array-like, (n,), optional
-        Rows that move and are held out together; default: every row for itself.
+        Rows that move and are held out together; default: every row for itself. Blocks in time, with a gap around test
+        sets, are a :class:`~brainmap.encoding.row_groups.RowGroups`.
     strata : array-like, (n,), optional
         Groups are exchanged within strata only, such as sessions.
     cv : sequence of (train, test), optional
@@ -139,7 +141,10 @@ class PermutedSubject:
         ridge = EncodingRidgeCV(
             alphas=np.unique(self.penalty), cv=2, pca=options.pca, options=RidgeOptions(seed=options.seed)
         )
-        self.prepared = PreparedEncoding(x, estimator=ridge, cv=splits, groups=self.codes, memory=memory, device=device)
+        self.groups = data.groups if isinstance(data.groups, RowGroups) else self.codes
+        self.prepared = PreparedEncoding(
+            x, estimator=ridge, cv=splits, groups=self.groups, memory=memory, device=device
+        )
 
     def read(self, columns: NDArray[np.intp] | slice) -> FloatArray:
         """Responses of some targets, (n, n_columns), float32, about their median and in units of their own.
@@ -158,7 +163,7 @@ class PermutedSubject:
 
     def chunks(self) -> Iterator[NDArray[np.intp]]:
         """Yield orders of rows, some at a time; the very first is the one that was observed."""
-        orders = group_orders(self.codes, self.options.n_permutations, strata=self.strata, seed=self.seed)
+        orders = group_orders(self.groups, self.options.n_permutations, strata=self.strata, seed=self.seed)
         return order_chunks(orders, len(self.x), CHUNK)
 
     def scores(

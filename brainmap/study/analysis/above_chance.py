@@ -123,6 +123,8 @@ def _permuted(
 ) -> tuple[xr.DataArray, str]:
     """Permute whole photographs and refit, map by map."""
     modality = subjects[0].responses.modality
+    if any(subject.confounds is not None for subject in subjects):
+        raise InputError("permutations do not project confounds out; test over folds or subjects instead")
     per, units = UNIT_OF_TEST[modality], None if modality == "fmri" else r["time"].values
     names = np.arange(r.sizes["target"]) if units is None else np.unique(units)
     rows = sum(len(subject.rows) for subject in subjects)
@@ -171,11 +173,11 @@ def session_strata(subjects: Sequence[Encoded]) -> tuple[list[np.ndarray | None]
     if not any(subject.responses.trials.get("session", pd.Series(dtype=str)).nunique() > 1 for subject in subjects):
         return [None] * len(subjects), ""
     own = [_shown_in(subject) for subject in subjects]
-    alike = [np.array_equal(subject.rows, subjects[0].rows) for subject in subjects]
+    alike = [subject.design == subjects[0].design for subject in subjects]
     common = _joined([labels for labels, same in zip(own, alike, strict=True) if same])
     strata = [common if same else labels for labels, same in zip(own, alike, strict=True)]
     for subject, labels in zip(subjects, strata, strict=True):
-        groups_of = pd.Series(subject.groups).groupby(labels).nunique()
+        groups_of = pd.Series(subject.labels).groupby(labels).nunique()
         if groups_of.min() < 2:
             return [None] * len(subjects), ", exchanged across sessions (too few were shown in the same ones)"
     if all(len(np.unique(labels)) == 1 for labels in strata):  # every session showed every photograph
@@ -191,8 +193,8 @@ def _shown_in(subject: Encoded) -> np.ndarray:
     sets = trials.groupby(trials["stimulus"].astype(str))["session"].agg(lambda s: "+".join(sorted(set(map(str, s)))))
     each = sets.loc[subject.averaged.trials["stimulus"].astype(str)]
     # Photographs of one source move together, in sequence: only a source that was shown alike can take their place.
-    patterns = each.groupby(subject.groups).agg(lambda s: s.iloc[0] if s.nunique() == 1 else "|".join(s))
-    return np.unique(patterns.loc[subject.groups].to_numpy(str), return_inverse=True)[1]
+    patterns = each.groupby(subject.labels).agg(lambda s: s.iloc[0] if s.nunique() == 1 else "|".join(s))
+    return np.unique(patterns.loc[subject.labels].to_numpy(str), return_inverse=True)[1]
 
 
 def _joined(labels: Sequence[np.ndarray]) -> np.ndarray:
@@ -238,7 +240,6 @@ def _inputs(
             for name in ("alpha", "r")
         )
         penalty = common_penalty(chosen, scores)
-    first = subjects[0].rows
     return [
         PermutationInput(
             values[subject.rows],
@@ -246,8 +247,8 @@ def _inputs(
             penalty,
             subject.groups,
             within,
-            cv=fixed_split(subject.averaged, stimuli) if config.split == "test" else None,
-            same_photographs=bool(np.array_equal(subject.rows, first)),
+            cv=fixed_split(subject.averaged, stimuli, groups=subject.labels) if config.split == "test" else None,
+            same_photographs=subject.design == subjects[0].design,
         )
         for subject, within in zip(subjects, strata, strict=True)
     ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from brainmap.data import Responses
-from brainmap.encoding import EncodingResult, concat
+from brainmap.encoding import EncodingResult, RowGroups, concat
 
 CONTROL_SPACES = "controls"
 
@@ -24,17 +26,39 @@ class Encoded:
         Trials, and means over the repeats of each photograph.
     rows : ndarray of int, (n_images,)
         Row of the stimulus set of each row of ``averaged``.
-    groups : ndarray of str, (n_images,)
-        Source photograph of each row.
+    groups : ndarray, (n_images,), or RowGroups
+        Group of each row: photographs that are held out, permuted and flipped together.
     spaces : dict of str to EncodingResult
         Feature space (``activation``, ``gradient``, ``controls``) → result; filled as they are finished.
+    notes : list of str
+        What was seen of the rows that the results should say.
     """
 
     responses: Responses
     averaged: Responses
     rows: np.ndarray
-    groups: np.ndarray
+    groups: np.ndarray | RowGroups
     spaces: dict[str, EncodingResult] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of the group of each row, (n_images,)."""
+        return np.asarray(self.groups)
+
+    @property
+    def confounds(self) -> np.ndarray | None:
+        """Confounds of each row, (n_images, n_confounds), means over the showings; None where there are none."""
+        table = self.averaged.confounds
+        return None if table is None else table.to_numpy()
+
+    @property
+    def design(self) -> bytes:
+        """Identity of rows, groups and confounds: subjects with an equal one are encoded with one preparation."""
+        parts: list[Any] = [self.rows, pd.factorize(self.labels)[0], self.confounds]
+        if isinstance(self.groups, RowGroups):
+            parts += [self.groups.place, self.groups.stretch]
+        return b"|".join(b"" if part is None else np.ascontiguousarray(part).tobytes() for part in parts)
 
 
 def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[str, float]) -> xr.Dataset:
@@ -56,6 +80,7 @@ def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[st
 def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
     """Noise ceiling of r for the averaged responses, (subject, target); None where nothing was shown twice."""
     from brainmap.data.missing_values import FilledFromRepeats
+    from brainmap.data.without_confounds import WithoutConfounds
     from brainmap.statistics.noise_ceiling import ceiling_from_ncsnr, explainable_variance
 
     ceilings = []
@@ -71,6 +96,8 @@ def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
         values = subject.responses.values
         if subject.responses.info.get("missing"):
             values = FilledFromRepeats(values, stimulus)
+        if subject.responses.confounds is not None:
+            values = WithoutConfounds(values, subject.responses.confounds.to_numpy())
         ceilings.append(explainable_variance(values, stimulus).r)
     names = [subject.responses.subject for subject in subjects]
     return xr.DataArray(np.stack(ceilings), dims=("subject", "target"), coords={"subject": names})

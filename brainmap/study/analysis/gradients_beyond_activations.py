@@ -62,7 +62,7 @@ def residual_of_gradients(
             "choose fewer layers (or residual_layers: last), or project the features"
         )
     try:
-        if all(np.array_equal(subject.rows, subjects[0].rows) for subject in subjects):
+        if all(subject.design == subjects[0].design for subject in subjects):
             result = _residual(subjects, features, config, config.seed)
             return _with_subjects(result.to_frame(), [result], subjects), result.test.method
         seeds = [config.seed + number for number in range(len(subjects))]
@@ -100,6 +100,7 @@ def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConf
         [subject.averaged.values for subject in subjects],
         units=first.responses.targets[UNIT[first.responses.modality]].to_numpy(),
         groups=first.groups,
+        confounds=first.confounds,
         options=(
             ResidualOptions(config.residual, cv=config.cv, seed=config.seed),
             ConditionalOptions(n_flips=config.flips, seed=seed),

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from brainmap.common.names import LEVEL
 from brainmap.common.versions import versions
-from brainmap.study.declared.study_config import StudyConfig
+from brainmap.study.declared.study_config import DEFAULT_GROUPS, StudyConfig
 from brainmap.study.inputs import Inputs
 
 if TYPE_CHECKING:
     from brainmap.features import Features
+    from brainmap.study.analysis.encoded_part import Encoded
 
 
 def study_provenance(
@@ -24,6 +25,7 @@ def study_provenance(
     features: Features,
     scores: Mapping[str, xr.Dataset],
     p_values: Mapping[str, Mapping[str, str]],
+    encoded: Sequence[Encoded] = (),
 ) -> dict[str, Any]:
     """Describe a study.
 
@@ -33,6 +35,8 @@ def study_provenance(
         The study, what it started from, and its scores by modality.
     p_values : mapping
         Modality → statistic → how its p values were made.
+    encoded : sequence of Encoded
+        The subjects, with what was noted of their photographs.
 
     Returns
     -------
@@ -66,7 +70,8 @@ def study_provenance(
         "repeats": "averaged before encoding",
         "cv": config.cv if config.split == "folds" else None,
         "fixed_split": None if config.split == "folds" else "the test photographs that the dataset names",
-        "groups": "source photograph",
+        "groups": group_words(config),
+        "confounds": confound_words(everyone),
         "split_hash": {modality: dataset.attrs["split_hash"] for modality, dataset in scores.items()},
         "inner_cv": first["inner_scheme"],
         "alphas": first["alphas"],
@@ -81,6 +86,7 @@ def study_provenance(
             *sorted({note for dataset in scores.values() for note in _flat(dataset.attrs.get("warnings", []))}),
             *extracted.get("remarks", []),
             *_found_in_files(everyone),
+            *dict.fromkeys(note for subject in encoded for note in subject.notes),
         ],
         "stimulus_duration": _stimulus_duration(everyone),
         "seeds": {"folds, permutations, simulation": config.seed},
@@ -90,6 +96,22 @@ def study_provenance(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "config": json.loads(json.dumps(config.describe())),
     }
+
+
+def group_words(config: StudyConfig) -> str:
+    """What folds keep together, in words."""
+    if config.n_blocks is not None:
+        gap = f", {config.gap} photographs left out on either side of a test block" if config.gap else ""
+        return f"{config.n_blocks} blocks in the order of presentation{gap}"
+    return "source photograph" if config.groups == DEFAULT_GROUPS else config.groups
+
+
+def confound_words(everyone: Sequence[Any]) -> str | None:
+    """Which confounds were projected out; None where there were none."""
+    names = dict.fromkeys(
+        str(name) for responses in everyone if responses.confounds is not None for name in responses.confounds
+    )
+    return f"{', '.join(names)} (fitted on each train set)" if names else None
 
 
 def _by_statistic(p_values: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

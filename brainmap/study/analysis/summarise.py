@@ -60,7 +60,7 @@ def summarise(
     hierarchy = {name: table for part in parts.values() for name, table in part.hierarchy.items()}
     results = StudyResults(
         provenance=study_provenance(
-            config, inputs, features, scores, {name: part.methods for name, part in parts.items()}
+            config, inputs, features, scores, {name: part.methods for name, part in parts.items()}, encoded
         ),
         scores=scores,
         residual={modality: part.residual for modality, part in parts.items() if part.residual is not None},

@@ -25,6 +25,7 @@ from brainmap.common.yaml_text import read_yaml
 from brainmap.study.declared.schema import current
 
 Yardstick = Literal["folds", "subjects", "wilcoxon", "permutation"]
+DEFAULT_GROUPS = "source"
 Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
 
 
@@ -46,7 +47,7 @@ class OwnData(BaseModel):
         ``subject``, where the file does not say it.
     table : Path, optional
         Table of the photographs: ``name`` and optionally ``source``, ``category``, ``caption``.
-    mask, atlas, labels, surface, resample, catch, tmin, tmax, axes
+    mask, atlas, labels, surface, resample, catch, confounds, tmin, tmax, axes
         As :class:`brainmap.data.own_recordings.reading_options.ReadingOptions` has them.
     """
 
@@ -63,6 +64,7 @@ class OwnData(BaseModel):
     surface: str | None = None
     resample: bool = False
     catch: tuple[str, ...] = ()
+    confounds: Path | None = None
     tmin: float | None = None
     tmax: float | None = None
     axes: str | None = None
@@ -155,11 +157,21 @@ class StudyConfig(BaseModel):
     bridge, bridge_weights : str
         Image–text model, and which of its weights, into whose caption space the objective ``clip-bridge`` maps the
         model's output; the map is fitted to the captions of the study's photographs.
+    groups : str
+        Photographs that are held out, permuted and flipped together: those of one ``source`` (the default), of one
+        ``folder``, of one value of a column of the table of photographs or of trials (``concept``, ``run`` …), or
+        ``blocks:10``: ten stretches of equal length in the order of presentation. Photographs of one source are always
+        together.
+    gap : int
+        With blocks, photographs on either side of a test block that are left out of training.
+    nuisance : tuple of str, optional
+        Of a public dataset, which variables of its reader's table (session, run, gaze, motion …; ``all``) are projected
+        out inside each split. One's own are in ``own.confounds``.
     split : {"folds", "test"}
         Score on ``cv`` folds grouped by source, or train on the rest and score on the test photographs that the data
         set names (its column ``test`` or ``shared``). What gradients add is always tested on all photographs.
     cv, seed : int
-        Number of outer folds, grouped by source photograph, and the seed of their shuffling.
+        Number of outer folds, of whole ``groups``, and the seed of their shuffling.
     pca : int, optional
         Principal components of the features, fitted on the train split; all dimensions by default.
     projection : int, optional
@@ -212,6 +224,9 @@ class StudyConfig(BaseModel):
     wrt: Literal["output", "weights"] = "output"
     bridge: str = "clip-vit-base-patch32"
     bridge_weights: str = "trained"
+    groups: str = DEFAULT_GROUPS
+    gap: Annotated[int, Field(ge=0)] = 0
+    nuisance: tuple[str, ...] | None = None
     split: Literal["folds", "test"] = "folds"
     cv: Annotated[int, Field(ge=2, le=100)] = 5
     pca: Annotated[int, Field(ge=1)] | None = None
@@ -258,11 +273,38 @@ class StudyConfig(BaseModel):
                 "dataset 'own' and the files of 'own' (stimuli, responses, and targets and "
                 "events where the file does not say them) go together"
             )
-        for name in ("modality", "signals", "layers", "subjects"):
+        self._check_groups()
+        for name in ("modality", "signals", "layers", "subjects", "nuisance"):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
         return self
+
+    def _check_groups(self) -> None:
+        kind, colon, count = self.groups.partition(":")
+        if kind == "blocks" and not (count.isdigit() and int(count) >= 2):
+            raise ValueError(f"'groups: {self.groups}' must say how many blocks, such as 'blocks:10'")
+        if not self.groups.strip() or (colon and kind != "blocks"):
+            raise ValueError(
+                f"there are no groups '{self.groups}'; choose source, folder, blocks:10, or the name of a column"
+            )
+        if self.gap and self.n_blocks is None:
+            raise ValueError(f"'gap: {self.gap}' belongs to blocks in time ('groups: blocks:10')")
+        if self.n_blocks is not None and self.split == "test":
+            raise ValueError(
+                "'groups: blocks' makes folds of time, 'split: test' names the test photographs; choose one"
+            )
+        if self.nuisance is not None and self.dataset in ("sample", "own"):
+            raise ValueError(
+                "'nuisance' names variables of a public dataset's reader; confounds of one's own are a table, "
+                "'own.confounds' (--confounds FILE)"
+            )
+
+    @property
+    def n_blocks(self) -> int | None:
+        """Number of blocks in time that photographs are grouped by; None for other groups."""
+        kind, _, count = self.groups.partition(":")
+        return int(count) if kind == "blocks" else None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -271,7 +313,7 @@ class StudyConfig(BaseModel):
             raise ValueError("no setting is true or false; give a number or a word")
         return value
 
-    @field_validator("modality", "subjects", "layers", "signals", mode="before")
+    @field_validator("modality", "subjects", "layers", "signals", "nuisance", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
@@ -337,6 +379,9 @@ class StudyConfig(BaseModel):
         described: dict[str, Any] = json.loads(self.model_dump_json())
         if self.features is None:
             described.pop("features")  # studies of models are what they were before files of features
+        for name in ("groups", "gap", "nuisance"):  # likewise: studies that set none of these
+            if described[name] == type(self).model_fields[name].default:
+                described.pop(name)
         return described
 
     @property
