@@ -17,8 +17,10 @@ from brainmap.stimuli import StimulusSet
 ARRAYS = (".npy", ".npz", ".mat", ".zarr", ".nc", ".nc4", ".cdf", ".csv", ".tsv", ".txt", *HDF5_SUFFIXES)
 IMAGES = (".nii", ".nii.gz", ".gii", ".mgh", ".mgz", ".img", ".hdr")
 MEEG = (
-    ".fif", ".fif.gz", ".set", ".vhdr", ".edf", ".bdf", ".gdf", ".stc", ".ds", ".mff", ".cnt", ".con", ".sqd",
+    ".fif", ".fif.gz", ".set", ".vhdr", ".edf", ".bdf", ".gdf", ".stc", "-stc.h5", ".ds", ".mff", ".cnt", ".con",
+    ".sqd",
 )  # fmt: skip
+ESTIMATES = (".stc", "-stc.h5")
 SUPPORTED = (*ARRAYS, *IMAGES, *MEEG)
 
 
@@ -33,6 +35,11 @@ def suffix_of(path: Path) -> str:
     name = path.name.casefold()
     fitting = [suffix for suffix in SUPPORTED if name.endswith(suffix)]
     return max(fitting, key=len) if fitting else (".csv" if name.endswith((".csv.gz", ".tsv.gz")) else "")
+
+
+def estimates_in(folder: Path) -> list[Path]:
+    """Files of source estimates in a folder."""
+    return sorted(file for file in folder.iterdir() if suffix_of(file) in ESTIMATES and not file.name.startswith("."))
 
 
 def read_recording(
@@ -72,7 +79,7 @@ def _read_file(
     if path.is_dir() and suffix not in (".zarr", ".ds", ".mff"):
         if (path / "zarr.json").is_file() or (path / ".zgroup").is_file() or (path / ".zarray").is_file():
             raise InputError(f"{path} is a Zarr folder without its suffix; rename it to end in .zarr.")
-        estimates = sorted(path.glob("*.stc"))
+        estimates = estimates_in(path)
         if not estimates:
             raise InputError(f"{path} is a folder without files of responses; give a file, or a folder per subject.")
         return _read_files(estimates, options)
@@ -92,7 +99,7 @@ def _read_files(paths: list[Path], options: ReadingOptions) -> Recording:
     for path in paths:
         if not path.exists():
             raise MissingFileError(f"There is no file {path}; give the files that hold the responses.")
-    if all(suffix_of(path) == ".stc" or path.name.endswith("-stc.h5") for path in paths):
+    if all(suffix_of(path) in ESTIMATES for path in paths):
         from brainmap.data.own_recordings.meeg_files import read_estimates
 
         return read_estimates(paths)

@@ -31,6 +31,8 @@ def read_meeg(path: Path, trials: pd.DataFrame | None, stimuli: StimulusSet, opt
     with reading(path):
         try:
             return _opened(path, trials, stimuli, options)
+        except ImportError as error:
+            raise _lacks_package(path, error) from error
         except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError, EOFError, IndexError) as error:
             if isinstance(error, InputError):
                 raise
@@ -40,11 +42,17 @@ def read_meeg(path: Path, trials: pd.DataFrame | None, stimuli: StimulusSet, opt
             ) from error
 
 
+def _lacks_package(path: Path, error: ImportError) -> InputError:
+    """Sentence about a package that MNE needs for some formats (HDF5 and MATLAB 7.3 among them)."""
+    package = error.name or "another package"
+    return InputError(f"Reading {path} needs {package}; install what MNE needs with: pip install brainmap[meeg]")
+
+
 def _opened(path: Path, trials: pd.DataFrame | None, stimuli: StimulusSet, options: ReadingOptions) -> Recording:
     import mne
 
     name = path.name.casefold()
-    if name.endswith(".stc"):
+    if name.endswith((".stc", "-stc.h5")):
         return read_estimates([path])
     if name.endswith((".fif", ".fif.gz")):
         kind = mne.what(path)
@@ -88,7 +96,13 @@ def read_estimates(paths: list[Path]) -> Recording:
 
     def read(path: Path) -> Any:
         with reading(path):
-            return mne.read_source_estimate(path)
+            try:
+                return mne.read_source_estimate(path)
+            except ImportError as error:
+                raise _lacks_package(path, error) from error
+            except (ValueError, RuntimeError, KeyError, EOFError) as error:
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise InputError(f"{path} cannot be read by MNE ({reason}); it may be cut short.") from error
 
     stems = list(names.values())
     where = paths[0].parent.name if len(stems) > 1 else paths[0].name

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.errors import InputError, MissingFileError, ReadingNote
-from brainmap.data.own_recordings.formats import ARRAYS, SUPPORTED, split_variable, suffix_of
+from brainmap.data.own_recordings.formats import ARRAYS, SUPPORTED, estimates_in, split_variable, suffix_of
 from brainmap.data.own_recordings.read_responses import assemble, checked, rows_of
 from brainmap.data.own_recordings.reading_options import ReadingOptions, reading_options
 from brainmap.data.own_recordings.trial_and_target_tables import TableLike
@@ -96,7 +96,7 @@ def subject_folders(responses: Any) -> dict[str, Path]:
     if not isinstance(responses, str | Path):
         return {}
     path, variable = split_variable(responses)
-    if not path.is_dir() or suffix_of(path) in RECORDING_FOLDERS or any(path.glob("*.stc")):
+    if not path.is_dir() or suffix_of(path) in RECORDING_FOLDERS or estimates_in(path):
         return {}
     inside = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
     folders = [folder for folder in inside if suffix_of(folder) not in RECORDING_FOLDERS and _candidates(folder)]
@@ -121,7 +121,7 @@ def responses_file(folder: Path) -> Path:
 
 
 def _candidates(folder: Path) -> list[Path]:
-    if any(folder.glob("*.stc")):
+    if estimates_in(folder):
         return [folder]
     files = [
         file
