@@ -78,12 +78,16 @@ def read_table(
     >>> table = read_table("events.tsv", required=["stimulus"], numbers=["onset"])  # doctest: +SKIP
     """
     file = Path(path)
-    text = decoded(file, encoding)
-    header, rows = _rows(file, text)
-    header, rows, notes = _without_row_numbers(header, rows)
+    header, rows, notes = read_cells(file, encoding)
     repeated = [name for position, name in enumerate(header) if name in header[:position]]
     if repeated:
-        raise InputError(f"{file} has two columns {repeated[0]!r}; rename one.")
+        turned = " (or is the table transposed? it needs a column for each variable)" if len(rows) < len(header) else ""
+        raise InputError(f"{file} has two columns {repeated[0]!r}; rename one{turned}.")
+    again = next((place for place, row in enumerate(rows) if row == header), None)
+    if again is not None:
+        raise InputError(
+            f"Row {again} of {file} repeats the header; are these two tables in one file, or has it no header line?"
+        )
     columns = zip(*rows, strict=True) if rows else ([] for _ in header)
     table = pd.DataFrame(
         {
@@ -95,8 +99,22 @@ def read_table(
     table = rename_columns(table, synonyms or {})
     lacking = [name for name in required if name not in table]
     if lacking:
-        raise InputError(f"{file} has no column {lacking[0]!r}; it has {list(table.columns)}.")
+        raise InputError(f"{file} has no column {lacking[0]!r}; it has {list(table.columns)}{other_delimiter(table)}.")
     return as_numbers(table, numbers)
+
+
+def read_cells(path: str | Path, encoding: str | None = None) -> tuple[list[str], list[list[str]], list[str]]:
+    """First line and the others as text, all of one length, and notes; whether the first is a header is open."""
+    file = Path(path)
+    header, rows = _rows(file, decoded(file, encoding))
+    return _without_row_numbers(header, rows)
+
+
+def other_delimiter(table: pd.DataFrame) -> str:
+    """Hint for a table of one column whose header holds a mark that may separate columns."""
+    header = str(table.columns[0]) if table.shape[1] == 1 else ""
+    mark = next((mark for mark in ("|", ":", " ") if mark in header.strip()), None)
+    return "" if mark is None else f" (separated by {mark!r}? save it with tabs, semicolons or commas)"
 
 
 def table_name(table: pd.DataFrame, default: str) -> str:
@@ -136,7 +154,8 @@ def rename_columns(table: pd.DataFrame, synonyms: Mapping[str, Sequence[str]]) -
             renamed[candidates[0]] = name
             notes.append(f"column {candidates[0]!r} of {Path(where).name} is read as {name!r}")
     result = table.rename(columns=renamed)
-    result.attrs = {**table.attrs, "notes": notes}
+    names = {**table.attrs.get("renamed", {}), **{new: old for old, new in renamed.items()}}
+    result.attrs = {**table.attrs, "notes": notes, "renamed": names}
     return result
 
 
@@ -196,7 +215,7 @@ def decoded(file: Path, encoding: str | None = None) -> str:
         if not file.exists():
             raise MissingFileError(f"There is no table {file}; give a .tsv or .csv file.")
         data = file.read_bytes()
-    if file.suffix.lower() == ".gz":
+    if file.suffix.lower() == ".gz" or data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
@@ -212,6 +231,8 @@ def decoded(file: Path, encoding: str | None = None) -> str:
             f"{file} is not {name.removesuffix('-sig').upper()} text{place}; save it as UTF-8 (in Excel 'CSV UTF-8')."
         ) from error
     text = text.removeprefix("\ufeff")
+    if text.lstrip()[:9].casefold().startswith(("<!doctype", "<html")):
+        raise InputError(f"{file} is a web page, not a table; fetch or export it anew.")
     if "\0" in text:
         raise InputError(f"{file} holds zero bytes: it is binary, or UTF-16 without a mark; save it as UTF-8 text.")
     return text
@@ -282,6 +303,11 @@ def _delimiter(file: Path, text: str) -> str:
         return _by_suffix(file)
     cutting = [delimiter for delimiter, width in widths.items() if width[0] > 1]
     even = [delimiter for delimiter in cutting if len(set(widths[delimiter])) == 1]
+    if len(even) > 1:
+        numeric = [
+            delimiter for delimiter in even if _all_numbers(_parsed(file, text, delimiter, SNIFFED_LINES), delimiter)
+        ]
+        even = numeric if len(numeric) == 1 else even  # 1,5;2,5 is two numbers with decimal commas
     if len(even) == 1:
         return even[0]
     if len(even) > 1 or len(cutting) > 1:
@@ -298,6 +324,13 @@ def _delimiter(file: Path, text: str) -> str:
     if _by_suffix(file) == "\t":
         return "\t"
     return "," if "," in inside or not inside else inside[0]
+
+
+def _all_numbers(records: list[tuple[int, list[str]]], delimiter: str) -> bool:
+    """Whether every cell is a number (there is no header), with a decimal comma where that does not separate cells."""
+    cells = [cell for _, row in records for cell in row if cell not in MISSING]
+    patterns = (_NUMBER,) if delimiter == "," else (_NUMBER, _COMMA)
+    return bool(cells) and all(any(pattern.fullmatch(cell) for pattern in patterns) for cell in cells)
 
 
 def _by_suffix(file: Path) -> str:
@@ -335,8 +368,15 @@ def _number(cell: object, row: int, name: str, where: str) -> float:
     if text.casefold() in _NO_NUMBER or text in MISSING:
         return np.nan
     if not _NUMBER.fullmatch(text):
-        raise InputError(f"Row {row} of {where} has {str(cell)!r} in the column {name!r}, which is no number.")
+        raise InputError(
+            f"Row {row} of {where} has {_short(cell)!r} in the column {_short(name)!r}, which is no number."
+        )
     return float(text)
+
+
+def _short(cell: object) -> str:
+    text = str(cell)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _folded(name: str) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.common.storage.file_errors import reading
-from brainmap.common.tables import as_numbers, read_table
+from brainmap.common.tables import as_numbers, read_cells
 from brainmap.data.own_recordings.labelled_axes import read_labelled
 from brainmap.data.own_recordings.recording import Recording, flattened
 
@@ -295,15 +295,37 @@ def _text(path: Path, variable: str | None) -> Recording:
     """Numbers as text: a header is a first line that is not all numbers, or counts the columns."""
     if variable is not None:
         raise InputError(f"{path} is a table of numbers and holds one array; leave out '::{variable}'.")
-    table = read_table(path)
-    names = pd.DataFrame([list(table.columns)], columns=table.columns)
-    try:
-        first = as_numbers(names, names.columns)
-    except InputError:
-        first = None  # a header
-    counts = np.arange(table.shape[1])
-    if first is not None and not any(np.array_equal(first.iloc[0], counts + start) for start in (0, 1)):
-        table = pd.concat([names, table], ignore_index=True)
+    header, rows, notes = read_cells(path)
+    if len(header) == 1 and len(header[0].split()) > 1:
+        header, rows = _split_at_blanks(path, [header[0], *(row[0] for row in rows)])
+    counts = [str(number) for number in range(len(header) + 1)]
+    is_header = header in (counts[:-1], counts[1:]) or not _all_numbers(header)
+    named = is_header and len(set(header)) == len(header)
+    table = pd.DataFrame(rows if is_header else [header, *rows], dtype=object)
+    table.columns = pd.Index(header if named else [f"column {number}" for number in range(len(header))])
     table = table.replace(_INFINITE, np.nan, regex=True)  # missing, as NaN is
-    table.attrs = {"file": str(path)}
-    return flattened(as_numbers(table, table.columns).to_numpy(dtype=np.float32))
+    table.attrs = {"file": str(path), "notes": []}
+    recording = flattened(as_numbers(table, table.columns).to_numpy(dtype=np.float64))
+    recording.notes += notes
+    return recording
+
+
+def _all_numbers(cells: list[str]) -> bool:
+    names = pd.DataFrame([cells], dtype=object).replace(_INFINITE, np.nan, regex=True)
+    try:
+        as_numbers(names, names.columns)
+    except InputError:
+        return False
+    return True
+
+
+def _split_at_blanks(path: Path, lines: list[str]) -> tuple[list[str], list[list[str]]]:
+    """Numbers that blanks separate, as numpy.savetxt writes them."""
+    cells = [line.split() for line in lines]
+    wrong = next((place for place, row in enumerate(cells) if len(row) != len(cells[0])), None)
+    if wrong is not None:
+        raise InputError(
+            f"Line {wrong + 1} of {path} has {len(cells[wrong])} numbers, the first {len(cells[0])}; separate them "
+            "with tabs, and write n/a where one is missing."
+        )
+    return cells[0], cells[1:]

@@ -12,6 +12,7 @@ from brainmap.common.errors import InputError, MissingFileError
 from brainmap.data.own_recordings.array_files import HDF5_SUFFIXES, read_array
 from brainmap.data.own_recordings.reading_options import ReadingOptions
 from brainmap.data.own_recordings.recording import Recording, flattened
+from brainmap.data.recordings.brain_images import check_content
 from brainmap.stimuli import StimulusSet
 
 ARRAYS = (".npy", ".npz", ".mat", ".zarr", ".nc", ".nc4", ".cdf", ".csv", ".tsv", ".txt", *HDF5_SUFFIXES)
@@ -73,6 +74,8 @@ def _read_file(
     path, variable = split_variable(source)
     if not path.exists():
         raise MissingFileError(f"There is no file {path}; give the file that holds the responses.")
+    if path.is_file():
+        check_content(path)
     suffix = suffix_of(path)
     if variable is not None and suffix not in ARRAYS:
         raise InputError(f"{path.name} has no variables; leave out '::{variable}'.")
@@ -110,7 +113,7 @@ def _read_files(paths: list[Path], options: ReadingOptions) -> Recording:
     raise InputError(
         f"{len(paths)} files are given, {paths[0].name} first; several files "
         "are two hemispheres (.gii, .mgh) or source "
-        "estimates (.stc), one a trial."
+        "estimates (.stc), one a trial. Join volumes first (nilearn.image.concat_imgs, fslmerge -t)."
     )
 
 

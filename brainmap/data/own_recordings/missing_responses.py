@@ -15,6 +15,8 @@ from brainmap.data.own_recordings.lazy_rows import BlockReader, ChosenRows, sour
 from brainmap.data.own_recordings.trial_and_target_tables import with_repeats
 from brainmap.data.responses import Responses
 
+TYPICAL = 200  # trials from which the usual size of a target is taken
+WILD = 1e6
 NAMED = 5  # trials or targets that a sentence lists
 
 
@@ -63,13 +65,14 @@ def without_missing(responses: Responses) -> tuple[Responses, list[str]]:
     InputError
         If nothing is left.
     """
-    trial_gaps, target_gaps = _count_missing(responses)
-    if not target_gaps.any():
-        return responses, []
     file = str(responses.info.get("file", "the responses"))
+    trial_gaps, target_gaps, wild = _count_missing(responses)
+    notes = [] if wild is None else [_wild_note(responses, file, *wild)]
+    if not target_gaps.any():
+        return responses, notes
     n_missing = int(target_gaps.sum())
     partly = target_gaps < responses.n_trials
-    notes = [
+    notes += [
         f"{n_missing:,} of {responses.n_trials * responses.n_targets:,} values in {file} are NaN or infinite (subject "
         f"{responses.subject}), and are taken as missing"
     ]
@@ -99,15 +102,33 @@ def without_missing(responses: Responses) -> tuple[Responses, list[str]]:
     return responses, notes
 
 
-def _count_missing(responses: Responses) -> tuple[np.ndarray, np.ndarray]:
-    """Missing values of each trial and of each target."""
+def _count_missing(responses: Responses) -> tuple[np.ndarray, np.ndarray, tuple[int, int, float] | None]:
+    """Missing values of each trial and of each target, and the first value far beyond all others of its target."""
     by_trial = np.zeros(responses.n_trials, dtype=np.int64)
     by_target = np.zeros(responses.n_targets, dtype=np.int64)
+    wild = None
+    some = np.unique(np.linspace(0, responses.n_trials - 1, TYPICAL).astype(np.int64))
     for columns in responses.column_blocks():
-        missing = np.isnan(as_float32(read_block(responses.values, None, columns)))
+        block = as_float32(read_block(responses.values, None, columns))
+        missing = np.isnan(block)
         by_trial += missing.sum(axis=1)
         by_target[columns] = missing.sum(axis=0)
-    return by_trial, by_target
+        size = np.abs(np.where(missing, np.float32(0), block))
+        typical = np.median(size[some], axis=0)
+        beyond = (typical > 0) & (size.max(axis=0) > WILD * typical)
+        if wild is None and beyond.any():
+            column = int(beyond.argmax())
+            row = int(size[:, column].argmax())
+            wild = row, columns.start + column, float(block[row, column])
+    return by_trial, by_target, wild
+
+
+def _wild_note(responses: Responses, file: str, row: int, column: int, value: float) -> str:
+    where = f"row {source_rows(responses.values)[row]}, {responses.target_label(column)}"
+    return (
+        f"{value:g} ({where} of {file}) is more than a million times the usual size of its target; if it marks a "
+        "missing value, write NaN"
+    )
 
 
 def _usable_targets(responses: Responses) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from brainmap.common.blocks import Columns
 from brainmap.common.errors import InputError, ReadingNote
+from brainmap.common.tables import other_delimiter, table_name
 from brainmap.data.own_recordings.axis_order import oriented
 from brainmap.data.own_recordings.confounds import as_confounds, with_confounds
 from brainmap.data.own_recordings.formats import read_recording
@@ -173,6 +174,11 @@ def _trials_of(recording: Recording, given: pd.DataFrame | None) -> pd.DataFrame
         return recording.trials
     if recording.table_used and recording.trials is not None:
         return recording.trials
+    if "stimulus" not in given:
+        where = table_name(given, "the events table")
+        where = where[:1].upper() + where[1:] if where.startswith("the ") else where
+        told = f"{list(given.columns)[:12]}{other_delimiter(given)}"
+        raise InputError(f"{where} has no column 'stimulus'; it has {told}.")
     n_trials = int(recording.values.shape[0])
     if recording.kept is not None and len(given) != n_trials and len(given) == recording.n_events:
         recording.notes.append(

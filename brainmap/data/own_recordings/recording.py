@@ -58,6 +58,11 @@ class Recording:
 
 def flattened(values: Any, *, reverse: bool = False) -> Recording:
     """Wrap an array of two or more axes as trials × the rest; which axis is which is decided with the tables."""
+    fields = getattr(values.dtype, "names", None)
+    if fields:
+        raise InputError(
+            f"The responses are records with the fields {', '.join(fields[:4])} …; save them as one array of numbers."
+        )
     if len(values.shape) < 2:
         raise InputError(f"The responses have shape {tuple(values.shape)}; they need two axes, trials × targets.")
     order = tuple(reversed(range(len(values.shape)))) if reverse else None

@@ -104,7 +104,17 @@ def subject_folders(responses: Any) -> dict[str, Path]:
         raise InputError(f"{path} holds no folders with files of responses; give a file, or a folder per subject.")
     if variable is not None:
         raise InputError(f"{path} is a folder: name variables in none of its files, or give one file.")
+    _refuse_alike([folder.name for folder in folders], str(path))
     return {folder.name.removeprefix("sub-"): folder for folder in folders}
+
+
+def _refuse_alike(names: list[str], where: str) -> None:
+    """Refuse names of subjects that may be one: ``sub-01``, ``01`` and ``1``."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(re.sub(r"^sub-?", "", name.casefold()).lstrip("0"), name)
+        if other != name:
+            raise InputError(f"{where} names the subjects {other!r} and {name!r}, which may be one; use one name.")
 
 
 def responses_file(folder: Path) -> Path:
@@ -191,6 +201,7 @@ def _by_column(everyone: Responses) -> dict[str, Responses]:
     if "subject" not in everyone.trials:
         return {everyone.subject: everyone}
     names = everyone.trials["subject"].map(str).to_numpy()
+    _refuse_alike(list(dict.fromkeys(names)), "the events table")
     return {
         str(name).removeprefix("sub-"): rows_of(everyone, np.flatnonzero(names == name), str(name).removeprefix("sub-"))
         for name in dict.fromkeys(names)

@@ -16,6 +16,7 @@ from brainmap.stimuli import StimulusSet
 TableLike = pd.DataFrame | str | Path
 NO_VERTEX = -1  # a target whose place on a mesh is not known cannot be drawn on one
 LONGEST_EPOCH = 30.0
+WHOLE_SECONDS = 5.0  # whole numbers from here on may be milliseconds
 
 EVENT_SYNONYMS: dict[str, tuple[str, ...]] = {
     "stimulus": (
@@ -45,19 +46,31 @@ _SIDES = {
     "L": ("l", "lh", "left", "left_hemisphere", "hemi-l", "cortexleft", "cortex_left"),
     "R": ("r", "rh", "right", "right_hemisphere", "hemi-r", "cortexright", "cortex_right"),
 }
-CATCH_WORDS = frozenset({"catch", "catch_trial", "catch-trial", "blank", "fixation", "rest", "null", "none"})
+CATCH_WORDS = frozenset(
+    {"catch", "catch_trial", "catch-trial", "blank", "fixation", "rest", "null", "none", "nan", "na"}
+)
 """Labels that mean "no photograph" where no photograph is called so."""
 
 
 def open_table(table: TableLike, synonyms: dict[str, tuple[str, ...]], what: str) -> pd.DataFrame:
     """Read or take a table, with the package's names of columns."""
     if isinstance(table, str | Path):
-        return read_table(table, synonyms=synonyms)
+        return _with_rows(read_table(table, synonyms=synonyms), what)
     if not isinstance(table, pd.DataFrame):
         raise InputError(f"The {what} table is {type(table).__name__}; give a file or a pandas.DataFrame.")
     copy = table.reset_index(drop=True)
     copy.attrs = {"file": f"the {what} table", "notes": [], **{k: v for k, v in table.attrs.items() if k == "file"}}
-    return rename_columns(copy, synonyms)
+    return _with_rows(rename_columns(copy, synonyms), what)
+
+
+def _with_rows(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    if not len(table):
+        columns = ", ".join(str(name) for name in list(table.columns)[:4])
+        raise InputError(
+            f"{_capital(table_name(table, f'the {what} table'))} has no rows below its header ({columns} …); it needs "
+            f"one row per {'trial' if what == 'events' else 'target'}."
+        )
+    return table
 
 
 # -- trials ---------------------------------------------------------------------------------------------------------
@@ -187,6 +200,12 @@ def sensor_targets(targets: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
         raise InputError(
             f"{_capital(where)} has times up to {np.abs(times).max():g}; give seconds, not milliseconds "
             "(or call the column 'time_ms')."
+        )
+    unit_said = str(targets.attrs.get("renamed", {}).get("time", "time")).casefold() not in ("time", "times", "latency")
+    if not unit_said and np.abs(times).max() >= WHOLE_SECONDS and (times == np.round(times)).all():
+        raise InputError(
+            f"{_capital(where)} has whole numbers up to {np.abs(times).max():g} as times, which may be seconds or "
+            "milliseconds; call the column 'time_s' or 'time_ms'."
         )
     if targets["sensor"].map(_missing).any():
         row = int(np.flatnonzero(targets["sensor"].map(_missing))[0])

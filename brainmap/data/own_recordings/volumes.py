@@ -133,6 +133,14 @@ def _chosen_voxels(
     return np.argwhere(inside), roi, notes
 
 
+def _turned_like(other: Any, affine: np.ndarray) -> Any:
+    """The same image with its axes stored in the order and direction of another one's; no value is changed."""
+    from nibabel.orientations import io_orientation, ornt_transform
+
+    turn = ornt_transform(io_orientation(other.affine), io_orientation(affine))
+    return other.as_reoriented(turn)
+
+
 def _on_grid(source: Any, image: Any, path: Path, shape: tuple[int, ...], resample: bool, what: str) -> np.ndarray:
     """Values of a mask or atlas at the voxels of the responses."""
     other = load_image(source) if isinstance(source, str | Path) else source
@@ -142,6 +150,8 @@ def _on_grid(source: Any, image: Any, path: Path, shape: tuple[int, ...], resamp
         grid = grid[:-1]
     if len(grid) != 3:
         raise InputError(f"{where} is {' × '.join(map(str, grid))}; a {what} has one volume.")
+    other = _turned_like(other, image.affine)
+    grid = tuple(int(length) for length in other.shape[:3])
     if grid != shape[:3] or not np.allclose(other.affine, image.affine, atol=SAME_PLACE):
         if not resample:
             why = f"{grid} voxels, not {shape[:3]}" if grid != shape[:3] else "another position or orientation (affine)"

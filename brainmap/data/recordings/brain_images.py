@@ -60,7 +60,7 @@ def check_content(path: Path) -> None:
         )
     if start.lstrip()[:9].lower() in (b"<!doctype", b"<html><he", b"<html>\n<h"):
         raise InputError(f"{path} is a web page, not data; fetch it anew.")
-    if path.name.endswith(".gz") != (start[:2] == b"\x1f\x8b"):
+    if path.suffix.lower() != ".mgz" and path.name.endswith(".gz") != (start[:2] == b"\x1f\x8b"):
         packed = "is not compressed; its name should not end in .gz" if path.name.endswith(".gz") else (
             "is compressed; its name should end in .gz"
         )  # fmt: skip
