@@ -135,9 +135,13 @@ class DatasetReader(ABC):
         """Name of a subject as files have it: ``1``, ``01`` and ``sub-01`` are one."""
         from brainmap.data.readers.folder_files import bare
 
-        for known in self.subjects():
-            if bare(known) == bare(subject):
-                return known
+        known = self.subjects()
+        exact = [name for name in known if name == subject.removeprefix("sub-")]
+        alike = exact or [name for name in known if bare(name) == bare(subject)]
+        if len(alike) == 1:
+            return alike[0]
+        if alike:
+            raise InputError(f"{self.root} has the subjects {' and '.join(alike)}; {subject!r} may be either.")
         raise InputError(
             f"{self.root} has no files of subject {subject!r}; there are {', '.join(self.subjects()) or 'none'}."
         )

@@ -79,7 +79,9 @@ def reading(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{path} may not be read ({error.strerror}); change its permissions.") from error
     except FileNotFoundError as error:
-        raise MissingFileError(f"{path} is not there any more ({error}); was it moved while it was read?") from error
+        absent = Path(str(error.filename or path))
+        needs = "" if absent.name == path.name else f", which {path.name} needs"
+        raise MissingFileError(f"{absent} is not there{needs}; was it moved, or left behind?") from error
     except Exception as error:  # nibabel and its XML parser raise anything on damaged files
         reason = str(error).split("\n")[0][:200] or type(error).__name__
         raise InputError(f"{path} cannot be read ({reason}); fetch or save it anew.") from error

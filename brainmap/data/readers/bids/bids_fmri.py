@@ -14,7 +14,7 @@ from brainmap.common.progress import track
 from brainmap.data.column_files import zscore_columns
 from brainmap.data.photograph_matching import open_images
 from brainmap.data.prepared_responses import Made, content_of, prepared
-from brainmap.data.readers.bids.events import check_onsets, read_events, shown_images
+from brainmap.data.readers.bids.events import check_onsets, may_count_scans, read_events, shown_images
 from brainmap.data.readers.bids.functional_files import FunctionalFiles, confound_table
 from brainmap.data.readers.bids.runs import Run, gaps
 from brainmap.data.readers.bids.voxels_and_vertices import Targets, count_places, targets_of
@@ -41,6 +41,11 @@ class BIDSfMRIReader(FunctionalFiles):
         file = run.events.path
         table = self._with_durations(self._events(file, findings), file, findings)
         check_onsets(table, file, float(times[-1]))
+        if may_count_scans(table["onset"].to_numpy(dtype=float), times):
+            findings.add(
+                file, None, f"all onsets are whole numbers and the last is {table['onset'].max():g}, the run lasts "
+                f"{times[-1]:g} s: they may count scans", "read as seconds",
+            )  # fmt: skip
         if self.options.estimate == "bold":
             at = table["onset"].to_numpy() + self.options.delay
             share = ((at >= times[0]) & (at <= times[-1])).astype(float)

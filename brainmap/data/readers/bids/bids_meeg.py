@@ -203,9 +203,13 @@ class BIDSMEEGReader(BIDSReader):
             place.update(root=self.root, datatype=self.datatype)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of events, which are read and checked here
-                return mne_bids.read_raw_bids(place, verbose="error")
+                raw = mne_bids.read_raw_bids(place, verbose="error")
+                if not self._channels(raw):  # a channels.tsv with wrong types: the recording's own count
+                    own = mne.io.read_raw(path, preload=False, verbose="error")
+                    raw = own if self._channels(own) else raw
+                return raw
 
-    def _channels(self, raw: Any) -> list[str]:
+    def _channels(self, raw: Any, *, bads: bool = False) -> list[str]:
         import mne
 
         kinds: dict[str, dict[str, bool]] = {
@@ -213,9 +217,9 @@ class BIDSMEEGReader(BIDSReader):
             "eeg": {"eeg": True},
             "ieeg": {"ecog": True, "seeg": True, "dbs": True},
         }
-        picks = mne.pick_types(raw.info, **kinds[self.datatype])
+        picks = mne.pick_types(raw.info, **kinds[self.datatype], exclude=[] if bads else "bads")
         if not len(picks) and self.datatype == "ieeg":  # formats that know no contacts call them EEG
-            picks = mne.pick_types(raw.info, eeg=True)
+            picks = mne.pick_types(raw.info, eeg=True, exclude=[] if bads else "bads")
         return [raw.ch_names[pick] for pick in picks]
 
     def _events(self, file: Path, recording: Path, findings: Findings) -> pd.DataFrame:
@@ -293,7 +297,8 @@ class BIDSMEEGReader(BIDSReader):
         findings = Findings()
         made = self._epoched_parts(subject, findings) if self.epoched else self._continuous_parts(subject, findings)
         if not made.parts:
-            raise InputError(f"No run of subject {subject} has a usable trial in {self._source.root}.")
+            why = f": {findings.items[-1].what} ({findings.items[-1].file})" if len(findings) else ""
+            raise InputError(f"No run of subject {subject} has a usable trial in {self._source.root}{why}.")
         parts, tables, times = made.parts, made.tables, made.times
         trials = pd.concat(tables, ignore_index=True)
         kept, rows = self._matched(trials, stimuli, findings, "the events tables")
@@ -344,7 +349,12 @@ class BIDSMEEGReader(BIDSReader):
         return PreparedRuns(parts, tables, channels, times, info)
 
     def _common_channels(self, paths: list[Path], findings: Findings) -> list[str]:
-        present = [self._channels(self._raw(path)) for path in paths]
+        recordings = [self._raw(path) for path in paths]
+        present = [self._channels(raw) for raw in recordings]
+        for path, raw in zip(paths, recordings, strict=True):
+            bad = len(self._channels(raw, bads=True)) - len(self._channels(raw))
+            if bad:
+                findings.add(path, None, f"{bad} channels are marked bad", "left out")
         common = [name for name in present[0] if all(name in other for other in present)]
         for path, names in zip(paths, present, strict=True):
             if len(names) > len(common):

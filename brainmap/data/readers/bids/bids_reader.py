@@ -157,6 +157,11 @@ class BIDSReader(DatasetReader):
     def _alternatives(self, subject: str) -> str:
         """What there is instead, for a sentence about recordings that are not there."""
         words = self._other_versions(subject)
+        beside = [f for f in self._source.files if f.path.parent.name == self.datatype]
+        files = [f for f in beside if f.entities.get("sub") == subject]
+        for key in self._chosen():
+            there = sorted({f.entities[key] for f in files if key in f.entities}) if key != "space" else []
+            words += [f"{key}: {', '.join(there)}"] if there else []
         if self.options.derivatives is None and self._folder.derivatives:
             words.append(f"derivatives: {', '.join(str(p.relative_to(self.root)) for p in self._folder.derivatives)}")
         return f" (there are {'; '.join(words)})" if words else ""

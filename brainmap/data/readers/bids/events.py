@@ -48,7 +48,7 @@ def read_events(file: Path, sidecar: Mapping[str, tuple[Any, Path]] | None = Non
     """
     if not file.is_file():
         raise MissingFileError(f"There is no events table {file}; fetch it, or skip the run with --set missing=skip.")
-    table = read_table(file, required=("onset",))
+    table = read_table(file, required=("onset",), synonyms={"onset": (), "duration": ()})
     if "duration" not in table:
         table["duration"] = np.nan
     for column in ("onset", "duration"):
@@ -189,3 +189,20 @@ def check_onsets(table: pd.DataFrame, file: Path, duration: float) -> None:
             f"the end of the recording ({duration:g} s). Onsets must be in seconds from its beginning: these may be "
             "samples or milliseconds (say so with Units in the events' .json), or belong to another run."
         )
+
+
+def may_count_scans(onsets: np.ndarray, times: np.ndarray) -> bool:
+    """Whether onsets said to be seconds fill the run only as numbers of scans.
+
+    Parameters
+    ----------
+    onsets : numpy.ndarray, (n_trials,)
+        Onsets.
+    times : numpy.ndarray, (n_scans,)
+        Times of the scans in s.
+    """
+    if len(onsets) < 3 or len(times) < 2:
+        return False
+    last, step = float(onsets.max()), float(times[1] - times[0])
+    whole = bool((onsets == np.round(onsets)).all())
+    return whole and step > 1.2 and last < 0.6 * times[-1] and 0.75 * times[-1] < last * step <= times[-1]

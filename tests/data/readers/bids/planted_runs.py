@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,12 +34,25 @@ def bold(onsets: np.ndarray, amplitude: np.ndarray, *, duration: float = 2.0, st
     return series
 
 
-def save(path: Path, data: np.ndarray, *, orientation: str = "RAS", units: str = "sec", tr: float = TR) -> None:
-    """Save the same brain with its axes stored in another order and direction."""
+def save(
+    path: Path, data: np.ndarray, *, orientation: str = "RAS", units: str = "sec", tr: float = TR,
+    storage: str = "float32",
+) -> None:  # fmt: skip
+    """Save the same brain with its axes stored in another order and direction, or in another type of numbers."""
     turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(orientation))
-    image: Any = nibabel.Nifti1Image(
-        apply_orientation(data, turn).astype(np.float32), AFFINE @ inv_ornt_aff(turn, data.shape[:3])
-    )
+    affine = AFFINE @ inv_ornt_aff(turn, data.shape[:3])
+    kind = {"NIfTI-2": nibabel.Nifti2Image}.get(storage, nibabel.Nifti1Image)
+    image: Any = kind(apply_orientation(data, turn).astype(np.float32), affine)
+    if storage in ("float64", "int16"):
+        image = kind(apply_orientation(data, turn), affine)
+        image.header.set_data_dtype(storage)
+    elif storage == "big-endian":
+        header = nibabel.Nifti1Header(endianness=">")
+        header.set_data_dtype(">f4")
+        image = kind(apply_orientation(data, turn).astype(">f4"), affine, header)
+    elif storage == "quaternions only":
+        image.set_sform(None, code=0)
+        image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm", units)
     if data.ndim == 4:
         image.header.set_zooms((*image.header.get_zooms()[:3], tr))
@@ -55,11 +69,20 @@ def pictures(root: Path, n_images: int = N_IMAGES) -> None:
 
 def write_table(path: Path, table: pd.DataFrame, *, dialect: str = "tab") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = table.to_csv(sep="\t", index=False, na_rep="n/a")
-    encodings = {"tab": "utf-8", "bom": "utf-8-sig", "crlf": "utf-8", "utf16": "utf-16"}
+    mark = {"comma": ",", "semicolon": ";", "decimal comma": ";"}.get(dialect, "\t")
+    if dialect == "columns turned":
+        table = table[table.columns[::-1]]
+    if dialect == "capitals":
+        table = table.rename(columns={"onset": "Onset", "duration": "DURATION"})
+    text = table.to_csv(
+        sep=mark, index=False, na_rep="n/a", decimal="," if dialect == "decimal comma" else ".",
+        quoting=csv.QUOTE_ALL if dialect == "quoted" else csv.QUOTE_MINIMAL,
+    )  # fmt: skip
     if dialect == "crlf":
         text = text.replace("\n", "\r\n")
-    path.write_bytes(text.encode(encodings[dialect]))
+    if dialect == "trailing":
+        text = text.replace("\n", "\t\n")
+    path.write_bytes(text.encode({"bom": "utf-8-sig", "utf16": "utf-16"}.get(dialect, "utf-8")))
 
 
 @dataclass
@@ -77,29 +100,39 @@ class Dialect:
     sidecar: bool = True
     table: str = "tab"
     extra: dict[str, str] = field(default_factory=dict)
+    storage: str = "float32"
+    session: str | None = None
+    names: str = "im{:02d}.png"
+    last_run_first: bool = False
+    volume_timing: bool = False
 
     def write(self, root: Path) -> None:
         pictures(root)
         everything = amplitudes()
-        for place, run in enumerate(self.runs):
+        runs = list(enumerate(self.runs))
+        for place, run in reversed(runs) if self.last_run_first else runs:
             shown = np.random.default_rng(run).permutation(N_IMAGES)
             values = {"sub": "01", "task": "x", "run": f"{run:0{self.padding}d}", **self.extra}
-            stem = "_".join(f"{key}-{values[key]}" for key in (*self.order, *self.extra))
-            folder = root / "sub-01/func"
+            order = self.order if self.session is None else (self.order[0], "ses", *self.order[1:])
+            values["ses"] = self.session or ""
+            stem = "_".join(f"{key}-{values[key]}" for key in (*order, *self.extra))
+            folder = root / ("sub-01/func" if self.session is None else f"sub-01/ses-{self.session}/func")
             factor = 1000.0 if self.in_ms else 1.0
             events = pd.DataFrame({"onset": ONSETS * factor, "duration": 2.0 * factor})
             write_table(
-                folder / f"{stem}_events.tsv", events.assign(stim_file=[f"im{i:02d}.png" for i in shown]),
+                folder / f"{stem}_events.tsv", events.assign(stim_file=[self.names.format(i) for i in shown]),
                 dialect=self.table,
             )  # fmt: skip
             save(
                 folder / f"{stem}_bold{self.extension}", bold(ONSETS, everything[shown]),
                 orientation=self.orientation[place], units=self.header_units,
-                tr=TR * {"sec": 1, "msec": 1e3, "usec": 1e6}[self.header_units],
+                tr=TR * {"sec": 1, "msec": 1e3, "usec": 1e6}[self.header_units], storage=self.storage,
             )  # fmt: skip
         if self.in_ms:
             note(root / "task-x_events.json", onset={"Units": "ms"}, duration={"Units": "ms"})
-        if self.sidecar:
+        if self.volume_timing:
+            note(root / "task-x_bold.json", VolumeTiming=(TR * np.arange(N_SCANS)).tolist())
+        elif self.sidecar:
             note(root / "task-x_bold.json", RepetitionTime=TR)
             note(root / "task-rest_bold.json", RepetitionTime=3.0)
         mask = np.zeros(SHAPE)

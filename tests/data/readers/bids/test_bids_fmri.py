@@ -74,7 +74,29 @@ DIALECTS = {
     "Windows line ends": Dialect(table="crlf"),
     "UTF-16": Dialect(table="utf16"),
     "acquisition": Dialect(extra={"acq": "fast"}),
-}
+    "last run written first": Dialect(last_run_first=True),
+    "session": Dialect(session="pre", order=("sub", "run", "task")),
+    "commas": Dialect(table="comma"),
+    "semicolons": Dialect(table="semicolon"),
+    "decimal commas": Dialect(table="decimal comma"),
+    "quoted": Dialect(table="quoted"),
+    "columns turned": Dialect(table="columns turned"),
+    "capitals": Dialect(table="capitals"),
+    "tab at every end": Dialect(table="trailing"),
+    "paths": Dialect(names="stimuli/im{:02d}.png"),
+    "Windows paths": Dialect(names="C:\\lab\\stimuli\\IM{:02d}.PNG"),
+    "no suffix": Dialect(names="im{:02d}"),
+    "double precision": Dialect(storage="float64"),
+    "scaled integers": Dialect(storage="int16"),
+    "big-endian": Dialect(storage="big-endian"),
+    "NIfTI-2": Dialect(storage="NIfTI-2", extension=".nii"),
+    "quaternions only": Dialect(storage="quaternions only", orientation=("LAS", "RAS")),
+    "times of volumes": Dialect(volume_timing=True),
+    "several at once": Dialect(
+        padding=2, order=("sub", "run", "task"), orientation=("LPI", "LAS"), mask_orientation="PIR", in_ms=True,
+        header_units="msec", sidecar=False, table="bom", names="IM{:02d}.PNG", storage="big-endian", session="01",
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +112,42 @@ def test_the_same_responses_however_the_recording_is_written(name, tmp_path, pla
     responses, shown = read(tmp_path, mask=tmp_path / "mask.nii.gz")
     expected, order = plain
     assert shown.tolist() == order.tolist() and responses.targets.equals(expected.targets)
-    assert np.allclose(responses.block(), expected.block(), atol=1e-3)
+    assert np.allclose(responses.block(), expected.block(), atol=5e-3 if name == "scaled integers" else 1e-3)
     kept = np.zeros(SHAPE, dtype=bool)
     kept[1:, :2] = True
     assert correlations(responses, shown, kept).min() > 0.999
+
+
+@pytest.mark.parametrize("how", [{}, {"last_run_first": True}, {"padding": 2}, {"order": ("sub", "run", "task")}])
+def test_runs_follow_their_numbers(tmp_path, how):
+    Dialect(runs=(2, 10), **how).write(tmp_path)
+    responses, shown = read(tmp_path, mask=tmp_path / "mask.nii.gz")
+    assert [int(run) for run in responses.trials["run"]] == [2] * N_IMAGES + [10] * N_IMAGES
+    assert shown.tolist() == [*np.random.default_rng(2).permutation(8), *np.random.default_rng(10).permutation(8)]
+
+
+def test_onsets_that_may_count_scans_are_reported(tmp_path):
+    names = [f"im{i:02d}.png" for i in range(N_IMAGES)]
+    one_run(tmp_path, events=pd.DataFrame({"onset": (ONSETS / TR).astype(int), "duration": 1.0, "stim_file": names}))
+    responses, _ = read(tmp_path, mask=tmp_path / "mask.nii.gz")
+    assert "they may count scans" in responses.info["findings"]["items"][0]["what"]
+
+
+def test_subjects_with_like_names_are_told_apart(tmp_path):
+    for name in ("1", "01"):
+        one_run(tmp_path, f"sub-{name}_task-x").rename(tmp_path / f"func-{name}")
+        (tmp_path / f"sub-{name}").mkdir(exist_ok=True)
+        (tmp_path / f"func-{name}").rename(tmp_path / f"sub-{name}/func")
+    reader = open_dataset("bids-fmri", tmp_path)
+    assert reader.resolve("1") == "1" and reader.resolve("sub-01") == "01"
+    with pytest.raises(InputError, match="has the subjects 01 and 1; '001' may be either"):
+        reader.resolve("001")
+
+
+def test_what_there_is_instead_is_named(tmp_path):
+    one_run(tmp_path)
+    with pytest.raises(MissingFileError, match=r"\(task things\) in .* \(there are task: x\)"):
+        read(tmp_path, task="things")
 
 
 def test_events_in_ms_without_a_word_are_refused(tmp_path):

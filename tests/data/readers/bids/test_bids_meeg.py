@@ -103,6 +103,52 @@ def test_whatever_entities_a_name_has_the_recording_is_read(tmp_path, plain, ent
     assert np.allclose(responses.block(), plain, rtol=1e-4, atol=1e-18) and (responses.trials["repeat"] == 0).all()
 
 
+def scaled(root: Path, factor: float, *, fmt: str = "single") -> None:
+    """Write the recording in another unit, or with other numbers, as if its unit were tesla."""
+    file = root / "sub-01/meg/sub-01_task-look_run-01_meg.fif"
+    raw = mne.io.read_raw_fif(file, preload=True, verbose="error")
+    file.unlink()
+    raw.apply_function(lambda values: factor * values, picks="all").save(file, fmt=fmt, verbose="error")
+
+
+@pytest.mark.parametrize("unit", ["T", "fT", "pT", "double precision"])
+def test_units_change_nothing_after_standardising(tmp_path, unit):
+    write(tmp_path / "plain", run="01")
+    write(tmp_path / "other", run="01")
+    scaled(tmp_path / "other", {"fT": 1e15, "pT": 1e12}.get(unit, 1.0), fmt="double" if "double" in unit else "single")
+    blocks = [read(tmp_path / name, zscore="session").block() for name in ("plain", "other")]
+    assert np.allclose(blocks[0], blocks[1], atol=2e-4)
+
+
+def test_runs_follow_their_numbers_however_they_are_written(tmp_path):
+    for run in ("10", "2", "01"):
+        write(tmp_path, run=run, table=events_table(stim_file=[f"im{(i + int(run)) % 6}.png" for i in range(N_IMAGES)]))
+    responses = read(tmp_path)
+    assert responses.trials["run"].drop_duplicates().tolist() == ["01", "2", "10"]
+    shown = [int(label[-1]) for label in responses.trials["label"]]
+    assert shown == [(i + run) % 6 for run in (1, 2, 10) for i in range(N_IMAGES)]
+
+
+def test_channels_that_are_marked_bad_are_reported_and_wrong_types_do_not_count(tmp_path, plain):
+    write(tmp_path, run="01")
+    file = tmp_path / "sub-01/meg/sub-01_task-look_run-01_channels.tsv"
+    table = pd.read_csv(file, sep="\t")
+    table.assign(type="OTHER").to_csv(file, sep="\t", index=False, na_rep="n/a")
+    assert np.allclose(read(tmp_path).block(), plain, rtol=1e-4, atol=1e-18)
+    table.loc[1, "status"] = "bad"
+    table.to_csv(file, sep="\t", index=False, na_rep="n/a")
+    responses = read(tmp_path)
+    assert responses.targets["sensor"].unique().tolist() == ["MEG001", "MEG003"]
+    assert responses.info["findings"]["items"][0]["what"] == "1 channels are marked bad"
+
+
+def test_a_file_that_another_one_needs_is_named(tmp_path):
+    write_brainvision(tmp_path, "eeg", "V")
+    (tmp_path / "sub-01/eeg/sub-01_task-look_run-01_eeg.eeg").unlink()
+    with pytest.raises(MissingFileError, match=r"run-01_eeg\.eeg is not there, which .*_eeg\.vhdr needs"):
+        read(tmp_path)
+
+
 def test_inherited_events_and_stated_units_are_honoured(tmp_path, plain):
     file = write(tmp_path, run="01", table=events_table(onset=1000 * ONSETS, duration=500.0))
     file.rename(tmp_path / "task-look_events.tsv")
