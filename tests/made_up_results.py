@@ -61,8 +61,18 @@ def _fmri(targets: pd.DataFrame, n_subjects: int, rng: np.random.Generator) -> x
     return _scores(np.stack([forward, backward]), targets, n_subjects, rng, 0.03)
 
 
-def _meg(n_sensors: int, n_subjects: int, rng: np.random.Generator) -> tuple[xr.Dataset, np.ndarray]:
+EEG_SENSORS = [
+    *("Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz"),
+    *("C4", "T8", "P7", "P3", "Pz", "P4", "P8", "O1", "Oz", "O2"),
+]
+
+
+def _meg(
+    n_sensors: int, n_subjects: int, rng: np.random.Generator, modality: str = "meg"
+) -> tuple[xr.Dataset, np.ndarray]:
     sensors = load_sensors()[:: 272 // n_sensors][:n_sensors]
+    if modality == "eeg":
+        sensors = sensors[: len(EEG_SENSORS)].assign(sensor=EEG_SENSORS[: len(sensors)])
     names = sensors["sensor"].tolist()
     times = np.round(np.arange(-0.3, 1.9, 0.05), 3)
     gain = 0.9 - 0.8 * sensors["v"].to_numpy() + 0.3 * np.abs(sensors["u"].to_numpy())
@@ -131,18 +141,19 @@ def make_results(
     """Return complete results with planted, plausible shapes."""
     rng = np.random.default_rng(0)
     targets = cortical_targets(AREAS, hemispheres=hemispheres, every=every)
-    meg, times = _meg(n_sensors, n_subjects, rng)
-    scores = {"fmri": _fmri(targets, n_subjects, rng), "meg": meg}
+    timed = "eeg" if "eeg" in modalities else "meg"
+    meg, times = _meg(n_sensors, n_subjects, rng, timed)
+    scores = {"fmri": _fmri(targets, n_subjects, rng), timed: meg}
     in_window = (times >= PLANTED_WINDOW[0]) & (times <= PLANTED_WINDOW[1])
     residual = {
         "fmri": _residual(list(AREAS), np.isin(AREAS, PLANTED_AREAS), rng),
-        "meg": _residual(list(times), in_window, rng),
+        timed: _residual(list(times), in_window, rng),
     }
     r_fmri = scores["fmri"].r.mean(("subject", "split"))
-    r_meg = meg.r.mean(("subject", "split")).values.reshape(2, 12, n_sensors, len(times)).mean(axis=2)
+    r_meg = meg.r.mean(("subject", "split")).values.reshape(2, 12, -1, len(times)).mean(axis=2)
     significance = {
         "fmri": (r_fmri > 0.05),
-        "meg": xr.DataArray(
+        timed: xr.DataArray(
             r_meg > 0.012, dims=("signal", "layer", "time"), coords={"signal": SIGNALS, "layer": LAYERS, "time": times}
         ),
     }
@@ -153,12 +164,40 @@ def make_results(
         provenance=_provenance(),
         scores={k: v for k, v in scores.items() if k in keep},
         residual={k: v for k, v in residual.items() if k in keep},
-        hierarchy=_hierarchy(targets, rng),
+        hierarchy={
+            kind: tables
+            for kind, tables in _hierarchy(targets, rng).items()
+            if ("fmri" if kind == "spatial" else timed) in keep
+        },
         significance={k: v for k, v in significance.items() if k in keep},
-        controls={"fmri": _controls(0.18), "meg": _controls(0.05)},
-        ceilings=ceilings,
+        controls={k: v for k, v in {"fmri": _controls(0.18), timed: _controls(0.05)}.items() if k in keep},
+        ceilings={k: v for k, v in ceilings.items() if k in keep},
         truth=truth,
     )
+
+
+STUDIES = {
+    "MEG only": {"modalities": ("meg",)},
+    "EEG only": {"modalities": ("eeg",)},
+    "fMRI only": {"modalities": ("fmri",)},
+    "both": {"modalities": ("fmri", "meg")},
+    "nothing significant": {"modalities": ("fmri", "eeg")},
+    "one layer": {"modalities": ("fmri", "meg")},
+    "one subject": {"modalities": ("meg",), "n_subjects": 1},
+}
+
+
+def make_study(name: str) -> StudyResults:
+    """Return small results of one of :data:`STUDIES`."""
+    results = make_results(**({"every": 20, "n_sensors": 60, "n_subjects": 2} | STUDIES[name]))
+    if name == "nothing significant":
+        results.significance = {k: xr.zeros_like(marks, dtype=bool) for k, marks in results.significance.items()}
+        results.residual = {k: t.assign(significant=False, p_fwer=0.6) for k, t in results.residual.items()}
+    if name == "one layer":
+        results.scores = {k: scores.isel(layer=[11]) for k, scores in results.scores.items()}
+        results.significance = {k: marks.isel(layer=[11]) for k, marks in results.significance.items()}
+        results.hierarchy = {}
+    return results
 
 
 def _provenance() -> dict:

@@ -18,6 +18,7 @@ from brainmap.cli.console import (
     refuse_renamed,
     settings_table,
 )
+from brainmap.common.names import MODALITY_NAMES
 
 OWN_ONLY = ("responses", "targets", "events", "table", "mask", "atlas", "confounds", "surface")
 NOT_SETTINGS = ("checkpoint", "checkpoints", "shuffles", "set_", "out", "out_space", "dry_run", "test", "subject")
@@ -29,14 +30,6 @@ class OutSpaceChoice(StrEnum):
     nifti = "nifti"
     gifti = "gifti"
     cifti = "cifti"
-
-
-class ModalityChoice(StrEnum):
-    """What ``--modality`` takes."""
-
-    fmri = "fmri"
-    meg = "meg"
-    both = "both"
 
 
 class StudyCommand(TyperCommand):
@@ -70,7 +63,7 @@ def fit(
         Path | None, typer.Option(help="Features that are there already, .npz: one array (images x d) a layer.")
     ] = None,
     modality: Annotated[
-        ModalityChoice | None, typer.Option(help="What to predict.", show_default="all there is")
+        str | None, typer.Option(help="fMRI, MEG or EEG, in any case.", show_default="all there is")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="sample, own, or a public one (`brainmap data`).")] = None,
     subject: Annotated[str | None, typer.Option(help="Subjects, comma-separated.", show_default="all")] = None,
@@ -175,7 +168,7 @@ def fit(
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Turn options that were given into settings of a study; what was not given, the study fills in."""
     values = {name: value for name, value in given.items() if name not in NOT_SETTINGS}
-    for name in ("layers", "signals", "nuisance"):
+    for name in ("layers", "signals", "modality", "nuisance"):
         if name in values:
             values[name] = names(values[name])
     if "subject" in given:
@@ -184,8 +177,6 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
         values |= {"fmri_test": given["test"], "meg_test": given["test"]}
     if values.get("batch_size") == 0:
         values["batch_size"] = None
-    if values.pop("modality", ModalityChoice.both) != ModalityChoice.both:
-        values["modality"] = (given["modality"].value,)
     values["weights"] = _weights(given)
     data = _data_settings(values, settings_table(given.get("set_", [])))
     return values | data
@@ -259,7 +250,7 @@ def _over_training(values: dict[str, Any], folder: Path, out: Path | None, dry_r
         table = series.table(modality).pivot(index="unit", columns="step", values="r").round(3)
         if len(halves):
             table["half time"] = halves.set_index("unit")["half_time"].round(0)
-        screen.print(f"\n{modality}: mean r over targets at each training step")
+        screen.print(f"\n{MODALITY_NAMES[modality]}: mean r over targets at each training step")
         print_table([{"unit": str(unit), **{str(k): str(v) for k, v in row.items()}} for unit, row in table.iterrows()])
     screen.print(f"\nTables: {grid.out}")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-Modality = Literal["fmri", "meg"]
-MODALITY_NAMES = {"fmri": "fMRI", "meg": "MEG"}
+Modality = Literal["fmri", "meg", "eeg", "ieeg", "fnirs"]
+MODALITY_NAMES = {"fmri": "fMRI", "meg": "MEG", "eeg": "EEG", "ieeg": "iEEG", "fnirs": "fNIRS"}
+TIMED: tuple[Modality, ...] = ("meg", "eeg", "ieeg", "fnirs")
+"""Modalities whose targets are sensors at times."""
 
 Signal = Literal["activation", "gradient"]
 SIGNAL_NAMES = {

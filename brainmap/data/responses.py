@@ -1,4 +1,4 @@
-"""Brain responses: trials × targets of one subject, fMRI and MEG alike."""
+"""Brain responses: trials × targets of one subject, fMRI, MEG and EEG alike."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pandas as pd
 
 from brainmap.common.blocks import Columns, RowMeans, Selection, positions, read_block
 from brainmap.common.errors import InputError
-from brainmap.common.names import Modality
+from brainmap.common.names import MODALITY_NAMES, TIMED, Modality
 
 TARGET_COLUMNS: dict[str, tuple[str, ...]] = {
     "fmri": ("roi", "hemisphere", "x", "y", "z", "vertex"),
-    "meg": ("sensor", "time"),
+    **dict.fromkeys(TIMED, ("sensor", "time")),
 }
 BLOCK_BYTES = 64 * 2**20
 CONFOUND = "confound "  # begins the name of a column of trials that is projected out, and describes nothing else
@@ -35,9 +35,9 @@ class Responses:
         behind a row that is a mean already), and confounds in columns whose names begin with ``confound``.
     targets : pandas.DataFrame
         One row per column of ``values``. fMRI: ``roi``, ``hemisphere`` ('L' or 'R'), ``x``, ``y``, ``z`` (mm) and
-        ``vertex`` (index in the full mesh of the hemisphere). MEG: ``sensor`` and ``time`` (s from onset), in
-        sensor-by-sensor order, all times of the first one first.
-    modality : {'fmri', 'meg'}
+        ``vertex`` (index in the full mesh of the hemisphere). MEG, EEG …: ``sensor`` and ``time`` (s from onset), in
+        sensor-by-sensor order, all times of the first one first; optional ``x``, ``y``, ``z`` (mm) and ``kind``.
+    modality : {'fmri', 'meg', 'eeg', 'ieeg', 'fnirs'}
         What a target is.
     subject : str
         Name of the subject.
@@ -57,7 +57,7 @@ class Responses:
 
     def __post_init__(self) -> None:
         if self.modality not in TARGET_COLUMNS:
-            raise InputError(f"The modality {self.modality!r} is unknown; choose 'fmri' or 'meg'.")
+            raise InputError(f"The modality {self.modality!r} is unknown; choose {', '.join(TARGET_COLUMNS)}.")
         shape = tuple(getattr(self.values, "shape", ()))
         if len(shape) != 2:
             raise InputError(f"Responses have shape {shape}; they need two axes, trials and targets.")
@@ -78,7 +78,7 @@ class Responses:
     def __repr__(self) -> str:
         kind = "simulated " if self.simulated else ""
         shape = f"{self.n_trials} trials × {self.n_targets} targets"
-        return f"Responses({kind}{self.modality}, subject {self.subject}, {shape})"
+        return f"Responses({kind}{MODALITY_NAMES[self.modality]}, subject {self.subject}, {shape})"
 
     @property
     def n_trials(self) -> int:
@@ -216,6 +216,6 @@ class Responses:
     def target_label(self, column: int) -> str:
         """What sentences call a target."""
         target = self.targets.iloc[column]
-        if self.modality == "meg":
+        if self.modality in TIMED:
             return f"sensor {target['sensor']} at {target['time']:.3f} s"
         return f"area {target['roi']}, vertex {target['vertex']}"

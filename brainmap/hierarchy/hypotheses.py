@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import TIMED
 from brainmap.hierarchy.cortex_distances import cortex_areas, in_hcp_areas
 from brainmap.hierarchy.order_in_space import SpatialOptions, spatial_hierarchy
 from brainmap.hierarchy.order_in_time import TemporalOptions, peak_lag, temporal_hierarchy, time_courses
@@ -86,8 +87,8 @@ def evaluate_hypotheses(
     Parameters
     ----------
     scores : dict of str to Dataset or DataArray
-        By modality ('fmri', 'meg'): r with dims (subject, signal, layer, split, target), signals 'activation' and
-        'gradient', coordinate ``depth`` on ``layer``.
+        By modality ('fmri', and one with sensors and times: 'meg', 'eeg' …): r with dims (subject, signal, layer,
+        split, target), signals 'activation' and 'gradient', coordinate ``depth`` on ``layer``.
     targets : dict of str to pandas.DataFrame, optional
         fMRI targets (``roi``, ``hemisphere``, ``x``, ``y``, ``z``); by default taken from the coordinates.
     masks : dict of str to ndarray of bool, (n_targets,), optional
@@ -117,15 +118,16 @@ def evaluate_hypotheses(
         targets have no areas.
     """
     options = options or HypothesisOptions()
-    if not isinstance(scores, Mapping) or not scores or not set(scores) <= {"fmri", "meg"}:
+    if not isinstance(scores, Mapping) or not scores or not set(scores) <= {"fmri", *TIMED}:
         given = sorted(map(str, scores)) if isinstance(scores, Mapping) else type(scores).__name__
-        raise InputError(f"Hypotheses need scores as a dictionary with 'fmri', 'meg' or both; got {given}.")
+        raise InputError(f"Hypotheses need scores as a dictionary with 'fmri', 'meg' (or 'eeg') or both; got {given}.")
     arrays = {name: s["r"] if isinstance(s, xr.Dataset) else s for name, s in scores.items()}
     for name, r in arrays.items():
         _check(name, r)
     rows: list[dict[str, Any]] = [_maps_onto_brain(name, r, options) for name, r in arrays.items()]
-    if "meg" in arrays:
-        rows += _temporal(arrays["meg"], options)
+    for name in arrays:
+        if name in TIMED:
+            rows += _temporal(name, arrays[name], options)
     if "fmri" in arrays:
         table = (targets or {}).get("fmri")
         table = _targets(arrays["fmri"]) if table is None else table
@@ -133,7 +135,9 @@ def evaluate_hypotheses(
     if predicting is not None:
         rows = [_above_chance(row, predicting[row["modality"]]) for row in rows]
     frame = pd.DataFrame(rows).sort_values("hypothesis", kind="stable").reset_index(drop=True)
-    frame.attrs["absent"] = [name for name in ("fmri", "meg") if name not in arrays]
+    frame.attrs["absent"] = [
+        name for name in ("fmri", "meg") if name not in arrays and (name == "fmri" or not set(TIMED) & set(arrays))
+    ]
     return frame
 
 
@@ -189,7 +193,7 @@ def _maps_onto_brain(modality: str, r: xr.DataArray, options: HypothesisOptions)
     )
 
 
-def _temporal(r: xr.DataArray, options: HypothesisOptions) -> list[dict[str, Any]]:
+def _temporal(modality: str, r: xr.DataArray, options: HypothesisOptions) -> list[dict[str, Any]]:
     forward, backward = r.sel(signal="activation"), r.sel(signal="gradient")
     both = {"activations": forward, "gradients": backward}
     silent = {name: "" if _predicts(x) else f"{name} are not above chance at any time" for name, x in both.items()}
@@ -198,7 +202,7 @@ def _temporal(r: xr.DataArray, options: HypothesisOptions) -> list[dict[str, Any
     numbers: dict[str, Any] = {"effect": lag.lag, "low": lag.low, "high": lag.high, "unit": "s", "p": lag.p}
     name = "gradients peak later than activations (mean lag of T_max over layers)"
     numbers["note"] = "; ".join(filter(None, silent.values()))
-    rows.append(_row(2, name, "meg", **numbers, expected=1, smallest=options.smallest_lag))
+    rows.append(_row(2, name, modality, **numbers, expected=1, smallest=options.smallest_lag))
     for signal, scores, sign in (("activations", forward, 1), ("gradients", backward, -1)):
         direction = "deeper layers peak later" if sign > 0 else "deeper layers peak earlier"
         try:
@@ -208,7 +212,7 @@ def _temporal(r: xr.DataArray, options: HypothesisOptions) -> list[dict[str, Any
         numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "p": attrs["slope_p"]}
         numbers |= {"unit": "r", "alpha": 1.0 - options.temporal.resampling.confidence, "note": silent[signal]}
         name = f"{signal}: {direction} (depth against T_max)"
-        rows.append(_row(3, name, "meg", **numbers, expected=sign, smallest=options.smallest_order))
+        rows.append(_row(3, name, modality, **numbers, expected=sign, smallest=options.smallest_order))
     return rows
 
 

@@ -27,9 +27,9 @@ def score_table(
     ----------
     results : StudyResults
         A study.
-    modality : {'fmri', 'meg'}
+    modality : {'fmri', 'meg', 'eeg', …}
         fMRI: mean over the targets that are significant in any signal or layer (all targets where none is).
-        MEG: the mean over sensors, at the time at which the mean over subjects is highest.
+        Others: the mean over sensors, at the time at which the mean over subjects is highest.
     layer : {'last', 'best'}
         The deepest layer, or the layer with the highest mean.
     targets : ndarray of bool, (n_targets,), optional
@@ -55,7 +55,7 @@ def score_table(
 
 
 def residual_row(results: StudyResults, modality: str) -> dict[str, Any] | None:
-    """Return the gain of gradients: mean over areas (fMRI), or at the best time (MEG); None where not computed.
+    """Return the gain of gradients: mean over areas (fMRI), or at the best time (MEG, EEG); None where not computed.
 
     ``low`` and ``high`` are ± SEM over subjects where the study kept each subject's gain (``spread`` is then ``sem``);
     else, or with one subject, its 95 % interval over photographs (``interval``).
@@ -76,7 +76,7 @@ def residual_row(results: StudyResults, modality: str) -> dict[str, Any] | None:
 
 
 def significant_somewhere(results: StudyResults, modality: str, signal: str, layer: str | None = None) -> bool | None:
-    """Say whether a signal is above chance at any vertex (fMRI) or time after onset (MEG), by the study's own test.
+    """Say whether a signal is above chance at any vertex (fMRI) or time after onset (M/EEG), by the study's own test.
 
     A score that is read off the best time, or averaged over significant vertices, cannot be tested itself: it is high
     by selection. The study's test corrects over the whole map or time course instead, so that a layer without any
@@ -86,10 +86,10 @@ def significant_somewhere(results: StudyResults, modality: str, signal: str, lay
     ----------
     results : StudyResults
         A study.
-    modality : {'fmri', 'meg'}
+    modality : {'fmri', 'meg', 'eeg', …}
         Which responses.
     signal : str
-        ``activation``, ``gradient``, or ``residual``: then any area (fMRI) or time (MEG) of the family-wise test.
+        ``activation``, ``gradient``, or ``residual``: then any area (fMRI) or time (MEG, EEG) of the family-wise test.
     layer : str, optional
         Layer whose map or time course counts, the deepest by default; of no meaning for the residual.
 
@@ -199,7 +199,7 @@ def subject_scores(
         by_layer = r.mean("target", skipna=True).transpose("subject", "layer")
         which = -1 if layer == "last" else int(np.nanargmax(by_layer.mean("subject").values))
         return by_layer.values[:, which].astype(float), str(by_layer["layer"].values[which])
-    courses = lookups.averaged_over(results, "meg", "time").sel(signal=signal).transpose("subject", "layer", "time")
+    courses = lookups.averaged_over(results, modality, "time").sel(signal=signal).transpose("subject", "layer", "time")
     top = np.nanmax(courses.mean("subject").values, axis=1)
     which = -1 if layer == "last" else int(np.nanargmax(top))
     moment = int(np.nanargmax(courses.mean("subject").values[which]))

@@ -35,7 +35,8 @@ def join_modalities(collection: Collection) -> Collection:
     members: list[Member] = []
     for group in groups.values():
         modalities = [name for member in group for name in member.results.modalities]
-        joinable = len(group) > 1 and len(set(modalities)) == len(modalities)
+        timed = [name for name in modalities if name != "fmri"]
+        joinable = len(group) > 1 and len(set(modalities)) == len(modalities) and len(timed) < 2
         members += [_joined(group)] if joinable else group
     return Collection(tuple(members), collection.title, collection.absent)
 
@@ -85,7 +86,7 @@ def _joined_provenance(every: Sequence[StudyResults]) -> dict[str, Any]:
                 mode: value[mode] if isinstance(value, dict) and mode in value else value for mode, value in by_modality
             }
     joined["simulated"] = any(results.simulated for results in every)
-    with_meg = [results for results in every if "meg" in results.modalities]
-    if with_meg and "stimulus_duration" in with_meg[0].provenance:  # only the time axis of MEG shows it
-        joined["stimulus_duration"] = with_meg[0].provenance["stimulus_duration"]
+    timed = [results for results in every if results.timed is not None]
+    if timed and "stimulus_duration" in timed[0].provenance:  # only an axis of time shows it
+        joined["stimulus_duration"] = timed[0].provenance["stimulus_duration"]
     return joined

@@ -20,7 +20,7 @@ def averaged_over(results: StudyResults, modality: str, by: str) -> xr.DataArray
     results : StudyResults
         Results.
     modality : str
-        ``fmri`` or ``meg``.
+        Such as ``fmri`` or ``meg``.
     by : str
         Target coordinate to keep, such as ``time`` (averages over sensors) or ``roi``.
 
@@ -83,8 +83,8 @@ def significance_of(results: StudyResults, modality: str, signal: str) -> xr.Dat
 
 
 def time_marks(results: StudyResults, signal: str) -> xr.DataArray | None:
-    """Return MEG marks with dims ``(layer, time)``, or None where they are by target or absent."""
-    marks = significance_of(results, "meg", signal)
+    """Return marks over time with dims ``(layer, time)``, or None where they are by target or absent."""
+    marks = None if results.timed is None else significance_of(results, results.timed, signal)
     return marks if marks is not None and set(marks.dims) == {"layer", "time"} else None
 
 
@@ -119,14 +119,14 @@ def time_runs(times: list[float], step: float) -> list[tuple[float, float]]:
 
 def residual_windows(results: StudyResults) -> list[tuple[float, float]]:
     """Return the time windows in which gradients add significantly to activations."""
-    table = results.residual.get("meg")
+    table = results.residual.get(results.timed or "")
     if table is None or len(table) < 2:
         return []
     step = float(np.median(np.diff(np.sort(table["unit"].to_numpy(float)))))
-    return time_runs(residual_units(results, "meg"), step)
+    return time_runs(residual_units(results, results.timed or ""), step)
 
 
-def main_signal(results: StudyResults, modality: str) -> str | None:
+def main_signal(results: StudyResults, modality: str | None) -> str | None:
     """Return the signal that headlines are about: activations if they were scored, None where nothing has a score."""
     if modality not in results.modalities:
         return None

@@ -80,9 +80,11 @@ def named_cells(results: StudyResults, modality: str, signal: str, level: float 
     return cells.transpose("layer", ...)
 
 
-def predicts(results: StudyResults, modality: str, signal: str | None = None, level: float | None = None) -> bool:
+def predicts(
+    results: StudyResults, modality: str | None, signal: str | None = None, level: float | None = None
+) -> bool:
     """Return whether anything of a modality may be named, of one signal or of any."""
-    if modality not in results.modalities:
+    if modality is None or modality not in results.modalities:
         return False
     names = [str(name) for name in results.scores[modality]["signal"].values] if signal is None else [signal]
     cells = [named_cells(results, modality, name, level) for name in names]
@@ -110,7 +112,7 @@ def best_area(results: StudyResults, signal: str, level: float | None = None) ->
 
 
 def best_moment(
-    results: StudyResults, signal: str, level: float | None = None, modality: str = "meg"
+    results: StudyResults, signal: str, level: float | None = None, modality: str | None = None
 ) -> tuple[float, np.ndarray, str] | None:
     """Return the time of the highest score among the moments that may be named, the score per subject, and the layer.
 
@@ -119,8 +121,9 @@ def best_moment(
     tuple or None
         As of :func:`best_area`, with the time in s; r is the mean over sensors.
     """
-    cells = named_cells(results, modality, signal, level)
-    if cells is None or not cells.any():
+    modality = modality or results.timed
+    cells = None if modality is None else named_cells(results, modality, signal, level)
+    if modality is None or cells is None or not cells.any():
         return None
     if "target" in cells.dims:
         cells = cells.assign_coords(time=("target", results.scores[modality]["time"].values)).groupby("time").any()

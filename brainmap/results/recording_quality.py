@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from brainmap.common.names import TIMED
 from brainmap.data.session_consistency import Consistency
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Quality:
             f"{responses.n_trials:,} trials, {responses.n_targets:,} targets, {len(self.trials)} runs or sessions",
             f"photographs: {showings}",
         ]
-        if responses.modality == "meg":
+        if responses.modality in TIMED:
             onset = self.onset()
             when = "does not leave its baseline" if onset is None else f"leaves its baseline at {1000 * onset:.0f} ms"
             lines.append(f"global field power {when}")

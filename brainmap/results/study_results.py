@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import MODALITY_NAMES
+from brainmap.common.names import MODALITY_NAMES, TIMED
 from brainmap.common.readable import counted, html_table
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
@@ -21,7 +21,7 @@ from brainmap.results.score_tables import area_means, long_table
 KIND = "study's results"
 SCORE_DIMS = ("subject", "signal", "layer", "split", "target")
 _MOST_VALUES = 10_000_000  # that a look at the results reads
-_TARGET_COORDS = {"fmri": ("roi", "hemisphere"), "meg": ("sensor", "time")}
+_TARGET_COORDS: dict[str, tuple[str, str]] = {"fmri": ("roi", "hemisphere"), **dict.fromkeys(TIMED, ("sensor", "time"))}
 
 
 @dataclass(eq=False, repr=False)
@@ -41,12 +41,13 @@ class StudyResults:
         ``spatial``, ``temporal``), ``alpha_level``, ``seeds``, ``versions``, ``device``, ``created``,
         ``stimulus_duration`` (s), ``citations``. Other keys are listed too.
     scores : dict of str to xr.Dataset
-        By modality (``fmri``, ``meg``): ``r`` and where available ``r2``, ``alpha`` with dims ``(subject, signal,
-        layer, split, target)``. Coordinate ``depth`` on ``layer`` (0 shallow … 1 deep); on ``target`` for fMRI ``roi``,
-        ``hemisphere`` (``L``/``R``) and, for maps, ``vertex`` (index in the hemisphere's fsLR-32k mesh, or in the left-
-        then-right whole-brain mesh), for MEG ``sensor`` and ``time`` in s.
+        By modality (``fmri`` and one of ``meg``, ``eeg`` …): ``r`` and where available ``r2``, ``alpha`` with dims
+        ``(subject, signal, layer, split, target)``. Coordinate ``depth`` on ``layer`` (0 shallow … 1 deep); on
+        ``target`` for fMRI ``roi``, ``hemisphere`` (``L``/``R``) and, for maps, ``vertex`` (index in the hemisphere's
+        fsLR-32k mesh, or in the left-then-right whole-brain mesh), for MEG and EEG ``sensor``, ``time`` (s) and perhaps
+        ``x``, ``y``, ``z`` (mm).
     residual : dict of str to pd.DataFrame
-        By modality, one row per area (fMRI) or time sample (MEG): ``unit``, ``delta`` (gain in r of held-out data when
+        By modality, one row per area (fMRI) or time (MEG, EEG): ``unit``, ``delta`` (gain in r of held-out data when
         gradients join activations), ``low``, ``high``, ``statistic``, ``p_fwer``, ``significant``, and ``delta
         <subject>`` (each subject's own gain; studies of earlier versions have none).
     hierarchy : dict
@@ -83,7 +84,12 @@ class StudyResults:
     @property
     def modalities(self) -> tuple[str, ...]:
         """Modalities with scores, fMRI first."""
-        return tuple(name for name in ("fmri", "meg") if name in self.scores)
+        return tuple(name for name in MODALITY_NAMES if name in self.scores)
+
+    @property
+    def timed(self) -> str | None:
+        """The modality with sensors and times (``meg``, ``eeg`` …), None where there is none."""
+        return next((name for name in TIMED if name in self.scores), None)
 
     def check(self) -> StudyResults:
         """Check the parts that every reader of results relies on.
@@ -101,7 +107,10 @@ class StudyResults:
         if "simulated" not in self.provenance:
             raise InputError("provenance lacks 'simulated': say True or False, results never leave that open")
         if not self.modalities:
-            raise InputError(f"scores must hold 'fmri' or 'meg', got {sorted(self.scores)}")
+            raise InputError(f"scores must hold one of {', '.join(MODALITY_NAMES)}, got {sorted(self.scores)}")
+        if len(set(TIMED) & set(self.scores)) > 1:
+            both = " and ".join(MODALITY_NAMES[name] for name in TIMED if name in self.scores)
+            raise InputError(f"scores hold {both}; results have one modality with times, keep them in two")
         for modality in self.modalities:
             scores = self.scores[modality]
             if "r" not in scores or set(scores["r"].dims) != set(SCORE_DIMS):

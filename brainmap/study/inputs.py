@@ -12,6 +12,7 @@ import numpy as np
 
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.names import MODALITY_NAMES, TIMED
 from brainmap.data import Responses, sample_stimuli
 from brainmap.data.atlas import MESH_NAME
 from brainmap.data.own_recordings.subjects import read_subjects
@@ -103,7 +104,7 @@ def load_inputs(
     if config.dataset not in ("sample", "own"):
         return Inputs(stimuli, read_dataset(config, stimuli))
     if config.own is not None:
-        return Inputs(stimuli, choose_subjects(read_own(config.own, stimuli), config))
+        return Inputs(stimuli, choose_subjects(read_own(config.own, stimuli, sensors=sensors_of(config)), config))
     names = dict.fromkeys(simulation(config).subjects)
     choose_subjects({"fmri": names, "meg": names}, config)  # a wrong name is answered before anything is computed
     kept = {} if kept is None else kept
@@ -115,7 +116,15 @@ def load_inputs(
     return Inputs(stimuli, choose_subjects(everything, config), truth)
 
 
-def read_own(own: OwnData, stimuli: StimulusSet, *, check: bool = True) -> dict[str, dict[str, Responses]]:
+def sensors_of(config: StudyConfig) -> str | None:
+    """Return what a study says its sensors measure; None where it does not say it."""
+    timed = [name for name in config.modality or () if name in TIMED]
+    return timed[0] if len(timed) == 1 else None
+
+
+def read_own(
+    own: OwnData, stimuli: StimulusSet, *, check: bool = True, sensors: str | None = None
+) -> dict[str, dict[str, Responses]]:
     """Open recordings of one's own; values stay on disk.
 
     Parameters
@@ -126,8 +135,11 @@ def read_own(own: OwnData, stimuli: StimulusSet, *, check: bool = True) -> dict[
         The photographs.
     check : bool
         Whether to go through all values once, and to identify them by their content.
+    sensors : str, optional
+        What sensors measure, where the file does not say it.
     """
-    subjects = read_subjects(own.responses, own.targets, own.events, stimuli, check=check, **own.changed)
+    said = {} if sensors is None else {"modality": sensors}
+    subjects = read_subjects(own.responses, own.targets, own.events, stimuli, check=check, **own.changed, **said)
     if check and not own.is_plain:
         for responses in subjects.values():
             responses.info["content"] = responses.digest()
@@ -259,7 +271,8 @@ def choose_subjects(everything: Mapping[str, Mapping[str, Any]], config: StudyCo
     modalities: Sequence[str] = config.modality or tuple(everything)
     absent = [modality for modality in modalities if modality not in everything]
     if absent:
-        raise InputError(f"the dataset has no {absent[0]} responses; it has {', '.join(everything)}")
+        there = ", ".join(MODALITY_NAMES.get(name, name) for name in everything)
+        raise InputError(f"the dataset has no {MODALITY_NAMES.get(absent[0], absent[0])} responses; it has {there}")
     chosen = {}
     for modality in modalities:
         subjects = everything[modality]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainmap.common.errors import BrainmapError
 from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.names import MODALITY_NAMES
 from brainmap.data.own_recordings.formats import split_variable
 from brainmap.features.given_features import GivenFeatures
 from brainmap.models import missing_weights
@@ -21,6 +22,7 @@ from brainmap.study.inputs import (
     load_stimuli,
     planned_extractor,
     read_own,
+    sensors_of,
     simulation,
 )
 from brainmap.study.photograph_groups import too_few_groups
@@ -120,7 +122,8 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     wanted = {name: shape for name, shape in targets.items() if not config.modality or name in config.modality}
     absent = [name for name in config.modality or () if targets and name not in targets]
     if absent:
-        missing.append(f"the dataset has no {absent[0]} responses; it has {', '.join(targets)}")
+        there = ", ".join(MODALITY_NAMES[name] for name in targets)
+        missing.append(f"the dataset has no {MODALITY_NAMES[absent[0]]} responses; it has {there}")
     disk = memory = 0
     work = 0.0
     seconds: dict[str, float] = {}
@@ -131,14 +134,15 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
         if unknown:
             missing.append(f"there is no subject '{unknown[0]}'; the subjects are {', '.join(subjects)}")
         what = f"{len(chosen)} subjects × {trials:,} trials × {n_targets:,} targets"
-        rows.append((f"{modality} responses", what, "simulated" if config.dataset == "sample" else ""))
+        word = MODALITY_NAMES[modality]
+        rows.append((f"{word} responses", what, "simulated" if config.dataset == "sample" else ""))
         spaces = [*config.signals, "controls"]
         done = sum(folder.scores(modality, name, space).is_dir() for name in chosen for space in spaces)
         split = (
             f"{config.cv} folds by {config.groups}" if config.split == "folds" else "the data set's test photographs"
         )
         fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {split}"
-        rows.append((f"{modality} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
+        rows.append((f"{word} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
         rows.append(_test_row(config, modality, len(chosen)))
         if config.yardstick(modality) == "permutation":
             sizes = (len(chosen), n_layers, n_targets)
@@ -204,7 +208,7 @@ def _test_row(config: StudyConfig, modality: str, n_subjects: int) -> tuple[str,
     n_units, unit = (folds, "folds") if test == "folds" else (n_subjects, "subjects")
     few = 0 < n_units < LEAST.get(test, 0)
     why = f"nothing will be marked: {LEAST[test]} {unit} are needed, not {n_units}" if few else ""
-    return (f"{modality} test", f"{TESTS[test]}, false discovery rate {config.level(modality):g}", why)
+    return (f"{MODALITY_NAMES[modality]} test", f"{TESTS[test]}, false discovery rate {config.level(modality):g}", why)
 
 
 def _permutation_row(
@@ -215,7 +219,7 @@ def _permutation_row(
     from brainmap.study.analysis.above_chance import permutation_options
 
     n_subjects, n_layers, n_targets = sizes
-    stage, maps = f"{modality} permutations", n_layers * len(config.signals)
+    stage, maps = f"{MODALITY_NAMES[modality]} permutations", n_layers * len(config.signals)
     what = f"{config.permutations:,} refits × {n_subjects} subjects × {maps} maps × {n_targets:,} targets"
     if finished:
         return (stage, what, "finished"), None
@@ -321,7 +325,7 @@ def _own_targets(config: StudyConfig, own: OwnData, missing: list[str]) -> dict[
         return {}
     try:
         stimuli = load_stimuli(config)
-        by_modality = read_own(own, stimuli, check=False)
+        by_modality = read_own(own, stimuli, check=False, sensors=sensors_of(config))
         chosen = [each for subjects in by_modality.values() for each in subjects.values()]
         problems = [too_few_groups(config, stimuli, each) for each in chosen]
         missing += [problem for problem in problems if problem is not None]

@@ -221,7 +221,7 @@ def test_things_eeg2_epochs_are_read_without_unpickling(tmp_path):
     responses, stimuli = read(reader)
     expected = np.concatenate([part.reshape(-1, 24) for part in epochs.values()])
     assert np.allclose(responses.block(), expected, atol=1e-6)
-    assert responses.info["measured"] == "EEG" and responses.info["sfreq"] == pytest.approx(100)
+    assert (reader.modality, responses.modality) == ("eeg", "eeg") and responses.info["sfreq"] == pytest.approx(100)
     assert "session" not in responses.trials
     assert "shuffled over the sessions" in responses.info["findings"]["items"][0]["what"]
     assert stimuli.table["source"].tolist() == ["dog"] * 6 + ["mug", "pie"]  # folds keep a concept together

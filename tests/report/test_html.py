@@ -65,7 +65,7 @@ def test_measured_data_are_not_called_simulated(small_results):
     words = re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL)
     assert "simulated" not in re.sub(r"(seeds|simulation): \d", "", words).replace("simulation", "")
     assert "<script>alert" not in text
-    assert "This study has no fMRI scores" in text
+    assert "Not in this report: no fMRI scores" in text and 'id="where"' not in text
     assert "Found and planted" not in text
 
 

@@ -95,21 +95,21 @@ def test_a_plan_says_once_which_tests_are_made_and_what_permutations_take(tmp_pa
     plans = [grid.study(cell).plan() for cell in grid.cells]
     told = grid.plan().partition("tests of what is above chance:\n")[2].splitlines()
     assert [line.partition(": ")[0].strip(" -") for line in told] == [
-        *("fmri test, 4 studies", "fmri permutations, 4 studies", "meg test, 2 studies", "meg test, 2 studies")
+        *("fMRI test, 4 studies", "fMRI permutations, 4 studies", "MEG test, 2 studies", "MEG test, 2 studies")
     ]
     assert told[0].endswith("permutations of photographs, false discovery rate 0.05")
     assert f"50 refits × 1 subjects × 24 maps × {grid_targets(plans)} targets  [about " in told[1]
     assert told[2].endswith("[nothing will be marked: 3 folds are needed, not 2]") and told[3].endswith("0.05")
-    assert all(0 < plan.seconds["fmri permutations"] < 600 and len(plan.seconds) == 1 for plan in plans)
-    hour = [StudyPlan("", [("fmri permutations", "a", "b")], 0, 0, "", seconds={"fmri permutations": 3600.0})] * 3
-    assert lines_of_tests(hour) == ["fmri permutations, 3 studies: a  [about 3 h here]"]  # the sum of all
+    assert all(0 < plan.seconds["fMRI permutations"] < 600 and len(plan.seconds) == 1 for plan in plans)
+    hour = [StudyPlan("", [("fMRI permutations", "a", "b")], 0, 0, "", seconds={"fMRI permutations": 3600.0})] * 3
+    assert lines_of_tests(hour) == ["fMRI permutations, 3 studies: a  [about 3 h here]"]  # the sum of all
     grid.study(grid.cells[0]).folder.results.mkdir(parents=True)
     assert grid.study(grid.cells[0]).plan().seconds == {}
-    assert "fmri permutations, 1 study" in grid.plan() and "targets  [finished]" in grid.plan()
+    assert "fMRI permutations, 1 study" in grid.plan() and "targets  [finished]" in grid.plan()
 
 
 def grid_targets(plans: list[StudyPlan]) -> str:
-    row = next(what for stage, what, _ in plans[0].rows if stage == "fmri responses")
+    row = next(what for stage, what, _ in plans[0].rows if stage == "fMRI responses")
     return row.split(" × ")[2].removesuffix(" targets")
 
 
@@ -136,7 +136,7 @@ def test_dry_run_says_what_does_not_fit(own: OwnFiles, tmp_path: Path) -> None:
         done = run_brainmap("fit", *own.options, *options, "--dry-run", cwd=tmp_path)
         return " ".join(done.stdout.split()).rpartition("missing - ")[2]
 
-    assert missing("--modality", "fmri") == "the dataset has no fmri responses; it has meg"
+    assert missing("--modality", "fmri") == "the dataset has no fMRI responses; it has MEG"
     responses = np.load(own.folder / "responses.npy")
     np.save(own.folder / "responses.npy", responses[:-1])
     assert missing().startswith("The responses have too few rows: 79 rows for 80 rows in ")

@@ -57,13 +57,13 @@ def _opened(path: Path, trials: pd.DataFrame | None, stimuli: StimulusSet, optio
     if name.endswith((".fif", ".fif.gz")):
         kind = mne.what(path)
         if kind == "epochs":
-            return epochs_recording(mne.read_epochs(path, preload=False, verbose="error"), path.name)
+            return epochs_recording(mne.read_epochs(path, preload=False, verbose="error"), path.name, options)
         if kind == "evoked":
-            return evoked_recording(mne.read_evokeds(path, verbose="error"), path.name)
+            return evoked_recording(mne.read_evokeds(path, verbose="error"), path.name, options)
         if kind != "raw":
             raise InputError(f"{path} holds {kind}; responses are epochs, evoked responses or a continuous recording.")
     if name.endswith(".set") and is_epoched_set(path):
-        return epochs_recording(mne.read_epochs_eeglab(path, verbose="error"), path.name)
+        return epochs_recording(mne.read_epochs_eeglab(path, verbose="error"), path.name, options)
     raw = mne.io.read_raw(path, preload=False, verbose="error")
     return raw_recording(raw, trials, stimuli, options, path.name)
 

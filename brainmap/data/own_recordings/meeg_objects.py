@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import MODALITY_NAMES, Modality
 from brainmap.common.tables import as_numbers, rename_columns
 from brainmap.data.own_recordings.lazy_rows import SpooledRows
 from brainmap.data.own_recordings.reading_options import ReadingOptions
 from brainmap.data.own_recordings.recording import Recording
 from brainmap.data.own_recordings.trial_and_target_tables import EVENT_SYNONYMS
+from brainmap.data.sensor_positions import CHANNEL_TYPES
 from brainmap.photograph_names import PhotographNames
 from brainmap.stimuli import StimulusSet
 
@@ -28,11 +30,11 @@ def read_object(source: Any, trials: pd.DataFrame | None, stimuli: StimulusSet, 
 
     parts = list(source) if isinstance(source, list | tuple) else [source]
     if isinstance(source, mne.BaseEpochs):
-        return epochs_recording(source, "epochs")
+        return epochs_recording(source, "epochs", options)
     if isinstance(source, mne.io.BaseRaw):
         return raw_recording(source, trials, stimuli, options, "recording")
     if all(isinstance(part, mne.Evoked) for part in parts):
-        return evoked_recording(parts, "evoked responses")
+        return evoked_recording(parts, "evoked responses", options)
     if all(hasattr(part, "vertices") and hasattr(part, "data") and hasattr(part, "tstep") for part in parts):
         return estimates_recording(parts, lambda part: part, None, "source estimates")
     raise InputError(
@@ -44,14 +46,14 @@ def read_object(source: Any, trials: pd.DataFrame | None, stimuli: StimulusSet, 
 # -- epochs ---------------------------------------------------------------------------------------------------------
 
 
-def epochs_recording(epochs: Any, name: str) -> Recording:
+def epochs_recording(epochs: Any, name: str, options: ReadingOptions | None = None) -> Recording:
     """Epochs as trials × (sensor, time); they stay on disk where MNE has not loaded them."""
     n_events = len(epochs.drop_log)
     if not epochs.preload:
         epochs = epochs.copy().drop_bad(verbose="error")
     if not len(epochs):
         raise InputError(f"{name} holds no epochs; all were rejected.")
-    picks, notes = data_channels(epochs.info, name)
+    modality, picks, notes = data_channels(epochs.info, name, None if options is None else options.modality)
     times = np.asarray(epochs.times, dtype=float)
     shape = (len(epochs), len(picks) * len(times))
     if epochs.preload:
@@ -62,7 +64,7 @@ def epochs_recording(epochs: Any, name: str) -> Recording:
         values,
         targets=sensor_table(epochs.info, picks, times, name),
         trials=epoch_trials(epochs, name),
-        modality="meg",
+        modality=modality,
         kept=np.asarray(epochs.selection),
         n_events=n_events,
         info={"file": name, "sfreq": float(epochs.info["sfreq"])},
@@ -77,19 +79,32 @@ def _epoch_blocks(epochs: Any, picks: np.ndarray, n_times: int) -> Iterator[np.n
         yield block.reshape(len(block), -1)
 
 
-def data_channels(info: Any, name: str) -> tuple[np.ndarray, list[str]]:
-    """Channels that measure a brain, without those marked bad."""
-    import mne
+def data_channels(info: Any, name: str, wanted: str | None = None) -> tuple[Modality, np.ndarray, list[str]]:
+    """Channels that measure a brain, without those marked bad, and what they measure.
 
-    kinds = {"meg": True, "eeg": True, "seeg": True, "ecog": True, "dbs": True, "fnirs": True, "ref_meg": False}
-    picks = mne.pick_types(info, **kinds, exclude="bads")
-    if not len(picks):
-        channel_types = sorted(set(info.get_channel_types()))
+    Raises
+    ------
+    InputError
+        If there are none, or several kinds of them and none is asked for.
+    """
+    types = info.get_channel_types()
+    kinds = np.array([CHANNEL_TYPES.get(kind, "") for kind in types])
+    bad = np.isin(info["ch_names"], info["bads"])
+    there = {kind: int((kinds == kind).sum()) for kind in dict.fromkeys(kinds[~bad]) if kind}
+    if not there:
+        listed = ", ".join(sorted(set(types)))
+        raise InputError(f"{name} has no MEG, EEG, iEEG or fNIRS channels, only {listed}; set their types in MNE.")
+    if len(there) > 1 and wanted not in there:
+        counted = " and ".join(f"{count} {MODALITY_NAMES[kind]}" for kind, count in there.items())
+        choices = " or ".join(f"--modality {kind}" for kind in there)
         raise InputError(
-            f"{name} has no MEG, EEG or iEEG channels, only {', '.join(channel_types)}; set their types in MNE."
+            f"{name} holds {counted} channels; choose one kind with {choices} (read_responses: modality=…)."
         )
-    bad = len(mne.pick_types(info, **kinds, exclude=())) - len(picks)
-    return picks, [f"{bad} channels of {name} that are marked bad are left out"] if bad else []
+    modality = wanted if wanted in there else next(iter(there))
+    picks = np.flatnonzero((kinds == modality) & ~bad)
+    left = int(((kinds == modality) & bad).sum())
+    notes = [f"{left} channels of {name} that are marked bad are left out"] if left else []
+    return modality, picks, notes  # type: ignore[return-value]
 
 
 def sensor_table(info: Any, picks: np.ndarray, times: np.ndarray, name: str) -> pd.DataFrame:
@@ -149,7 +164,7 @@ def raw_recording(
             f"None of the {len(onsets)} epochs from {options.tmin:g} to {options.tmax:g} s lies inside {name} "
             f"({raw.times[-1]:.1f} s, without bad segments); check that 'onset' is in seconds from its start."
         )
-    recording = epochs_recording(epochs, name)
+    recording = epochs_recording(epochs, name, options)
     kept = order[np.asarray(epochs.selection)]
     chosen = table.iloc[kept].reset_index(drop=True)
     chosen.attrs = dict(table.attrs)
@@ -202,10 +217,10 @@ def _onsets(raw: Any, trials: pd.DataFrame | None, stimuli: StimulusSet, name: s
 # -- averages and sources ---------------------------------------------------------------------------------------------
 
 
-def evoked_recording(evoked: Sequence[Any], name: str) -> Recording:
+def evoked_recording(evoked: Sequence[Any], name: str, options: ReadingOptions | None = None) -> Recording:
     """Evoked responses, one a photograph, named by their comments."""
     first = evoked[0]
-    picks, notes = data_channels(first.info, name)
+    modality, picks, notes = data_channels(first.info, name, None if options is None else options.modality)
     channels = [first.ch_names[pick] for pick in picks]
     rows = []
     for number, part in enumerate(evoked):
@@ -220,7 +235,7 @@ def evoked_recording(evoked: Sequence[Any], name: str) -> Recording:
         np.stack(rows),
         targets=sensor_table(first.info, picks, np.asarray(first.times, dtype=float), name),
         trials=trials,
-        modality="meg",
+        modality=modality,
         info={"file": name, "sfreq": float(first.info["sfreq"])},
         notes=notes,
     )
@@ -256,7 +271,7 @@ def estimates_recording(
         trials.attrs = {"file": where, "notes": []}
     shape = (len(sources), len(targets))
     blocks = functools.partial(_estimate_blocks, sources, read, vertex, times)
-    return Recording(SpooledRows(shape, blocks, where), targets, trials, "meg", info={"file": where})
+    return Recording(SpooledRows(shape, blocks, where), targets, trials, info={"file": where})
 
 
 def _estimate_blocks(

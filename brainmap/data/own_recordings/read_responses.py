@@ -31,6 +31,7 @@ from brainmap.data.own_recordings.trial_and_target_tables import (
     with_repeats,
 )
 from brainmap.data.responses import Modality, Responses
+from brainmap.data.sensor_positions import measured, with_montage
 from brainmap.stimuli import StimulusSet
 
 
@@ -63,7 +64,8 @@ def read_responses(
         ============================================  =================================================================
     targets : path to a table, or DataFrame, optional
         One row per column of ``responses``, where the file does not say it. With the columns ``sensor`` and ``time`` (s
-        from onset) it is M/EEG: every sensor needs every time. Otherwise it is fMRI, with ``roi`` (area) and optionally
+        from onset) it is M/EEG: every sensor needs every time, and may have a place (``x`` to the right ear, ``y`` to
+        the nose, ``z`` up, mm). Otherwise it is fMRI, with ``roi`` (area) and optionally
         ``hemisphere``, ``x``, ``y``, ``z`` (mm) and ``vertex`` (index in the hemisphere's mesh; without it no maps).
     events : path to a table, or DataFrame, optional
         One row per row of ``responses``, where the file does not say it; column ``stimulus`` names the photograph by
@@ -78,7 +80,7 @@ def read_responses(
         (trials that lack most values, targets that lack a photograph) is left out and named in a note.
     **options
         See :class:`ReadingOptions`: ``mask``, ``atlas``, ``labels``, ``surface``, ``resample``, ``catch``,
-        ``confounds``, ``tmin``, ``tmax``, ``axes``.
+        ``confounds``, ``modality``, ``montage``, ``tmin``, ``tmax``, ``axes``.
 
     Returns
     -------
@@ -139,6 +141,7 @@ def assemble(
     if len(rows) < values.shape[0]:
         values = ChosenRows(values, rows)
     modality, values, target_table = arranged(values, target_table, recording, options)
+    notes += [note for note in recording.notes if note not in notes]
     info = {"dataset": "own recordings", **recording.info, "notes": list(dict.fromkeys(notes))}
     return Responses(values, with_repeats(trials), target_table, modality, subject, info=info)
 
@@ -146,11 +149,20 @@ def assemble(
 def arranged(
     values: Any, targets: pd.DataFrame, recording: Recording, options: ReadingOptions
 ) -> tuple[Modality, Any, pd.DataFrame]:
-    """Tell the modality by the columns; bring M/EEG into sensor-by-sensor order without moving the values."""
+    """Tell the modality by file, columns and names; bring sensors into order without moving the values."""
     if is_sensor_table(targets):
         ordered, order = sensor_targets(targets)
         in_order = np.array_equal(order, np.arange(len(order)))
-        return "meg", values if in_order else Columns(values, order), ordered
+        modality, notes = measured(ordered, recording.modality, options.modality)
+        recording.notes += notes
+        if options.montage is not None:
+            ordered = with_montage(ordered, options.montage)
+        return modality, values if in_order else Columns(values, order), ordered
+    if options.modality is not None or options.montage is not None:
+        raise InputError(
+            "The targets are places (voxels, vertices or areas), not sensors at times: fMRI has neither --modality "
+            f"{options.modality or 'eeg'} nor a montage; leave it out, or give the columns 'sensor' and 'time'."
+        )
     from brainmap.data.meshes import MESH_VERTICES, NATIVE_MESH, mesh_name
 
     mesh = recording.info.get("mesh")

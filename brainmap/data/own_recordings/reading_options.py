@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from brainmap.common.errors import InputError
-from brainmap.common.names import as_names
+from brainmap.common.names import TIMED, as_names
 from brainmap.data.own_recordings.axis_order import axis_names
 
 
@@ -32,6 +32,11 @@ class ReadingOptions:
         Values of ``stimulus`` or ``trial_type`` that mark catch trials.
     confounds : str, Path or DataFrame, optional
         Table of numbers, one row a trial, that are projected out inside each split.
+    modality : {"meg", "eeg", "ieeg", "fnirs"}, optional
+        What sensors measure, where the file does not say it or holds several kinds.
+    montage : str, optional
+        Where sensors are: a montage or layout of MNE by name (``biosemi128``, ``GSN-HydroCel-128``, ``CTF151``), where
+        neither the file nor the targets table says it.
     tmin, tmax : float
         For continuous recordings: beginning and end of an epoch in s from onset.
     axes : tuple of str, optional
@@ -45,6 +50,8 @@ class ReadingOptions:
     resample: bool = False
     catch: tuple[str, ...] = ()
     confounds: Any = None
+    modality: str | None = None
+    montage: str | None = None
     tmin: float = -0.1
     tmax: float = 0.8
     axes: tuple[str, ...] | None = None
@@ -58,6 +65,8 @@ def reading_options(options: dict[str, Any]) -> ReadingOptions:
         raise InputError(f"There is no option {unknown[0]!r} of reading responses; there are {', '.join(known)}.")
     catch, axes = as_names(options.get("catch", ())), options.get("axes")
     chosen = ReadingOptions(**{**options, "catch": catch, "axes": None if axes is None else axis_names(axes)})
+    if chosen.modality not in (None, *TIMED):
+        raise InputError(f"Sensors measure {', '.join(TIMED)}, not {chosen.modality!r}.")
     if not chosen.tmin < chosen.tmax:
         raise InputError(f"An epoch must end after it begins, not from {chosen.tmin} to {chosen.tmax} s.")
     return chosen

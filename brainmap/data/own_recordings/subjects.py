@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.errors import InputError, MissingFileError, ReadingNote
+from brainmap.common.names import MODALITY_NAMES
 from brainmap.data.own_recordings.formats import ARRAYS, SUPPORTED, estimates_in, split_variable, suffix_of
 from brainmap.data.own_recordings.read_responses import assemble, checked, rows_of
 from brainmap.data.own_recordings.reading_options import ReadingOptions, reading_options
@@ -68,10 +69,8 @@ def read_subjects(
         subjects = _by_column(assemble(responses, targets, events, stimuli, "01", chosen))
     modalities = {recording.modality: name for name, recording in subjects.items()}
     if len(modalities) > 1:
-        raise InputError(
-            f"Subject {modalities['fmri']} has voxels or vertices and subject {modalities['meg']} sensors and times; "
-            "make a study of each."
-        )
+        told = " and ".join(f"subject {name} {MODALITY_NAMES[modality]}" for modality, name in modalities.items())
+        raise InputError(f"Subjects differ in what was measured: {told}; make a study of each.")
     if check:
         subjects = {name: checked(recording) for name, recording in subjects.items()}
     _check_confounds(subjects)

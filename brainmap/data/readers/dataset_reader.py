@@ -78,7 +78,7 @@ class DatasetReader(ABC):
     """
 
     name: ClassVar[str]
-    modality: ClassVar[Modality]
+    measures: ClassVar[Modality]
     options_model: ClassVar[type[Options]] = Options
 
     def __init__(
@@ -109,6 +109,11 @@ class DatasetReader(ABC):
                 f"The reader of {self.name} cannot use {where} = {first['input']!r}: {first['msg']}; "
                 f"its settings are {known}."
             ) from None
+
+    @property
+    def modality(self) -> Modality:
+        """What was measured."""
+        return self.measures
 
     @abstractmethod
     def subjects(self) -> list[str]:

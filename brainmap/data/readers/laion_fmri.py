@@ -46,7 +46,7 @@ class LAIONReader(BetaReader):
     name: ClassVar[str] = "laion-fmri"
     mesh: ClassVar[str] = "voxels"
     options_model: ClassVar[type[Options]] = LAIONOptions
-    modality: ClassVar[Modality] = "fmri"
+    measures: ClassVar[Modality] = "fmri"
 
     def subjects(self) -> list[str]:
         """Subjects with single-trial betas."""

@@ -50,7 +50,7 @@ class BetaOptions(Options):
 class BetaReader(DatasetReader):
     """What readers of published betas share. The parameters are those of :class:`DatasetReader`."""
 
-    modality: ClassVar[Modality] = "fmri"
+    measures: ClassVar[Modality] = "fmri"
     options_model: ClassVar[type[Options]] = BetaOptions
     mesh: ClassVar[str]
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from brainmap.common.names import TIMED
 from brainmap.report.figures.colors_and_type import INK, MUTED, SIGNAL_COLORS, styled
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def draw_quality(quality: Quality, *, title: str = "") -> Figure:
     figure.suptitle(f"{simulated}{title}", x=0.01, ha="left", color=INK)
     _trial_counts(axes[0], quality)
     _repeats(axes[1], quality)
-    if quality.responses.modality == "meg":
+    if quality.responses.modality in TIMED:
         _evoked(axes[2], quality)
         _lags(axes[3], quality)
     else:
@@ -123,7 +124,7 @@ def _ceiling(ax: Axes, quality: Quality) -> None:
     if quality.ceiling is None:
         _nothing(ax, "no photograph was repeated")
         return
-    if quality.responses.modality == "meg":
+    if quality.responses.modality in TIMED:
         targets = quality.responses.targets.iloc[quality.ceiling_targets].assign(ceiling=quality.ceiling)
         grouped = targets.groupby("time")["ceiling"]
         times = 1000 * grouped.mean().index.to_numpy()

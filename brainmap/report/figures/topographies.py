@@ -1,4 +1,4 @@
-"""Scores over the sensors of a helmet, at chosen times."""
+"""Scores over sensors, the head seen from above, at chosen times."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from brainmap.common.errors import InputError
+from brainmap.data.sensor_positions import flat_positions
 from brainmap.report.figures.colors_and_type import (
     COLUMN,
     FAINT,
@@ -23,36 +24,18 @@ from brainmap.report.figures.colors_and_type import (
 )
 
 _HEAD = 0.095  # radius of the head that mne draws, in m
-
-
-def sensor_positions(names: Sequence[str]) -> np.ndarray:
-    """Return flat positions of CTF-275 sensors for :func:`mne.viz.plot_topomap`.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Sensor names such as ``MLO11`` or ``MLO11-2622``.
-
-    Returns
-    -------
-    np.ndarray of shape (n_sensors, 2)
-        Positions scaled to the drawn head; NaN for sensors the layout does not know.
-    """
-    from brainmap.data.sensor_layout import load_sensors
-
-    layout = load_sensors("ctf-275")
-    flat = layout[["u", "v"]].to_numpy()
-    # The layout is schematic; stretching it to fill the round head leaves less to extrapolate.
-    flat = flat / np.abs(flat).max(axis=0)
-    flat *= _HEAD / np.linalg.norm(flat, axis=1).max()
-    place = dict(zip(layout["sensor"], flat, strict=True))
-    unknown = np.full(2, np.nan)
-    return np.array([place.get(str(name).split("-")[0], unknown) for name in names])
+LEAST_SENSORS = 4  # of a map
 
 
 @styled
 def sensor_maps(
-    scores: xr.DataArray, captions: Sequence[str], signal: str, *, title: str = "", label: str = "Encoding score r"
+    scores: xr.DataArray,
+    captions: Sequence[str],
+    signal: str,
+    *,
+    positions: np.ndarray | None = None,
+    title: str = "",
+    label: str = "Encoding score r",
 ) -> Figure:
     """Draw scores over the sensors, one head per panel, all on one scale.
 
@@ -64,6 +47,9 @@ def sensor_maps(
         Words above each head.
     signal : str
         Decides the hue.
+    positions : ndarray, (n_sensors, 2), optional
+        Places on a head of radius 1 seen from above, as :func:`brainmap.data.sensor_positions.flat_positions` gives
+        them; by default those that the names mean. Sensors at one place are averaged.
     title, label : str
         Title, and words on the colour bar.
 
@@ -75,15 +61,21 @@ def sensor_maps(
     Raises
     ------
     InputError
-        If fewer than eight sensors are part of the CTF-275 layout.
+        If fewer than four sensors have a known place.
     """
     import mne
 
-    position = sensor_positions([str(name) for name in scores["sensor"].values])
-    known = np.isfinite(position[:, 0])
-    if known.sum() < 8:
-        raise InputError("sensor topographies need names of the CTF-275 layout (MLO11 …); too few are known")
-    values = scores.transpose("panel", "sensor").values[:, known]
+    names = [str(name) for name in scores["sensor"].values]
+    flat = flat_positions(names) if positions is None else np.asarray(positions, dtype=float)
+    known = np.isfinite(flat).all(axis=1)
+    position, place = np.unique(np.round(_HEAD * flat[known], 6), axis=0, return_inverse=True)
+    if len(position) < LEAST_SENSORS:
+        raise InputError(
+            f"A map needs {LEAST_SENSORS} sensors with a known place, and {len(position)} have one; give positions, or "
+            "names of CTF, Neuromag, the 10–20 system, EGI or BioSemi nets."
+        )
+    every = scores.transpose("panel", "sensor").values[:, known]
+    values = np.stack([np.bincount(place, row) / np.bincount(place) for row in every])
     norm = Normalize(0, float(np.nanmax(values)))
     columns = min(3, len(values))
     rows = -(-len(values) // columns)
@@ -94,7 +86,7 @@ def sensor_maps(
     for ax, panel, caption in zip(axes, values, captions, strict=False):
         image, _ = mne.viz.plot_topomap(
             panel,
-            position[known],
+            position,
             axes=ax,
             show=False,
             cmap=signal_cmap(signal),
@@ -107,7 +99,7 @@ def sensor_maps(
             res=128,
         )
         image.set_rasterized(True)
-        ax.scatter(*position[known].T, s=0.5, color=INK, alpha=0.5, lw=0, zorder=4)
+        ax.scatter(*position.T, s=0.5, color=INK, alpha=0.5, lw=0, zorder=4)
         for line in ax.lines:
             line.set(color=MUTED, linewidth=0.9)
         ax.set_title(caption, fontsize=8, weight="normal", loc="center", pad=3)

@@ -40,7 +40,7 @@ def comparison_table(collection: Collection) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``study``, the settings that vary, ``responses``, ``signal``, ``layer`` (the best one), ``depth``, ``r`` (mean
-        over subjects; fMRI: over targets that are significant in any study with the same targets, MEG: at the best
+        over subjects; fMRI: over targets that are significant in any study with the same targets, MEG, EEG: at the best
         time), ``low``, ``high`` (± SEM; for the residual see :func:`~brainmap.results.collection_tables.residual_row`,
         NaN where it is not significant: an interval at a chosen maximum says nothing), ``last_layer_r``, ``where``
         (best area or time), ``order_r`` (spatial or temporal score), ``significant`` (share of targets or times in the
@@ -149,12 +149,13 @@ def comparison_data(collection: Collection) -> str:
 def _study(member: Member) -> dict[str, Any]:
     results = member.results
     described: dict[str, Any] = {"simulated": results.simulated, "stimulus": stimulus_span(results)}
-    for modality, by in (("meg", "time"), ("fmri", "roi")):
-        if modality not in results.modalities:
+    described["measured"] = MODALITY_NAMES.get(results.timed or "", "")
+    for modality, kind, by in ((results.timed, "meg", "time"), ("fmri", "fmri", "roi")):
+        if modality is None or modality not in results.modalities:
             continue
         scores = lookups.averaged_over(results, modality, by).transpose("signal", "subject", "layer", by)
         axis = scores[by].values
-        described[modality] = {
+        described[kind] = {
             "axis": [round(float(t), 4) for t in axis] if by == "time" else [str(a) for a in axis],
             "layers": [headlines.layer_name(str(name)) for name in scores["layer"].values],
             "depths": [round(float(d), 4) for d in results.depths(modality)],

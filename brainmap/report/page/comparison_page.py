@@ -87,6 +87,8 @@ def write_comparison(
         packed_table=len(table) > 0 and not csv_link(table)[0],
         figures=_figures(collection),
         data=comparison_data(collection),
+        timed=_timed(collection),
+        places=any("fmri" in member.results.modalities for member in collection),
         plotly=interactive.plotly_source(),
         studies=_studies(collection, links or {}),
         same=_same(collection),
@@ -190,21 +192,37 @@ def _heat(grid: Any, word: str) -> Callable[[], Figure]:
     return lambda: grid_heatmap(grid, labels=labels, title=f"Gradients: {word}", signal="gradient")
 
 
-_LAST_LAYER = (
+def _timed(collection: Collection) -> str:
+    """Names of the modalities with times, such as ``MEG`` or ``MEG and EEG``; empty where no study has one."""
+    names = {MODALITY_NAMES[member.results.timed] for member in collection if member.results.timed}
+    return " and ".join(name for name in MODALITY_NAMES.values() if name in names)
+
+
+_OVER_SUBJECTS = (
     "Mean over subjects ± SEM (one subject: none); residual: gain of gradients over activations, ± SEM or, in runs "
-    "that kept no gains of subjects, its 95 % interval. fMRI: mean over the vertices that are significant with any "
-    "of the studies (over training: with the last checkpoint), or all where none is; MEG: at the time with the highest "
-    "score, which is above 0 by this choice alone."
+    "that kept no gains of subjects, its 95 % interval. "
 )
-_CAPTIONS = {
-    "controls": "Mean over all targets of each study's best layers, of spaces made of its own gradients (norm, loss, "
-    "gradients of other photographs), and of spaces that know no model, with 95 % intervals. The last stand below for "
-    "all studies that share them; studies with other data or another reduction of dimensions keep their own.",
-    "grid": "Gradients, last layer: score over the dimensions of random projection and PCA; outlined: the highest. "
-    "fMRI: mean over the significant vertices of each study; MEG: at the best time.",
-    "training": _LAST_LAYER,
-    "studies": f"{_LAST_LAYER} {STARS}",
-}
+_PLACES = (
+    "Mean over the vertices that are significant with any of the studies (over training: with the last checkpoint), or "
+    "all where none is."
+)
+_MOMENTS = "At the time with the highest score, which is above 0 by this choice alone."
+
+
+def _caption(key: str) -> str:
+    """Return what stands below a figure, by its kind and modality (``training-eeg``)."""
+    kind, _, modality = key.partition("-")
+    where = _PLACES if modality == "fmri" else _MOMENTS
+    return {
+        "controls": "Mean over all targets of each study's best layers, of spaces made of its own gradients (norm, "
+        "loss, gradients of other photographs), and of spaces that know no model, with 95 % intervals. The last stand "
+        "below for all studies that share them; studies with other data or another reduction of dimensions keep their "
+        "own.",
+        "grid": "Gradients, last layer: score over the dimensions of random projection and PCA; outlined: the highest. "
+        + ("Mean over the significant vertices of each study." if modality == "fmri" else "At the best time."),
+        "training": _OVER_SUBJECTS + where,
+        "studies": f"{_OVER_SUBJECTS}{where} {STARS}",
+    }[kind]
 
 
 def _figure(number: int, key: str, title: str, draw: Callable[[], Figure], table: pd.DataFrame) -> dict[str, Any]:
@@ -214,7 +232,7 @@ def _figure(number: int, key: str, title: str, draw: Callable[[], Figure], table
     return {
         "key": key, "title": title, "number": number, "image": picture(figure, raster=False), "csv": csv,
         "packed": packed, "width": round(96 * width), "height": round(96 * height),
-        "caption": _CAPTIONS[key.split("-")[0]],
+        "caption": _caption(key),
         "alt": f"{title}: scores between {table['r'].min():.3f} and {table['r'].max():.3f}; the table holds them.",
     }  # fmt: skip
 

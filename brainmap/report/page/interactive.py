@@ -1,4 +1,4 @@
-"""Data for the two things a reader may turn or hover: MEG curves and the cortex. Drawn by Plotly, only when opened.
+"""Data for the two things a reader may turn or hover: curves and the cortex. Drawn by Plotly, only when opened.
 
 Everything is compressed, because reports are mailed: Plotly's 4.8 MB become 2 MB, unpacked by the browser on demand.
 """
@@ -40,17 +40,17 @@ def plotly_source() -> str:
     return pack(get_plotlyjs())
 
 
-def meg_data(results: StudyResults) -> str | None:
-    """Return curves of every signal and layer, packed, or None without MEG."""
-    if lookups.main_signal(results, "meg") is None:
+def curves_data(results: StudyResults) -> str | None:
+    """Return curves over time of every signal and layer, packed, or None without a modality that has times."""
+    if results.timed is None or lookups.main_signal(results, results.timed) is None:
         return None
-    scores = lookups.averaged_over(results, "meg", "time")
+    scores = lookups.averaged_over(results, results.timed, "time")
     mean, sem = mean_and_sem(scores)
     signals = [str(name) for name in scores["signal"].values]
     data: dict[str, Any] = {
         "time": [round(float(t), 4) for t in scores["time"].values],
         "layers": [headlines.layer_name(str(name)) for name in scores["layer"].values],
-        "colors": [to_hex(color) for color in depth_colors(results.depths("meg"))],
+        "colors": [to_hex(color) for color in depth_colors(results.depths(results.timed))],
         "stimulus": stimulus_span(results),
         "signals": [
             {

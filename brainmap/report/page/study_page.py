@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SECTIONS = {
     "where": ("Where", "Which places of the cortex each signal predicts, and from which depth of the model."),
-    "when": ("When", "At which moments after onset each layer predicts the MEG."),
+    "when": ("When", "At which moments after onset each layer predicts the {timed}."),
     "order": (
         "In which order",
         "Whether the order of the layers is the order of the brain: in space along the distance from V1, in time along "
@@ -73,17 +73,18 @@ def render_report(results: StudyResults) -> str:
     for number, figure in enumerate(figures, 1):
         figure["number"] = number
     notes = missing_panels(results)
+    hypotheses = _hypotheses(results)
     sections = [
         {
             "key": key,
             "title": title,
-            "lead": lead,
+            "lead": lead.format(timed=MODALITY_NAMES.get(results.timed or "", "")),
             "figures": [figure for figure in figures if figure["section"] == key],
-            "note": notes.get(key),
         }
         for key, (title, lead) in _SECTIONS.items()
     ]
-    data = {"meg": interactive.meg_data(results), "cortex": interactive.cortex_data(results)}
+    sections = [part for part in sections if part["figures"] or (part["key"] == "order" and hypotheses)]
+    data = {"meg": interactive.curves_data(results), "cortex": interactive.cortex_data(results)}
     return (
         templates(trim=True)
         .get_template("report.html.j2")
@@ -95,7 +96,8 @@ def render_report(results: StudyResults) -> str:
             headlines=[{**vars(item), "color": signal_color(item.signal)} for item in headlines.headlines(results)],
             sections=sections,
             checks=planted_and_found.found_and_planted(results),
-            hypotheses=_hypotheses(results),
+            hypotheses=hypotheses,
+            absent=list(notes.values()),
             methods=methods.methods_paragraph(results),
             provenance=methods.provenance_rows(results),
             citations=citations(results),
@@ -195,6 +197,11 @@ def study_overview(results: StudyResults) -> Figure:
     from brainmap.report.panels import study_panels
 
     panels = {panel.key: panel for panel in study_panels(results)}
-    wanted = ("map-layer-activation", "meg-curves-activation", "order-spatial-activation", "residual-times")
+    wanted = (
+        "map-layer-activation",
+        f"{results.timed}-curves-activation",
+        "order-spatial-activation",
+        "residual-times",
+    )
     chosen = [panels[key] for key in wanted if key in panels][:3] or list(panels.values())[:3]
     return contact_sheet({panel.title: panel.draw() for panel in chosen}, columns=3)

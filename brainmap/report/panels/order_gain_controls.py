@@ -22,14 +22,14 @@ from brainmap.results.study_results import StudyResults
 
 def order_panels(results: StudyResults) -> Iterator[Panel]:
     """Yield the spatial and temporal hierarchy of each signal."""
-    kinds: tuple[tuple[str, str, Callable[..., Figure]], ...] = (
+    kinds: tuple[tuple[str, str | None, Callable[..., Figure]], ...] = (
         ("spatial", "fmri", scatter.distance_vs_best_layer),
-        ("temporal", "meg", scatter.depth_vs_peak_time),
+        ("temporal", results.timed, scatter.depth_vs_peak_time),
     )
     for kind, modality, draw in kinds:
         for signal in SIGNALS:
             table = lookups.hierarchy_table(results, kind, signal)
-            if table is not None:
+            if table is not None and modality in results.modalities:
                 yield _scatter_panel(results, table, (kind, modality, signal), draw)
 
 
@@ -120,12 +120,13 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
             ),
             table,
         )
-    if "meg" in results.residual:
-        series = results.residual["meg"]
+    timed = results.timed
+    if timed is not None and timed in results.residual:
+        series = results.residual[timed]
         span = (float(window[0]), float(window[1])) if window is not None else None
         bracket = " Bracket: planted window." if span else ""
         significant = p_and_numbers.format_windows(
-            lookups.residual_windows(results) if headlines.gains(results, "meg") else []
+            lookups.residual_windows(results) if headlines.gains(results, timed) else []
         )
         yield Panel(
             "residual-times",
@@ -138,7 +139,7 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
                 series,
                 window=span,
                 stimulus=stimulus_span(results),
-                title=signal_name("residual") + suffix_of(results, "meg"),
+                title=signal_name("residual") + suffix_of(results, timed),
             ),
             series,
         )
@@ -147,7 +148,7 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
 def control_panels(results: StudyResults) -> Iterator[Panel]:
     """Yield the comparison with control feature spaces, by modality."""
     for modality, table in results.controls.items():
-        if modality not in MODALITY_NAMES or not len(table):
+        if modality not in results.modalities or not len(table):
             continue
         spaces = headlines.area_list([str(s) for s in table["space"]], most=12)
         yield Panel(

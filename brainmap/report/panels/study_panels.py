@@ -11,7 +11,8 @@ from brainmap.common.readable import html_table
 from brainmap.report.cortex import cortex_of
 from brainmap.report.panels.order_gain_controls import control_panels, order_panels, residual_panels
 from brainmap.report.panels.panel import SECTIONS, Panel
-from brainmap.report.panels.when import has_layout, meg_panels
+from brainmap.report.panels.sensors import LEAST, has_layout
+from brainmap.report.panels.when import time_panels
 from brainmap.report.panels.where import cortex_panels
 from brainmap.results.lookups import main_signal
 from brainmap.results.study_results import StudyResults
@@ -22,8 +23,8 @@ def study_panels(results: StudyResults) -> list[Panel]:
     panels: list[Panel] = []
     if main_signal(results, "fmri") is not None:
         panels += cortex_panels(results)
-    if main_signal(results, "meg") is not None:
-        panels += meg_panels(results)
+    if main_signal(results, results.timed) is not None:
+        panels += time_panels(results)
     panels += order_panels(results)
     panels += residual_panels(results)
     panels += control_panels(results)
@@ -33,22 +34,26 @@ def study_panels(results: StudyResults) -> list[Panel]:
 def missing_panels(results: StudyResults) -> dict[str, str]:
     """Return, by section, what cannot be shown and why; nothing is left out silently."""
     notes: dict[str, str] = {}
+    timed = results.timed
     if main_signal(results, "fmri") is None:
-        notes["where"] = "This study has no fMRI scores, so there are no maps of cortex."
+        notes["where"] = "no fMRI scores, so no maps of cortex"
     elif cortex_of(results.targets("fmri")) is None:
-        notes["where"] = (
-            "The fMRI targets carry no vertices of the fsLR-32k mesh, so they cannot be drawn on a surface."
-        )
-    if main_signal(results, "meg") is None:
-        notes["when"] = "This study has no MEG scores, so there are no time courses."
+        notes["where"] = "no map of cortex: the fMRI targets carry no vertices of a known mesh"
+    if timed is None or main_signal(results, timed) is None:
+        notes["when"] = "no MEG or EEG scores, so no time courses"
+    elif timed == "ieeg":
+        notes["when"] = "no maps of sensors: contacts of iEEG lie inside the head"
     elif not has_layout(results):
-        notes["when"] = "The sensors are not those of the CTF-275 layout, so there are no sensor maps."
+        notes["when"] = (
+            f"no maps of sensors: fewer than {LEAST} have a known place. Columns x, y, z of the targets table, a "
+            "montage (--set montage=biosemi64) or names of a known system give one"
+        )
     if not any(True for _ in order_panels(results)):
-        notes["order"] = "The hierarchy was not computed in this study."
+        notes["order"] = "no order of the layers: it was not computed in this study"
     if not results.residual:
-        notes["beyond"] = "The gain of gradients over activations was not computed in this study."
+        notes["beyond"] = "no gain of gradients over activations: it was not computed in this study"
     if not results.controls:
-        notes["controls"] = "No control feature spaces were computed in this study."
+        notes["controls"] = "no control feature spaces: none were computed in this study"
     return notes
 
 

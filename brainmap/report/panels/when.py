@@ -1,4 +1,4 @@
-"""Panels of the section *when*: MEG over time, layers and sensors."""
+"""Panels of the section *when*: scores over time, by layer and by sensor."""
 
 from __future__ import annotations
 
@@ -9,47 +9,44 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.common.names import signal_name
-from brainmap.report.figures import curves, heatmaps, topographies
+from brainmap.report.figures import curves, heatmaps
 from brainmap.report.panels.panel import Panel, how_significant, in_brackets, signals_of, suffix_of
+from brainmap.report.panels.sensors import topography_panels
 from brainmap.report.words import headlines
 from brainmap.results import lookups, nameable
 from brainmap.results.lookups import stimulus_span
 from brainmap.results.study_results import StudyResults
 
 
-def meg_panels(results: StudyResults) -> Iterator[Panel]:
+def time_panels(results: StudyResults) -> Iterator[Panel]:
     """Yield curves by layer, layer by time, and sensors at the peaks, for each signal."""
-    scores = lookups.averaged_over(results, "meg", "time")
-    suffix = suffix_of(results, "meg")
+    modality = results.timed
+    assert modality is not None
+    scores = lookups.averaged_over(results, modality, "time")
+    suffix = suffix_of(results, modality)
     stimulus = stimulus_span(results)
     span = f" Shaded: photograph shown (0 to {stimulus[1]:g} s)." if stimulus else ""
-    for signal in signals_of(results, "meg"):
+    for signal in signals_of(results, modality):
         name = signal_name(signal)
         yield _curves_panel(results, scores.sel(signal=signal), signal, name + suffix, span)
-    for signal in signals_of(results, "meg"):
+    for signal in signals_of(results, modality):
         yield _heatmap_panel(results, scores.sel(signal=signal).mean("subject"), signal, suffix)
-    for signal in signals_of(results, "meg"):
-        yield from _topography_panel(results, signal, suffix)
-
-
-def has_layout(results: StudyResults) -> bool:
-    """Return whether enough sensors have a known place on the helmet."""
-    sensors = list(dict.fromkeys(results.targets("meg")["sensor"].astype(str)))
-    return int(np.isfinite(topographies.sensor_positions(sensors)[:, 0]).sum()) >= 8
+    for signal in signals_of(results, modality):
+        yield from topography_panels(results, signal, suffix, _peaks(results, signal))
 
 
 def _peaks(results: StudyResults, signal: str) -> np.ndarray | None:
     """Return T_max by layer in the order of the scores; None where no moment is above chance: noise has no peak."""
     table = lookups.hierarchy_table(results, "temporal", signal)
-    if table is None or not nameable.predicts(results, "meg", signal):
+    if table is None or not nameable.predicts(results, results.timed, signal):
         return None
     by_layer = dict(zip(table["layer"].astype(str), table["t_max"].astype(float), strict=True))
-    return np.array([by_layer.get(str(layer), np.nan) for layer in results.scores["meg"]["layer"].values])
+    return np.array([by_layer.get(str(layer), np.nan) for layer in results.scores[str(results.timed)]["layer"].values])
 
 
 def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, title: str, span: str) -> Panel:
     marks, peaks = lookups.time_marks(results, signal), _peaks(results, signal)
-    depths = results.depths("meg")
+    depths = results.depths(str(results.timed))
     n = scores.sizes["subject"]
     best = nameable.best_moment(results, signal)
     highest = (
@@ -62,9 +59,9 @@ def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, titl
     if peaks is not None:
         caption += " Triangles: peak time Tmax, the middle of the window in which a curve exceeds 95 % of its maximum."
     if marks is not None:
-        caption += f" Bars below: significant times{in_brackets(how_significant(results, 'meg'))}."
+        caption += f" Bars below: significant times{in_brackets(how_significant(results, str(results.timed)))}."
     return Panel(
-        f"meg-curves-{signal}",
+        f"{results.timed}-curves-{signal}",
         "when",
         f"{signal_name(signal)}: when each layer predicts",
         caption,
@@ -104,7 +101,7 @@ def _heatmap_panel(results: StudyResults, scores: xr.DataArray, signal: str, suf
     caption += " Grey bar on top: photograph shown." if stimulus_span(results) else ""
     name = signal_name(signal)
     return Panel(
-        f"meg-layers-{signal}",
+        f"{results.timed}-layers-{signal}",
         "when",
         f"{name}: layer by time",
         caption,
@@ -113,40 +110,4 @@ def _heatmap_panel(results: StudyResults, scores: xr.DataArray, signal: str, suf
             scores, signal, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=name + suffix
         ),
         _by_time(scores),
-    )
-
-
-def _topography_panel(results: StudyResults, signal: str, suffix: str) -> Iterator[Panel]:
-    if not has_layout(results):
-        return
-    targets = results.targets("meg")
-    sensors = list(dict.fromkeys(targets["sensor"].astype(str)))
-    r = results.mean_r("meg").sel(signal=signal).mean("subject", skipna=True)
-    n_layers = r.sizes["layer"]
-    chosen = sorted({0, n_layers // 2, n_layers - 1})
-    peaks = _peaks(results, signal)
-    times = np.unique(targets["time"])
-    panels, captions = [], []
-    for layer in chosen:
-        by_sensor = pd.DataFrame(
-            {"sensor": targets["sensor"].astype(str), "time": targets["time"], "r": r.values[layer]}
-        )
-        by_time = by_sensor.groupby("time")["r"].mean()
-        wanted = peaks[layer] if peaks is not None and np.isfinite(peaks[layer]) else by_time.idxmax()
-        time = times[np.argmin(np.abs(times - wanted))]
-        panels.append(by_sensor[by_sensor["time"] == time].set_index("sensor")["r"].reindex(sensors).to_numpy())
-        captions.append(f"{headlines.layer_name(str(r['layer'].values[layer]))}\n{1000 * time:.0f} ms")
-    chance = "" if peaks is not None else " Nothing is above chance: what is shown is each layer's luckiest sample."
-    values = xr.DataArray(np.stack(panels), dims=("panel", "sensor"), coords={"sensor": sensors})
-    name = signal_name(signal)
-    yield Panel(
-        f"meg-sensors-{signal}",
-        "when",
-        f"{name}: sensors at the peaks",
-        "Scores over the helmet, seen from above (nose up), for a shallow, a middle and a deep layer, each at the "
-        f"sample nearest to its own Tmax; one colour scale.{chance}",
-        f"Sensor maps of the score of {name.lower()} at {', '.join(text.splitlines()[1] for text in captions)}.",
-        lambda: topographies.sensor_maps(values, captions, signal, title=name + suffix),
-        pd.DataFrame({"sensor": sensors} | {" ".join(c.split()): v for c, v in zip(captions, panels, strict=True)}),
-        raster=True,
     )

@@ -90,7 +90,7 @@ def _order(results: StudyResults) -> str:
         ("temporal", "latency", "the later the moments it fits best"),
     ):
         table = lookups.hierarchy_table(results, kind, "activation")
-        predicted = nameable.predicts(results, headlines.ORDERS[kind], "activation")
+        predicted = nameable.predicts(results, headlines.ordered_modality(results, kind), "activation")
         if table is None or "r" not in table.attrs or not predicted:
             continue
         r, p = float(table.attrs["r"]), p_and_numbers.order_p(table.attrs)[0]
@@ -117,7 +117,7 @@ def _gradients(results: StudyResults) -> str:
         parts.append(
             f"in {len(units)} of {total} areas ({headlines.area_list(units)})" if units else f"in none of {total} areas"
         )
-    if "meg" in results.residual and nameable.predicts(results, "meg"):
+    if results.timed in results.residual and nameable.predicts(results, results.timed):
         windows = lookups.residual_windows(results)
         parts.append(f"at {p_and_numbers.format_windows(windows)}" if windows else "at no time")
     if not parts:

@@ -41,7 +41,6 @@ class Headline:
     muted: bool = False
 
 
-ORDERS = {"spatial": "fmri", "temporal": "meg"}
 NOTHING_TO_ORDER = "no layer predicts anything above chance"
 
 
@@ -51,9 +50,9 @@ def headlines(results: StudyResults) -> list[Headline]:
     signal = main_signal(results, "fmri")
     if signal is not None:
         cards.append(_score_headline(results, "Best-predicted area", "fmri", signal))
-    signal = main_signal(results, "meg")
-    if signal is not None:
-        cards.append(_score_headline(results, "Best-predicted moment", "meg", signal))
+    signal = main_signal(results, results.timed)
+    if signal is not None and results.timed is not None:
+        cards.append(_score_headline(results, "Best-predicted moment", results.timed, signal))
     for kind, question, note in (
         ("spatial", "Order in space", "best layer of an area against its distance from V1"),
         ("temporal", "Order in time", "latency of a layer against its depth"),
@@ -61,7 +60,7 @@ def headlines(results: StudyResults) -> list[Headline]:
         table = hierarchy_table(results, kind, "activation")
         if table is None or "r" not in table.attrs:
             continue
-        if nameable.predicts(results, ORDERS[kind], "activation"):
+        if nameable.predicts(results, ordered_modality(results, kind), "activation"):
             cards.append(_order_headline(question, dict(table.attrs), note))
         else:
             cards.append(Headline(question, "not judged", NOTHING_TO_ORDER, note, "activation", muted=True))
@@ -70,12 +69,17 @@ def headlines(results: StudyResults) -> list[Headline]:
         total = len(results.residual["fmri"])
         value, listed, note = f"{len(units)} of {total}", area_list(units) or "no area", _family_note(results)
         cards.append(Headline("Areas where gradients add", value, listed, note, "residual", muted=not units))
-    if "meg" in results.residual:
-        windows = residual_windows(results) if gains(results, "meg") else []
+    if results.timed in results.residual:
+        windows = residual_windows(results) if gains(results, str(results.timed)) else []
         value, gain = (format_windows(windows, most=1), _gain(results)) if windows else ("never", "no significant gain")
         note = _family_note(results)
         cards.append(Headline("Times when gradients add", value, gain, note, "residual", muted=not windows))
     return cards
+
+
+def ordered_modality(results: StudyResults, kind: str) -> str | None:
+    """Return the modality whose order a hierarchy is about: ``spatial`` that of fMRI, ``temporal`` the timed one."""
+    return "fmri" if kind == "spatial" else results.timed
 
 
 def gains(results: StudyResults, modality: str) -> list[Any]:
@@ -107,7 +111,7 @@ def _family_note(results: StudyResults) -> str:
 
 
 def _gain(results: StudyResults) -> str:
-    table = results.residual["meg"]
+    table = results.residual[str(results.timed)]
     shown = table[table["significant"].astype(bool)]
     top = shown.iloc[int(shown["delta"].to_numpy().argmax())]
     return f"up to {format_score(top['delta'], 3)} [{format_score(top['low'], 3)}, {format_score(top['high'], 3)}]"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 STARS = (
-    "Star: significant somewhere in the map (fMRI) or after onset (MEG) by the study's own test, corrected over "
+    "Star: significant somewhere in the map (fMRI) or after onset (MEG, EEG) by the study's own test, corrected over "
     "vertices or times (residual: family-wise over areas or times); a layer without any effect gets one in at most one "
     "study of twenty."
 )

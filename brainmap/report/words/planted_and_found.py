@@ -52,7 +52,7 @@ def found_and_planted(results: StudyResults) -> list[Recovery]:
         checks.append(_depths(results, truth["depth_by_area"]))
     if "residual_areas" in truth and "fmri" in results.modalities:
         checks.append(_areas(results, [str(area) for area in truth["residual_areas"]]))
-    if truth.get("residual_window") is not None and "meg" in results.modalities:
+    if truth.get("residual_window") is not None and results.timed is not None:
         checks.append(_window(results, (float(truth["residual_window"][0]), float(truth["residual_window"][1]))))
     for row in truth.get("checks", []):
         verdict = {None: "not computed", True: "recovered", False: "differs"}[row.get("agrees")]
@@ -61,7 +61,7 @@ def found_and_planted(results: StudyResults) -> list[Recovery]:
 
 
 def _order(results: StudyResults, kind: str) -> Recovery | None:
-    modality = {"spatial": "fmri", "temporal": "meg"}[kind]
+    modality = headlines.ordered_modality(results, kind)
     if modality not in results.modalities:
         return None
     what = {"spatial": "Order of layers in space", "temporal": "Order of layers in time"}[kind]
@@ -113,11 +113,11 @@ def _depths(results: StudyResults, planted: Mapping[str, float]) -> Recovery:
 def _window(results: StudyResults, planted: tuple[float, float]) -> Recovery:
     what = "Times that only gradients drive"
     words = f"{planted[0]:.2f}–{planted[1]:.2f} s"
-    if "meg" not in results.residual:
+    if results.timed not in results.residual:
         return Recovery(what, words, "not computed", "not computed")
     windows = lookups.residual_windows(results)
-    units = np.array([float(unit) for unit in lookups.residual_units(results, "meg")])
-    table = results.residual["meg"]
+    units = np.array([float(unit) for unit in lookups.residual_units(results, str(results.timed))])
+    table = results.residual[str(results.timed)]
     step = float(np.median(np.diff(np.sort(table["unit"].to_numpy(float))))) if len(table) > 1 else 0.0
     inside = (units >= planted[0] - 1.01 * step) & (units <= planted[1] + 1.01 * step)
     text = p_and_numbers.format_windows(windows)

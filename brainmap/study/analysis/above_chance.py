@@ -1,4 +1,4 @@
-"""Which vertices (fMRI) or moments (MEG) are predicted above chance."""
+"""Which vertices (fMRI) or moments (MEG, EEG) are predicted above chance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import xarray as xr
 
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
-from brainmap.common.names import LEVEL
+from brainmap.common.names import LEVEL, MODALITY_NAMES, TIMED
 from brainmap.common.progress import track
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding.ridge import DEFAULT_ALPHAS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from brainmap.study.analysis.encoded_part import Encoded
 
 
-UNIT_OF_TEST = {"fmri": "target", "meg": "time"}
+UNIT_OF_TEST = {"fmri": "target", **dict.fromkeys(TIMED, "time")}
 STOP_AFTER = 25
 FEW_TARGETS = 500  # fewer targets agree on a penalty by chance: every permutation then chooses its own
 
@@ -42,7 +42,7 @@ def above_chance(
     *,
     scratch: Path | None = None,
 ) -> tuple[xr.DataArray | None, str]:
-    """Mark the targets (fMRI) or times (MEG) predicted above chance.
+    """Mark the targets (fMRI) or times (MEG, EEG) predicted above chance.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _permuted(
     strata, sessions = session_strata(subjects)
     p = np.full((r.sizes["signal"], len(layers), len(names)), np.nan)
     maps = [(i, j, signal, layer) for i, signal in enumerate(config.signals) for j, layer in enumerate(layers)]
-    for i, j, signal, layer in track(maps, f"{modality} permutations", unit="maps"):
+    for i, j, signal, layer in track(maps, f"{MODALITY_NAMES[modality]} permutations", unit="maps"):
         tested = group_permutation_test(
             _inputs(subjects, stimuli, features, config, (signal, layer, strata), fixed=options.candidates is None),
             units=units,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.names import TIMED
 from brainmap.statistics.added.added_value import ResidualOptions, ResidualResult, residual
 from brainmap.statistics.added.conditional_test import ConditionalOptions
 from brainmap.statistics.added.pooled_subjects import pool_residuals
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from brainmap.study.analysis.encoded_part import Encoded
 
 
-UNIT = {"fmri": "roi", "meg": "time"}
+UNIT = {"fmri": "roi", **dict.fromkeys(TIMED, "time")}
 
 
 def residual_of_gradients(

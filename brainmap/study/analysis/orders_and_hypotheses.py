@@ -1,4 +1,4 @@
-"""The order of layers over the cortex (fMRI) or over time (MEG), for every signal of a study."""
+"""The order of layers over the cortex (fMRI) or over time (MEG, EEG), for every signal of a study."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tables = dict[str, dict[str, pd.DataFrame]]
 def order_of_layers(
     scores: xr.Dataset, responses: Responses, config: StudyConfig, marks: xr.DataArray | None = None
 ) -> tuple[Tables, dict[str, str]]:
-    """Spatial (fMRI) or temporal (MEG) hierarchy of each signal, and how its p was made.
+    """Spatial (fMRI) or temporal (MEG, EEG) hierarchy of each signal, and how its p was made.
 
     With ``order_over: significant`` only fMRI targets count that some layer predicts above chance (``marks``). Left out
     where there is no order to speak of: too few layers, areas without coordinates, nothing predicted. Areas of HCP-MMP1

@@ -47,7 +47,7 @@ class OwnData(BaseModel):
         ``subject``, where the file does not say it.
     table : Path, optional
         Table of the photographs: ``name`` and optionally ``source``, ``category``, ``caption``.
-    mask, atlas, labels, surface, resample, catch, confounds, tmin, tmax, axes
+    mask, atlas, labels, surface, resample, catch, confounds, montage, tmin, tmax, axes
         As :class:`brainmap.data.own_recordings.reading_options.ReadingOptions` has them.
     """
 
@@ -65,6 +65,7 @@ class OwnData(BaseModel):
     resample: bool = False
     catch: tuple[str, ...] = ()
     confounds: Path | None = None
+    montage: str | None = None
     tmin: float | None = None
     tmax: float | None = None
     axes: str | None = None
@@ -143,8 +144,8 @@ class StudyConfig(BaseModel):
         Where a public dataset lies.
     reading : dict
         Settings of the reader of a public dataset, such as ``{"atlas": "streams"}``.
-    modality : tuple of {"fmri", "meg"}, optional
-        What to predict; everything the dataset has by default.
+    modality : tuple of {"fmri", "meg", "eeg", "ieeg", "fnirs"}, optional
+        What to predict, in any case (``EEG``); all the dataset has by default, and for ``both``.
     subjects, layers : tuple of str, optional
         All by default.
     signals : tuple of {"activation", "gradient"}
@@ -185,10 +186,11 @@ class StudyConfig(BaseModel):
         Activations and gradients of all layers, or of the last one only: what it alone does not hold of the activations
         of earlier layers, its gradients may then add.
     fmri_test, meg_test : {"folds", "subjects", "wilcoxon", "permutation"}
-        Yardstick of "above chance", see :mod:`brainmap.statistics.significance`; "permutation" refits on permuted
-        photographs, see :mod:`brainmap.statistics.permutation.permutation_test`; ``--dry-run`` says what that takes.
+        Yardstick of "above chance" (``meg_test``: of all modalities with sensors and times), see
+        :mod:`brainmap.statistics.significance`; "permutation" refits on permuted photographs, see
+        :mod:`brainmap.statistics.permutation.permutation_test`; ``--dry-run`` says what that takes.
     fmri_level : float
-        Level of that test for fMRI, after correction for multiple testing; .05 for MEG, and wherever else p is judged.
+        Level of that test for fMRI, after correction for multiple testing; .05 for MEG and EEG, and elsewhere.
     permutations : int
         Permutations of photographs.
     top_areas : float, optional
@@ -317,6 +319,16 @@ class StudyConfig(BaseModel):
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+    @field_validator("modality", mode="before")
+    @classmethod
+    def _by_its_name(cls, value: Any) -> Any:
+        """Take modalities in any case; ``both`` and ``all`` are what a dataset has."""
+        names = as_names(value) if isinstance(value, str | tuple | list) else value
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            return value
+        small = tuple(name.strip().casefold() for name in names)
+        return None if small in (("both",), ("all",)) else small
 
     @field_validator("dataset")
     @classmethod

@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainmap.common.names import MODALITY_NAMES
+
 if TYPE_CHECKING:
     from brainmap.models import ModelCard
     from brainmap.models.loading.card_summaries import CardSummary
-
-
-MEASURED = {"fmri": "fMRI", "meg": "MEG", "eeg": "EEG"}
 
 
 def describe_models() -> list[dict[str, str]]:
@@ -116,7 +115,7 @@ def list_datasets() -> list[dict[str, str]]:
             {
                 "dataset": name,
                 "photographs": "included" if manifest.stimuli.included else "a separate download",
-                "responses": f"{MEASURED[manifest.modality]} of {len(manifest.subjects)} subjects, "
+                "responses": f"{MODALITY_NAMES[manifest.modality]} of {len(manifest.subjects)} subjects, "
                 f"{manifest.size / 1e9:,.0f} GB, {manifest.terms.licence}",
                 "to use it": f"brainmap data show {name}",
             }
@@ -142,7 +141,7 @@ def list_datasets() -> list[dict[str, str]]:
         {
             "dataset": "own",
             "photographs": "a folder or zip",
-            "responses": "responses.npy with two tables, fMRI or MEG",
+            "responses": "responses.npy with two tables, fMRI, MEG or EEG",
             "to use it": "brainmap fit --stimuli photos/ --responses responses.npy --targets targets.tsv "
             "--events events.tsv",
         },
@@ -165,7 +164,7 @@ def describe_dataset(name: str) -> list[tuple[str, str]]:
     agreed = "agreed to" if terms_accepted(manifest) else "not agreed to yet"
     lines = [
         ("dataset", f"{manifest.title} ({manifest.name}), version {manifest.version}"),
-        ("responses", f"{MEASURED[manifest.modality]}, {manifest.space}"),
+        ("responses", f"{MODALITY_NAMES[manifest.modality]}, {manifest.space}"),
         ("size", f"{manifest.size / 1e9:,.1f} GB in all"),
         ("licence", " ".join(filter(None, (manifest.terms.licence, manifest.terms.url)))),
         ("terms", f"{' '.join(manifest.terms.text.split())} ({agreed})" if manifest.terms.confirm else ""),

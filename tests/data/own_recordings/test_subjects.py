@@ -69,7 +69,7 @@ def test_folders_that_are_not_clear_are_refused(stimuli: StimulusSet, tmp_path: 
     (root / "sub-02" / "more.npy").rename(root / "sub-02" / "responses.npy")
     check(read_subjects(root, root / "targets.tsv", None, stimuli), stimuli)
     (root / "sub-02" / "targets.tsv").write_text("sensor\ttime\nA\t0\nA\t0.1\n")
-    with pytest.raises(InputError, match="Subject 01 has voxels or vertices and subject 02 sensors"):
+    with pytest.raises(InputError, match="subject 01 fMRI and subject 02 MEG; make a study of each"):
         read_subjects(root, root / "targets.tsv", None, stimuli)
     with pytest.raises(InputError, match="holds no folders with files of responses"):
         read_subjects(tmp_path / "data" / "sub-01", root / "targets.tsv", None, stimuli)

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.names import Modality, as_names
+from brainmap.common.names import MODALITY_NAMES, Modality, as_names
 from brainmap.common.progress import track
+from brainmap.data.own_recordings.meeg_objects import sensor_table
 from brainmap.data.photograph_matching import open_images
 from brainmap.data.prepared_responses import Made, cache_key, content_of, prepared
 from brainmap.data.readers.bids.bids_reader import BIDSReader
@@ -35,7 +36,7 @@ from brainmap.data.sensor_layout import load_sensors
 from brainmap.stimuli import StimulusSet
 
 PREPARATION_VERSION = 2
-SUFFIXES = {
+SUFFIXES: dict[Modality, tuple[str, ...]] = {
     "meg": (".fif", ".ds", ".sqd", ".con"),
     "eeg": (".vhdr", ".set", ".edf", ".bdf"),
     "ieeg": (".vhdr", ".set", ".edf", ".nwb", ".mefd"),
@@ -55,6 +56,8 @@ class PreparedRuns:
         Of all parts.
     times : numpy.ndarray, (n_times,)
         In s from onset.
+    recording : mne.Info
+        Of the first run: kinds and places of its channels.
     info : dict
         Sampling rate and window.
     """
@@ -63,21 +66,27 @@ class PreparedRuns:
     tables: list[pd.DataFrame]
     channels: list[str]
     times: np.ndarray
+    recording: Any
     info: dict[str, Any]
 
 
 class BIDSMEEGReader(BIDSReader):
     """Reader of BIDS folders with MEG, EEG or iEEG. The parameters are those of :class:`DatasetReader`.
 
-    EEG and iEEG channels appear as sensors with times, like MEG's; ``info["measured"]`` says which it is.
+    Sensors have the places that the recordings and ``*_electrodes.tsv`` with ``*_coordsystem.json`` give.
     """
 
     name: ClassVar[str] = "bids-meeg"
-    modality: ClassVar[Modality] = "meg"
+    measures: ClassVar[Modality] = "meg"
     options_model: ClassVar[type[Options]] = BIDSMEEGOptions
 
+    @property
+    def modality(self) -> Modality:
+        """Kind of the recordings: MEG, EEG or iEEG."""
+        return self.datatype
+
     @cached_property
-    def datatype(self) -> str:
+    def datatype(self) -> Modality:
         """Kind of recordings: the one asked for, or the only one there is.
 
         Raises
@@ -86,8 +95,9 @@ class BIDSMEEGReader(BIDSReader):
             If there are several kinds.
         """
         if self.options.datatype is not None:
-            return str(self.options.datatype)
-        there = [kind for kind in SUFFIXES if self._of_kind(self._source, kind)]
+            kind: Modality = self.options.datatype
+            return kind
+        there: list[Modality] = [kind for kind in SUFFIXES if self._of_kind(self._source, kind)]
         if len(there) > 1:
             raise InputError(
                 f"{self.root} has recordings of several kinds: {', '.join(there)}; choose one with "
@@ -104,7 +114,7 @@ class BIDSMEEGReader(BIDSReader):
         kinds = SUFFIXES if self.options.datatype is None else (self.options.datatype,)
         return any(self._of_kind(folder, kind) for kind in kinds)
 
-    def _of_kind(self, folder: BIDSFolder, kind: str, subject: str | None = None) -> list[BIDSFile]:
+    def _of_kind(self, folder: BIDSFolder, kind: Modality, subject: str | None = None) -> list[BIDSFile]:
         """Recordings (calibration files have a recording's suffix, but no task); derivatives hold epochs, too."""
         chosen = chosen_recordings(self._chosen()) | ({} if subject is None else {"sub": subject})
         files = folder.select(kind, SUFFIXES[kind], chosen)
@@ -166,7 +176,7 @@ class BIDSMEEGReader(BIDSReader):
             files = [file for epochs in chosen for file in epochs.files]
             times = chosen[0].times[chosen[0].window(self.options.epochs.tmin, self.options.epochs.tmax)]
             return [
-                f"{self.root.name}: {self.datatype.upper()}, {len(files)} files of epochs in {self._source_name} of "
+                f"{self.root.name}: {MODALITY_NAMES[self.modality]}, {len(files)} files of epochs in {self._source_name} of "
                 f"{', '.join(subjects)}, task {self._tasks(files)}; from {times[0]:g} to {times[-1]:g} s, as they are"
                 f"{self._unused_derivatives()}"
             ]
@@ -176,7 +186,7 @@ class BIDSMEEGReader(BIDSReader):
             "from the interval between images; --set epochs.tmin=… epochs.tmax=…"
         )  # fmt: skip
         return [
-            f"{self.root.name}: {self.datatype.upper()}, {len(files)} {self._origin()} of {', '.join(subjects)}, task "
+            f"{self.root.name}: {MODALITY_NAMES[self.modality]}, {len(files)} {self._origin()} of {', '.join(subjects)}, task "
             f"{self._tasks(files)}; epochs from {self.epochs.tmin:g} to "
             f"{self.epochs.tmax:g} s ({window}){self._unused_derivatives()}"
         ]
@@ -212,7 +222,7 @@ class BIDSMEEGReader(BIDSReader):
     def _channels(self, raw: Any, *, bads: bool = False) -> list[str]:
         import mne
 
-        kinds: dict[str, dict[str, bool]] = {
+        kinds: dict[Modality, dict[str, bool]] = {
             "meg": {"meg": True, "ref_meg": False},
             "eeg": {"eeg": True},
             "ieeg": {"ecog": True, "seeg": True, "dbs": True},
@@ -307,18 +317,18 @@ class BIDSMEEGReader(BIDSReader):
         by = {"session": "session", "run": "run", "subject": None, "none": None}[self.options.zscore]
         names = ["all" if by is None else f"{t['session'].iloc[0]}-{t[by].iloc[0]}" for t in tables]
         groups = None if self.options.zscore == "none" else [int(code) for code in pd.factorize(np.array(names))[0]]
-        sensors = plain_names(made.channels)
-        targets = pd.DataFrame({"sensor": np.repeat(sensors, len(times)), "time": np.tile(times, len(sensors))})
+        picks = np.array([made.recording["ch_names"].index(name) for name in made.channels])
+        targets = sensor_table(made.recording, picks, times, self.root.name)
+        targets["sensor"] = np.repeat(plain_names(made.channels), len(times))
         info = {
             "dataset": self.root.name,
-            "measured": self.datatype.upper(),
             **made.info,
             "zscore": self.options.zscore,
             "content": content_of(parts),
         }
         values = self._stacked(parts, groups, rows, store)
         result = Responses(
-            values, kept.drop(columns=["row", "place"], errors="ignore"), targets, "meg", subject, info=info
+            values, kept.drop(columns=["row", "place"], errors="ignore"), targets, self.modality, subject, info=info
         )
         return self._reported(result, parts, rows, findings)
 
@@ -335,7 +345,7 @@ class BIDSMEEGReader(BIDSReader):
             parts.append(self._prepared(raw, events, path, channels, table))
             tables.append(table)
         info = {"sfreq": self.epochs.sfreq, "epochs": self.epochs.model_dump()}
-        return PreparedRuns(parts, tables, channels, self.epochs.times, info)
+        return PreparedRuns(parts, tables, channels, self.epochs.times, self._raw(runs[0][1]).info, info)
 
     def _epoched_parts(self, subject: str, findings: Findings) -> PreparedRuns:
         files, given = self._epoch_files(subject), self.options.epochs
@@ -343,10 +353,10 @@ class BIDSMEEGReader(BIDSReader):
         times = files.times[window]
         settings = given.with_window(float(times[0]), float(times[-1]) if len(times) > 1 else float(times[0]) + 1e-3)
         parts, tables = files.prepared(self.cache / self.root.name / subject, channels, settings, window)
-        rate = float(files.epochs(files.files[0]).info["sfreq"])
+        recording = files.epochs(files.files[0]).info
         window_used = {"tmin": float(times[0]), "tmax": float(times[-1])}
-        info = {"sfreq": rate, "epochs": window_used, "source": self._source_name}
-        return PreparedRuns(parts, tables, channels, times, info)
+        info = {"sfreq": float(recording["sfreq"]), "epochs": window_used, "source": self._source_name}
+        return PreparedRuns(parts, tables, channels, times, recording, info)
 
     def _common_channels(self, paths: list[Path], findings: Findings) -> list[str]:
         recordings = [self._raw(path) for path in paths]

@@ -80,7 +80,7 @@ class FunctionalFiles(BIDSReader):
     """Which files of a BIDS folder belong to which run. The parameters are those of :class:`DatasetReader`."""
 
     name: ClassVar[str] = "bids-fmri"
-    modality: ClassVar[Modality] = "fmri"
+    measures: ClassVar[Modality] = "fmri"
     options_model: ClassVar[type[Options]] = BIDSfMRIOptions
 
     @property

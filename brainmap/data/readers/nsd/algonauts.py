@@ -50,7 +50,7 @@ class AlgonautsReader(DatasetReader):
     """Reader of the unpacked archives. The parameters are those of :class:`DatasetReader`."""
 
     name: ClassVar[str] = "algonauts2023"
-    modality: ClassVar[Modality] = "fmri"
+    measures: ClassVar[Modality] = "fmri"
     options_model: ClassVar[type[Options]] = AlgonautsOptions
 
     def subjects(self) -> list[str]:

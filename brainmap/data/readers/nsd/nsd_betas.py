@@ -32,7 +32,7 @@ class NSDReader(DatasetReader):
     """Reader of NSD as it lies in its public bucket. The parameters are those of :class:`DatasetReader`."""
 
     name: ClassVar[str] = "nsd"
-    modality: ClassVar[Modality] = "fmri"
+    measures: ClassVar[Modality] = "fmri"
     options_model: ClassVar[type[Options]] = NSDOptions
 
     def subjects(self) -> list[str]:

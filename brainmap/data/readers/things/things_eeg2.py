@@ -51,12 +51,11 @@ class ThingsEEG2Reader(DatasetReader):
     Files of 17 channels at 100 Hz (``numpy.save``) and of 63 channels at 250 Hz (bare pickles under the same name) are
     read alike; nothing in them is executed. Neither says in which session a repetition was recorded.
 
-    EEG channels appear as sensors with times, like MEG's; ``info["measured"]`` says that it is EEG. The photographs are
-    scaled versions of THINGS-MEG's under the same names; their content ids differ.
+    The photographs are scaled versions of THINGS-MEG's under the same names; their content ids differ.
     """
 
     name: ClassVar[str] = "things-eeg2"
-    modality: ClassVar[Modality] = "meg"
+    measures: ClassVar[Modality] = "eeg"
     options_model: ClassVar[type[Options]] = ThingsEEG2Options
 
     def subjects(self) -> list[str]:
@@ -134,12 +133,11 @@ class ThingsEEG2Reader(DatasetReader):
         targets = pd.DataFrame({"sensor": np.repeat(channels, len(times)), "time": np.tile(times, len(channels))})
         info = {
             "dataset": self.name,
-            "measured": "EEG",
             "sfreq": float(1 / np.median(np.diff(times))),
             "content": content_of(parts),
             "findings": findings.to_info(),
         }
-        return Responses(self._stacked(parts, groups, rows), kept, targets, "meg", subject, info=info)
+        return Responses(self._stacked(parts, groups, rows), kept, targets, self.modality, subject, info=info)
 
     def nuisance(self, subject: str) -> pd.DataFrame:
         """Part (training or test) of each trial; session and order are not in the files."""

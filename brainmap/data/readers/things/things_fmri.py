@@ -58,7 +58,7 @@ class ThingsFMRIReader(DatasetReader):
     """Reader of ``betas_csv``; raw recordings are the business of ``bids-fmri``."""
 
     name: ClassVar[str] = "things-fmri"
-    modality: ClassVar[Modality] = "fmri"
+    measures: ClassVar[Modality] = "fmri"
     options_model: ClassVar[type[Options]] = ThingsFMRIOptions
 
     @cached_property

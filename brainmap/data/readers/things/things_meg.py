@@ -84,7 +84,7 @@ class ThingsMEGReader(DatasetReader):
     """Reader of THINGS-MEG as it lies on OpenNeuro. The parameters are those of :class:`DatasetReader`."""
 
     name: ClassVar[str] = "things-meg"
-    modality: ClassVar[Modality] = "meg"
+    measures: ClassVar[Modality] = "meg"
     options_model: ClassVar[type[Options]] = ThingsMEGOptions
 
     def subjects(self) -> list[str]:

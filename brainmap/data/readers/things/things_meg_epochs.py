@@ -57,7 +57,7 @@ class ThingsMEGEpochsReader(DatasetReader):
     """
 
     name: ClassVar[str] = "things-meg-epochs"
-    modality: ClassVar[Modality] = "meg"
+    measures: ClassVar[Modality] = "meg"
     options_model: ClassVar[type[Options]] = ThingsMEGEpochsOptions
 
     def _files(self) -> dict[str, Path]:

@@ -63,11 +63,7 @@
   function view(kind, studies, traces, axis) {
     const have = studies.filter((study) => study[kind]);
     const plot = byId(kind + "-plot");
-    if (!have.length) {
-      plot.closest(".card").querySelectorAll(".compare-controls, .chooser").forEach((part) => part.remove()); // nothing to choose
-      say(plot, "None of these studies has " + (kind === "meg" ? "MEG" : "fMRI") + " scores.");
-      return;
-    }
+    if (!have.length || !plot) return;  // the page has no such section
     const signals = new Map();
     have.forEach((s) => s[kind].signals.forEach((name, i) => signals.set(name, s[kind].names[i])));
     fill(byId(kind + "-signal"), [...signals]);
@@ -102,7 +98,8 @@
       const rows = current.flatMap(({ study, signal, subject, y, columns }) =>
         y.map((r, i) => [study.name, signal, subject, ...Object.values(columns).map((list) => list[i]), r].map(quote).join(",")));
       const head = ["study", "signal", "subject", ...Object.keys(current.length ? current[0].columns : {}), "r"].join(",");
-      save(head + "\n" + rows.join("\n") + "\n", kind + "-" + byId(kind + "-signal").value + ".csv");
+      const word = kind === "meg" ? have[0].measured.toLowerCase() : kind;
+      save(head + "\n" + rows.join("\n") + "\n", word + "-" + byId(kind + "-signal").value + ".csv");
     });
     return draw;
   }
@@ -117,21 +114,21 @@
       const columns = { layer: y.map(() => part.layers[layer]), depth: y.map(() => part.depths[layer]), time: part.axis };
       return { x: part.axis, y, columns, note: part.layers[layer] };
     }, "Time after image onset (s)");
-    slider.addEventListener("input", () => { byId("meg-depth-name").textContent = Number(slider.value).toFixed(2); if (meg) meg(); });
+    if (meg) slider.addEventListener("input", () => { byId("meg-depth-name").textContent = Number(slider.value).toFixed(2); meg(); });
     const area = byId("fmri-area");
-    fill(area, [["", ALL], ...unique(studies.filter((s) => s.fmri).map((s) => s.fmri.axis)).filter(Boolean).map((name) => [name, name])]);
+    if (area) fill(area, [["", ALL], ...unique(studies.filter((s) => s.fmri).map((s) => s.fmri.axis)).filter(Boolean).map((name) => [name, name])]);
     const fmri = view("fmri", studies, (part, people) => {
       const places = area.value ? [part.axis.indexOf(area.value)] : part.axis.map((_, i) => i);
       const y = part.depths.map((_, layer) => mean(people.flatMap((one) => places.filter((p) => p >= 0).map((p) => one[layer][p]))));
       const columns = { area: y.map(() => area.value || ALL), layer: part.layers, depth: part.depths };
       return { x: part.depths, y, columns, note: area.value };
     }, "Layer depth");
-    area.addEventListener("change", () => fmri && fmri());
+    if (fmri) area.addEventListener("change", fmri);
     if (meg) await meg();
     if (fmri) await fmri();
   }
 
-  const plots = [byId("meg-plot"), byId("fmri-plot")];
+  const plots = [byId("meg-plot"), byId("fmri-plot")].filter(Boolean);
   if (!modern) {
     plots.forEach((plot) => say(plot, "This browser is too old for the interactive view; the table and figures show the same."));
   } else {

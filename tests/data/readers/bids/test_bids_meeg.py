@@ -187,7 +187,7 @@ def test_eeg_and_electrocorticography_are_found_by_themselves_in_any_unit(tmp_pa
     for unit in ("V", "mV", "µV"):
         write_brainvision(tmp_path / unit, datatype, unit)
         responses = read(tmp_path / unit)
-        assert responses.info["measured"] == datatype.upper() and responses.n_trials == N_IMAGES
+        assert responses.modality == datatype and responses.n_trials == N_IMAGES
         assert responses.targets["sensor"].unique().tolist() == ["Oz", "Pz", "Cz"]
         values.append(responses.block())
     assert np.allclose(values[0], values[1], atol=1e-9) and np.allclose(values[0], values[2], atol=1e-9)
