@@ -138,7 +138,7 @@ def test_meg_errors_name_sensor_and_time():
 
 
 def test_simulated_responses_say_so():
-    assert repr(make(np.zeros((3, 2)), simulated=True)).startswith("Responses(simulated fmri, subject 01, 3 trials × 2")
+    assert repr(make(np.zeros((3, 2)), simulated=True)).startswith("Responses(simulated fMRI, subject 01, 3 trials × 2")
     assert "simulated" not in repr(make(np.zeros((3, 2))))
 
 
@@ -150,7 +150,7 @@ def test_simulated_responses_say_so():
         (np.zeros((3, 2)), {"trials": pd.DataFrame({"stimulus": ["a"]})}, "3 rows for 1 trials"),
         (np.zeros((3, 2)), {"targets": fmri_targets(5)}, "2 columns for 5 targets"),
         (np.zeros((3, 2)), {"trials": pd.DataFrame({"image": list("abc")})}, "no column 'stimulus'"),
-        (np.zeros((3, 2)), {"modality": "eeg"}, "modality 'eeg' is unknown"),
+        (np.zeros((3, 2)), {"modality": "pet"}, "modality 'pet' is unknown"),
         (np.zeros((3, 2)), {"modality": "meg"}, "meg targets lack the column 'sensor'"),
     ],
 )

@@ -49,7 +49,7 @@ def test_own_fmri_without_a_mesh(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "does not predict fMRI responses at any of 20 places, in any of 2 layers" in done.stdout  # of three folds
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "carry no vertices of the fsLR-32k mesh" in text
+    assert "no map of cortex: the fMRI targets carry no vertices of a known mesh" in text
     assert "Areas by layers, coloured by encoding score of activations; no area is above chance." in text
     assert "not recorded" not in text
 
@@ -121,7 +121,7 @@ def grid_targets(plans: list[StudyPlan]) -> str:
         (("--signals", "backprop"), "setting 'signals' = 'backprop'"),
         (("--layers", "block.99"), "block.99"),
         (("--subject", "nobody"), "no subject 'nobody'"),
-        (("--modality", "fmri"), "no fmri responses"),
+        (("--modality", "fmri"), "no fMRI responses"),
         (("--memory", "much"), "much"),
         (("--device", "abacus"), "abacus"),
         (("--objective", "hope"), "hope"),

@@ -176,8 +176,9 @@ class BIDSMEEGReader(BIDSReader):
             files = [file for epochs in chosen for file in epochs.files]
             times = chosen[0].times[chosen[0].window(self.options.epochs.tmin, self.options.epochs.tmax)]
             return [
-                f"{self.root.name}: {MODALITY_NAMES[self.modality]}, {len(files)} files of epochs in {self._source_name} of "
-                f"{', '.join(subjects)}, task {self._tasks(files)}; from {times[0]:g} to {times[-1]:g} s, as they are"
+                f"{self.root.name}: {MODALITY_NAMES[self.modality]}, {len(files)} files of epochs in "
+                f"{self._source_name} of {', '.join(subjects)}, task {self._tasks(files)}; "
+                f"from {times[0]:g} to {times[-1]:g} s, as they are"
                 f"{self._unused_derivatives()}"
             ]
         named = [parse(path) for subject in subjects for _, path in self.recordings(subject)]
@@ -186,8 +187,8 @@ class BIDSMEEGReader(BIDSReader):
             "from the interval between images; --set epochs.tmin=… epochs.tmax=…"
         )  # fmt: skip
         return [
-            f"{self.root.name}: {MODALITY_NAMES[self.modality]}, {len(files)} {self._origin()} of {', '.join(subjects)}, task "
-            f"{self._tasks(files)}; epochs from {self.epochs.tmin:g} to "
+            f"{self.root.name}: {MODALITY_NAMES[self.modality]}, {len(files)} {self._origin()} of "
+            f"{', '.join(subjects)}, task {self._tasks(files)}; epochs from {self.epochs.tmin:g} to "
             f"{self.epochs.tmax:g} s ({window}){self._unused_derivatives()}"
         ]
 

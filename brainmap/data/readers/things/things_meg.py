@@ -209,7 +209,6 @@ class ThingsMEGReader(DatasetReader):
         lag = 1000 * kept["lag"].to_numpy()
         info = {
             "dataset": self.name,
-            "measured": "MEG",
             "sfreq": self.options.epochs.sfreq,
             "onsets": self.options.onsets,
             "lag_ms": {"median": float(np.nanmedian(lag)), "low": float(np.nanmin(lag)), "high": float(np.nanmax(lag))},

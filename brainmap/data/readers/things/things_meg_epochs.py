@@ -187,7 +187,6 @@ class ThingsMEGEpochsReader(DatasetReader):
         targets = pd.DataFrame({"sensor": np.repeat(sensors, len(times)), "time": np.tile(times, len(sensors))})
         info = {
             "dataset": self.name,
-            "measured": "MEG",
             "sfreq": float(epochs.info["sfreq"]),
             "preprocessing": ALREADY,
             "zscore": self.options.zscore,

@@ -170,4 +170,4 @@ def test_epochs_of_eeglab_in_derivatives(tmp_path):
     folder.mkdir(parents=True)
     savemat(folder / "sub-01_task-look_desc-epochs_eeg.set", {"EEG": eeg}, appendmat=False)
     responses = read(tmp_path, epochs={})
-    assert responses.info["measured"] == "EEG" and planted(responses) > 0.999
+    assert responses.modality == "eeg" and planted(responses) > 0.999
