@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.data.atlas import N_VERTICES
 from brainmap.data.meshes import MESH_VERTICES
 from brainmap.data.sensor_layout import load_sensors
 
 STRUCTURES = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
 OFF_GRID = 0.1  # of a voxel
+MODEL_COLUMNS = ("structure", "i", "j", "k")
 GIFTI_STRUCTURES = {"L": "CortexLeft", "R": "CortexRight"}
 
 
@@ -58,8 +58,30 @@ def write_gifti(
     return written
 
 
-def write_cifti(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, path: str | Path) -> Path:
-    """Write maps on the fsLR-32k mesh as one ``.dscalar.nii`` with the vertices that are targets.
+def brain_model_columns(axis: Any) -> pd.DataFrame:
+    """Columns of targets that say which grayordinate of a CIFTI file each is: structure, and place of voxels."""
+    table = pd.DataFrame(np.asarray(axis.voxel), columns=list(MODEL_COLUMNS[1:]))
+    table.insert(0, MODEL_COLUMNS[0], [str(name) for name in axis.name])
+    return table
+
+
+def brain_model_info(axis: Any) -> dict[str, Any]:
+    """What the columns do not say of a file's grayordinates, as JSON takes it: sizes of surfaces, grid of voxels."""
+    info: dict[str, Any] = {"surfaces": {str(name): int(count) for name, count in axis.nvertices.items()}}
+    if axis.affine is not None:
+        info |= {"grid": [int(length) for length in axis.volume_shape], "affine": np.asarray(axis.affine).tolist()}
+    return {"brain_model": info}
+
+
+def write_cifti(
+    maps: Mapping[str, np.ndarray],
+    targets: pd.DataFrame,
+    path: str | Path,
+    *,
+    mesh: str = "fsLR-32k",
+    model: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write maps as one ``.dscalar.nii`` with the grayordinates that are targets.
 
     Parameters
     ----------
@@ -67,6 +89,11 @@ def write_cifti(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, path: str
         As in :func:`write_gifti`.
     path : str or Path
         File; must end in ``.dscalar.nii``.
+    mesh : str
+        Mesh that vertices count in.
+    model : mapping, optional
+        :func:`brain_model_info` of the file that responses came in. Targets then carry :func:`brain_model_columns`, and
+        the file's grayordinates, voxels below the cortex among them, are written in its order.
     """
     import nibabel
     from nibabel import cifti2
@@ -74,17 +101,33 @@ def write_cifti(maps: Mapping[str, np.ndarray], targets: pd.DataFrame, path: str
     file = Path(path)
     if not file.name.endswith(".dscalar.nii"):
         raise InputError(f"A CIFTI file of maps ends in .dscalar.nii, not {file.name!r}.")
-    axis, order = None, []
-    for side, rows, vertices in _sides(targets, "fsLR-32k"):
-        by_vertex = np.argsort(vertices)
-        part = cifti2.BrainModelAxis.from_surface(vertices[by_vertex], N_VERTICES, STRUCTURES[side])
-        axis = part if axis is None else axis + part
-        order.append(rows[by_vertex])
+    axis, order = None, [np.arange(len(targets))]
+    if model is not None:
+        axis = _axis_of_file(targets, model)
+    else:
+        order = []
+        for side, rows, vertices in _sides(targets, mesh):
+            by_vertex = np.argsort(vertices)
+            part = cifti2.BrainModelAxis.from_surface(vertices[by_vertex], MESH_VERTICES[mesh], STRUCTURES[side])
+            axis = part if axis is None else axis + part
+            order.append(rows[by_vertex])
     values = _checked(maps, len(targets))[:, np.concatenate(order)]
     header = cifti2.Cifti2Header.from_axes((cifti2.ScalarAxis(list(maps)), axis))
     file.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(cifti2.Cifti2Image(values.astype(np.float32), header), file)
     return file
+
+
+def _axis_of_file(targets: pd.DataFrame, model: Mapping[str, Any]) -> Any:
+    """Grayordinates of the file that responses came in, or those of them that are targets."""
+    from nibabel import cifti2
+
+    structure = targets[MODEL_COLUMNS[0]].to_numpy(dtype=str)
+    voxel = targets[list(MODEL_COLUMNS[1:])].to_numpy(dtype=np.int64)
+    vertex = np.where((voxel >= 0).all(axis=1), -1, _vertices_or_none(targets))
+    surfaces = {name: count for name, count in model["surfaces"].items() if name in set(structure)}
+    grid = {"affine": np.asarray(model["affine"]), "volume_shape": tuple(model["grid"])} if "grid" in model else {}
+    return cifti2.BrainModelAxis(structure, voxel=voxel, vertex=vertex, nvertices=surfaces, **grid)
 
 
 def write_volume(
@@ -207,11 +250,26 @@ def _frame(normal: np.ndarray) -> np.ndarray:
     return np.stack([across, np.cross(unit, across), unit])
 
 
+def _vertices_or_none(targets: pd.DataFrame) -> np.ndarray:
+    return targets["mesh_vertex" if "mesh_vertex" in targets else "vertex"].to_numpy(dtype=np.int64)
+
+
 def _vertices(targets: pd.DataFrame) -> np.ndarray:
     column = "mesh_vertex" if "mesh_vertex" in targets else "vertex"
     if column not in targets or (targets[column] < 0).any():
         raise InputError("The targets have no places on a mesh; only targets with a vertex can be exported as maps.")
     return targets[column].to_numpy(dtype=np.int64)
+
+
+def check_hemispheres(targets: pd.DataFrame, mesh: str) -> None:
+    """Refuse targets that cannot be written as maps of two hemispheres.
+
+    Raises
+    ------
+    InputError
+        If one has no hemisphere, or a vertex that the mesh does not have.
+    """
+    _sides(targets, mesh)
 
 
 def _sides(targets: pd.DataFrame, mesh: str) -> list[tuple[str, np.ndarray, np.ndarray]]:

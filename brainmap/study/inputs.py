@@ -15,6 +15,7 @@ from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import MODALITY_NAMES, TIMED
 from brainmap.data import Responses, sample_stimuli
 from brainmap.data.atlas import MESH_NAME
+from brainmap.data.meshes import MESH_VERTICES
 from brainmap.data.own_recordings.subjects import read_subjects
 from brainmap.data.own_recordings.trial_and_target_tables import NO_VERTEX
 from brainmap.data.simulation import GroundTruth, SimulationConfig, simulate
@@ -230,8 +231,11 @@ def _drawable(responses: Responses) -> Responses:
     if responses.modality != "fmri" or responses.info.get("mesh") == MESH_NAME:
         return responses
     targets = responses.targets
-    mesh = str(responses.info.get("mesh", ""))
-    return replace(responses, targets=targets.assign(mesh=mesh, mesh_vertex=targets["vertex"], vertex=NO_VERTEX))
+    mesh, vertex = str(responses.info.get("mesh", "")), targets["vertex"].to_numpy()
+    right, count = (targets["hemisphere"] == "R").to_numpy() & (vertex != NO_VERTEX), MESH_VERTICES.get(mesh)
+    if count is not None and right.any() and vertex[right].min() >= count:  # counted on from the left hemisphere
+        vertex = np.where(right, vertex - count, vertex)
+    return replace(responses, targets=targets.assign(mesh=mesh, mesh_vertex=vertex, vertex=NO_VERTEX))
 
 
 def contents(inputs: Inputs | None) -> dict[str, str]:

@@ -20,7 +20,7 @@ from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions, RowDesign
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
-from brainmap.study.analysis.score_maps import OutSpace, check_out_space, write_score_maps
+from brainmap.study.analysis.score_maps import OutSpace, check_meshes, check_out_space, write_score_maps
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import CLIP_BRIDGE, Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
@@ -65,7 +65,7 @@ class Study:
     def __init__(
         self, config: StudyConfig, out: str | Path | None = None, *, out_space: OutSpace | None = None
     ) -> None:
-        self.config, self.out_space = config, out_space
+        self.config, self.out_space = config, out_space or config.out_space
         name = f"{config.model_name}-{config.dataset}-{config.digest()}"
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / name)
         self.folder = RunFolder(self.out)
@@ -115,6 +115,7 @@ class Study:
             raise everything_missing(error, self.plan().missing) from None
         if own is not None:
             self._check_out_space(own)
+            check_meshes(own.everyone)
         self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
         finished, drawn = self._finished(), own
         if finished is None:

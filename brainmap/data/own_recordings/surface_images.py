@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
+from brainmap.data.exported_maps import MODEL_COLUMNS, brain_model_columns, brain_model_info
 from brainmap.data.meshes import NATIVE_MESH, mesh_of_size
 from brainmap.data.own_recordings.atlas_labels import named_areas
 from brainmap.data.own_recordings.lazy_rows import FlatAxes, SpooledRows
@@ -38,8 +39,11 @@ def read_cifti(image: Any, path: Path, options: ReadingOptions) -> Recording:
 
     rows, columns = (image.header.get_axis(number) for number in (0, 1))
     notes: list[str] = []
+    model: dict[str, Any] = {}
     if isinstance(columns, BrainModelAxis):
         targets, mesh = grayordinate_table(columns, str(path), options.surface)
+        targets[list(MODEL_COLUMNS)] = brain_model_columns(columns)
+        model = brain_model_info(columns)
         notes = _with_areas(targets, mesh, path, options) if mesh is not None else []
     elif isinstance(columns, ParcelsAxis):
         targets, mesh = pd.DataFrame({"roi": [str(name) for name in columns.name]}), None
@@ -52,7 +56,7 @@ def read_cifti(image: Any, path: Path, options: ReadingOptions) -> Recording:
     if isinstance(rows, ScalarAxis):
         trials = pd.DataFrame({"stimulus": [str(name) for name in rows.name]})
         trials.attrs = {"file": path.name, "notes": []}
-    info = {"file": path.name, "mesh": mesh} if mesh else {"file": path.name}
+    info = {"file": path.name, **({"mesh": mesh} if mesh else {}), **model}
     return Recording(FlatAxes(image.dataobj), targets, trials, "fmri", info=info, notes=notes)
 
 

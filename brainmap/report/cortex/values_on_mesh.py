@@ -11,12 +11,19 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
+from brainmap.data.meshes import MESH_VERTICES, NATIVE_MESH
 from brainmap.report.cortex.mesh_raster import HemisphereMesh, fill_gaps
+from brainmap.report.cortex.template_meshes import FSAVERAGE5, template_mesh
 
 HEMISPHERES = ("L", "R")
 HEMISPHERE_NAMES = {"L": "Left", "R": "Right"}
-FSLR, FSAVERAGE, FSAVERAGE5 = "fsLR-32k", "fsaverage", "fsaverage5"
-FSAVERAGE_MESHES = (FSAVERAGE, "fsaverage6", FSAVERAGE5)  # the first vertices of each are those of the next smaller one
+FSLR = NATIVE_MESH
+SCREEN_VERTICES = 41_000
+FSAVERAGE_MESHES = (
+    "fsaverage",
+    "fsaverage6",
+    FSAVERAGE5,
+)  # the first vertices of each are those of the next smaller one
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +39,7 @@ class Cortex:
     names : dict of int to str
         Name of each area number, the same on both sides (``V1``, ``FFC`` …).
     mesh : str
-        ``fsLR-32k`` or ``fsaverage5``.
+        Template that is drawn on: ``fsLR-32k``, ``fsaverage5`` …
     """
 
     meshes: Mapping[str, HemisphereMesh]
@@ -79,43 +86,54 @@ def cortex_of(targets: pd.DataFrame) -> Cortex | None:
     Parameters
     ----------
     targets : pd.DataFrame
-        Vertices of fsLR-32k (``hemisphere``, ``vertex``), or of fsaverage, fsaverage6 or fsaverage5
-        (``hemisphere``, ``mesh``, ``mesh_vertex``), which are drawn on fsaverage5: its vertices are the first 10,242 of
-        the larger ones.
+        Vertices of fsLR-32k (``hemisphere``, ``vertex``), or of another template (``hemisphere``, ``mesh``,
+        ``mesh_vertex``), which are drawn on their own mesh where it is found, see
+        :mod:`brainmap.report.cortex.template_meshes`; vertices of fsaverage else on fsaverage5.
 
     Returns
     -------
     Cortex or None
-        The areas of fsaverage5 are those that the targets name.
+        The areas of other templates than fsLR-32k are those that the targets name.
     """
-    if "hemisphere" not in targets or not len(targets) or not targets["hemisphere"].isin(HEMISPHERES).all():
+    targets = targets[_placed(targets)]  # what lies below the cortex is not drawn on it
+    if targets.empty:
         return None
     if "vertex" in targets and targets["vertex"].min() >= 0:
         cortex = load_cortex()
         return cortex if targets["vertex"].max() < 2 * cortex.n_vertices else None
-    if {"mesh", "mesh_vertex"} <= set(targets.columns) and targets["mesh"].isin(FSAVERAGE_MESHES).all():
-        return _fsaverage_cortex(targets)
+    if {"mesh", "mesh_vertex"} <= set(targets.columns) and targets["mesh"].nunique() == 1:
+        mesh = str(targets["mesh"].iloc[0])
+        return _template_cortex(targets, mesh) if mesh in MESH_VERTICES else None
     return None
 
 
-@functools.cache
-def _fsaverage5() -> dict[str, HemisphereMesh]:
-    """Inflated fsaverage5 as nilearn ships it; FreeSurfer's sulcal depth is positive in sulci, ours on gyri."""
-    from nilearn import datasets, surface
-
-    files = datasets.fetch_surf_fsaverage(FSAVERAGE5)
-    meshes = {}
-    for side, word in (("L", "left"), ("R", "right")):
-        mesh = surface.load_surf_mesh(files[f"infl_{word}"])
-        sulci = -surface.load_surf_data(files[f"sulc_{word}"]).astype(float)
-        meshes[side] = HemisphereMesh(side, mesh.coordinates.astype(float), mesh.faces.astype(np.int32), sulci)
-    return meshes
+def _placed(targets: pd.DataFrame) -> np.ndarray:
+    """Which targets are vertices of a mesh, (n_targets,) bool."""
+    column = "mesh_vertex" if {"mesh", "mesh_vertex"} <= set(targets.columns) else "vertex"
+    if column not in targets or "hemisphere" not in targets:
+        return np.zeros(len(targets), dtype=bool)
+    known = pd.to_numeric(targets[column], errors="coerce").to_numpy(dtype=float) >= 0
+    return np.asarray(targets["hemisphere"].isin(HEMISPHERES).to_numpy() & known)
 
 
-def _fsaverage_cortex(targets: pd.DataFrame) -> Cortex | None:
-    meshes = _fsaverage5()
+def drawn_mesh(mesh: str) -> str | None:
+    """Name of the mesh that vertices of another are drawn on: their own, or fsaverage5; None where there is neither.
+
+    Vertices of fsaverage and fsaverage6 are drawn on fsaverage5 where their own mesh is not at hand: its vertices are
+    the first 10,242 of theirs.
+    """
+    if template_mesh(mesh) is not None:
+        return mesh
+    return FSAVERAGE5 if mesh in FSAVERAGE_MESHES else None
+
+
+def _template_cortex(targets: pd.DataFrame, mesh: str) -> Cortex | None:
+    drawn = drawn_mesh(mesh)
+    meshes = None if drawn is None else template_mesh(drawn)
+    if drawn is None or meshes is None:
+        return None
     n_vertices = len(meshes["L"].coordinates)
-    known = targets[targets["mesh_vertex"] < n_vertices]
+    known = targets[(targets["mesh_vertex"] >= 0) & (targets["mesh_vertex"] < n_vertices)]
     if known.empty:
         return None
     roi = known["roi"].astype(str) if "roi" in known else pd.Series("", index=known.index)
@@ -124,7 +142,62 @@ def _fsaverage_cortex(targets: pd.DataFrame) -> Cortex | None:
     for side in HEMISPHERES:
         mine = (known["hemisphere"] == side).to_numpy()
         areas[side][known["mesh_vertex"].to_numpy()[mine]] = np.searchsorted(names, roi[mine])
-    return Cortex(meshes, areas, {number: name for number, name in enumerate(names) if name}, FSAVERAGE5)
+    return Cortex(meshes, areas, {number: name for number, name in enumerate(names) if name}, drawn)
+
+
+def coarse(cortex: Cortex, most: int = SCREEN_VERTICES) -> tuple[Cortex, dict[str, np.ndarray]]:
+    """Merge near vertices, for a mesh that a screen turns in real time; figures are drawn from all of them.
+
+    Parameters
+    ----------
+    cortex : Cortex
+        Any.
+    most : int
+        Vertices of a hemisphere that need no merging.
+
+    Returns
+    -------
+    cortex : Cortex
+        With about ``most`` vertices a hemisphere or fewer, each at the mean place of those it stands for.
+    places : dict of str to ndarray of int, (n_vertices,)
+        Which of them stands for each vertex, by hemisphere.
+    """
+    if cortex.n_vertices <= most:
+        return cortex, {side: np.arange(cortex.n_vertices) for side in cortex.meshes}
+    meshes, areas, places = {}, {}, {}
+    for side, mesh in cortex.meshes.items():
+        place = _cells(mesh.coordinates, most)
+        count = np.bincount(place)
+        xyz = np.stack([np.bincount(place, weights=axis) / count for axis in mesh.coordinates.T], axis=1)
+        faces = place[mesh.faces]
+        whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])
+        faces = faces[whole]
+        once = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)[1]
+        sulci = np.bincount(place, weights=mesh.sulci) / count
+        meshes[side] = HemisphereMesh(side, xyz, faces[np.sort(once)].astype(np.int32), sulci)
+        areas[side] = _most_frequent(place, cortex.areas[side])
+        places[side] = place
+    return Cortex(meshes, areas, cortex.names, cortex.mesh), places
+
+
+def _cells(xyz: np.ndarray, most: int) -> np.ndarray:
+    """Number of the cube that holds each vertex, cubes being just large enough that there are at most so many."""
+    low, width = xyz.min(axis=0), float(np.ptp(xyz, axis=0).max()) / 200
+    while True:
+        cube = np.floor((xyz - low) / width).astype(np.int64)
+        code = (cube * (1, 10**4, 10**8)).sum(axis=1)
+        place = np.unique(code, return_inverse=True)[1].reshape(-1)
+        if int(place.max()) < most:
+            return place
+        width *= 1.1
+
+
+def _most_frequent(place: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    pairs, counts = np.unique(np.stack([place, areas]), axis=1, return_counts=True)
+    order = np.lexsort((counts, pairs[0]))
+    last = np.flatnonzero(np.diff(pairs[0][order], append=-1))
+    result: np.ndarray = pairs[1][order][last]
+    return result
 
 
 def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> dict[str, np.ndarray]:
@@ -158,8 +231,10 @@ def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> di
         raise InputError(
             f"targets have no 'hemisphere' and 'vertex' of the {cortex.mesh} mesh: a surface map needs them"
         )
-    if cortex.mesh == FSAVERAGE5:
-        return _on_fsaverage5(values, targets, cortex)
+    placed = _placed(targets)
+    values, targets = np.asarray(values)[placed], targets[placed]
+    if cortex.mesh != FSLR:
+        return _on_template(values, targets, cortex)
     vertex = targets["vertex"].to_numpy()
     # One common numbering counts through both hemispheres, the other starts anew on the right.
     offset = cortex.n_vertices if vertex.max() >= cortex.n_vertices else 0
@@ -175,13 +250,13 @@ def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> di
     return maps
 
 
-def _on_fsaverage5(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> dict[str, np.ndarray]:
+def _on_template(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> dict[str, np.ndarray]:
     vertex = targets["mesh_vertex"].to_numpy()
     maps = {}
     for side in HEMISPHERES:
         mine = (targets["hemisphere"] == side).to_numpy()
         if mine.any():
-            drawn = mine & (vertex < cortex.n_vertices)
+            drawn = mine & (vertex >= 0) & (vertex < cortex.n_vertices)
             maps[side] = np.full(cortex.n_vertices, np.nan)
             maps[side][vertex[drawn]] = values[drawn]
     return maps

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.colors import Colormap, to_hex
 
 from brainmap.common.names import signal_name
-from brainmap.report.cortex.values_on_mesh import HEMISPHERES, Cortex, cortex_of, on_areas, on_vertices
+from brainmap.report.cortex.values_on_mesh import HEMISPHERES, Cortex, coarse, cortex_of, on_areas, on_vertices
 from brainmap.report.figures.colors_and_type import depth_colors
 from brainmap.report.figures.curves import mean_and_sem
 from brainmap.report.figures.maps import MapScale, depth_scale, score_scale
@@ -72,22 +72,36 @@ def cortex_data(results: StudyResults) -> str | None:
     cortex = cortex_of(targets)
     if cortex is None:
         return None
+    shown, places = coarse(cortex)  # down-sampled for the screen only
+
+    def on_screen(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {side: _mean_of(full, places[side]) for side, full in maps.items()}
+
     sides = [side for side in HEMISPHERES if side in set(targets["hemisphere"])]
     layers: list[dict[str, Any]] = []
     for signal in (str(name) for name in results.scores["fmri"]["signal"].values):
         _, depth, top = lookups.best_layers(results, signal)
         name = signal_name(signal)
-        score = on_vertices(top, targets, cortex)
+        score, layer = (on_screen(on_vertices(values, targets, cortex)) for values in (top, depth))
         layers.append(_layer(f"{name}: encoding score r", score, score_scale(top, signal), sides))
-        layers.append(_layer(f"{name}: best layer", on_vertices(depth, targets, cortex), depth_scale(), sides))
+        layers.append(_layer(f"{name}: best layer", layer, depth_scale(), sides))
     table = results.residual.get("fmri")
     if table is not None:
         kept = table[table["significant"].astype(bool)]
         delta = dict(zip(kept["unit"].astype(str), kept["delta"].astype(float), strict=True))
         scale = score_scale(np.clip(kept["delta"].to_numpy(float), 0, None), "residual", "Gain in r")
-        layers.append(_layer("Gradients beyond activations: gain in r", on_areas(delta, cortex, sides), scale, sides))
+        layers.append(_layer("Gradients beyond activations: gain in r", on_areas(delta, shown, sides), scale, sides))
     names = ["", *(cortex.names[number] for number in sorted(cortex.names))]
-    return pack(json.dumps({"sides": [_mesh(cortex, side) for side in sides], "areas": names, "maps": layers}))
+    return pack(json.dumps({"sides": [_mesh(shown, side) for side in sides], "areas": names, "maps": layers}))
+
+
+def _mean_of(full: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Mean of the values that one vertex of the screen stands for; NaN where most have none."""
+    known = np.isfinite(full)
+    n_known, n_all = np.bincount(place, weights=known), np.bincount(place)
+    total = np.bincount(place, weights=np.where(known, full, 0.0))
+    mean: np.ndarray = np.where(2 * n_known >= n_all, total / np.maximum(n_known, 1), np.nan)
+    return mean
 
 
 def _layer(name: str, values: dict[str, np.ndarray], scale: MapScale, sides: list[str]) -> dict[str, Any]:

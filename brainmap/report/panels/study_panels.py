@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 
 from brainmap.common.errors import InputError
 from brainmap.common.readable import html_table
+from brainmap.data.meshes import MESH_VERTICES
 from brainmap.report.cortex import cortex_of
+from brainmap.report.cortex.template_meshes import where_to_put
 from brainmap.report.panels.order_gain_controls import control_panels, order_panels, residual_panels
 from brainmap.report.panels.panel import SECTIONS, Panel
 from brainmap.report.panels.sensors import LEAST, has_layout
@@ -38,7 +40,7 @@ def missing_panels(results: StudyResults) -> dict[str, str]:
     if main_signal(results, "fmri") is None:
         notes["where"] = "no fMRI scores, so no maps of cortex"
     elif cortex_of(results.targets("fmri")) is None:
-        notes["where"] = "no map of cortex: the fMRI targets carry no vertices of a known mesh"
+        notes["where"] = _not_drawn(results)
     if timed is None or main_signal(results, timed) is None:
         notes["when"] = "no MEG or EEG scores, so no time courses"
     elif timed == "ieeg":
@@ -93,3 +95,13 @@ class StudyFigures(Mapping[str, Figure]):
 
     def _repr_html_(self) -> str:
         return html_table("Figures of the study", self.titles)
+
+
+def _not_drawn(results: StudyResults) -> str:
+    """Why there is no map of cortex, and what would make one."""
+    targets = results.targets("fmri")
+    meshes = set(targets["mesh"].astype(str)) if "mesh" in targets else set()
+    absent = [mesh for mesh in sorted(meshes) if mesh in MESH_VERTICES]
+    if not absent:
+        return "no map of cortex: the fMRI targets carry no vertices of a known mesh"
+    return f"no map of cortex: the mesh {absent[0]} was not found; {where_to_put(absent[0])}"

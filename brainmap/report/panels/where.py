@@ -10,7 +10,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from brainmap.common.names import signal_name
-from brainmap.report.cortex.values_on_mesh import FSAVERAGE5, HEMISPHERES, cortex_of
+from brainmap.data.meshes import MESH_VERTICES
+from brainmap.report.cortex.template_meshes import where_to_put
+from brainmap.report.cortex.values_on_mesh import FSLR, HEMISPHERES, Cortex, cortex_of
 from brainmap.report.figures import heatmaps, maps
 from brainmap.report.panels.panel import Panel, how_significant, in_brackets, signals_of, suffix_of
 from brainmap.report.words import headlines
@@ -28,8 +30,8 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
     if cortex is None:
         yield from _area_panels(results, targets)
         return
-    place = "mesh_vertex" if cortex.mesh == FSAVERAGE5 else "vertex"
-    mesh = " Drawn on fsaverage5: one vertex in sixteen." if cortex.mesh == FSAVERAGE5 else ""
+    place = "vertex" if cortex.mesh == FSLR else "mesh_vertex"
+    mesh = _drawn_on(targets, cortex)
     n_layers = results.scores["fmri"].sizes["layer"]
     suffix = suffix_of(results, "fmri")
     for signal in signals_of(results, "fmri"):
@@ -65,6 +67,17 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
         )
     yield from _residual_map_panel(results, targets, suffix)
     yield from _ceiling_panel(results, targets, suffix)
+
+
+def _drawn_on(targets: pd.DataFrame, cortex: Cortex) -> str:
+    """Say on which mesh vertices are drawn, and what it takes to draw all of them."""
+    if cortex.mesh == FSLR:
+        return ""
+    measured = str(targets["mesh"].iloc[0])
+    if measured == cortex.mesh:
+        return f" Drawn on {measured}."
+    share = MESH_VERTICES[measured] // MESH_VERTICES[cortex.mesh]
+    return f" Drawn on {cortex.mesh}: one vertex in {share}; to draw all, {where_to_put(measured)}."
 
 
 def _area_panels(results: StudyResults, targets: pd.DataFrame) -> Iterator[Panel]:

@@ -183,6 +183,8 @@ def _size(results: StudyResults, modality: str) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{MODALITY_NAMES.get(str(key), key)} {_short(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):  # subjects who saw other photographs have splits of their own
+        return ", ".join(_short(item) for item in dict.fromkeys(map(str, value)))
     return str(value)[:16]
 
 

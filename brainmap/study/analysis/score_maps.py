@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.data.exported_maps import write_cifti, write_gifti, write_volume
+from brainmap.data.exported_maps import check_hemispheres, write_cifti, write_gifti, write_volume
 from brainmap.data.meshes import MESH_VERTICES, NATIVE_MESH, VOXELS
 from brainmap.data.responses import Responses
 from brainmap.study.run_folder import RunFolder
@@ -31,16 +32,35 @@ def check_out_space(responses: Responses, out_space: OutSpace) -> None:
     if responses.modality != "fmri":
         raise InputError("Maps are of voxels or vertices; sensors have none: leave out --out-space.")
     mesh, placed = _mesh(responses), _placed(responses.targets)
-    if not len(placed):
+    model = responses.info.get("brain_model")
+    if not len(placed) and model is None:
         raise InputError(
             "The targets have no places (column 'vertex'), so there is no map to write; leave out --out-space."
         )
-    possible = ["nifti"] if mesh == VOXELS else ["gifti", *(["cifti"] if mesh == NATIVE_MESH else [])]
+    of_cortex = [*(["gifti"] if len(placed) else []), *(["cifti"] if model or mesh.startswith("fsLR") else [])]
+    possible = ["nifti"] if mesh == VOXELS else of_cortex
     if mesh == VOXELS and "affine" not in responses.info:
         raise InputError("The voxels come without the grid of their image, so no map can be written.")
     if out_space not in possible:
         where = "voxels" if mesh == VOXELS else f"vertices of {mesh}"
         raise InputError(f"The responses are {where}: their maps are {' or '.join(possible)}, not {out_space}.")
+    if out_space != "nifti" and not (out_space == "cifti" and model):
+        check_hemispheres(placed, mesh)
+
+
+def check_meshes(everyone: Sequence[Responses]) -> None:
+    """Look at the user's files of template meshes before anything is computed: a report needs them at its end.
+
+    Raises
+    ------
+    InputError
+        If a file is there but is not the mesh that its name says.
+    """
+    from brainmap.report.cortex.template_meshes import template_mesh
+
+    for mesh in {str(responses.info.get("mesh", NATIVE_MESH)) for responses in everyone}:
+        if mesh in MESH_VERTICES and mesh != NATIVE_MESH:
+            template_mesh(mesh)
 
 
 def write_score_maps(
@@ -65,7 +85,8 @@ def write_score_maps(
         NIfTI files have a table beside them that names their volumes.
     """
     check_out_space(responses, out_space)
-    targets = _placed(responses.targets)
+    model = responses.info.get("brain_model") if out_space == "cifti" else None
+    targets = _placed(responses.targets) if model is None else responses.targets.reset_index(drop=True)
     chosen = targets.index.to_numpy()
     written: list[Path] = []
     for signal in signals:
@@ -79,7 +100,8 @@ def write_score_maps(
         if out_space == "gifti":
             written += write_gifti(maps, table, stem, mesh=_mesh(responses))
         elif out_space == "cifti":
-            written.append(write_cifti(maps, table, stem.with_name(f"{stem.name}.dscalar.nii")))
+            file = stem.with_name(f"{stem.name}.dscalar.nii")
+            written.append(write_cifti(maps, table, file, mesh=_mesh(responses), model=model))
         else:
             like = (responses.info["grid"], np.array(responses.info["affine"]))
             written.append(write_volume(maps, table, like, stem.with_name(f"{stem.name}.nii.gz")))

@@ -202,6 +202,8 @@ class StudyConfig(BaseModel):
         Sign flips of the test of the residual.
     thin : int
         Of the sample, every n-th vertex and sensor only: the same study in a fraction of the time.
+    out_space : {"nifti", "gifti", "cifti"}, optional
+        Also write maps of the scores to ``maps/`` in the run folder, in the space that the responses came in.
     batch_size, device, memory
         How to compute; they are part of the provenance. Without a batch size, the largest that ``memory`` holds.
     """
@@ -248,6 +250,7 @@ class StudyConfig(BaseModel):
     batch_size: Annotated[int, Field(ge=1)] | None = 32
     device: str = "cpu"
     memory: str = "4GB"
+    out_space: Literal["nifti", "gifti", "cifti"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -391,6 +394,7 @@ class StudyConfig(BaseModel):
         described: dict[str, Any] = json.loads(self.model_dump_json())
         if self.features is None:
             described.pop("features")  # studies of models are what they were before files of features
+        described.pop("out_space")  # what is written besides changes no number
         for name in ("groups", "gap", "nuisance"):  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:
                 described.pop(name)
