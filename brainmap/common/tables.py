@@ -385,3 +385,28 @@ def _folded(name: str) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names)
+
+
+def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts no spreadsheet takes for a formula: those that begin with ``= + - @`` are quoted.
+
+    Numbers stay numbers, also those written as text (``-0.5``).
+    """
+    safe = table.copy()
+    for number, kind in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            safe.isetitem(number, [_no_formula(cell) for cell in table.iloc[:, number]])
+    safe.columns = pd.Index([_no_formula(column) for column in table.columns])
+    return safe
+
+
+def _no_formula(cell: object) -> object:
+    if not isinstance(cell, str) or (
+        not cell.lstrip().startswith(("=", "+", "-", "@")) and cell[:1] not in ("\t", "\r")
+    ):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return "'" + cell
+    return cell

@@ -17,6 +17,7 @@ from PIL import Image
 
 from brainmap.common.errors import InputError
 from brainmap.common.progress import track
+from brainmap.common.tables import spreadsheet_safe
 from brainmap.papers.paper_panel import PaperPanel, absent_panel
 from brainmap.report.figures.colors_and_type import save_figure
 from brainmap.report.figures.contact_sheet import contact_sheet
@@ -150,7 +151,7 @@ def markdown_table(table: pd.DataFrame) -> str:
 
 
 def _write_numbers(numbers: pd.DataFrame, folder: Path) -> None:
-    numbers.to_csv(folder / f"{TABLE}.csv", index=False)
+    spreadsheet_safe(numbers).to_csv(folder / f"{TABLE}.csv", index=False)
     (folder / f"{TABLE}.md").write_text(markdown_table(numbers), encoding="utf-8")
     body = numbers.to_html(index=False, border=0, escape=True)
     text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Numbers</title>{body}</html>\n'

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.common.errors import InputError
+from brainmap.common.tables import spreadsheet_safe
 from brainmap.hierarchy import half_times
 from brainmap.models import checkpoint_series
 from brainmap.study.declared.study_file import GridConfig
@@ -55,7 +56,7 @@ class TrainingSeries:
             for name, table in tables.items():
                 if len(table):
                     written.append(folder / f"{name}_{modality}.csv")
-                    table.to_csv(written[-1], index=False)
+                    spreadsheet_safe(table).to_csv(written[-1], index=False)
         return written
 
 

@@ -9,8 +9,10 @@ from importlib import resources
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
+from brainmap.common.tables import spreadsheet_safe
 from brainmap.report.figures.colors_and_type import save_figure
 from brainmap.report.page import interactive
 
@@ -51,7 +53,7 @@ def csv_link(table: pd.DataFrame | None) -> tuple[str, str]:
     """Return a table as a data URI if it is short, else packed for a button; both empty without a table."""
     if table is None:
         return "", ""
-    text = table.to_csv(index=False, float_format="%.6g")
+    text = spreadsheet_safe(table).to_csv(index=False, float_format="%.6g")
     if len(table) > _CSV_ROWS:
         return "", interactive.pack(text)
     return "data:text/csv;base64," + base64.b64encode(text.encode("utf-8")).decode("ascii"), ""
@@ -59,13 +61,20 @@ def csv_link(table: pd.DataFrame | None) -> tuple[str, str]:
 
 def templates(*, trim: bool = False) -> Environment:
     """Return the templates of all pages; with ``trim``, lines that hold only a block leave no white space."""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("brainmap.report.page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=trim,
         lstrip_blocks=trim,
     )
+    environment.filters["tmax"] = t_max
+    return environment
+
+
+def t_max(text: str) -> Markup:
+    """Return text for a page with T_max set as a symbol with its index; everything else is escaped."""
+    return Markup(re.sub(r"\bT_?max\b", "T<sub>max</sub>", str(escape(text))))
 
 
 def asset(name: str) -> str:

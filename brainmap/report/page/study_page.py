@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 _SECTIONS = {
     "where": ("Where", "Which places of the cortex each signal predicts, and from which depth of the model."),
     "when": ("When", "At which moments after onset each layer predicts the {timed}."),
-    "order": (
-        "In which order",
-        "Whether the order of the layers is the order of the brain: in space along the distance from V1, in time along "
-        "the latency.",
-    ),
+    "order": ("In which order", "Whether the order of the layers is the order of the brain: {orders}."),
     "beyond": ("Gradients beyond activations", "What gradients predict that activations do not."),
     "controls": ("Controls", "The same regression on feature spaces that know little about the model."),
 }
@@ -78,7 +74,7 @@ def render_report(results: StudyResults) -> str:
         {
             "key": key,
             "title": title,
-            "lead": lead.format(timed=MODALITY_NAMES.get(results.timed or "", "")),
+            "lead": lead.format(timed=MODALITY_NAMES.get(results.timed or "", ""), orders=_orders(results)),
             "figures": [figure for figure in figures if figure["section"] == key],
         }
         for key, (title, lead) in _SECTIONS.items()
@@ -111,6 +107,12 @@ def render_report(results: StudyResults) -> str:
     )
 
 
+def _orders(results: StudyResults) -> str:
+    words = {"spatial": "in space along the distance from V1", "temporal": "in time along the latency"}
+    there = [text for kind, text in words.items() if results.hierarchy.get(kind)]
+    return ", ".join(there or words.values())
+
+
 def summary_html(results: StudyResults) -> str:
     """Return a short summary for notebooks: what it is, the headline numbers, how to see more."""
     return (
@@ -127,14 +129,16 @@ def summary_html(results: StudyResults) -> str:
 
 
 def _figure(panel: Panel) -> dict[str, Any]:
-    figure = panel.draw()
+    figure = panel.draw_untitled()
     width, height = figure.get_size_inches()
     csv, packed = csv_link(panel.table)
     return {
         "key": panel.key,
         "section": panel.section,
         "title": panel.title,
+        "measured": panel.measured,
         "caption": panel.caption,
+        "how": panel.how,
         "alt": panel.alt,
         "image": picture(figure, raster=panel.raster),
         "width": round(96 * width),

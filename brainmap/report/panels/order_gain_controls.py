@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from brainmap.common.names import MODALITY_NAMES, signal_name
 from brainmap.report.figures import bars, control_dots, curves, scatter
-from brainmap.report.panels.panel import SIGNALS, Panel, how_significant, in_brackets, suffix_of
+from brainmap.report.panels.panel import SIGNALS, Panel, above_chance_words, how_significant, suffix_of
 from brainmap.report.words import headlines, p_and_numbers
 from brainmap.report.words.p_and_numbers import format_p, format_score
 from brainmap.results import lookups
@@ -49,14 +49,17 @@ def _scatter_panel(
         ),
     }[kind]
     made = str(table.attrs.get("p_method") or how_significant(results, kind))
+    heading = name + suffix_of(results, modality)
     return Panel(
         f"order-{kind}-{signal}",
         "order",
         words[0],
-        f"{words[1]} {order_words(table, made)}",
+        f"{words[1]} {order_caption(table)}",
         f"Scatter plot; {p_and_numbers.order_text(table.attrs)}.",
-        lambda: draw(table, signal, title=name + suffix_of(results, modality)),
+        lambda: draw(table, signal, title=heading),
         table,
+        how=order_test(table, made),
+        heading=heading,
     )
 
 
@@ -70,9 +73,19 @@ def order_words(table: pd.DataFrame, made: str = "") -> str:
     made : str
         How p was made where there are no spins; ``attrs["p_method"]`` by default.
     """
+    return " ".join(filter(None, (order_caption(table), order_test(table, made))))
+
+
+def order_caption(table: pd.DataFrame) -> str:
+    """Say what the line and the brackets of a hierarchy's scatter are, and why interval and p may disagree."""
     text = "Line: least squares with its 95 % bootstrap band. In brackets: 95 % interval of r."
+    return " ".join(filter(None, (text, p_and_numbers.two_methods(table.attrs))))
+
+
+def order_test(table: pd.DataFrame, made: str = "") -> str:
+    """Say how p of a hierarchy was made; parameters as of :func:`order_words`."""
     made = made or str(table.attrs.get("p_method", ""))
-    return text + (spin_words(table) or slope_words(table) or (f" p: {made}." if made else ""))
+    return (spin_words(table) or slope_words(table) or (f"p: {made}." if made else "")).strip()
 
 
 def slope_words(table: pd.DataFrame) -> str:
@@ -101,7 +114,7 @@ def spin_words(table: pd.DataFrame) -> str:
 def residual_panels(results: StudyResults) -> Iterator[Panel]:
     """Yield what gradients add to activations, by area and over time."""
     truth: dict[str, Any] = results.truth or {}
-    made = how_significant(results, "residual")
+    made = above_chance_words(results, "residual")
     over = "activations of the last layer" if residual_layers(results) == "last" else "activations of all layers"
     planted_areas = [str(area) for area in truth.get("residual_areas", [])]
     window = truth.get("residual_window")
@@ -113,12 +126,14 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
             "residual-areas",
             "beyond",
             "What gradients add, area by area",
-            f"Gain in held-out r over {over}, with its interval. Green: significant{in_brackets(made)}.{diamonds}",
+            f"Gain in held-out r over {over}, with its interval. Green: above chance.{diamonds}",
             f"Bars of the gain per area; significant in {headlines.area_list(units) or 'no area'}.",
             lambda: bars.residual_bars(
                 table, planted=planted_areas, title=signal_name("residual") + suffix_of(results, "fmri")
             ),
             table,
+            how=made,
+            heading=signal_name("residual") + suffix_of(results, "fmri"),
         )
     timed = results.timed
     if timed is not None and timed in results.residual:
@@ -133,7 +148,7 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
             "beyond",
             "What gradients add, over time",
             f"Gain in held-out r over {over} (mean over sensors), with its interval. "
-            f"Bar below: significant times{in_brackets(made)}.{bracket}",
+            f"Bar below: times above chance.{bracket}",
             f"Curve of the gain over time; significant at {significant}.",
             lambda: curves.residual_curve(
                 series,
@@ -142,6 +157,8 @@ def residual_panels(results: StudyResults) -> Iterator[Panel]:
                 title=signal_name("residual") + suffix_of(results, timed),
             ),
             series,
+            how=made,
+            heading=signal_name("residual") + suffix_of(results, timed),
         )
 
 
@@ -160,6 +177,7 @@ def control_panels(results: StudyResults) -> Iterator[Panel]:
             f"Mean score and interval of {spaces}.",
             _controls_figure(table, "Feature spaces" + suffix_of(results, modality)),
             table,
+            heading="Feature spaces" + suffix_of(results, modality),
         )
 
 

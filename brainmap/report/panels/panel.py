@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from brainmap.report.words import headlines
 from brainmap.results.study_results import StudyResults
@@ -33,6 +35,10 @@ class Panel:
         The numbers that are drawn, if they are few.
     raster : bool
         Whether the figure is a picture (surfaces, topographies) rather than lines.
+    how : str
+        The statistical small print: how what is marked was tested.
+    heading : str
+        Title inside the figure, which a page that shows ``title`` leaves out.
     """
 
     key: str
@@ -43,6 +49,22 @@ class Panel:
     draw: Callable[[], Figure]
     table: pd.DataFrame | None = None
     raster: bool = False
+    how: str = ""
+    heading: str = ""
+
+    @property
+    def measured(self) -> str:
+        """What was measured, as the title inside the figure ends with it in brackets: ``simulated EEG``."""
+        found = re.search(r"\(([^()]*)\)$", self.heading)
+        return "" if found is None else found.group(1)
+
+    def draw_untitled(self) -> Figure:
+        """Return the figure without the title inside it."""
+        figure = self.draw()
+        for text in figure.findobj(Text):
+            if self.heading and text.get_text() == self.heading:
+                text.set_text("")
+        return figure
 
 
 def how_significant(results: StudyResults, key: str) -> str:
@@ -62,9 +84,10 @@ def signals_of(results: StudyResults, modality: str) -> list[str]:
     return [name for name in SIGNALS if name in present] + sorted(present - set(SIGNALS))
 
 
-def in_brackets(text: str) -> str:
-    """Return text in brackets after a space; empty stays empty."""
-    return f" ({text})" if text else ""
+def above_chance_words(results: StudyResults, key: str) -> str:
+    """Return how "above chance" was tested, as a sentence for the small print; empty where it was not."""
+    made = how_significant(results, key)
+    return f"Above chance: {made.rstrip('.')}." if made else ""
 
 
 def suffix_of(results: StudyResults, modality: str) -> str:

@@ -15,6 +15,7 @@ from brainmap.data.sensor_positions import flat_positions
 from brainmap.report.figures import topographies
 from brainmap.report.panels.panel import Panel
 from brainmap.report.words import headlines
+from brainmap.results import nameable
 from brainmap.results.study_results import StudyResults
 
 LEAST = topographies.LEAST_SENSORS
@@ -86,19 +87,24 @@ def topography_panels(results: StudyResults, signal: str, suffix: str, peaks: np
             words = words.replace(f"{len(known)} ", f"{len(known)} of {len(group)} ", 1)
             words += " as far as their places are known,"
         pairs = " The two gradiometers of a place are averaged." if kind == GRADIOMETERS else ""
-        chance = "" if peaks is not None else " Nothing is above chance: what is shown is each layer's luckiest sample."
+        chance = ""
+        if not nameable.predicts(results, modality, signal):
+            chance = " Nothing is above chance: what is shown is each layer's luckiest sample."
+        sample = "nearest to its own Tmax" if peaks is not None else "with its highest score"
+        scale = "; one colour scale" if len(captions) > 1 else ""
+        layers = {1: "the layer", 2: "each layer"}.get(len(captions), "a shallow, a middle and a deep layer, each")
         yield Panel(
             f"{modality}-sensors-{signal}" + (f"-{kind}" if kind else ""),
             "when",
             f"{signal_name(signal)}: {which}",
-            f"{words} for a shallow, a middle and a deep layer, each at the sample nearest to its own Tmax; one colour "
-            f"scale.{pairs}{chance}",
+            f"{words} for {layers} at the sample {sample}{scale}.{pairs}{chance}",
             f"{MODALITY_NAMES[modality]} maps of the score of {signal_name(signal).lower()} at "
             f"{', '.join(text.splitlines()[1] for text in captions)}.",
             _draw(shown, known, captions, signal, f"{signal_name(signal)}{suffix}"),
             pd.DataFrame({"sensor": known["sensor"].to_numpy()}
                          | {" ".join(c.split()): v for c, v in zip(captions, shown.values, strict=True)}),
             raster=True,
+            heading=f"{signal_name(signal)}{suffix}",
         )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 from brainmap.common.names import signal_name
 from brainmap.report.figures import curves, heatmaps
-from brainmap.report.panels.panel import Panel, how_significant, in_brackets, signals_of, suffix_of
+from brainmap.report.panels.panel import Panel, above_chance_words, signals_of, suffix_of
 from brainmap.report.panels.sensors import topography_panels
 from brainmap.report.words import headlines
 from brainmap.results import lookups, nameable
@@ -55,11 +55,11 @@ def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, titl
         else f"the highest value is at {1000 * best[0]:.0f} ms in {headlines.layer_name(best[2])}"
     )
     bands = f"bands ± SEM over {n} subjects" if n > 1 else "one subject"
-    caption = f"Mean over sensors, one curve per layer; {bands}.{span}"
+    caption = f"Mean over sensors{', one curve per layer' if len(depths) > 1 else ''}; {bands}.{span}"
     if peaks is not None:
         caption += " Triangles: peak time Tmax, the middle of the window in which a curve exceeds 95 % of its maximum."
     if marks is not None:
-        caption += f" Bars below: significant times{in_brackets(how_significant(results, str(results.timed)))}."
+        caption += " Bars below: times above chance."
     return Panel(
         f"{results.timed}-curves-{signal}",
         "when",
@@ -70,6 +70,8 @@ def _curves_panel(results: StudyResults, scores: xr.DataArray, signal: str, titl
             scores, depths, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=title
         ),
         curves_table(scores, depths),
+        how=above_chance_words(results, str(results.timed)) if marks is not None else "",
+        heading=title,
     )
 
 
@@ -97,7 +99,7 @@ def _heatmap_panel(results: StudyResults, scores: xr.DataArray, signal: str, suf
     marks, peaks = lookups.time_marks(results, signal), _peaks(results, signal)
     caption = "The same scores as a map of layer and time."
     caption += " Dots: Tmax." if peaks is not None else ""
-    caption += " Outline: significant." if marks is not None else ""
+    caption += " Outline: above chance." if marks is not None else ""
     caption += " Grey bar on top: photograph shown." if stimulus_span(results) else ""
     name = signal_name(signal)
     return Panel(
@@ -110,4 +112,6 @@ def _heatmap_panel(results: StudyResults, scores: xr.DataArray, signal: str, suf
             scores, signal, significance=marks, peaks=peaks, stimulus=stimulus_span(results), title=name + suffix
         ),
         _by_time(scores),
+        how=above_chance_words(results, str(results.timed)) if marks is not None else "",
+        heading=name + suffix,
     )

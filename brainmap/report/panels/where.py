@@ -14,7 +14,7 @@ from brainmap.data.meshes import MESH_VERTICES
 from brainmap.report.cortex.template_meshes import where_to_put
 from brainmap.report.cortex.values_on_mesh import FSLR, HEMISPHERES, Cortex, cortex_of
 from brainmap.report.figures import heatmaps, maps
-from brainmap.report.panels.panel import Panel, how_significant, in_brackets, signals_of, suffix_of
+from brainmap.report.panels.panel import Panel, above_chance_words, signals_of, suffix_of
 from brainmap.report.words import headlines
 from brainmap.report.words.p_and_numbers import format_score
 from brainmap.results import lookups, nameable
@@ -53,7 +53,11 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
             _score_map(top, targets, signal, name + suffix),
             by_area.reset_index(),
             raster=True,
+            how=above_chance_words(results, "fmri"),
+            heading=name + suffix,
         )
+        if not shown:  # an empty map would say nothing
+            continue
         yield Panel(
             f"map-layer-{signal}",
             "where",
@@ -64,6 +68,8 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
             _layer_map(depth, targets, f"{name}: best layer{suffix}"),
             targets[["hemisphere", place, "roi"]].assign(best_layer_depth=depth, r=top),
             raster=True,
+            how=above_chance_words(results, "fmri"),
+            heading=f"{name}: best layer{suffix}",
         )
     yield from _residual_map_panel(results, targets, suffix)
     yield from _ceiling_panel(results, targets, suffix)
@@ -106,6 +112,7 @@ def _area_panels(results: StudyResults, targets: pd.DataFrame) -> Iterator[Panel
             f"Areas by layers, coloured by encoding score of {name.lower()}; {highest}.",
             _area_map(grid, signal, name + suffix),
             kept.reset_index(names="roi"),
+            heading=name + suffix,
         )
 
 
@@ -129,12 +136,13 @@ def _ceiling_panel(results: StudyResults, targets: pd.DataFrame, suffix: str) ->
         lambda: maps.ceiling_map(values, targets, title=f"Noise ceiling{suffix}"),
         _by_area(targets, {"ceiling": values}).reset_index(),
         raster=True,
+        heading=f"Noise ceiling{suffix}",
     )
 
 
 def _residual_map_panel(results: StudyResults, targets: pd.DataFrame, suffix: str) -> Iterator[Panel]:
     table = results.residual.get("fmri")
-    if table is None:
+    if table is None or not table["significant"].any():  # the bars say the same better than an empty map
         return
     kept = table["significant"].astype(bool)
     delta = {str(unit): float(value) for unit, value in zip(table["unit"][kept], table["delta"][kept], strict=True)}
@@ -144,14 +152,15 @@ def _residual_map_panel(results: StudyResults, targets: pd.DataFrame, suffix: st
         "map-residual",
         "where",
         "Where gradients add to activations",
-        "Gain in held-out r when gradients join activations, in areas where it is significant"
-        f"{in_brackets(how_significant(results, 'residual'))}. Other areas stay grey.",
+        "Gain in held-out r when gradients join activations, in areas where it is above chance. Other areas stay grey.",
         f"Inflated cortex with the areas in which gradients add significantly: {listed}.",
         lambda: maps.residual_map(
             delta, title=f"{signal_name('residual')}{suffix}", hemispheres=sides, cortex=cortex_of(targets)
         ),
         table,
         raster=True,
+        how=above_chance_words(results, "residual"),
+        heading=f"{signal_name('residual')}{suffix}",
     )
 
 
@@ -171,9 +180,8 @@ def _by_area(targets: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFra
 def _which_targets(results: StudyResults, signal: str, shown: int, total: int) -> str:
     if lookups.significance_of(results, "fmri", signal) is None:
         return f"All {total:,} vertices are shown: this study made no test per vertex."
-    made = in_brackets(how_significant(results, "fmri"))
     return (
-        f"{shown:,} of {total:,} vertices are significant and shown{made}."
+        f"{shown:,} of {total:,} vertices are above chance and shown."
         if shown
-        else f"None of {total:,} vertices is significant{made}; r is shown all the same, and means nothing in itself."
+        else f"None of {total:,} vertices is above chance; r is shown all the same, and means nothing in itself."
     )

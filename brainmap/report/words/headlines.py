@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.names import MODALITY_NAMES, signal_name
-from brainmap.report.words.p_and_numbers import format_score, format_windows, order_p, spread
+from brainmap.report.words.p_and_numbers import format_score, format_windows, order_p, spread, two_methods
 from brainmap.results import nameable
 from brainmap.results.lookups import hierarchy_table, main_signal, residual_units, residual_windows
 from brainmap.results.study_results import StudyResults
@@ -158,6 +158,6 @@ def _order_headline(question: str, statistics: Mapping[Any, Any], note: str) -> 
         question,
         f"r = {format_score(float(statistics['r']))}",
         ", ".join(part for part in (interval, words) if part),
-        note,
+        note + ("; interval and p are of two methods, and disagree" if two_methods(statistics) else ""),
         "activation",
     )

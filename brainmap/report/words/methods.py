@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.names import MODALITY_NAMES
+from brainmap.common.readable import counted
 from brainmap.report.words import headlines
 from brainmap.results.result_files import plain
 from brainmap.results.study_results import StudyResults
@@ -99,7 +100,7 @@ def _features_sentence(results: StudyResults) -> str:
     p = results.provenance
     first = next(iter(results.scores.values()))
     n_layers = first.sizes["layer"]
-    text = f"Features came from {n_layers} layers of {p.get('model', 'the model')}"
+    text = f"Features came from {counted(n_layers, 'layer')} of {p.get('model', 'the model')}"
     if p.get("features_file"):
         text += f" as the file {p['features_file']} holds them, depth by their order in it"
     if p.get("weights"):

@@ -81,3 +81,17 @@ def order_text(statistics: Mapping[Any, Any]) -> str:
     """Return r and p of a hierarchy's order, such as ``r = .95, spin p = .01``."""
     r = f"r = {format_score(float(statistics.get('r', np.nan)))}"
     return ", ".join(filter(None, (r, order_p(statistics)[1])))
+
+
+def two_methods(statistics: Mapping[Any, Any]) -> str:
+    """Say why an interval of r and its p disagree about zero; empty where they agree, or one is unknown."""
+    low, high = (float(statistics.get(name, np.nan)) for name in ("low", "high"))
+    p, words = order_p(statistics)
+    if not np.isfinite([low, high, p]).all() or (low <= 0 <= high) == (p >= 0.05):
+        return ""
+    test = {"spin": "p turns the map over the cortex, which keeps neighbours together", "slope": "p is of the slope"}
+    made = test.get(words.partition(" ")[0], "p takes each point for independent")
+    return (
+        f"Interval and {words} are of two methods and disagree about zero: the interval resamples the points, {made}; "
+        "take the order as unsettled."
+    )

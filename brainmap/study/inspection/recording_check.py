@@ -11,6 +11,7 @@ import pandas as pd
 from brainmap.common.blocks import read_block
 from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import CHOSEN_TARGETS
+from brainmap.common.tables import spreadsheet_safe
 from brainmap.data.missing_values import FilledFromRepeats
 from brainmap.data.session_consistency import Consistency, session_consistency
 from brainmap.results.recording_quality import Quality
@@ -153,7 +154,7 @@ def check_dataset(
         sentences.append(f"nuisance variables: {error}")
     for what, table in tables.items():
         files.append(Path(f"{stem}-{what}.tsv"))
-        table.to_csv(files[-1], sep="\t", index=False)
+        spreadsheet_safe(table).to_csv(files[-1], sep="\t", index=False)
     return sentences, [*files, *_ceiling_map(quality, stem)]
 
 

@@ -46,7 +46,8 @@
   };
   function unique(lists) { return [...new Set(lists.flat())]; }
   function fill(select, entries) { entries.forEach(([value, text]) => select.add(new Option(text, value))); }
-  const quote = (x) => (typeof x === "string" ? '"' + x.replace(/"/g, '""') + '"' : x === null ? "" : x);
+  const plain = (x) => (/^\s*[=+\-@]/.test(x) && isNaN(x) ? "'" + x : x);  // no spreadsheet takes it for a formula
+  const quote = (x) => (typeof x === "string" ? '"' + plain(x).replace(/"/g, '""') + '"' : x === null ? "" : x);
 
   function chooser(id, studies, draw) {
     studies.forEach((study, i) => {
