@@ -98,6 +98,13 @@ def fit(
         int | None, typer.Option(min=0, help="With blocks: photographs left out around each test block.")
     ] = None,
     pca: Annotated[int | None, typer.Option(help="Principal components, fitted on the train split.")] = None,
+    alphas: Annotated[
+        str | None,
+        typer.Option(
+            help="Ridge penalties: low:high:count, as 1e-2:1e8:15, or numbers with commas.",
+            show_default="by the scale of the features",
+        ),
+    ] = None,
     test: Annotated[
         str | None,
         typer.Option(

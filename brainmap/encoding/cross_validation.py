@@ -51,9 +51,9 @@ def cross_val_encode(
         Responses, rows aligned to `X`. Likewise read in blocks of targets, each block once for all layers that fit in
         `memory` together.
     estimator : estimator, optional
-        Default ``EncodingRidgeCV()``. An `EncodingRidgeCV` runs in the engine; any other scikit-learn or himalaya
-        regressor is cloned, fitted and asked to predict, one split and layer at a time (its choice of penalties is then
-        its own).
+        Default ``EncodingRidgeCV()``. It, and `BandedRidgeCV` with two bands, run in the engine; any other scikit-learn
+        or himalaya regressor is cloned, fitted and asked to predict, one split and layer at a time (its choice of
+        penalties is then its own).
     cv : int, splitter or iterable of (train, test)
         Outer splits: grouped K-folds for an int; a scikit-learn splitter (for example ``LeaveOneGroupOut`` with
         sessions or subjects as `groups`); or fixed splits as index or mask pairs (a shared test set, train on one data
@@ -94,7 +94,8 @@ def cross_val_encode(
     {'layer': 1, 'split': 5, 'target': 3}
     """
     estimator = EncodingRidgeCV() if estimator is None else estimator
-    if not isinstance(estimator, EncodingRidgeCV):
+    searched = len(getattr(estimator, "bands", None) or ()) > 2  # by himalaya
+    if searched or not isinstance(estimator, EncodingRidgeCV):
         if rows is not None:
             raise InputError("`rows` (weights, nuisance, repeats) is for EncodingRidgeCV; prepare the arrays yourself.")
         return encode_generic(
@@ -110,6 +111,9 @@ def cross_val_encode(
         device=device,
     )
     return prepared.encode(Y, return_estimator=return_estimator, return_predictions=return_predictions)
+
+
+MEAN_EIGENVALUE = "trace(X'X)/d of each outer train split"
 
 
 class PreparedEncoding:
@@ -257,6 +261,7 @@ def encoding_provenance(estimator: EncodingRidgeCV, problem: Problem, *, average
         "n_test": list(map(len, tests)),
         "grouped": plan.grouped,
         "alphas": settings.alphas.tolist(),
+        **({"alphas_times": MEAN_EIGENVALUE} if settings.relative else {}),
         "scoring": settings.scoring,
         "mode": options.mode,
         "scale": settings.scale,
@@ -265,7 +270,7 @@ def encoding_provenance(estimator: EncodingRidgeCV, problem: Problem, *, average
         **bands,
         "sample_weight": problem.design.weight is not None,
         "nuisance_regressors": problem.n_nuisance,
-        "tie_tolerance": options.tie_tolerance,
+        "tie_tolerance": settings.tie_tolerance,
         "rank_tolerance": options.rank_tolerance,
         "seed": options.seed,
         "device": problem.backend.device,

@@ -21,7 +21,7 @@ from brainmap.encoding.engine import MAX_BATCH, make_problem, make_settings
 from brainmap.encoding.folds import SplitPlan, plan_splits
 from brainmap.encoding.layer.factors import factorise_table
 from brainmap.encoding.layer.notation import LayerFactors, TargetBatch
-from brainmap.encoding.layer.scores import heavy, score_batch
+from brainmap.encoding.layer.scores import score_batch
 from brainmap.encoding.layer.sufficient_statistics import SufficientStatistics
 from brainmap.encoding.layer.z_scores import GramTable, Moments, power_of_two
 from brainmap.encoding.ridge import EncodingRidgeCV
@@ -89,8 +89,7 @@ def _solve(statistics: SufficientStatistics, layer: LayerFactors, problem: Probl
         cross = statistics.cross[:, :, part] / scale
         inputs, total, power = layer.backend.put(cross), cross[:, -1], power / scale**2
         ends = statistics.low[:, part], statistics.high[:, part]
-        wild = heavy(power, problem.plan)
-        batch = TargetBatch(layer, problem, inputs, inputs, total, power, total, *ends, shift, scale, wild)
+        batch = TargetBatch(layer, problem, inputs, inputs, total, power, total, *ends, shift, scale)
         found, _ = score_batch(batch)
         for key, values in scores.items():
             values[0, :, part] = getattr(found, key)

@@ -21,7 +21,17 @@ from brainmap.encoding.layer.factors import factorise_products
 from brainmap.encoding.layer.notation import LayerFactors, TargetBlock
 from brainmap.encoding.layer.rows import factorise_all_rows
 from brainmap.encoding.layer.scores import target_block
-from brainmap.encoding.settings import Backend, CheckedRows, Problem, RidgeOptions, RidgeSettings, make_backend
+from brainmap.encoding.settings import (
+    RELATIVE_ALPHAS,
+    RELATIVE_TIE_TOLERANCE,
+    TIE_TOLERANCE,
+    Backend,
+    CheckedRows,
+    Problem,
+    RidgeOptions,
+    RidgeSettings,
+    make_backend,
+)
 
 Out = TypeVar("Out")
 MAX_BATCH, MIN_BATCH = 2048, 64  # targets; below the smaller, another thread costs more than it brings
@@ -38,7 +48,8 @@ def make_settings(estimator: Any) -> RidgeSettings:
         If alphas are not positive and finite, the scoring is unknown, `pca` is below 1, or bands and shares are not
         those of two bands.
     """
-    values = np.sort(np.atleast_1d(np.asarray(estimator.alphas, dtype=np.float64)).ravel())
+    relative = estimator.alphas is None
+    values = np.sort(np.ravel(np.asarray(RELATIVE_ALPHAS if relative else estimator.alphas, dtype=np.float64)))
     if values.size == 0 or not np.all(np.isfinite(values)) or values[0] <= 0:
         raise InputError(f"`alphas` must be positive finite numbers, got {estimator.alphas!r}.")
     if estimator.scoring not in ("pearsonr", "r2"):
@@ -46,15 +57,27 @@ def make_settings(estimator: Any) -> RidgeSettings:
     if estimator.pca is not None and estimator.pca < 1:
         raise InputError(f"`pca` must be at least 1 component (or None), got {estimator.pca}.")
     options = estimator.options or RidgeOptions()
+    tie = options.tie_tolerance
+    if tie is None:
+        tie = RELATIVE_TIE_TOLERANCE if relative else TIE_TOLERANCE
     settings = RidgeSettings(
-        values, estimator.scoring, estimator.fit_intercept, estimator.scale, estimator.pca, options
+        values,
+        relative,
+        tie,
+        scoring=estimator.scoring,
+        fit_intercept=estimator.fit_intercept,
+        scale=estimator.scale,
+        pca=estimator.pca,
+        options=options,
     )
-    if not hasattr(estimator, "bands"):
+    if getattr(estimator, "bands", None) is None:
         return settings
     sizes = tuple(int(size) for size in estimator.bands)
+    if len(sizes) == 1:
+        return replace(settings, band_sizes=sizes)
     shares = np.atleast_1d(np.asarray(estimator.shares, dtype=np.float64))
     if len(sizes) != 2 or min(sizes) < 1:
-        raise InputError(f"`bands` must be the sizes of two bands, got {estimator.bands!r}.")
+        raise InputError(f"the engine takes the sizes of two bands (three and more: `fit`), got {estimator.bands!r}.")
     if shares.size == 0 or shares.min() < 0 or shares.max() > 1:
         raise InputError(f"`shares` must lie between 0 and 1, got {estimator.shares!r}.")
     factors = np.sqrt(2 * np.column_stack([shares, 1 - shares]))
@@ -201,12 +224,13 @@ def factorise_layer(source: ArraySource, problem: Problem, *, weights: bool = Fa
     if n_rows != problem.plan.n_rows:
         raise InputError(f"{source.name} has {n_rows} rows but the splits are for {problem.plan.n_rows}.")
     problems = [problem]
-    if settings.bands is not None:
-        if settings.bands.shape[1] != n_features:
-            total = settings.bands.shape[1]
+    if settings.band_sizes:
+        total = sum(settings.band_sizes)
+        if total != n_features:
             raise InputError(
                 f"{source.name} has {n_features} features but the bands of the estimator add up to {total}."
             )
+    if settings.bands is not None:
         problems = [replace(problem, settings=replace(settings, bands=None, band_scale=row)) for row in settings.bands]
     factorise = factorise_all_rows if uses_rows(n_features, problem) else factorise_products
     layers = factorise(source, problems, weights)

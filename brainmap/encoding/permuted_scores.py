@@ -49,7 +49,8 @@ def permutation_scores(
         Each row is an order: permuted responses are ``Y[permutation]``. Keep repeats of an image together yourself.
     alpha : float or array-like
         One penalty for all, per target (n_targets,), or per split and target (n_splits, n_targets); values must be
-        among the estimator's alphas. A penalty shared by an ROI (few distinct values) is what makes permutations cheap.
+        among the estimator's alphas (of that split, where these depend on its features). A penalty shared by an ROI
+        (few distinct values) is what makes permutations cheap.
 
     Returns
     -------
@@ -66,14 +67,14 @@ def permutation_scores(
     problem = prepared.problem
     responses = as_source(Y, "Y", average=prepared.averaging)
     orders = _checked_permutations(permutations, problem)
-    chosen = _alpha_indices(alpha, problem, responses.shape[1])
+    penalties = _penalties(alpha, problem, responses.shape[1])
     if problem.n_nuisance or problem.design.weight is not None:
         raise InputError("permutations with nuisance regressors or weights are not supported; project them out first.")
     names = prepared.layers
     scores = np.full((len(orders), len(names), responses.shape[1]), np.nan, dtype=np.float32)
 
     def permuted(layer: LayerFactors, block: TargetBlock) -> NDArray[np.float32]:
-        own = chosen[:, block.first : block.first + block.values.shape[1]]
+        own = _grid_positions(penalties[:, block.first : block.first + block.values.shape[1]], layer)
         means = _permuted(layer, block, orders, own, problem)
         return np.stack(list(means), dtype=np.float32, casting="same_kind")
 
@@ -183,14 +184,18 @@ def _checked_permutations(permutations: ArrayLike, problem: Problem) -> NDArray[
     return orders
 
 
-def _alpha_indices(alpha: ArrayLike | float, problem: Problem, n_targets: int) -> NDArray[np.int64]:
-    alphas = problem.settings.alphas
+def _penalties(alpha: ArrayLike | float, problem: Problem, n_targets: int) -> Float64:
     shape = (len(problem.plan.outer), n_targets)
     values = np.asarray(alpha, dtype=np.float64)
     if values.shape not in ((), (1,), (n_targets,), shape, (shape[0], 1)):
         raise InputError(f"`alpha` of shape {values.shape} does not fit {shape[0]} splits × {shape[1]} targets.")
-    wanted = np.broadcast_to(values, shape)
-    index: NDArray[np.int64] = np.abs(np.log(alphas)[:, None, None] - np.log(wanted)[None]).argmin(axis=0)
-    if not np.allclose(alphas[index], wanted, rtol=1e-6):
+    return np.broadcast_to(values, shape)
+
+
+def _grid_positions(penalties: Float64, layer: LayerFactors) -> NDArray[np.int64]:
+    """Return where penalties, (n_splits, n_targets), are in the grid of their split."""
+    grids = layer.info["alphas"]
+    index: NDArray[np.int64] = np.abs(np.log(grids)[:, :, None] - np.log(penalties)[:, None]).argmin(axis=1)
+    if not np.allclose(np.take_along_axis(grids, index, axis=1), penalties, rtol=1e-6):
         raise InputError("`alpha` must be among the estimator's alphas; pass that grid to the estimator.")
     return index

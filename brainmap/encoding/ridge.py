@@ -26,8 +26,6 @@ from brainmap.encoding.layer.scores import score_batch, target_batch
 from brainmap.encoding.predictions import coefficients
 from brainmap.encoding.settings import Problem, RidgeOptions, RowDesign, Scoring
 
-DEFAULT_ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 8, 10))
-
 
 class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Ridge regression with one penalty per target, chosen by grouped inner cross-validation.
@@ -38,8 +36,10 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    alphas : array-like
-        Penalties to choose from, positive. Default: ten, log-spaced from 1 to 1e8.
+    alphas : array-like, optional
+        Penalties to choose from, positive. Default: multiples of ``trace(X'X) / d`` of the scaled rows given to `fit`
+        (in `cross_val_encode`: of each outer train split), 19 of them, log-spaced from 1e-8 to 1e5. Where features
+        are z-scored that is the number of rows. The inner folds take the same penalties.
     cv : int, splitter or iterable of (train, validation)
         Inner folds. An int deals the groups given to `fit` into that many folds.
     scoring : {'pearsonr', 'r2'}
@@ -56,7 +56,7 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Attributes
     ----------
     alpha_ : ndarray, shape (n_targets,)
-        Chosen penalties.
+        Chosen penalties, as such (not as multiples).
     best_score_ : ndarray, shape (n_targets,)
         Mean inner score at the chosen penalty; NaN with a single alpha, which is not cross-validated.
     coef_ : ndarray, shape (n_targets, n_features)
@@ -68,7 +68,7 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    One-dimensional `Y` gives attributes without the target axis, as in scikit-learn. Ties go to the largest alpha
+    One-dimensional `y` gives attributes without the target axis, as in scikit-learn. Ties go to the largest alpha
     (`RidgeOptions.tie_tolerance`).
 
     Examples
@@ -86,7 +86,7 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        alphas: ArrayLike = DEFAULT_ALPHAS,
+        alphas: ArrayLike | None = None,
         *,
         cv: Any = 5,
         scoring: Scoring = "pearsonr",
@@ -111,14 +111,14 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.intercept_: NDArray[np.float64] = np.empty(n_targets)
 
     def fit(
-        self, X: Any, Y: Any, *, groups: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self, X: Any, y: Any, *, groups: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> EncodingRidgeCV:
         """Choose a penalty per target and fit.
 
         Parameters
         ----------
         X : array-like, shape (n_rows, n_features)
-        Y : array-like, shape (n_rows, n_targets) or (n_rows,)
+        y : array-like, shape (n_rows, n_targets) or (n_rows,)
         groups : array-like, shape (n_rows,), optional
             Rows that stay together in the inner folds (repeats of an image, crops of a photograph).
         sample_weight : array-like, shape (n_rows,), optional
@@ -129,9 +129,9 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         InputError
             If shapes disagree, a value is not finite, or folds cannot be made.
         """
-        X, Y = validate_data(self, X, Y, multi_output=True, y_numeric=True, dtype="numeric", ensure_min_samples=2)
+        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype="numeric", ensure_min_samples=2)
         settings = make_settings(self)
-        features, responses = as_source(X, "X"), as_source(Y, "Y")
+        features, responses = as_source(X, "X"), as_source(y, "y")
         plan = plan_splits(len(X), None, groups=groups, inner_cv=self.cv, seed=settings.options.seed)
         problem = make_problem(plan, settings, RowDesign(weight=sample_weight).checked(len(X)))
         engine = Engine({"X": features}, problem, parse_memory("1TB"), weights=True)
@@ -144,7 +144,7 @@ class EncodingRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.n_components_ = int(info["n_components"])
         inner = {"r": self.best_score_[None, None], "alpha": self.alpha_[None, None]}
         warn_about({"X": info}, inner, settings, n_rows=len(X))
-        if np.ndim(Y) == 1:
+        if np.ndim(y) == 1:
             for name in self.fitted:
                 setattr(self, name, getattr(self, name)[0])
         return self
@@ -202,10 +202,11 @@ def save_encoder(estimator: EncodingRidgeCV, path: str | Path) -> Path:
         raise InputError("this encoder is not fitted; call `fit` before `save`.")
     params = estimator.get_params(deep=False)
     options = params.pop("options")
-    params["alphas"] = np.asarray(params["alphas"], dtype=float).ravel().tolist()
+    if params["alphas"] is not None:
+        params["alphas"] = np.asarray(params["alphas"], dtype=float).ravel().tolist()
     if "shares" in params:
         params["shares"] = np.atleast_1d(params["shares"]).tolist()
-        params["bands"] = [int(size) for size in params["bands"]]
+        params["bands"] = None if params["bands"] is None else [int(size) for size in params["bands"]]
     params["cv"] = int(params["cv"]) if isinstance(params["cv"], int | np.integer) else 5
     with sealed_folder(Path(path), SEALED) as folder:
         group = zarr.open_group(str(folder), mode="w", zarr_format=3)

@@ -13,6 +13,10 @@ from brainmap.common.array_sources import Averaging
 from brainmap.common.errors import InputError
 from brainmap.encoding.folds import SplitPlan
 
+RELATIVE_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-8, 5, 19))  # times the mean eigenvalue
+MAX_ALPHAS = 1000
+TIE_TOLERANCE, RELATIVE_TIE_TOLERANCE = 5e-7, 1e-5
+
 
 @dataclass(frozen=True)
 class RidgeOptions:
@@ -35,8 +39,9 @@ class RidgeOptions:
         Of products with responses. Decompositions are always float64; layers on which float32 is not safe are promoted.
     rank_tolerance : float
         Components whose eigenvalue is below this fraction of the largest are dropped (treated as the null space).
-    tie_tolerance : float
-        Among alphas whose mean inner score is within this of the best, the largest is chosen.
+    tie_tolerance : float, optional
+        Among alphas whose mean inner score is within this of the best, the largest is chosen. By default 5e-7 of given
+        alphas, and 1e-5 of the default ones, which reach to where none shrinks anything and all score alike.
     """
 
     mode: Mode = "exact"
@@ -46,7 +51,7 @@ class RidgeOptions:
     batch: int | None = None
     precision: Precision = "float32"
     rank_tolerance: float = 1e-12
-    tie_tolerance: float = 5e-7
+    tie_tolerance: float | None = None
 
     def __post_init__(self) -> None:
         if str(self.mode) == "screen":
@@ -67,12 +72,15 @@ class RidgeOptions:
 class RidgeSettings:
     """The model: penalties and what happens to features before the ridge.
 
-    Attributes mirror the parameters of `EncodingRidgeCV`. For banded ridge, `band_sizes` and `shares` are those of
-    `BandedRidgeCV`, `bands` holds one row of factors on the scaled features per share, (n_shares, n_features), and
-    `band_scale` the row that a factorisation is for.
+    Attributes mirror the parameters of `EncodingRidgeCV`; `relative` says that alphas are multiples of the mean
+    eigenvalue of each outer train set's X'X (:func:`brainmap.encoding.layer.factors.alpha_grids`). For two bands,
+    `band_sizes` and `shares` are those of `BandedRidgeCV`, `bands` holds one row of factors on the scaled features per
+    share, (n_shares, n_features), and `band_scale` the row that a factorisation is for.
     """
 
     alphas: NDArray[np.float64]
+    relative: bool = False
+    tie_tolerance: float = TIE_TOLERANCE
     scoring: str = "pearsonr"
     fit_intercept: bool = True
     scale: bool = True
@@ -225,6 +233,36 @@ class Problem:
     threads: int
     n_nuisance: int
     plain: bool
+
+
+def parse_alphas(alphas: Any) -> tuple[float, ...]:
+    """Return penalties from numbers, or from text: ``1e-2:1e8:15`` (15, log-spaced) or ``1,10,100``.
+
+    Raises
+    ------
+    InputError
+        If there is none, one is not a positive finite number, or a range does not ascend.
+    """
+    how = "write low:high:count, as 1e-2:1e8:15, or numbers with commas"
+    parts = alphas
+    if isinstance(alphas, str):
+        parts = alphas.split(":") if ":" in alphas else alphas.split(",")
+    try:
+        parts = [parts] if np.isscalar(parts) else list(parts)
+        if any(isinstance(part, bool) for part in parts):
+            raise TypeError
+        values = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        raise InputError(f"alphas {alphas!r} are not numbers; {how}.") from None
+    if isinstance(alphas, str) and ":" in alphas:
+        if len(values) != 3 or values[2] not in range(2, MAX_ALPHAS + 1):
+            raise InputError(f"alphas {alphas!r} are not a range with a count from 2 to {MAX_ALPHAS}; {how}.")
+        if not 0 < values[0] < values[1] < np.inf:
+            raise InputError(f"alphas {alphas!r} do not run from a positive number up to a larger one; {how}.")
+        return tuple(float(value) for value in np.geomspace(values[0], values[1], int(values[2])))
+    if not values or not all(0 < value < np.inf for value in values) or len(set(values)) < len(values):
+        raise InputError(f"alphas {alphas!r} must be positive finite numbers, each once; {how}.")
+    return tuple(sorted(values))
 
 
 Mode = Literal["exact", "gcv"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,10 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError
+from brainmap.encoding.banded_ridge import BandedRidgeCV
 from brainmap.encoding.cross_validation import cross_val_encode
 from brainmap.encoding.encoding_result import EncodingResult
 from brainmap.encoding.folds import plan_splits
-from brainmap.encoding.layer.z_scores import standard_deviations
 from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.encoding.settings import RidgeOptions
 from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
@@ -224,7 +224,8 @@ def banded_ridge(
     cv, groups
         Outer splits as in :func:`~brainmap.encoding.cross_val_encode`; inner splits are four grouped folds.
     n_iter : int
-        Random candidates of the relative weights of the bands (himalaya's random search, Dupré la Tour et al. 2022).
+        With three spaces and more, random candidates of the relative weights of the bands; two spaces are searched on a
+        grid (:class:`~brainmap.encoding.BandedRidgeCV`).
     seed : int
         Seed of folds and search.
 
@@ -240,7 +241,6 @@ def banded_ridge(
     InputError
         For fewer than two or more than five spaces, or responses that are not finite or do not fit.
     """
-    from himalaya.ridge import GroupRidgeCV
     from himalaya.scoring import r2_score_split
 
     arrays = _check_spaces(spaces)
@@ -254,21 +254,20 @@ def banded_ridge(
     if n_iter < 1:
         raise InputError(f"The random search needs at least one candidate; n_iter is {n_iter}.")
     plan = plan_splits(len(y), cv, groups=groups, inner_cv=4, seed=seed)
+    labels = np.arange(len(y)) if groups is None else np.asarray(groups)
+    x, sizes = np.concatenate(list(arrays.values()), axis=1), [array.shape[1] for array in arrays.values()]
+    edges = np.cumsum([0, *sizes])
+    model = BandedRidgeCV(sizes, cv=4, scoring="r2", n_iter=n_iter, options=RidgeOptions(seed=seed))
     shape = (len(arrays), len(plan.outer), y.shape[1])
     contribution, weight = np.empty(shape), np.empty(shape)
-    for number, ((train, test), inner) in enumerate(zip(plan.outer, plan.inner, strict=True)):
-        local = [tuple(np.searchsorted(train, rows) for rows in pair) for pair in inner]
-        scaled = [_scaled(array, train) for array in arrays.values()]
-        params = {"n_iter": n_iter, "alphas": np.logspace(0, 6, 13), "progress_bar": False}
-        model = GroupRidgeCV(groups="input", solver_params=params, cv=local, random_state=seed)
-        centre = y[train].mean(axis=0)
-        model.fit([x[train] for x in scaled], y[train] - centre)
-        split = np.asarray(model.predict([x[test] for x in scaled], split=True))
+    for number, (train, test) in enumerate(plan.outer):
+        model.fit(x[train], y[train], groups=labels[train])
+        split = np.stack([x[test, a:b] @ model.coef_[:, a:b].T for a, b in pairwise(edges)])
         # The product measure is defined about the mean; an offset between train and test belongs to no band.
         split = split - split.mean(axis=1, keepdims=True)
         contribution[:, number] = r2_score_split(y[test] - y[test].mean(axis=0), split)
-        inverse = np.exp(np.asarray(model.deltas_))
-        weight[:, number] = inverse / inverse.sum(axis=0)
+        share = model.share_
+        weight[:, number] = np.stack([share, 1.0 - share]) if len(arrays) == 2 else share.T
     dims = ("band", "split", "target")
     data = xr.Dataset({"contribution": (dims, contribution), "weight": (dims, weight)}, coords={"band": list(arrays)})
     data["r2"] = data["contribution"].sum("band")
@@ -282,10 +281,3 @@ def _check_spaces(spaces: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float
     if bad := [name for name in spaces if {"+", "&"} & set(str(name)) or name == "total"]:
         raise InputError(f"The name {bad[0]!r} cannot be used: '+', '&' and 'total' have a meaning in the result.")
     return feature_arrays(spaces, "feature-space")
-
-
-def _scaled(x: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Standardise by the train rows, and by the number of features, so that bands start as equals."""
-    centre, spread = x[train].mean(axis=0), standard_deviations(x[train])
-    scaled: NDArray[np.float64] = (x - centre) / spread / np.sqrt(x.shape[1])
-    return scaled

@@ -225,7 +225,9 @@ def _permutation_row(
         return (stage, what, "finished"), None
     if not maps or not min(shape):
         return (stage, what, "cost unknown: the model or the photographs are missing"), None
-    options = permutation_options(config, shape[0] * n_subjects, n_targets, sequential=modality == "fmri")
+    options = permutation_options(
+        config, shape[0] * n_subjects, n_targets, n_subjects=n_subjects, sequential=modality == "fmri"
+    )
     seconds = permutation_cost(shape, n_targets, options).seconds * n_subjects * maps
     early = ", less where targets are settled early" if options.stop_after else ""
     return (stage, what, f"about {duration(seconds)} here{early}"), seconds

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 6
+STUDY_VERSION = 7
 SHUFFLED = "shuffled gradients"
 MENDINGS = 100  # damaged files that one run sets aside and computes again
 OWN_FILES = ("responses", "targets", "events")
@@ -277,7 +277,7 @@ def align_rows(
 def ridge(config: StudyConfig) -> EncodingRidgeCV:
     """Return the study's estimator: alpha per target by inner cross-validation, scaling and PCA on the train split."""
     mode: Literal["exact", "gcv"] = "gcv" if config.method == "ridge-gcv" else "exact"
-    return EncodingRidgeCV(pca=config.pca, options=RidgeOptions(mode=mode, seed=config.seed))
+    return EncodingRidgeCV(config.alphas, pca=config.pca, options=RidgeOptions(mode=mode, seed=config.seed))
 
 
 def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ def test_the_approximate_mode_is_gone_and_says_so():
 
 def test_generalised_cross_validation_equals_its_formula():
     X, Y = data(200, 30, 0.5, t=20)
-    result = cross_val_encode(X, Y, estimator=EncodingRidgeCV(scale=False, options=RidgeOptions(mode="gcv")))
+    result = cross_val_encode(X, Y, estimator=EncodingRidgeCV(ALPHAS, scale=False, options=RidgeOptions(mode="gcv")))
     for split, (train, _) in enumerate(plan_splits(200, 5).outer):
         Z, T = X[train].astype(float), Y[train].astype(float)
         Z, T = Z - Z.mean(0), T - T.mean(0)

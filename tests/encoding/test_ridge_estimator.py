@@ -14,6 +14,7 @@ from brainmap.encoding import (
     BandedRidgeCV,
     EncodingRidgeCV,
     HimalayaRidgeCV,
+    PreparedEncoding,
     RidgeOptions,
     cross_val_encode,
     plan_splits,
@@ -30,29 +31,16 @@ def data(n=90, d=14, t=6, seed=0):
     return X, Y
 
 
-def test_scikit_learn_checks():
-    # sample weights do not weight the scaler, and `fit` calls its responses Y
-    expected = {"check_sample_weight_equivalence_on_dense_data": "scaling is unweighted"}
-    check_estimator(EncodingRidgeCV(cv=3, options=RidgeOptions(threads=1)), expected_failed_checks=expected)
+@pytest.mark.parametrize("model", [EncodingRidgeCV, BandedRidgeCV])
+def test_scikit_learn_checks(model):
+    reason = "scaling and inner folds count rows, not weights, as StandardScaler and KFold before a Ridge would"
+    expected = {"check_sample_weight_equivalence_on_dense_data": reason}
+    check_estimator(model(cv=3, options=RidgeOptions(threads=1)), expected_failed_checks=expected)
 
 
 @pytest.mark.parametrize("kind", ["ridge", "kernel"])
 def test_scikit_learn_checks_of_himalaya_models(kind):
     check_estimator(HimalayaRidgeCV(kind, cv=3))
-
-
-def test_scikit_learn_checks_of_bands():
-    # the checks give 1 to 10 features: all that fails is what does not fit two bands of one feature each
-    reasons = {
-        "check_sample_weight_equivalence_on_dense_data": "scaling is unweighted",
-        "check_positive_only_tag_during_fit": "bands",
-        "check_fit2d_1feature": "bands",
-    }
-    estimator = BandedRidgeCV((1, 1), cv=3, options=RidgeOptions(threads=1))
-    results = check_estimator(estimator, on_fail=None)
-    failed = [one for one in results if one["status"] == "failed" and one["check_name"] not in reasons]
-    assert all("the bands of the estimator add up to 2" in str(one["exception"]) for one in failed)
-    assert sum(one["status"] == "passed" for one in results) >= 20
 
 
 @pytest.mark.parametrize(("n", "d"), [(90, 14), (40, 30), (30, 60)])
@@ -170,7 +158,7 @@ def test_banded_ridge_is_saved_and_checked(tmp_path):
     np.testing.assert_array_equal(loaded.share_, model.share_)
     with pytest.raises(InputError, match="X has 14 features but the bands of the estimator add up to 12"):
         BandedRidgeCV((4, 8)).fit(X, Y)
-    for bad in ({"bands": (1, 2, 3)}, {"bands": (4, 10), "shares": [2.0]}):
+    for bad in ({"bands": (1, 2, 3)}, {"bands": (13,)}, {"bands": (0, 14)}, {"bands": (4, 10), "shares": [2.0]}):
         with pytest.raises(InputError):
             BandedRidgeCV(**bad).fit(X, Y)
 
@@ -188,17 +176,74 @@ def test_himalaya_agrees_at_equal_folds(kind):
         np.testing.assert_allclose(theirs.model_.cv_scores_.ravel(), ours.best_score_, atol=1e-6)
 
 
-def test_banded_random_search_by_himalaya_has_the_same_result_type():
-    X, Y = data()
-    estimator = HimalayaRidgeCV("banded", bands=(4, 10), n_iter=5)
-    result = cross_val_encode(X, Y, estimator=estimator, cv=3, groups=np.arange(90) // 3)
-    ours = cross_val_encode(X, Y, cv=3, groups=np.arange(90) // 3)
-    np.testing.assert_array_equal(result.r.dims, ours.r.dims)
-    assert result.provenance["split_hash"]
+@pytest.mark.parametrize(("n", "d"), [(90, 14), (24, 40)])
+def test_three_bands_are_himalayas_random_search(n, d):
+    X, Y = data(n, d)
+    sizes, groups = (4, 6, d - 10), np.arange(n) // 2
+    model = BandedRidgeCV(sizes, cv=3, n_iter=6).fit(X, Y, groups=groups)
+    assert model.share_.shape == (6, 3)
+    np.testing.assert_allclose(model.share_.sum(axis=1), 1.0)
+    # each target is a ridge on bands scaled by the shares that were chosen
+    Z = StandardScaler().fit_transform(X)
+    for target in range(3):
+        factor = np.sqrt(np.repeat(model.share_[target] * d / np.asarray(sizes), sizes))
+        theirs = Ridge(model.alpha_[target], solver="svd").fit(Z * factor, Y[:, target])
+        np.testing.assert_allclose(model.predict(X)[:, target], theirs.predict(Z * factor), atol=1e-6)
+    result = cross_val_encode(X, Y, estimator=BandedRidgeCV(sizes, n_iter=5), cv=3, groups=groups)
     assert np.isfinite(result.alpha.values).all()
-    assert np.abs(result.r - ours.r).mean() < 0.05
-    with pytest.raises(InputError, match="add up"):
-        HimalayaRidgeCV("banded", bands=(4, 4)).fit(X, Y)
+    single = BandedRidgeCV(sizes, cv=3, n_iter=6).fit(X, Y[:, 0], groups=groups)
+    np.testing.assert_allclose(single.coef_, model.coef_[0])
+    for bad in ({"bands": (4, 4, 4)}, {"bands": sizes, "n_iter": 0}, {"bands": sizes, "fit_intercept": False}):
+        with pytest.raises(InputError):
+            BandedRidgeCV(**bad).fit(X, Y)
+    with pytest.raises(InputError, match="BandedRidgeCV"):
+        HimalayaRidgeCV("banded").fit(X, Y)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize(("n", "d"), [(150, 12), (60, 50), (30, 60)])
+def test_default_alphas_follow_the_features_of_the_outer_train_split(n, d, scale):
+    X, Y = data(n, d)
+    estimator = EncodingRidgeCV(scale=scale, options=RidgeOptions(precision="float64"))
+    result = cross_val_encode(X, Y, estimator=estimator)
+    plan = plan_splits(n, 5)
+    for split, ((train, test), inner) in enumerate(zip(plan.outer, plan.inner, strict=True)):
+        scaler = StandardScaler(with_std=scale).fit(X[train])
+        Z = scaler.transform(X)
+        alphas = np.logspace(-8, 5, 19) * (Z[train] ** 2).sum() / d  # of the outer train split, for its inner folds too
+        scores = np.zeros((19, Y.shape[1]))
+        for fit, held in inner:
+            for row, alpha in enumerate(alphas):
+                prediction = Ridge(alpha, solver="svd").fit(Z[fit], Y[fit]).predict(Z[held])
+                scores[row] += pearson(Y[held], prediction) / len(inner)
+        chosen = result.alpha.values[0, split]
+        index = np.abs(np.log(alphas)[:, None] - np.log(chosen)).argmin(axis=0)
+        np.testing.assert_allclose(alphas[index], chosen, rtol=1e-6)
+        assert np.all(scores.max(axis=0) - np.take_along_axis(scores, index[None], 0)[0] < 1.1e-5)
+        for target, alpha in enumerate(chosen):
+            prediction = Ridge(alpha, solver="svd").fit(Z[train], Y[train, target]).predict(Z[test])
+            assert result.r.values[0, split, target] == pytest.approx(
+                pearson(Y[test, [target]], prediction)[0], abs=1e-6
+            )
+    assert result.provenance["alphas_times"].startswith("trace")
+    larger = cross_val_encode(X * 1e4, Y, estimator=estimator)
+    np.testing.assert_allclose(larger.r, result.r, atol=1e-6)
+    np.testing.assert_allclose(larger.alpha, result.alpha * (1.0 if scale else 1e8), rtol=1e-6)
+
+
+def test_default_alphas_equal_himalayas_ridge_and_reach_permutations():
+    X, Y = data(80, 9)
+    ours, theirs = EncodingRidgeCV().fit(X, Y), HimalayaRidgeCV("ridge").fit(X, Y)
+    assert set(np.round((np.log10(ours.alpha_ / 80) + 8) * 18 / 13, 6)) <= set(range(19))
+    agree = np.isclose(theirs.alpha_, ours.alpha_)
+    assert agree.sum() >= 3
+    np.testing.assert_allclose(theirs.predict(X)[:, agree], ours.predict(X)[:, agree], atol=1e-4)
+    prepared = PreparedEncoding(X, estimator=EncodingRidgeCV(), groups=np.arange(80) // 4)
+    result = prepared.encode(Y)
+    same = prepared.permutation_scores(Y, np.arange(80), result.alpha.values[0])
+    np.testing.assert_allclose(same.values[0, 0], result.r.values[0].mean(axis=0), atol=1e-5)
+    with pytest.raises(InputError, match="among the estimator's alphas"):
+        prepared.permutation_scores(Y, np.arange(80), 1.2345)
 
 
 def test_any_estimator_goes_through_the_same_function():

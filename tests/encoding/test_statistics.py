@@ -48,7 +48,7 @@ def test_moments_do_not_depend_on_blocks_or_shifts(arrays):
 @pytest.mark.parametrize("scale", [True, False])
 def test_merged_blocks_give_the_scores_of_the_whole(arrays, scale, tmp_path):
     X, Y, groups = arrays
-    estimator = EncodingRidgeCV(scale=scale)
+    estimator = EncodingRidgeCV(np.logspace(0, 8, 10), scale=scale)
     plan = plan_splits(240, 5, groups=groups)
     parts = blocks_of(X, Y, plan, [0, 70, 71, 200, 240], scale)
     expected = cross_val_encode(X, Y, groups=groups, estimator=estimator)

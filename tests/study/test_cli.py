@@ -118,6 +118,8 @@ def grid_targets(plans: list[StudyPlan]) -> str:
     [
         (("--model", "dinosaur"), "dinosaur"),
         (("--cv", "1"), "setting 'cv' = 1"),
+        (("--alphas", "1e8:1:5"), "do not run from a positive number up to a larger one"),
+        (("--alphas", "1,two"), "are not numbers"),
         (("--signals", "backprop"), "setting 'signals' = 'backprop'"),
         (("--layers", "block.99"), "block.99"),
         (("--subject", "nobody"), "no subject 'nobody'"),

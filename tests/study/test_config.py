@@ -59,3 +59,45 @@ def test_yaml_study_file(tmp_path: Path) -> None:
         StudyConfig.from_yaml(path)
     with pytest.raises(InputError, match="does not exist"):
         StudyConfig.from_yaml(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("1e-2:1e2:5", (0.01, 0.1, 1.0, 10.0, 100.0)),
+        ("1,100,10", (1.0, 10.0, 100.0)),
+        ([1, "1e3"], (1.0, 1000.0)),  # YAML reads 1e3 as text
+        (5, (5.0,)),
+        (None, None),
+    ],
+)
+def test_alphas_are_numbers_or_a_range(given: object, expected: tuple | None) -> None:
+    found = StudyConfig.from_dict({"alphas": given}).alphas
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    "given", ["1:2", "0:1:3", "1:10:2.5", "1:10:1e9", "", "-1,2", [], [1, 1], True, "nan", {"a": 1}]
+)
+def test_alphas_that_are_none_are_one_sentence(given: object) -> None:
+    with pytest.raises(InputError, match=r"^setting 'alphas' = .*(write low:high:count|true or false)"):
+        StudyConfig.from_dict({"alphas": given})
+
+
+@pytest.mark.parametrize("preset", ["misalignment", "convergence"])
+def test_presets_keep_the_papers_alphas(preset: str) -> None:
+    from brainmap.study.declared.study_file import load_preset
+
+    alphas = StudyConfig.from_dict(load_preset(preset).study).alphas
+    assert alphas is not None and len(alphas) == 10
+    assert (alphas[0], alphas[-1]) == pytest.approx((1.0, 1e8))
+
+
+def test_a_warning_of_many_encodings_is_one_line_of_the_run() -> None:
+    from brainmap.study.analysis.provenance import _grouped
+
+    notes = ["Too few. Layers: a (30%).", "Too few. Layers: b (25%).", "3 of 9 targets are flat. Targets: 1, 2, 3."]
+    assert _grouped(notes) == [
+        "3 of 9 targets are flat. Targets: 1, 2, 3.",
+        "Too few. Layers: a (30%). The same in 1 more encodings.",
+    ]

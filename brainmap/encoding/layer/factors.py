@@ -106,9 +106,26 @@ def square_root(energy: Float64) -> Float64:
 
 
 def factorise_cross(
-    train_set: TrainSet, table: GramTable, preparations: Sequence[Preparation], problem: Problem, place: Place
+    train_set: TrainSet,
+    table: GramTable,
+    preparations: Sequence[Preparation],
+    alphas: Float64,
+    problem: Problem,
+    place: Place,
 ) -> tuple[Train, bool]:
     """Factorise one train set; also say whether float32 cross-products are unsafe for it.
+
+    Parameters
+    ----------
+    train_set : TrainSet
+    table : GramTable
+    preparations : sequence of Preparation
+        Of the outer splits.
+    alphas : ndarray, shape (n_splits, n_alphas)
+        Penalties of the outer splits.
+    problem : Problem
+    place : callable
+        Moves arrays to where responses come.
 
     Returns
     -------
@@ -124,7 +141,7 @@ def factorise_cross(
     centred = gram - np.outer(mean, total) if settings.fit_intercept else gram
     values, vectors = leading_eigenvectors(centred, settings.options.rank_tolerance)
     whiten = vectors / np.sqrt(values)
-    shrink = values / (values + settings.alphas[:, None])  # φ
+    shrink = values / (values + alphas[train_set.outer][:, None])  # φ
     if preparation.plain:
         columns = np.concatenate([whiten, ((preparation.matrix[-1] - mean) @ whiten)[None]])
     else:
@@ -152,7 +169,7 @@ def factorise_cross(
 def train_sets(problem: Problem) -> tuple[list[TrainSet], list[TrainSet]]:
     """Return inner train sets (none where there is nothing to choose) and outer train sets.
 
-    In a plain problem inner sets of equal rows are one, whichever outer splits they belong to.
+    In a plain problem with given alphas inner sets of equal rows are one, whichever outer splits they belong to.
     """
     plan, settings = problem.plan, problem.settings
     outer: list[TrainSet] = []
@@ -165,7 +182,7 @@ def train_sets(problem: Problem) -> tuple[list[TrainSet], list[TrainSet]]:
     for index, pairs in enumerate(plan.inner):
         for number, (train, val) in enumerate(pairs):
             members = plan.members(train)
-            key: Any = members.tobytes() if problem.plain else (index, number)
+            key: Any = members.tobytes() if problem.plain and not settings.relative else (index, number)
             known = inner.get(key, TrainSet(index, members, (), False, None))
             inner[key] = replace(known, validations=(*known.validations, (index, plan.members(val))))
     for key, known in inner.items():
@@ -243,14 +260,37 @@ def factorise_table(
         varying.append(len(constant) - preparation.n_constant)
         unsafe = unsafe or preparation.coarse
         n_components = min(n_components, preparation.matrix.shape[1])
-    place = placing(backend)
-    work = partial(factorise_cross, table=table, preparations=preparations, problem=problem, place=place)
+    place, alphas = placing(backend), alpha_grids(problem, table.features)
+    work = partial(factorise_cross, table=table, preparations=preparations, alphas=alphas, problem=problem, place=place)
     trains, flags = zip(*parallel(work, [*inner_sets, *outer_sets], problem.threads), strict=True)
     inner, outer = trains[: len(inner_sets)], trains[len(inner_sets) :]
     info = {**layer_info(problem, outer, n_components, varying), "unsafe": unsafe or any(flags)}
-    info |= {"n_constant": int(constant.sum()), "n_features": len(constant)}
+    info |= {"n_constant": int(constant.sum()), "n_features": len(constant), "alphas": alphas}
     maps = tuple(_cross_weight_map(train, basis, backend) for train in outer) if weights else ()
     return LayerFactors(name, "cross", inner, outer, backend, None, table, maps, info)
+
+
+def alpha_grids(problem: Problem, features: FeatureMoments) -> Float64:
+    """Return the penalties of each outer split, (n_splits, n_alphas); its inner folds take the same.
+
+    Relative ones are multiples of ``trace(X'X) / d``, the mean eigenvalue over the d features that vary (before PCA), X
+    as the ridge of the outer train set gets it: scaled, that is the number of train rows. No response enters.
+    """
+    settings, plan, weight = problem.settings, problem.plan, problem.design.weight
+    grids = np.tile(settings.alphas, (len(plan.outer), 1))
+    if not settings.relative:
+        return grids
+    for split, (train, _) in enumerate(plan.outer):
+        members = plan.members(train)
+        n = features.n[members, None]
+        power = float(len(train))
+        if not settings.scale:
+            mean = (n * features.mean[members]).sum(axis=0) / n.sum() if settings.fit_intercept else 0.0
+            squares = (features.scatter[members] + n * (features.mean[members] - mean) ** 2).sum(axis=0)
+            power = float(squares.sum() / max(np.count_nonzero(squares), 1))
+        share = 1.0 if weight is None else weight[plan.rows(members)].mean()
+        grids[split] *= share * (power if power > 0 else 1.0)
+    return grids
 
 
 def layer_info(problem: Problem, outer: Sequence[Train], n_components: int, varying: list[int]) -> dict[str, Any]:
@@ -261,8 +301,7 @@ def layer_info(problem: Problem, outer: Sequence[Train], n_components: int, vary
         rank, n_train = int(train.shrink.shape[1]), len(rows)
         deficient = deficient or rank < min(n_components, n_varying - unused, n_train - 1)
         lowest, smallest = min(lowest, rank), min(smallest, n_train)
-    info = {"n_components": n_components, "rank": lowest, "deficient": deficient, "n_train": smallest}
-    return {**info, "alphas": np.tile(problem.settings.alphas, (len(outer), 1))}
+    return {"n_components": n_components, "rank": lowest, "deficient": deficient, "n_train": smallest}
 
 
 def _cross_weight_map(train: Train, basis: Basis, backend: Backend) -> tuple[NDArray[Any], NDArray[Any]]:

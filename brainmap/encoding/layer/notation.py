@@ -131,7 +131,8 @@ class LayerFactors:
     weight_maps : tuple
         Per outer split, how to get weights on original features (only when asked for).
     info : dict
-        Rank, number of components, notes for warnings.
+        ``alphas``, the penalties of each outer split, (n_splits, n_alphas); rank, number of components, and what else
+        provenance and warnings say.
     candidates : tuple of LayerFactors
         For banded ridge, the same layer under each weighting of its bands (then `inner` and `outer` are the first's).
     """
@@ -193,8 +194,6 @@ class TargetBatch:
         See `TargetBlock`.
     fit_total : ndarray, shape (n_atoms, n_targets)
         Weighted sums of the responses.
-    heavy : bool
-        Whether a few wild values outweigh the rest: sums without them are then not made by subtraction.
     floor : ndarray, shape (n_atoms, n_targets), or None
         Power that is rounding, where nuisance regressors are projected out.
     """
@@ -210,7 +209,6 @@ class TargetBatch:
     high: NDArray[Any]
     shift: Float64
     scale: Float64
-    heavy: bool
     floor: Float64 | None = None
 
     def select(self, targets: NDArray[np.int64]) -> TargetBatch:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from brainmap.common.array_sources import ArraySource
 from brainmap.encoding.layer.factors import (
+    alpha_grids,
     couple,
     layer_info,
     parallel,
@@ -25,7 +26,7 @@ from brainmap.encoding.layer.factors import (
     without_rounding,
 )
 from brainmap.encoding.layer.notation import LayerFactors, Place, Train, TrainSet, Validation
-from brainmap.encoding.layer.z_scores import Float64, leading_eigenvectors, safe_scale
+from brainmap.encoding.layer.z_scores import FeatureMoments, Float64, leading_eigenvectors, safe_scale
 from brainmap.encoding.settings import Problem
 
 VANISHED = 1e-12  # share of a feature's spread that is rounding when nuisance regressors explain all of it
@@ -149,12 +150,14 @@ def _apply(
     return block @ whitened.inverse
 
 
-def factorise_rows(train_set: TrainSet, rows: PreparedRows, problem: Problem, place: Place) -> Train:
+def factorise_rows(
+    train_set: TrainSet, rows: PreparedRows, alphas: NDArray[np.float64], problem: Problem, place: Place
+) -> Train:
     """Factorise one train set; ``map`` has shape (rank, n_train) and acts on train responses."""
     settings = problem.settings
     train = problem.plan.rows(train_set.members)
     whitened = _whiten(rows, train, problem)
-    shrink = whitened.values / (whitened.values + settings.alphas[:, None])  # φ
+    shrink = whitened.values / (whitened.values + alphas[train_set.outer][:, None])  # φ
     validations = []
     for outer, members in train_set.validations:
         if not members.any():
@@ -209,6 +212,7 @@ def factorise_all_rows(source: ArraySource, problems: list[Problem], weights: bo
 
 def _factorise_layer(name: str, X: NDArray[Any], problem: Problem, weights: bool) -> LayerFactors:
     inner_sets, outer_sets = train_sets(problem)
+    alphas = alpha_grids(problem, FeatureMoments.of(X, problem.plan.atoms[problem.plan.order], problem.plan.n_atoms))
     inner: dict[int, Train] = {}
     outer, maps, components, varying = [], [], X.shape[1], []
     prepared: PreparedRows | None = None
@@ -218,7 +222,7 @@ def _factorise_layer(name: str, X: NDArray[Any], problem: Problem, weights: bool
             components = min(components, prepared.features.shape[1])
         varying.append(prepared.n_varying)
         mine = [number for number, inside in enumerate(inner_sets) if inside.outer == outer_set.outer]
-        work = partial(factorise_rows, rows=prepared, problem=problem, place=placing(problem.backend))
+        work = partial(factorise_rows, rows=prepared, alphas=alphas, problem=problem, place=placing(problem.backend))
         *inside, last = parallel(work, [*(inner_sets[number] for number in mine), outer_set], problem.threads)
         inner.update(zip(mine, inside, strict=True))
         outer.append(last)
@@ -226,6 +230,6 @@ def _factorise_layer(name: str, X: NDArray[Any], problem: Problem, weights: bool
             maps.append(weight_map(outer_set, prepared, problem))
     n_constant = int(np.count_nonzero(X.min(axis=0) == X.max(axis=0)))
     info = {**layer_info(problem, outer, components, varying), "unsafe": False, "n_constant": n_constant}
-    info["n_features"] = X.shape[1]
+    info |= {"n_features": X.shape[1], "alphas": alphas}
     trains = tuple(inner[number] for number in range(len(inner_sets)))
     return LayerFactors(name, "rows", trains, tuple(outer), problem.backend, None, None, tuple(maps), info)

@@ -118,14 +118,7 @@ def target_batch(responses: TargetBlock, layer: LayerFactors, problem: Problem) 
         high=responses.high,
         shift=responses.shift,
         scale=responses.scale,
-        heavy=heavy(responses.power, problem.plan),
     )
-
-
-def heavy(power: Float64, plan: SplitPlan) -> bool:
-    """Return whether a few wild values outweigh the rest of a target, given its power per atom."""
-    power = power / np.maximum(np.diff(plan.starts), 1)[:, None]
-    return bool(np.any(power.max(axis=0) > HEAVY * np.median(power, axis=0)))
 
 
 def set_inputs(batch: TargetBatch, members: NDArray[np.bool_], *, fit: bool = False) -> Any:
@@ -257,12 +250,15 @@ def inner_scores(batch: TargetBatch, trains: tuple[Train, ...]) -> Float64:
     n_splits, n_alphas, n_targets = len(batch.layer.outer), trains[0].shrink.shape[0], batch.total.shape[1]
     total = np.zeros((n_splits, n_alphas, n_targets))
     count = np.zeros((n_splits, n_targets))
+    # where a few wild values outweigh the rest of a target, sums without them are not made by subtraction
+    power = batch.power / np.maximum(np.diff(batch.problem.plan.starts), 1)[:, None]
+    subtract = batch.layer.form == "cross" and bool(np.all(power.max(axis=0) <= HEAVY * np.median(power, axis=0)))
     known: tuple[bytes, Any] | None = None
     for train in trains:
         held = []
         for validation in train.validations:
             held.append(set_inputs(batch, validation.members))
-        if train.universe is not None and batch.layer.form == "cross" and not batch.heavy:
+        if train.universe is not None and subtract:
             key = train.universe.tobytes()
             if known is None or known[0] != key:
                 known = key, set_inputs(batch, train.universe)
@@ -325,7 +321,6 @@ def score_batch(batch: TargetBatch) -> tuple[TargetScores, list[list[SplitWeight
             train = each.layer.outer[split]
             if problem.n_nuisance:
                 each = without_nuisance(each, train, set_inputs(each, train.members))
-                each = replace(each, heavy=heavy(each.power, problem.plan))
             own.append(each)
             whites.append(train.map @ set_inputs(each, train.members, fit=True))
             path.append(known[split] if known is not None else _path_of_split(each, whites[-1], split))
@@ -333,8 +328,8 @@ def score_batch(batch: TargetBatch) -> tuple[TargetScores, list[list[SplitWeight
         best = criterion.max(axis=1).argmax(axis=0)
         criterion = criterion[best, :, np.arange(n_targets)].T
         single = criterion.shape[0] == 1
-        chosen = np.zeros(n_targets, np.int64) if single else choose(criterion, settings.options.tie_tolerance)
-        scores.alpha[split], scores.candidate[split] = settings.alphas[chosen], best
+        chosen = np.zeros(n_targets, np.int64) if single else choose(criterion, settings.tie_tolerance)
+        scores.alpha[split], scores.candidate[split] = batch.layer.info["alphas"][split][chosen], best
         scores.inner[split] = np.take_along_axis(criterion, chosen[None], axis=0)[0]
         parts = []
         for index in np.unique(best):

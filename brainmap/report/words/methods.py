@@ -38,6 +38,7 @@ _LABELS = {
     "confounds": "Confounds projected out",
     "split_hash": "Split hash",
     "alphas": "Ridge α",
+    "alphas_times": "α is times",
     "alpha_per_target": "One α per target",
     "inner_cv": "Inner cross-validation",
     "standardise": "Scaling of features",
@@ -143,6 +144,8 @@ def _encoding_sentence(p: Mapping[str, Any]) -> str:
     alphas = _alphas(p.get("alphas"))
     if alphas is not None and len(alphas) > 1:
         text += f" with α from {len(alphas)} values between {_number(alphas.min())} and {_number(alphas.max())}"
+        if p.get("alphas_times"):
+            text += " times the mean eigenvalue of each train split's X'X"
         text += ", one per target," if p.get("alpha_per_target") else ","
         text += f" chosen by {p['inner_cv']}" if p.get("inner_cv") else " chosen by inner cross-validation"
     if p.get("standardise"):

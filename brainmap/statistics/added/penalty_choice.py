@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from brainmap.encoding.any_estimator import pearson
 from brainmap.encoding.layer.scores import choose
-from brainmap.encoding.settings import RidgeOptions
+from brainmap.encoding.settings import TIE_TOLERANCE as TIE
 from brainmap.statistics.jackknife import tested_changes
 from brainmap.statistics.two_bands import Band, Split, TwoBands
 
 Array = NDArray[np.floating]
 Float64 = NDArray[np.float64]
-TIE = RidgeOptions.tie_tolerance
 DRAWS = 512  # noise draws per target: the regression on six to eight penalties then errs by one or two per cent
 
 

@@ -19,6 +19,7 @@ from brainmap.statistics.permutation.group_orders import check_strata, group_ord
 
 FloatArray = NDArray[np.floating]
 CHUNK = 50  # permutations scored at a time
+ALIKE = 1.2
 
 
 @dataclass(frozen=True)
@@ -233,5 +234,9 @@ def common_penalty(alpha: NDArray[np.floating], r: NDArray[np.floating]) -> floa
     known = flat[:, best][np.isfinite(flat[:, best])]
     if not len(known):
         raise InputError("No target has a penalty; there is nothing to permute.")
+    # grids of several splits differ by their numbers of train rows: penalties less than ALIKE apart are one
     values, count = np.unique(known, return_counts=True)
-    return float(values[count.argmax()])
+    number = np.cumsum(np.diff(values, prepend=values[0]) > (ALIKE - 1) * values)
+    votes = np.bincount(number, weights=count)
+    members = np.flatnonzero(number == votes.argmax())
+    return float(values[members[count[members].argmax()]])

@@ -15,7 +15,7 @@ from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import LEVEL, MODALITY_NAMES, TIMED
 from brainmap.common.progress import track
 from brainmap.data.published_splits import fixed_split
-from brainmap.encoding.ridge import DEFAULT_ALPHAS
+from brainmap.encoding.settings import RELATIVE_ALPHAS
 from brainmap.statistics.correction import adjust
 from brainmap.statistics.permutation.permutation_test import group_permutation_test
 from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, common_penalty
@@ -89,7 +89,9 @@ def corrected_over_all(marks: xr.DataArray, p: xr.DataArray) -> xr.DataArray:
     return marks.assign_coords(q=(marks.dims, q.values.astype(np.float32)))
 
 
-def permutation_options(config: StudyConfig, n_rows: int, n_targets: int, *, sequential: bool) -> PermutationOptions:
+def permutation_options(
+    config: StudyConfig, n_rows: int, n_targets: int, *, n_subjects: int, sequential: bool
+) -> PermutationOptions:
     """Return the settings of a study's permutation test.
 
     Parameters
@@ -98,6 +100,8 @@ def permutation_options(config: StudyConfig, n_rows: int, n_targets: int, *, seq
         The study.
     n_rows, n_targets : int
         Rows of all subjects together, and targets.
+    n_subjects : int
+        Subjects.
     sequential : bool
         Stop early where a target is settled.
     """
@@ -106,11 +110,18 @@ def permutation_options(config: StudyConfig, n_rows: int, n_targets: int, *, seq
         n_permutations=config.permutations,
         cv=config.cv,
         stop_after=STOP_AFTER if sequential and config.permutations > 4 * STOP_AFTER else None,
-        candidates=tuple(float(a) for a in DEFAULT_ALPHAS) if n_targets < FEW_TARGETS else None,
+        candidates=_candidates(config, n_rows / n_subjects) if n_targets < FEW_TARGETS else None,
         pca=config.pca,
         block=int(np.clip(block, 16, 8192)),
         seed=config.seed,
     )
+
+
+def _candidates(config: StudyConfig, n_rows: float) -> tuple[float, ...]:
+    """Penalties that every permutation chooses from: the study's, or of the default ones every other."""
+    if config.alphas is not None:
+        return config.alphas
+    return tuple(alpha * n_rows * (config.cv - 1) / config.cv for alpha in RELATIVE_ALPHAS[::2])
 
 
 def _permuted(
@@ -128,7 +139,7 @@ def _permuted(
     per, units = UNIT_OF_TEST[modality], None if modality == "fmri" else r["time"].values
     names = np.arange(r.sizes["target"]) if units is None else np.unique(units)
     rows = sum(len(subject.rows) for subject in subjects)
-    options = permutation_options(config, rows, r.sizes["target"], sequential=units is None)
+    options = permutation_options(config, rows, r.sizes["target"], n_subjects=len(subjects), sequential=units is None)
     layers = [str(layer) for layer in r["layer"].values]
     strata, sessions = session_strata(subjects)
     p = np.full((r.sizes["signal"], len(layers), len(names)), np.nan)

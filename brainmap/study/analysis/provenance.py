@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -75,6 +75,7 @@ def study_provenance(
         "split_hash": {modality: dataset.attrs["split_hash"] for modality, dataset in scores.items()},
         "inner_cv": first["inner_scheme"],
         "alphas": first["alphas"],
+        **({"alphas_times": first["alphas_times"]} if first.get("alphas_times") else {}),
         "alpha_per_target": True,
         "standardise": "on the train split",
         "pca": config.pca,
@@ -83,7 +84,7 @@ def study_provenance(
         "p_values": _by_statistic(p_values),
         "alpha_level": LEVEL,
         "notes": [
-            *sorted({note for dataset in scores.values() for note in _flat(dataset.attrs.get("warnings", []))}),
+            *_grouped(note for dataset in scores.values() for note in _flat(dataset.attrs.get("warnings", []))),
             *extracted.get("remarks", []),
             *_found_in_files(everyone),
             *dict.fromkeys(note for subject in encoded for note in subject.notes),
@@ -112,6 +113,18 @@ def confound_words(everyone: Sequence[Any]) -> str | None:
         str(name) for responses in everyone if responses.confounds is not None for name in responses.confounds
     )
     return f"{', '.join(names)} (fitted on each train set)" if names else None
+
+
+def _grouped(notes: Iterable[str]) -> list[str]:
+    """One line for each kind of warning of a run, with the places of one of the encodings that it concerns."""
+    places: dict[str, list[str]] = {}
+    for note in sorted(set(notes)):
+        what, word, where = note.rpartition(" Layers: ")
+        places.setdefault(what or note, []).append(f"{word}{where}" if what else "")
+    return [
+        what + where[0] + (f" The same in {len(where) - 1} more encodings." if len(where) > 1 else "")
+        for what, where in places.items()
+    ]
 
 
 def _by_statistic(p_values: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -175,6 +175,9 @@ class StudyConfig(BaseModel):
         Number of outer folds, of whole ``groups``, and the seed of their shuffling.
     pca : int, optional
         Principal components of the features, fitted on the train split; all dimensions by default.
+    alphas : tuple of float, optional
+        Ridge penalties to choose from: numbers, or ``low:high:count`` (``1e-2:1e8:15`` is 15, log-spaced). By default
+        multiples of the mean eigenvalue of each train split's X'X, see :class:`~brainmap.encoding.EncodingRidgeCV`.
     projection : int, optional
         Dimensions of a random projection of the gradients, before anything is fitted; none by default.
     method : {"ridge", "ridge-gcv"}
@@ -234,6 +237,7 @@ class StudyConfig(BaseModel):
     split: Literal["folds", "test"] = "folds"
     cv: Annotated[int, Field(ge=2, le=100)] = 5
     pca: Annotated[int, Field(ge=1)] | None = None
+    alphas: tuple[float, ...] | None = None
     projection: Annotated[int, Field(ge=4)] | None = None
     method: Literal["ridge", "ridge-gcv"] = "ridge"
     residual: Literal["nested", "matched"] = "nested"
@@ -333,6 +337,16 @@ class StudyConfig(BaseModel):
         small = tuple(name.strip().casefold() for name in names)
         return None if small in (("both",), ("all",)) else small
 
+    @field_validator("alphas", mode="before")
+    @classmethod
+    def _alphas(cls, value: Any) -> Any:
+        from brainmap.encoding.settings import parse_alphas
+
+        try:
+            return None if value is None else parse_alphas(value)
+        except InputError as error:
+            raise ValueError(str(error).rstrip(".")) from None
+
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, value: str) -> str:
@@ -398,6 +412,8 @@ class StudyConfig(BaseModel):
         for name in ("groups", "gap", "nuisance"):  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:
                 described.pop(name)
+        if self.alphas is None:
+            described.pop("alphas")
         return described
 
     @property
