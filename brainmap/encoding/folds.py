@@ -200,7 +200,8 @@ def plan_splits(
     gap = groups.gap if isinstance(groups, RowGroups) else 0
     if gap and inner == "shared":
         raise InputError("shared inner folds know no gap in time; use inner='nested'.")
-    outer = tuple((without_neighbours(train, test, groups, i), test) for i, (train, test) in enumerate(outer))
+    if gap:
+        outer = tuple((without_neighbours(train, test, groups, i), test) for i, (train, test) in enumerate(outer))
     membership = _membership(outer, n_rows)
     if inner == "shared":
         labels = _shared_labels(outer, n_rows)
