@@ -183,7 +183,7 @@ def _alphas(alphas: ArrayLike | None, Z: Float64) -> Float64:
     if alphas is not None:
         return np.asarray(alphas, dtype=np.float64)
     squares = (Z**2).sum(axis=0)
-    power = float(squares.sum()) / max(np.count_nonzero(squares), 1)
+    power = float(squares.sum()) / max(int(np.count_nonzero(squares)), 1)
     return np.asarray(RELATIVE_ALPHAS) * (power if power > 0 else 1.0)
 
 

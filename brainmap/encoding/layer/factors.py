@@ -287,7 +287,7 @@ def alpha_grids(problem: Problem, features: FeatureMoments) -> Float64:
         if not settings.scale:
             mean = (n * features.mean[members]).sum(axis=0) / n.sum() if settings.fit_intercept else 0.0
             squares = (features.scatter[members] + n * (features.mean[members] - mean) ** 2).sum(axis=0)
-            power = float(squares.sum() / max(np.count_nonzero(squares), 1))
+            power = float(squares.sum()) / max(int(np.count_nonzero(squares)), 1)
         share = 1.0 if weight is None else weight[plan.rows(members)].mean()
         grids[split] *= share * (power if power > 0 else 1.0)
     return grids
