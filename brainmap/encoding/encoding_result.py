@@ -322,7 +322,7 @@ def _notes(
             f"{settings.options.rank_tolerance:g} of the largest are treated as null space.",
             f"rank {info['rank']} of {components}",
         )
-    if abs(components - n_train) <= NEAR_SQUARE * n_train and not settings.relative and grid.min() < 1:
+    if abs(components - n_train) <= NEAR_SQUARE * n_train and grid.min() < 1:
         yield (
             "Features and train rows are nearly as many: small alphas are unstable there; use larger ones or `pca`.",
             f"{components} features, {n_train} rows",

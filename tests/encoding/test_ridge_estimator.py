@@ -173,7 +173,7 @@ def test_himalaya_agrees_at_equal_folds(kind):
     assert agree.sum() >= 3  # the rest lie on the plateau of r at large alpha, where only the tie rule decides
     np.testing.assert_allclose(theirs.predict(X)[:, agree], ours.predict(X)[:, agree], atol=1e-4)
     if kind == "ridge":
-        np.testing.assert_allclose(theirs.model_.cv_scores_.ravel(), ours.best_score_, atol=1e-6)
+        np.testing.assert_allclose(theirs.model_.cv_scores_.ravel(), ours.best_score_, atol=1.1e-5)
 
 
 @pytest.mark.parametrize(("n", "d"), [(90, 14), (24, 40)])
@@ -222,9 +222,8 @@ def test_default_alphas_follow_the_features_of_the_outer_train_split(n, d, scale
         assert np.all(scores.max(axis=0) - np.take_along_axis(scores, index[None], 0)[0] < 1.1e-5)
         for target, alpha in enumerate(chosen):
             prediction = Ridge(alpha, solver="svd").fit(Z[train], Y[train, target]).predict(Z[test])
-            assert result.r.values[0, split, target] == pytest.approx(
-                pearson(Y[test, [target]], prediction)[0], abs=1e-6
-            )
+            expected = float(pearson(Y[test, target], prediction))
+            assert result.r.values[0, split, target] == pytest.approx(expected, abs=1e-6)
     assert result.provenance["alphas_times"].startswith("trace")
     larger = cross_val_encode(X * 1e4, Y, estimator=estimator)
     np.testing.assert_allclose(larger.r, result.r, atol=1e-6)

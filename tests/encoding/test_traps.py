@@ -228,7 +228,7 @@ def test_units_of_the_responses_change_nothing(exponent, d):
             warnings.filterwarnings("ignore", message="Many targets")
             scaled = cross_val_encode(X, (Y * 10.0**exponent).astype(dtype))
         np.testing.assert_allclose(scaled.r, expected.r, atol=1e-6)
-        np.testing.assert_allclose(scaled.r2, expected.r2, atol=1e-6)
+        np.testing.assert_allclose(scaled.r2, expected.r2, rtol=1e-6, atol=1e-6)
         np.testing.assert_array_equal(scaled.alpha, expected.alpha)
     others = cross_val_encode(X, Y * 10.0**exponent, estimator=make_pipeline(StandardScaler(), Ridge(10.0)))
     ours = cross_val_encode(X, Y, estimator=make_pipeline(StandardScaler(), Ridge(10.0)))
