@@ -53,6 +53,9 @@ def reading(path: Path | None = None) -> Iterator[None]:
     except (InputError, UnicodeError):
         raise
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and path is not None and path.exists():
+            absent = error.filename if error.filename not in (None, str(path)) else str(error).rstrip(".")
+            raise MissingFileError(f"A file that {path} needs is not there: {absent}.") from error
         if error.filename is None and path is not None:
             error.filename = str(path)
         kind = MissingFileError if isinstance(error, FileNotFoundError) else InputError

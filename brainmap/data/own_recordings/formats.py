@@ -60,7 +60,7 @@ def read_recording(
         from brainmap.data.own_recordings.labelled_axes import read_labelled
 
         return read_labelled(source, "the array")
-    values = source if hasattr(source, "shape") and hasattr(source, "dtype") else np.asarray(source)
+    values = source if hasattr(source, "shape") and isinstance(source.dtype, np.dtype) else np.asarray(source)
     if isinstance(values, pd.DataFrame):
         values = values.to_numpy()
     recording = flattened(values)

@@ -46,6 +46,14 @@ def read_labelled(array: Any, where: str) -> Recording:
     return recording
 
 
+def _with_unit(name: str, unit: object) -> str:
+    """Name of a coordinate of times that says its unit."""
+    word = str(unit).strip().casefold()
+    if name.casefold() in ("time", "times", "latency") and word in ("ms", "msec", "millisecond", "milliseconds"):
+        return "time_ms"
+    return "time_s" if name.casefold() in ("time", "times") and word in ("s", "sec", "second", "seconds") else name
+
+
 def _coordinates(array: Any, dims: list[Any], synonyms: dict[str, tuple[str, ...]], where: str) -> pd.DataFrame | None:
     """Labels along some axes as a table, one row per combination, the last axis fastest."""
     shape = [array.sizes[name] for name in dims]
@@ -57,7 +65,7 @@ def _coordinates(array: Any, dims: list[Any], synonyms: dict[str, tuple[str, ...
                 coordinate.transpose(*sorted(coordinate.dims, key=dims.index)).values,
                 [number for number in range(len(dims)) if number not in axis],
             )
-            columns[str(name)] = np.broadcast_to(expanded, shape).ravel()
+            columns[_with_unit(str(name), coordinate.attrs.get("units"))] = np.broadcast_to(expanded, shape).ravel()
     if not columns:
         return None
     table = pd.DataFrame(columns)

@@ -37,6 +37,8 @@ def read_object(source: Any, trials: pd.DataFrame | None, stimuli: StimulusSet, 
         return evoked_recording(parts, "evoked responses", options)
     if all(hasattr(part, "vertices") and hasattr(part, "data") and hasattr(part, "tstep") for part in parts):
         return estimates_recording(parts, lambda part: part, None, "source estimates")
+    if any(isinstance(part, mne.BaseEpochs | mne.io.BaseRaw) for part in parts):
+        raise InputError("A list of epochs or recordings is given; join them with mne.concatenate_epochs or _raws.")
     raise InputError(
         f"Responses cannot be made of {type(parts[0]).__name__}; give Epochs, "
         "Raw, or lists of Evoked or SourceEstimate."
@@ -92,6 +94,8 @@ def data_channels(info: Any, name: str, wanted: str | None = None) -> tuple[Moda
     bad = np.isin(info["ch_names"], info["bads"])
     there = {kind: int((kinds == kind).sum()) for kind in dict.fromkeys(kinds[~bad]) if kind}
     if not there:
+        if bad.any() and (kinds[bad] != "").any():
+            raise InputError(f"All channels of {name} that measure a brain are marked bad; unmark some in MNE.")
         listed = ", ".join(sorted(set(types)))
         raise InputError(f"{name} has no MEG, EEG, iEEG or fNIRS channels, only {listed}; set their types in MNE.")
     if len(there) > 1 and wanted not in there:
@@ -150,6 +154,12 @@ def raw_recording(
 
     onsets, table = _onsets(raw, trials, stimuli, name)
     rate = float(raw.info["sfreq"])
+    late = onsets > raw.times[-1]
+    if 2 * int(late.sum()) > len(onsets):
+        raise InputError(
+            f"{int(late.sum())} of {len(onsets)} onsets lie after the end of {name} ({raw.times[-1]:.1f} s); 'onset' "
+            "must be in seconds from its start, not in samples or milliseconds."
+        )
     samples = np.round(onsets * rate).astype(np.int64) + raw.first_samp
     if len(np.unique(samples)) < len(samples):
         raise InputError(f"Two events of {name} start at the same sample; remove one.")

@@ -143,7 +143,7 @@ def _usable_targets(responses: Responses) -> tuple[np.ndarray, np.ndarray]:
         lacking[columns] = (~known).sum(axis=0)
         if lacking[columns].any():
             usable[columns] = np.logical_or.reduceat(known[order], starts, axis=0).all(axis=0)
-    if responses.modality == "meg":  # sensors have every time, or none
+    if "sensor" in responses.targets:  # which have every time, or none
         usable = ~responses.targets["sensor"].isin(set(responses.targets["sensor"][~usable])).to_numpy()
     return usable, lacking
 

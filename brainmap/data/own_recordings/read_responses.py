@@ -28,10 +28,12 @@ from brainmap.data.own_recordings.trial_and_target_tables import (
     photograph_trials,
     place_targets,
     sensor_targets,
+    stimulus_labels,
     with_repeats,
 )
 from brainmap.data.responses import Modality, Responses
 from brainmap.data.sensor_positions import measured, with_montage
+from brainmap.photograph_names import PhotographNames
 from brainmap.stimuli import StimulusSet
 
 
@@ -128,7 +130,7 @@ def assemble(
     recording = read_recording(source, trials, stimuli, options)
     if targets is not None:
         recording.targets = open_table(targets, TARGET_SYNONYMS, "targets")
-    trials = _trials_of(recording, trials)
+    trials = _trials_of(recording, trials, stimuli)
     if options.confounds is not None:
         trials = with_confounds(trials, options.confounds, recording.n_events, recording.kept)
     notes = [*recording.notes, *_table_notes(trials), *_table_notes(recording.targets)]
@@ -175,7 +177,7 @@ def arranged(
     return "fmri", values, table
 
 
-def _trials_of(recording: Recording, given: pd.DataFrame | None) -> pd.DataFrame:
+def _trials_of(recording: Recording, given: pd.DataFrame | None, stimuli: StimulusSet) -> pd.DataFrame:
     """The events table, or what the file says; rows of epochs that were rejected are passed over."""
     if given is None:
         if recording.trials is None or "stimulus" not in recording.trials:
@@ -196,10 +198,29 @@ def _trials_of(recording: Recording, given: pd.DataFrame | None) -> pd.DataFrame
         recording.notes.append(
             f"{len(given) - n_trials} of {len(given)} events were rejected in {recording.info['file']}"
         )
-        chosen = given.iloc[recording.kept].reset_index(drop=True)
-        chosen.attrs = given.attrs
-        return chosen
+        attrs, given = given.attrs, given.iloc[recording.kept].reset_index(drop=True)
+        given.attrs = attrs
+    if recording.trials is not None and "stimulus" in recording.trials and len(given) == n_trials:
+        _refuse_contradiction(recording, given, stimuli)
     return given
+
+
+def _refuse_contradiction(recording: Recording, given: pd.DataFrame, stimuli: StimulusSet) -> None:
+    """Refuse a table that names other photographs than the file does; conditions that name none don't count."""
+    assert recording.trials is not None
+    known = PhotographNames([str(name) for name in stimuli.table["name"]])
+    places: dict[str, list[int]] = {}
+    labels = zip(stimulus_labels(given["stimulus"]), stimulus_labels(recording.trials["stimulus"]), strict=True)
+    for row, (said, own) in enumerate(labels):
+        for label in (said, own):
+            if label not in places:
+                places[label] = known.find(label) if label else []
+        if len(places[said]) == len(places[own]) == 1 and places[said] != places[own]:
+            raise InputError(
+                f"Row {row} of {table_name(given, 'the events table')} names {said!r}, but "
+                f"{recording.info.get('file', 'the recording')} itself says {own!r} for that trial; leave the table "
+                "out, or correct one of them."
+            )
 
 
 def _targets_of(recording: Recording, source: Any) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from brainmap.data.own_recordings.recording import Recording
 from brainmap.data.own_recordings.volumes import decoding, load_image
 from brainmap.data.recordings.grayordinates import CORTEX, fill_native_places, grayordinate_table
 
+GEOMETRY = (1008, 1009)  # NIFTI_INTENT_POINTSET, NIFTI_INTENT_TRIANGLE
 # What marks the hemisphere in a file's name, left and right.
 _SIDES = (
     (r"(?<![A-Za-z])lh(?![A-Za-z])", "rh"),
@@ -49,7 +50,8 @@ def read_cifti(image: Any, path: Path, options: ReadingOptions) -> Recording:
         targets, mesh = pd.DataFrame({"roi": [str(name) for name in columns.name]}), None
     else:
         raise InputError(
-            f"{path} has rows and columns of {type(columns).__name__}; responses are dense or parcellated."
+            f"{path} has {type(columns).__name__} along its columns; rows must be trials, columns grayordinates or "
+            "parcels (wb_command -cifti-transpose)."
         )
     targets.attrs = {"file": path.name, "notes": []}
     trials = None
@@ -71,6 +73,8 @@ def read_surfaces(paths: list[Path], options: ReadingOptions) -> Recording:
         image = load_image(path)
         if hasattr(image, "darrays"):
             arrays = [part for part in image.darrays if part.data is not None]
+            if any(part.intent in GEOMETRY for part in arrays):
+                raise InputError(f"{path} holds the geometry of a surface, not values; give a .func.gii or .shape.gii.")
             one_matrix = len(arrays) == 1 and arrays[0].data.ndim == 2
             sizes[side] = int(arrays[0].data.shape[0]) if arrays else 0
             widths[side] = int(arrays[0].data.shape[1]) if one_matrix else len(arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def photograph_trials(
     where = table_name(trials, "the events table")
     if "stimulus" not in trials:
         raise InputError(f"{_capital(where)} has no column 'stimulus'; it has {list(trials.columns)}.")
-    labels = ["" if _missing(label) else str(label) for label in trials["stimulus"]]
+    labels = stimulus_labels(trials["stimulus"])
     shown = np.array([label != "" for label in labels], dtype=bool)
     named = set(catch)
     kinds = trials["trial_type"].astype(str) if "trial_type" in trials else pd.Series([""] * len(trials))
@@ -133,12 +134,19 @@ def photograph_trials(
     return table, kept, notes
 
 
+def stimulus_labels(column: pd.Series) -> list[str]:
+    """Names of photographs as text, empty where there is none; whole numbers that a gap made floats are whole again."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() == column.dropna().round()).all():
+        return ["" if _missing(label) else str(int(label)) for label in column]
+    return ["" if _missing(label) else str(label) for label in column]
+
+
 def _refuse_unknown(labels: list[str], rows: np.ndarray, unmatched: pd.DataFrame, trials: pd.DataFrame) -> None:
     label = labels[int(rows[0])]
     why = str(unmatched.loc[unmatched["label"] == label, "why"].iloc[0])
     hint = str(trials.attrs.get("hint", ""))
-    if label.isdigit() and not hint:
-        hint = "numbers are not counted as positions, write file names"
+    if re.fullmatch(r"\d+(\.0+)?", label) and not hint:
+        hint = "numbers are not counted as positions, and 7, 007 and 7.0 differ: write file names"
     more = f" ({len(rows)} of {len(trials)} trials are unknown)" if len(rows) > 1 else ""
     where = table_name(trials, "the events table")
     raise InputError(

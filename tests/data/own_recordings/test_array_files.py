@@ -182,7 +182,7 @@ def test_axes_in_any_order_are_told_by_their_lengths(stimuli, tmp_path: Path, fo
     responses = read_responses(file, SENSORS, EVENTS, stimuli)
     np.testing.assert_allclose(responses.block(), DATA, rtol=1e-6)
     np.testing.assert_allclose(responses.block([5, 0], [11, 0, 6]), DATA[[5, 0]][:, [11, 0, 6]], rtol=1e-6)
-    assert "is transposed: it is" in responses.info["notes"][-1]
+    assert any("is transposed: it is" in note for note in responses.info["notes"])
     assert np.array_equal(read_responses(file, SENSORS, EVENTS, stimuli, axes=axes).block(), responses.block())
 
 
