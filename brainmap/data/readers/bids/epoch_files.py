@@ -15,7 +15,7 @@ import pandas as pd
 from brainmap.common.errors import InputError
 from brainmap.data.own_recordings.meeg_files import is_epoched_set
 from brainmap.data.prepared_responses import Made, prepared
-from brainmap.data.readers.bids.events import image_column_of
+from brainmap.data.readers.bids.events import IMAGE_COLUMNS, image_column_of
 from brainmap.data.readers.bids.layout import BIDSFile
 from brainmap.data.readers.findings import Findings
 from brainmap.data.recordings.brain_images import check_content, reading
@@ -92,7 +92,7 @@ def epoch_trials(epochs: Any, file: BIDSFile, events: Sequence[EventsOfRun], col
     own = {"session": file.written.get("ses", "1"), "run": file.written.get("run", "1")}
     if epochs.metadata is not None:
         table = epochs.metadata.reset_index(drop=True)
-        if column is not None or _names_photographs(table, file.path):
+        if column is not None or any(str(name).lower() in IMAGE_COLUMNS for name in table):
             named = image_column_of(table, column, file.path)
             runs = {key: table[key].map(_plain) if key in table else own[key] for key in own}
             trials = pd.DataFrame({"place": np.arange(len(table)), "label": table[named].map(_label), **runs})
@@ -102,14 +102,6 @@ def epoch_trials(epochs: Any, file: BIDSFile, events: Sequence[EventsOfRun], col
     names = {code: name for name, code in epochs.event_id.items()}
     labels = [photograph_path(names.get(code, str(code))) for code in epochs.events[:, 2]]
     return pd.DataFrame({"place": np.arange(len(labels)), "label": labels, **own})
-
-
-def _names_photographs(table: pd.DataFrame, path: Path) -> bool:
-    try:
-        image_column_of(table, None, path)
-    except InputError:
-        return False
-    return True
 
 
 def _label(cell: object) -> str:

@@ -102,6 +102,15 @@ def test_epochs_of_all_runs_follow_the_events_of_all_runs(tmp_path):
     assert read(tmp_path, derivatives=PIPELINE, epochs={}, entities={"run": 1}).n_trials == N_IMAGES
 
 
+def test_metadata_that_could_mean_two_things_are_refused(tmp_path):
+    pictures(tmp_path)
+    names = [f"im{i}.png" for i in range(N_IMAGES)]
+    save(tmp_path, epochs(pd.DataFrame({"image": names, "stimulus": names[::-1]})))
+    with pytest.raises(InputError, match=r"several columns that may name the photographs: \['image', 'stimulus'\]"):
+        read(tmp_path, epochs={})
+    assert planted(read(tmp_path, epochs={}, image_column="image")) > 0.999
+
+
 def test_names_of_events_may_be_photographs(tmp_path):
     pictures(tmp_path)
     save(tmp_path, epochs(event_id={f"im{i}.png": 1 + i for i in range(N_IMAGES)}))
