@@ -61,6 +61,8 @@ def without_unusable_targets(responses: Responses, cells: np.ndarray) -> tuple[R
         If none is left.
     """
     usable = usable_targets(cells, responses.trials["stimulus"].to_numpy(), responses.n_targets)
+    if "sensor" in responses.targets:  # which have every time, or none
+        usable = ~responses.targets["sensor"].isin(set(responses.targets["sensor"][~usable])).to_numpy()
     if usable.all():
         return responses, 0
     if not usable.any():

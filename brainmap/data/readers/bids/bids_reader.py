@@ -164,6 +164,13 @@ class BIDSReader(DatasetReader):
             words += [f"{key}: {', '.join(there)}"] if there else []
         if self.options.derivatives is None and self._folder.derivatives:
             words.append(f"derivatives: {', '.join(str(p.relative_to(self.root)) for p in self._folder.derivatives)}")
+        unnamed = [path for folder in self._folder.derivatives for path in sorted(folder.rglob("*epo*.fif"))]
+        unnamed = [path for path in unnamed if "task" not in getattr(parse(path), "entities", {})]
+        if unnamed:
+            words.append(
+                f"epochs under a name that is no BIDS name ({unnamed[0].name}): call them sub-…_task-…_epo.fif, or "
+                "give the file with --responses"
+            )
         return f" (there are {'; '.join(words)})" if words else ""
 
     def _other_versions(self, subject: str) -> list[str]:

@@ -62,7 +62,10 @@ def open_epochs(path: Path) -> Any:
         check_content(path)
         if path.suffix == ".set":
             return mne.read_epochs_eeglab(path, verbose="error")
-        return mne.read_epochs(path, preload=False, proj=False, verbose="error").drop_bad(verbose="error")
+        epochs = mne.read_epochs(path, preload=False, proj=False, verbose="error").drop_bad(verbose="error")
+        if not len(epochs):
+            raise InputError(f"{path} holds no epochs; all were rejected. Leave the file out, or make it anew.")
+        return epochs
 
 
 def epoch_trials(epochs: Any, file: BIDSFile, events: Sequence[EventsOfRun], column: str | None) -> pd.DataFrame:
@@ -142,14 +145,17 @@ def _from_tables(epochs: Any, file: BIDSFile, events: Sequence[EventsOfRun]) -> 
 
 
 def epoch_values(
-    epochs: Any, channels: Sequence[str], places: np.ndarray, window: np.ndarray, baseline: np.ndarray | None
-) -> Iterator[np.ndarray]:
+    epochs: Any, path: Path, channels: Sequence[str], places: np.ndarray, window: np.ndarray,
+    baseline: np.ndarray | None,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """Values of some epochs, channel by channel, a few channels at a time.
 
     Parameters
     ----------
     epochs : mne.BaseEpochs
         From :func:`open_epochs`.
+    path : Path
+        Their file.
     channels : sequence of str
         Channels, in the order wanted.
     places : numpy.ndarray of int, (n_trials,)
@@ -166,7 +172,8 @@ def epoch_values(
     width = max(1, BLOCK_BYTES // max(8 * len(places) * len(window), 1))
     for start in range(0, len(channels), width):
         picked = list(channels[start : start + width])
-        block = epochs[places].get_data(picks=picked, copy=False, verbose="error")
+        with reading(path):
+            block = epochs[places].get_data(picks=picked, copy=False, verbose="error")
         if baseline is not None:
             block = block - block[..., baseline].mean(axis=-1, keepdims=True)
         yield block[..., window].astype(np.float32).reshape(len(places), -1)
@@ -276,7 +283,7 @@ class SubjectEpochs:
 
         def make() -> Made:
             return (len(places), len(channels) * int(window.sum())), epoch_values(
-                epochs, channels, places, window, quiet
+                epochs, file.path, channels, places, window, quiet
             )
 
         stem = f"{file.path.name.partition('.')[0]}-{int(places[0]):05d}"

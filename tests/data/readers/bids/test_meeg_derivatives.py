@@ -111,6 +111,34 @@ def test_metadata_that_could_mean_two_things_are_refused(tmp_path):
     assert planted(read(tmp_path, epochs={}, image_column="image")) > 0.999
 
 
+def test_what_cannot_be_read_is_one_sentence(tmp_path):
+    pictures(tmp_path)
+    names = pd.DataFrame({"stim_file": [f"im{i}.png" for i in range(N_IMAGES)]})
+    file = save(tmp_path, epochs(names))
+    whole = file.read_bytes()
+    for share in (0.3, 0.6, 0.9):
+        file.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(InputError, match=r"proc-clean_epo\.fif") as caught:
+            read(tmp_path, epochs={})
+        assert "\n" not in str(caught.value)
+    save(tmp_path, epochs(names)[[]])
+    with pytest.raises(InputError, match=r"_epo\.fif (holds no epochs|cannot be read)"):
+        read(tmp_path, epochs={})
+    file.unlink()
+    save(tmp_path, epochs(names), "cleaned-epo.fif")
+    with pytest.raises(MissingFileError, match=r"no BIDS name \(cleaned-epo\.fif\): .*with --responses"):
+        open_dataset("bids-meeg", tmp_path).recordings("01")
+
+
+def test_a_sensor_that_lacks_a_value_is_left_out_with_all_of_its_times(tmp_path):
+    pictures(tmp_path)
+    made = epochs(pd.DataFrame({"stim_file": [f"im{i}.png" for i in range(N_IMAGES)]}))
+    made._data[2, 1, 5] = np.nan
+    save(tmp_path, made)
+    responses = read(tmp_path, epochs={})
+    assert responses.targets["sensor"].unique().tolist() == ["MEG001", "MEG003"] and responses.n_targets == 2 * 71
+
+
 def test_names_of_events_may_be_photographs(tmp_path):
     pictures(tmp_path)
     save(tmp_path, epochs(event_id={f"im{i}.png": 1 + i for i in range(N_IMAGES)}))
