@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +23,7 @@ from brainmap.data.readers.bids.epoch_files import EventsOfRun, SubjectEpochs, c
 from brainmap.data.readers.bids.events import check_onsets, shown_images
 from brainmap.data.readers.bids.layout import BIDSFile, BIDSFolder, ambiguous, has_entities, parse
 from brainmap.data.readers.bids.meeg_settings import BEFORE, LONGEST, SHORTEST, BIDSMEEGOptions, WindowSettings
-from brainmap.data.readers.bids.runs import Run, chosen_recordings, distinct_recordings
+from brainmap.data.readers.bids.runs import PreparedRuns, Run, chosen_recordings, distinct_recordings
 from brainmap.data.readers.dataset_reader import Options
 from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.folder_files import entities
@@ -42,32 +41,6 @@ SUFFIXES: dict[Modality, tuple[str, ...]] = {
     "ieeg": (".vhdr", ".set", ".edf", ".nwb", ".mefd"),
 }
 PROCESSED = ("raw", "epo")  # suffixes of MNE's own files in derivatives
-
-
-@dataclass(frozen=True)
-class PreparedRuns:
-    """Prepared responses of a subject's runs, with their trials.
-
-    Attributes
-    ----------
-    parts, tables : list
-        File of responses and table of trials of each run.
-    channels : list of str
-        Of all parts.
-    times : numpy.ndarray, (n_times,)
-        In s from onset.
-    recording : mne.Info
-        Of the first run: kinds and places of its channels.
-    info : dict
-        Sampling rate and window.
-    """
-
-    parts: list[Path]
-    tables: list[pd.DataFrame]
-    channels: list[str]
-    times: np.ndarray
-    recording: Any
-    info: dict[str, Any]
 
 
 class BIDSMEEGReader(BIDSReader):

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.data.readers.bids.layout import (
@@ -65,6 +69,32 @@ class RunSearch:
     runs: list[Run]
     absent: list[BIDSFile]
     unexplained: list[BIDSFile]
+
+
+@dataclass(frozen=True)
+class PreparedRuns:
+    """Prepared responses of a subject's runs, with their trials.
+
+    Attributes
+    ----------
+    parts, tables : list
+        File of responses and table of trials of each run.
+    channels : list of str
+        Of all parts.
+    times : numpy.ndarray, (n_times,)
+        In s from onset.
+    recording : mne.Info
+        Of the first run: kinds and places of its channels.
+    info : dict
+        Sampling rate and window.
+    """
+
+    parts: list[Path]
+    tables: list[pd.DataFrame]
+    channels: list[str]
+    times: np.ndarray
+    recording: Any
+    info: dict[str, Any]
 
 
 def find_runs(
