@@ -21,6 +21,7 @@ from brainmap.data.own_recordings.trial_and_target_tables import NO_VERTEX
 from brainmap.data.simulation import GroundTruth, SimulationConfig, simulate
 from brainmap.stimuli import StimulusSet
 from brainmap.study.declared.study_config import OwnData, StudyConfig
+from brainmap.study.pooled_targets import check_alike
 
 if TYPE_CHECKING:
     from brainmap.data.readers import DatasetReader
@@ -103,9 +104,10 @@ def load_inputs(
         If files do not fit together, or a subject or modality that was asked for does not exist.
     """
     if config.dataset not in ("sample", "own"):
-        return Inputs(stimuli, read_dataset(config, stimuli))
+        return Inputs(stimuli, check_alike(read_dataset(config, stimuli)))
     if config.own is not None:
-        return Inputs(stimuli, choose_subjects(read_own(config.own, stimuli, sensors=sensors_of(config)), config))
+        recorded = read_own(config.own, stimuli, sensors=sensors_of(config))
+        return Inputs(stimuli, check_alike(choose_subjects(recorded, config)))
     names = dict.fromkeys(simulation(config).subjects)
     choose_subjects({"fmri": names, "meg": names}, config)  # a wrong name is answered before anything is computed
     kept = {} if kept is None else kept

@@ -59,13 +59,22 @@ def photograph_groups(
     return _joined(_column(config.groups, stimuli, responses, rows), sources)
 
 
-def too_few_groups(config: StudyConfig, stimuli: StimulusSet, responses: Responses) -> str | None:
-    """Say that a subject's photographs cannot be dealt into folds of whole groups; None where they can."""
+def undivided(config: StudyConfig, stimuli: StimulusSet, responses: Responses) -> str | None:
+    """Say why a subject's photographs cannot be dealt into folds of whole groups; None where they can."""
     rows = np.sort(stimuli.index_of(responses.stimulus_ids))
     try:
         groups = photograph_groups(config, stimuli, responses, rows)
     except InputError as error:
         return str(error)
+    confounds = responses.confounds
+    left = int(len(rows) * (1 - 1 / config.cv) ** 2)  # rows of an inner train set
+    if confounds is not None and confounds.shape[1] + 2 >= left:
+        return (
+            f"subject {responses.subject} has {confounds.shape[1]} confounds for about {left} photographs to train on, "
+            "which leave nothing to predict; give fewer"
+        )
+    if confounds is not None and config.yardstick(responses.modality) == "permutation":
+        return "permutations do not project confounds out; test over folds or subjects, or leave the confounds out"
     count, by = len(np.unique(np.asarray(groups))), GROUP_WORDS.get(config.groups, config.groups)
     if config.groups not in GROUP_WORDS and config.n_blocks is None and count == len(rows):
         return f"every photograph has a '{config.groups}' of its own, which groups nothing; leave 'groups' out"
@@ -141,13 +150,16 @@ def order_of_presentation(responses: Responses, ids: np.ndarray) -> tuple[np.nda
 
 
 def _column(name: str, stimuli: StimulusSet, responses: Responses, rows: np.ndarray) -> np.ndarray:
-    of_photographs = [column for column in stimuli.table if column not in ("name", DEFAULT_GROUPS)]
+    of_photographs = [column for column in stimuli.table if column not in ("name", "stimulus", DEFAULT_GROUPS)]
     of_trials = [
         column for column in responses.trials if column not in NO_GROUPS and not str(column).startswith(CONFOUND)
     ]
     if name not in of_photographs and name not in of_trials:
         known = ", ".join(dict.fromkeys(map(str, [DEFAULT_GROUPS, FOLDER, "blocks:10", *of_photographs, *of_trials])))
-        raise InputError(f"there is no column '{name}' to group photographs by; 'groups' may be {known}")
+        raise InputError(
+            f"there is no column '{name}' to group the photographs of subject {responses.subject} by; 'groups' may be "
+            f"{known}"
+        )
     groups = []
     if name in of_photographs:
         groups.append(_of_photographs(name, stimuli, rows))

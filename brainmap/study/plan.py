@@ -25,7 +25,8 @@ from brainmap.study.inputs import (
     sensors_of,
     simulation,
 )
-from brainmap.study.photograph_groups import too_few_groups
+from brainmap.study.photograph_groups import undivided
+from brainmap.study.pooled_targets import check_alike
 from brainmap.study.resources import (
     duration,
     duration_words,
@@ -328,8 +329,9 @@ def _own_targets(config: StudyConfig, own: OwnData, missing: list[str]) -> dict[
     try:
         stimuli = load_stimuli(config)
         by_modality = read_own(own, stimuli, check=False, sensors=sensors_of(config))
+        check_alike(by_modality)
         chosen = [each for subjects in by_modality.values() for each in subjects.values()]
-        problems = [too_few_groups(config, stimuli, each) for each in chosen]
+        problems = [undivided(config, stimuli, each) for each in chosen]
         missing += [problem for problem in problems if problem is not None]
     except BrainmapError as error:
         missing.append(str(error))

@@ -24,8 +24,9 @@ from brainmap.study.analysis.score_maps import OutSpace, check_meshes, check_out
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import CLIP_BRIDGE, Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
-from brainmap.study.photograph_groups import photograph_groups, too_few_groups
+from brainmap.study.photograph_groups import photograph_groups, undivided
 from brainmap.study.plan import StudyPlan, make_plan
+from brainmap.study.pooled_targets import common_targets
 from brainmap.study.run_folder import RunFolder, check_out
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ class Study:
             raise
         except BrainmapError as error:
             raise everything_missing(error, self.plan().missing) from None
+        self._check_out_space(own)
         if own is not None:
-            self._check_out_space(own)
             check_meshes(own.everyone)
         self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
         finished, drawn = self._finished(), own
@@ -134,8 +135,8 @@ class Study:
                 finished.save(self.folder.results)
         if report and not self.folder.report.is_file():
             write_report(finished, self.folder.report)
-        if drawn is not None:
-            self._write_maps(drawn)
+        if self.out_space is not None:
+            self._write_maps(drawn or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated))
         self.folder.completed()
         return finished
 
@@ -166,10 +167,17 @@ class Study:
             return True
         return False
 
-    def _check_out_space(self, inputs: Inputs) -> None:
-        if self.out_space is not None:
-            for responses in inputs.everyone:
+    def _check_out_space(self, own: Inputs | None) -> None:
+        if self.out_space is None:
+            return
+        if own is not None:
+            for responses in own.everyone:
                 check_out_space(responses, self.out_space)
+        elif self.config.modality != ("fmri",) or self.out_space == "nifti":  # the sample: vertices, and sensors
+            raise InputError(
+                "Maps of the sample are gifti or cifti, of its fMRI alone: choose one of them and modality fmri, or "
+                "leave out --out-space."
+            )
 
     def _write_maps(self, inputs: Inputs) -> None:
         if self.out_space is not None:
@@ -205,6 +213,7 @@ class Study:
         share = parse_memory(self.config.memory) // (4 * len(units))
         encoded = [align_rows(responses, inputs.stimuli, share, self.config) for responses in units]
         spaces = feature_spaces(self.config, inputs.stimuli, features)
+        tables = {name: common_targets(list(subjects.values())) for name, subjects in inputs.responses.items()}
         for note in self._dependence(encoded, inputs, spaces[self.config.signals[0]]):
             warnings.warn(note, DependentRowsWarning, stacklevel=2)
         work = [(space, subject) for space in spaces for subject in sorted(encoded, key=lambda subject: subject.design)]
@@ -219,7 +228,7 @@ class Study:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)  # the texts travel with the scores
                     result = prepared[1].encode(subject.averaged.values)
-                result = result.with_targets(subject.responses.targets)
+                result = result.with_targets(tables[subject.responses.modality])
                 self.folder.save_scores(result, *who)
             subject.spaces[space] = result
         return encoded
@@ -297,7 +306,7 @@ def _units(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:
     """Subjects of all modalities, each checked for enough photographs."""
     for subjects in inputs.responses.values():
         for responses in subjects.values():
-            problem = too_few_groups(config, inputs.stimuli, responses)
+            problem = undivided(config, inputs.stimuli, responses)
             if problem is not None:
                 raise InputError(problem)
             yield responses

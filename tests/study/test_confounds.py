@@ -142,11 +142,13 @@ def test_tables_that_do_not_fit_are_refused_by_row(tmp_path: Path, case: str) ->
 
 
 def test_what_is_not_supported_says_so(tmp_path: Path) -> None:
-    own, _ = with_gaze(tmp_path / "own")
-    options = own.write()
+    own, gaze = with_gaze(tmp_path / "own")
+    options, file = own.write(), tmp_path / "confounds.tsv"
+    gaze.to_csv(file, sep="\t", index=False)
     for more, sentence in (
         (("--confounds", "nowhere.tsv"), "nowhere.tsv"),
         (("--nuisance", "gaze"), "own.confounds"),
+        (("--confounds", str(file), "--test", "permutation"), "permutations do not project confounds out"),
     ):
         ended = run_brainmap("fit", *options, *more, "--dry-run", cwd=tmp_path)
         said = ended.stderr + ended.stdout

@@ -133,6 +133,8 @@ def test_maps_that_cannot_be_written_are_refused_before_anything_is_computed(tmp
     sided = placed.assign(hemisphere=["L", "R", "L", "R"])
     assert "gifti, not cifti" in refused(sided, "cifti", "--surface", "fsaverage5")
     assert "gifti or cifti, not nifti" in refused(sided, "nifti")
+    sample = run_brainmap("fit", "--out-space", "gifti", "--out", "run", cwd=tmp_path)
+    assert sample.returncode == 2 and "of its fMRI alone" in sample.stderr and not (tmp_path / "run").exists()
     sensors = pd.DataFrame({"sensor": ["a", "b", "a", "b"], "time": [0.1, 0.1, 0.2, 0.2]})
     assert "sensors have none" in refused(sensors, "gifti")
 

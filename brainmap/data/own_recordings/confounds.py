@@ -106,7 +106,8 @@ def as_confounds(trials: pd.DataFrame, rows: np.ndarray) -> tuple[pd.DataFrame, 
     rank = np.linalg.matrix_rank(np.column_stack([np.ones(len(values)), _scaled(values[:, varies])]), tol=None) - 1
     if rank < len(used):
         notes.append(f"{Path(where).name}: {len(used)} confounds span {rank} dimensions (some are sums of others)")
-    result = trials.drop(columns=columns).assign(**{f"{CONFOUND}{name}": numbers[name].to_numpy() for name in used})
+    kept = numbers[used].rename(columns=lambda name: f"{CONFOUND}{name}")
+    result = pd.concat([trials.drop(columns=columns), kept], axis=1).copy()  # hundreds of columns stay one block
     result.attrs = trials.attrs
     return result, notes
 

@@ -163,15 +163,19 @@ def _of_folder(
     files = {name: _local(getattr(options, name), folder) for name in ("mask", "atlas", "labels", "confounds")}
     if files["confounds"] is None:
         files["confounds"] = tables["confounds"]
-    own_options = replace(options, **files)
-    return assemble(
-        responses_file(folder),
-        tables["targets"] if tables["targets"] is not None else targets,
-        tables["events"] if tables["events"] is not None else events,
-        stimuli,
-        subject,
-        own_options,
-    )
+    try:
+        return assemble(
+            responses_file(folder),
+            tables["targets"] if tables["targets"] is not None else targets,
+            tables["events"] if tables["events"] is not None else events,
+            stimuli,
+            subject,
+            replace(options, **files),
+        )
+    except InputError as error:
+        if str(folder) in str(error):
+            raise
+        raise InputError(f"In {folder}: {error}") from None
 
 
 def _table_in(folder: Path, name: str) -> Path | None:
