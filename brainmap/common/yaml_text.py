@@ -9,6 +9,7 @@ import yaml
 
 from brainmap.common.errors import InputError, MissingFileError
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
@@ -107,7 +108,13 @@ def _refuse_explosions(text: str) -> None:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML itself keeps the last of two equal keys and forgets the first."""
+    """YAML itself keeps the last of two equal keys and forgets the first, and takes 1:10:5 for a number to base 60."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        """Leave numbers with colons (ranges, times of day) as the text that they are."""
+        tag = super().resolve(kind, value, implicit)
+        sexagesimal = kind is yaml.ScalarNode and tag in _NUMBERS and ":" in value
+        return "tag:yaml.org,2002:str" if sexagesimal else tag
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that occurs twice, or that YAML does not read as text (``1``, ``on``)."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from brainmap.common.array_sources import ArraySource
 from brainmap.common.errors import InputError
@@ -158,7 +160,7 @@ class Engine:
         for group in bound.groups:
             plan = bound.batches(group, responses)
             # BLAS threads are held to one: worker threads of our own beat BLAS threading, and are deterministic
-            with threadpool_limits(limits=1, user_api="blas"):
+            with blas_controller("torch" in sys.modules).limit(limits=1, user_api="blas"):
                 for name in group:
                     if name not in self.factors:
                         self.factors[name] = factorise_layer(self.sources[name], self.problem, weights=self.weights)
@@ -200,6 +202,12 @@ class Engine:
                     yield from waiting.pop(0).result()
             while waiting:
                 yield from waiting.pop(0).result()
+
+
+@cache
+def blas_controller(with_torch: bool) -> ThreadpoolController:
+    """Find the BLAS libraries of this process, which takes milliseconds; anew once torch has brought its own."""
+    return ThreadpoolController()
 
 
 def factorise_layer(source: ArraySource, problem: Problem, *, weights: bool = False) -> LayerFactors:
@@ -316,19 +324,9 @@ class MemoryBound:
 def memory_bound(
     sources: Mapping[str, ArraySource], problem: Problem, memory: int, n_targets: int, names: Sequence[str]
 ) -> MemoryBound:
-    """Estimate what layers and targets take.
+    """Estimate what layers and targets take, within `memory` bytes, when results of `n_targets` are kept.
 
-    Parameters
-    ----------
-    sources : mapping of str to ArraySource
-        Features of each layer.
-    problem : Problem
-    memory : int
-        Bytes.
-    n_targets : int
-        Targets whose results are kept.
-    names : sequence of str
-        Layers that are wanted.
+    `names` are the layers that are wanted, `sources` all of them.
     """
     plan, settings, itemsize = problem.plan, problem.settings, np.dtype(problem.backend.precision).itemsize
     n, extra = plan.n_rows, problem.n_nuisance + 1

@@ -77,6 +77,16 @@ def test_alphas_are_numbers_or_a_range(given: object, expected: tuple | None) ->
 
 
 @pytest.mark.parametrize(
+    ("text", "last"), [("1:10:5", 10.0), ("1e-2:1e8:15", 1e8), ("1.5:10:3", 10.0), ("[1, 1e3]", 1e3)]
+)
+def test_ranges_of_alphas_in_study_files_are_no_numbers_to_base_60(tmp_path: Path, text: str, last: float) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"schema: 2\nalphas: {text}\n")
+    alphas = StudyConfig.from_yaml(path).alphas
+    assert alphas is not None and len(alphas) > 1 and alphas[-1] == pytest.approx(last)
+
+
+@pytest.mark.parametrize(
     "given", ["1:2", "0:1:3", "1:10:2.5", "1:10:1e9", "", "-1,2", [], [1, 1], True, "nan", {"a": 1}]
 )
 def test_alphas_that_are_none_are_one_sentence(given: object) -> None:
