@@ -1,7 +1,7 @@
 """Count every model's layers and parameters and list its objectives, for ``brainmap models show``.
 
 Run it after a card or an objective was added: ``python tools/summarise_cards.py`` rewrites
-``brainmap/models/cards/summaries.json``. Nothing is fetched: networks are built on torch's ``meta`` device.
+``brainmap/models/loading/card_summaries.json``. Nothing is fetched: networks are built on torch's ``meta`` device.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from brainmap.models import list_models
 from brainmap.models.loading.card_summaries import summarise
 
-TARGET = Path(__file__).parents[1] / "brainmap" / "models" / "cards" / "summaries.json"
+TARGET = Path(__file__).parents[1] / "brainmap" / "models" / "loading" / "card_summaries.json"
 
 
 def main() -> None:

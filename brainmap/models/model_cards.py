@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from brainmap.common.errors import InputError
-from brainmap.models.model_names import find_name, spelling_key
+from brainmap.models.model_names import find_name, said_elsewhere, spelling_key
 from brainmap.models.preprocessing import Preprocessing
 
 Layout = Literal["auto", "tokens", "channels-first", "channels-last"]
@@ -333,6 +333,9 @@ def resolve_model(name: str) -> str:
     try:
         resolved = model_card(name).name
     except InputError:
+        advice = None if folder else said_elsewhere(name)
+        if advice is not None:
+            raise InputError(f"There is no model named '{name}': {advice}.") from None
         if folder or "/" in name or Path(name).is_dir():
             return name
         raise

@@ -19,6 +19,32 @@ def is_package_name(name: str) -> bool:
     return name.partition(":")[0] in PACKAGES and ":" in name
 
 
+ELSEWHERE = {
+    ("perception encoder", "pe core", "pe lang", "pe spatial"): (
+        "Perception Encoder's network is not in transformers: timm has it (timm:vit_pe_core_base_patch16_224 and "
+        "others), or build it with the authors' code and wrap it with brainmap.from_module"
+    ),
+    ("rvm", "vito", "lcl v2"): (
+        "no weights of it are known to be public in a format that could be checked: build it with its authors' code "
+        "and wrap it with brainmap.from_module(network, name=…, layers=…)"
+    ),
+    ("e-radio",): (
+        "E-RADIO's network is not in transformers: build it with its authors' code and wrap it by from_module"
+    ),
+}
+"""Models that people ask for and no installed package can build, and what to do."""
+
+
+def said_elsewhere(name: str) -> str | None:
+    """What to do about a model that no installed package can build; None for all others."""
+    key = spelling_key(name.rpartition("/")[2])
+    for names, advice in ELSEWHERE.items():
+        known = [spelling_key(other) for other in names]
+        if key in known or any(len(other) > 4 and key.startswith(other) for other in known):
+            return advice
+    return None
+
+
 def spelling_key(name: str) -> str:
     """Reduce a name to what does not depend on spelling: ``ViT-L/16`` and ``vit-large-patch16`` are both ``vitl16``.
 

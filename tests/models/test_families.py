@@ -47,6 +47,12 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet": ("resnet-50", {**STAGES, "embedding_size": 6, "num_labels": 7}),
     "clip": ("clip-vit-base-patch32", {"projection_dim": 12, "vision_config": TOWER, "text_config": TEXT}),
     "siglip2": ("siglip2-base-patch16", {"vision_config": TOWER, "text_config": {**TEXT, "projection_size": 24}}),
+    "siglip2-naflex": (
+        "siglip2-base-patch16-naflex",
+        {"vision_config": {**VIT, "num_patches": 16, "patch_size": 8}, "text_config": {**TEXT, "projection_size": 24}},
+    ),
+    "aimv2": ("aimv2-large-patch14", {**TOWER, "use_head": False}),
+    "radio": ("c-radiov4-h", {**VIT, "patch_size": 8, "max_img_size": 64}),
     "owlvit": ("owlvit-base-patch32", {"projection_dim": 12, "vision_config": TOWER, "text_config": TEXT}),
     "ijepa": ("ijepa-vith14", TOWER),
     "vjepa2": ("vjepa2-vitl", {**VIT, **PREDICTOR, "crop_size": 32, "patch_size": 8}),
@@ -162,6 +168,8 @@ def hidden_states(model: VisionModel, pixels: Tensor) -> dict[str, Tensor]:
     if model.card.family == "vjepa2":
         network, clip = model.module, pixels[:, None].expand(-1, 2, -1, -1, -1)
         inputs = {"pixel_values_videos": clip, "skip_predictor": True, "output_hidden_states": True}
+    if model.card.family == "siglip2-naflex":  # how it is given patches: checkpoints/test_aimv2_radio_naflex.py
+        network, inputs = model.forward, {"pixels": pixels, "output_hidden_states": True}
     with torch.no_grad():
         states = network(**inputs).hidden_states[1:]
     if model.card.family == "swin":  # the library's are after the downsampling at a stage's end

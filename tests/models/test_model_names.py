@@ -37,6 +37,8 @@ SPELLINGS = {
     "VGGT-Omega": "vggt-omega-encoder", "DeiT-Tiny": "deit-tiny", "DETR-ResNet-50": "detr-resnet-50",
     "EUPE-ViT-T": "eupe-vitt16", "iBOT-B": "ibot-vitb16", "dino_tiny": "dino-tiny", " DINO-Tiny ": "dino-tiny",
     "DINO ResNet-50": "dino-resnet50", "dino ViT-B/8": "dino-vitb8",
+    "AIMv2": "aimv2-large-patch14", "C-RADIOv4-H": "c-radiov4-h", "RADIO": "c-radiov4-h", "SigLIP2 NaFlex":
+    "siglip2-base-patch16-naflex", "RADIOv2.5": "radiov2.5-h",
 }  # fmt: skip
 
 
@@ -98,3 +100,20 @@ def test_spellings_of_one_model_are_one_study() -> None:
     assert cells[0].spellings == {"dinov3", "DINOv3-S"}
     with pytest.raises(InputError, match="setting 'model' = 'dinov4': There is no model named"):
         StudyConfig.from_dict({"model": "dinov4"})
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("PE-Core-L14-336", "timm:vit_pe_core"),
+        ("facebook/PE-Core-L14-336", "timm:vit_pe_core"),
+        ("Perception Encoder", "timm:vit_pe_core"),
+        ("RVM", "from_module"),
+        ("vito", "from_module"),
+        ("LCL-V2", "from_module"),
+        ("e-radio", "from_module"),
+    ],
+)
+def test_models_that_no_package_builds_say_what_to_do(name: str, advice: str) -> None:
+    with pytest.raises(InputError, match=f"There is no model named '{name}'.*{advice}"):
+        resolve_model(name)

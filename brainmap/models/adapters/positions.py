@@ -65,6 +65,8 @@ def use_stored_periods(module: nn.Module, tensors: Mapping[str, Tensor]) -> None
         frequencies = getattr(part, "inv_freq", None)
         if isinstance(frequencies, Tensor) and frequencies.shape == stored.shape:
             frequencies.copy_(1.0 / stored.to(frequencies.dtype))
+            changed: Any = part
+            changed.periods_of_file = stored.double()
 
 
 def stored_periods(module: nn.Module) -> list[float] | None:

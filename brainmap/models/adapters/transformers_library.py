@@ -17,7 +17,7 @@ class ClassifierAdapter(Adapter):
 
     has_logits = True
 
-    def suited(self, tensors: Mapping[str, Tensor]) -> Adapter:
+    def suited(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Adapter:
         """DeiT without its distillation token and head is a plain ViT classifier."""
         distilled = any("dist" in name for name in tensors)
         if not self.card.architecture.startswith("DeiT") or distilled:
@@ -49,7 +49,7 @@ class ImageTextAdapter(Adapter):
 class MAEAdapter(Adapter):
     """ViT-MAE with its decoder; unmasked and in image order unless an objective says otherwise."""
 
-    def suited(self, tensors: Mapping[str, Tensor]) -> Adapter:
+    def suited(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Adapter:
         """Most of the authors' files hold the encoder only: no reconstruction, so the surrogate is the default loss."""
         if any("decoder" in name for name in tensors):
             return self

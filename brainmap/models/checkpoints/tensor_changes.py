@@ -12,6 +12,9 @@ from brainmap.common.errors import InputError
 
 Tensors = dict[str, Tensor]
 _PARTS = ("query", "key", "value")
+_NOT_IN_RADIO = re.compile(
+    r"parametrizations|\.patch_normalizer\.|^(base_model|radio_model\.model)\.norm\.|feature_normalizer"
+)
 
 
 def split_qkv(tensors: Mapping[str, Tensor]) -> Tensors:
@@ -108,6 +111,41 @@ def repeated_mask_tokens(tensors: Mapping[str, Tensor]) -> Tensors:
     return kept
 
 
+def flat_positions(tensors: Mapping[str, Tensor]) -> Tensors:
+    """AIMv2's learned positions (1, n, d) to the rows of an embedding."""
+    learned = "preprocessor.pos_embed"
+    kept = {name: tensor for name, tensor in tensors.items() if name != learned}
+    if learned in tensors:
+        kept["embeddings.position_embedding.weight"] = tensors[learned].squeeze(0)
+    return kept
+
+
+def radio_parts(tensors: Mapping[str, Tensor]) -> Tensors:
+    """The backbone and the input's normalisation in a file of RADIO, without heads and adaptors of its teachers.
+
+    Raises
+    ------
+    InputError
+        If the file holds a part that the library's class hasn't.
+    """
+    kept: Tensors = {}
+    for name, tensor in tensors.items():
+        if re.search(
+            r"parametrizations|\.patch_normalizer\.|^(base_model|radio_model\.model)\.norm\.|feature_normalizer", name
+        ):
+            raise InputError(
+                f"The file holds {name}, which RADIO in transformers hasn't: it is of a training run, or of a version "
+                "with further norms; use a released file of C-RADIO or RADIO 2.5."
+            )
+        own = re.match(r"(base_model\.|radio_model\.model\.)(patch_generator|blocks)\.", name)
+        if own is not None:
+            kept[name.removeprefix(own[1])] = tensor
+        elif re.search(r"(^|\.)input_conditioner\.norm_(mean|std)$", name):
+            kept[f"input_conditioner.{name.rpartition('.')[2]}"] = tensor
+    kept["summary_idxs"] = torch.tensor([0])  # which CLS tokens the library sums up; no feature depends on it
+    return kept
+
+
 def big_vision_to_torch(tensors: Mapping[str, Tensor]) -> Tensors:
     """Flax arrays of big_vision to torch's layouts: kernels transposed, heads merged, stacked layers taken apart."""
     unstacked: Tensors = {}
@@ -132,8 +170,8 @@ def _flax_tensor(name: str, tensor: Tensor) -> tuple[str, Tensor]:
     part = stem.rpartition(".")[2]
     if leaf in ("scale", "embedding"):
         return f"{stem}.weight", tensor
-    if leaf == "pos_embedding":
-        return name, tensor.squeeze(0)
+    if leaf == "pos_embedding":  # (1, n, d), or a grid (rows, columns, d) in NaFlex
+        return name, tensor.reshape(-1, tensor.shape[-1])
     if name in ("t", "b"):
         return name, tensor.reshape(1)
     if leaf == "bias":

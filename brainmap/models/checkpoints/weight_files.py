@@ -23,7 +23,7 @@ from brainmap.models.checkpoints.training_settings import training_settings
 
 SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt", ".npz"}
 _OLD_FORMAT = b"\x80\x02"  # a pickle: how torch wrote files before 1.6
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = ("state_dict_ema", "state_dict", "model_state_dict", "model")  # a moving average is what is released
 _NOT_WEIGHTS = ("optimizer", "opt", "optimizer_states", "scaler", "fp16_scaler", "lr_scheduler", "lr_schedulers")
 # Wrappers of distributed training and compilation, which stand anywhere in a name and mean nothing.
 _INSERTED = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")

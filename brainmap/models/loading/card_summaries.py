@@ -84,5 +84,5 @@ def _label(objective: Objective, model: VisionModel) -> str:
 
 @functools.cache
 def _kept() -> dict[str, CardSummary]:
-    text = (resources.files("brainmap.models") / "cards" / "summaries.json").read_text(encoding="utf-8")
+    text = (resources.files("brainmap.models.loading") / "card_summaries.json").read_text(encoding="utf-8")
     return {name: CardSummary(**summary) for name, summary in json.loads(text).items()}

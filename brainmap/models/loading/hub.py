@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from brainmap.common.errors import MissingFileError
-from brainmap.models.checkpoints.weight_files import quiet_transformers, read_tensors
+from brainmap.models.checkpoints.weight_files import quiet_transformers
+from brainmap.models.loading.authors_file import from_file
 from brainmap.models.loading.hub_cache import cached_commit, how_to_get, other_commits, unreachable
 from brainmap.models.model_cards import ModelCard
 from brainmap.models.tokenizers import HubTokenizer
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
     from brainmap.models.adapters.adapter import Adapter
 
 
-def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
+def from_hub(adapter: Adapter) -> tuple[Adapter, nn.Module, str]:
     """Load a card's weights from the local cache, else from the hub.
 
     Returns
     -------
+    adapter : Adapter
+        For what the weights are.
     module : nn.Module
     source : str
-        Repository and commit.
+        Repository and commit, and the file where it is the authors' own.
 
     Raises
     ------
@@ -40,20 +43,12 @@ def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
             reason = refusal  # the hub's client would try again and again, and say so each time
             break
         try:
-            if card.file is not None:
-                return _from_file(adapter, local)
-            module = adapter.pretrained(card.hub, revision=card.revision or "main", local_files_only=local)
+            return _at_revision(adapter, card.revision or "main", local)
         except OSError as error:
             reason = reason if reason and not str(error) else str(error).splitlines()[0]
-            continue
-        return module, f"{card.hub}@{cached_commit(card.hub, card.revision) or card.revision or 'unknown commit'}"
     for commit in other_commits(card):
         try:
-            if card.file is not None:
-                loaded = _from_file(adapter, True, commit)
-            else:
-                module = adapter.pretrained(card.hub, revision=commit, local_files_only=True)
-                loaded = module, f"{card.hub}@{commit}"
+            loaded = _at_revision(adapter, commit, True)
         except OSError:
             continue
         warnings.warn(
@@ -65,17 +60,19 @@ def from_hub(adapter: Adapter) -> tuple[nn.Module, str]:
     raise MissingFileError(how_to_get(card, reason))
 
 
-def _from_file(adapter: Adapter, local: bool, revision: str | None = None) -> tuple[nn.Module, str]:
-    """Load weights that are one file in the authors' own layout."""
+def _at_revision(adapter: Adapter, revision: str, local: bool) -> tuple[Adapter, nn.Module, str]:
+    """Load one revision: a folder of the library's, or one file in the authors' own layout."""
     from huggingface_hub import hf_hub_download
 
     card = adapter.card
-    assert card.hub is not None and card.file is not None
-    revision = revision or card.revision or "main"
+    assert card.hub is not None
+    if card.file is None:
+        module = adapter.pretrained(card.hub, revision=revision, local_files_only=local)
+        return adapter, module, f"{card.hub}@{cached_commit(card.hub, revision) or revision}"
     path = Path(hf_hub_download(card.hub, card.file, revision=revision, local_files_only=local))
-    commit = path.parts[path.parts.index("snapshots") + 1] if "snapshots" in path.parts else card.revision
-    source = f"{card.hub}@{commit or 'unknown commit'}, {card.file}"
-    return adapter.from_tensors(read_tensors(path)[0], source), source
+    source = f"{card.hub}@{cached_commit(card.hub, revision, card.file) or revision}, {card.file}"
+    adapter, module, _ = from_file(adapter, path, source)
+    return adapter, module, source
 
 
 def hub_tokenizer(card: ModelCard, source: str) -> HubTokenizer:
@@ -84,9 +81,11 @@ def hub_tokenizer(card: ModelCard, source: str) -> HubTokenizer:
 
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
     local = folder if (folder / "tokenizer_config.json").exists() or (folder / "tokenizer.json").exists() else None
+    own = source.startswith(f"{card.hub}@")  # of the same commit as the weights, which may be another than the card's
+    revision = source.partition("@")[2].partition(",")[0] if own else card.revision or "main"
     with quiet_transformers():
         try:
-            tokenizer = _tokenizer(AutoTokenizer, card, local)
+            tokenizer = _tokenizer(AutoTokenizer, card, local, revision)
         except (OSError, ValueError) as error:
             raise MissingFileError(
                 f"The tokenizer of '{card.name}' could not be loaded ({str(error).splitlines()[0]}); "
@@ -97,9 +96,9 @@ def hub_tokenizer(card: ModelCard, source: str) -> HubTokenizer:
     )
 
 
-def _tokenizer(kind: Any, card: ModelCard, local: Path | None) -> Any:
+def _tokenizer(kind: Any, card: ModelCard, local: Path | None, revision: str) -> Any:
     if local is not None:
         return kind.from_pretrained(local)
     if card.tokenizer is not None:
         return kind.from_pretrained(card.tokenizer)
-    return kind.from_pretrained(card.hub, revision=card.revision or "main")
+    return kind.from_pretrained(card.hub, revision=revision)

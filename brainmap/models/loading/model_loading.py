@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import warnings
@@ -14,16 +15,13 @@ from torch import nn
 from brainmap.common.errors import InputError
 from brainmap.models.adapters.adapter import Adapter
 from brainmap.models.adapters.adapters_by_name import ADAPTERS
-from brainmap.models.adapters.ijepa import IJEPAAdapter, is_ijepa_checkpoint
+from brainmap.models.adapters.double_precision import compute_in_double
 from brainmap.models.adapters.positions import interpolate_as_authors, stored_periods
-from brainmap.models.adapters.training_checkpoints import (
-    TrainingCheckpointAdapter,
-    checkpoint_card,
-    is_training_checkpoint,
-)
+from brainmap.models.adapters.training_checkpoints import checkpoint_card
 from brainmap.models.adapters.user_packages import installed_version
 from brainmap.models.checkpoints.tensor_archives import is_sharded
 from brainmap.models.checkpoints.weight_files import SUFFIXES, check_finite, check_weights_folder, read_tensors
+from brainmap.models.loading.authors_file import from_file
 from brainmap.models.loading.hub import from_hub, hub_tokenizer
 from brainmap.models.loading.weight_sources import embedded_file, find_card
 from brainmap.models.model_cards import ModelCard
@@ -94,6 +92,8 @@ def load_model(
     _check_patch(card, module)
     tokenizer = _tokenizer(card, module, loaded) if adapter.has_text else None
     module.to(device=target, dtype=torch.float64 if dtype == "float64" else torch.float32)
+    if dtype == "float64" and compute_in_double(module):
+        loaded = dataclasses.replace(loaded, code=f"{loaded.code}, float64 throughout")
     return VisionModel(
         card,
         module,
@@ -150,21 +150,15 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
         if card.adapter == "dino-tiny" and seed == 0:
             _check_untrained(module)
     elif (path.suffix in SUFFIXES and not path.is_dir()) or (path.is_dir() and is_sharded(path)):
-        tensors, recipe = read_tensors(path)
-        if is_training_checkpoint(tensors) and card.adapter == "transformers":
-            adapter = TrainingCheckpointAdapter(card, recipe)
-        elif is_ijepa_checkpoint(tensors, card):
-            adapter = IJEPAAdapter(card.model_copy(update={"objective": "ijepa-latent"}))
-        else:
-            adapter = adapter.suited(tensors)
-        module, source = adapter.from_tensors(tensors, str(path)), str(path)
+        source = str(path)
+        adapter, module, recipe = from_file(adapter, path, source)
     elif path.is_dir():
         check_weights_folder(path)
         module, source = adapter.pretrained(path), str(path)
     elif card.package is not None and str(weights) == "trained":
         module, source = adapter.from_package()
     elif card.hub is not None and str(weights) == "trained":
-        module, source = from_hub(adapter)
+        adapter, module, source = from_hub(adapter)
     else:
         file = embedded_file(card, str(weights))
         tensors, recipe = read_tensors(file)

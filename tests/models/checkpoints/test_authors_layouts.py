@@ -393,6 +393,21 @@ def test_siglip_in_big_vision_s_arrays(tmp_path: Path) -> None:
         assert load_model(name, weights=tmp_path / f"siglip{stacked}.npz").digest == model.digest
 
 
+def test_naflex_in_big_vision_s_arrays(tmp_path: Path) -> None:
+    """Patches instead of pixels: a kernel of two axes, and positions as a grid."""
+    text = {**TEXT, "projection_size": 24, "hidden_size": 24, "intermediate_size": 96}
+    tower = {key: value for key, value in TOWER.items() if key != "image_size"} | {"num_patches": 16}
+    name = small("siglip2-base-patch16-naflex", {"vision_config": tower, "text_config": text})
+    model = load_model(name, weights="untrained", seed=5)
+    ours = {key: tensor.numpy() for key, tensor in model.module.state_dict().items()}
+    kernel = ours["vision_model.embeddings.patch_embedding.weight"]
+    arrays = big_vision({**ours, "vision_model.embeddings.patch_embedding.weight": kernel[:, :, None, None]}, True)
+    arrays["params/img/embedding/kernel"] = kernel.T
+    arrays["params/img/pos_embedding"] = arrays["params/img/pos_embedding"].reshape(4, 4, -1)
+    np.savez(tmp_path / "naflex.npz", **arrays)
+    assert load_model(name, weights=tmp_path / "naflex.npz").digest == model.digest
+
+
 def big_vision(ours: dict[str, np.ndarray], stacked: bool) -> dict[str, np.ndarray]:
     def dense(mine: str, theirs: str) -> dict[str, np.ndarray]:
         return {f"{theirs}/kernel": ours[f"{mine}.weight"].T, f"{theirs}/bias": ours[f"{mine}.bias"]}
