@@ -86,6 +86,13 @@ def fit(
     bridge: Annotated[
         str | None, typer.Option(help="Image–text model whose caption space --objective clip-bridge maps into.")
     ] = None,
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            help="Control feature spaces, comma-separated: pixels, gabor, texture, category, gradient norm, loss.",
+            show_default="all but texture",
+        ),
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="folds, or test: score on the test photographs that the dataset names.")
     ] = None,
@@ -175,7 +182,7 @@ def fit(
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Turn options that were given into settings of a study; what was not given, the study fills in."""
     values = {name: value for name, value in given.items() if name not in NOT_SETTINGS}
-    for name in ("layers", "signals", "modality", "nuisance"):
+    for name in ("layers", "signals", "modality", "nuisance", "controls"):
         if name in values:
             values[name] = names(values[name])
     if "subject" in given:

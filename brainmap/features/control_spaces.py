@@ -5,27 +5,27 @@ Each is an array (images, features), row-aligned to the stimuli, and goes throug
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from PIL import Image
-from scipy.fft import fft2, ifft2
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
 from brainmap.common.progress import track
+from brainmap.features.steerable_pyramid import V1, SteerablePyramid, pyramid_energy
+from brainmap.features.texture_statistics import texture_statistics
 
 if TYPE_CHECKING:
     from brainmap.stimuli import StimulusSet
 
 
-LUMA = np.array([0.2126, 0.7152, 0.0722])
-"""Weights of linear R, G and B in luminance (ITU-R BT.709)."""
+CONTROLS = ("pixels", "gabor", "texture", "category", "gradient norm", "loss")
+"""Names of the control spaces, in the order in which :func:`control_spaces` returns them."""
 
-CONTROLS = ("pixels", "gabor", "category", "gradient norm", "loss")
-"""Names of the control spaces, as :func:`control_spaces` returns them."""
+ON_REQUEST = ("texture",)
+"""Control spaces that are computed only where they are named."""
 
 
 class HasGradients(Protocol):
@@ -40,29 +40,71 @@ class HasGradients(Protocol):
         """Layer → norm of each image's gradient, (n,)."""
 
 
-def control_spaces(stimuli: StimulusSet, features: HasGradients | None = None) -> dict[str, np.ndarray]:
-    """Compute all control spaces that the stimuli and features allow.
+def control_spaces(
+    stimuli: StimulusSet, features: HasGradients | None = None, *, names: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Compute control spaces.
 
     Parameters
     ----------
     stimuli : StimulusSet
-        The photographs. Without a column ``category`` in their table there is no space ``category``.
+        The photographs.
     features : Features, optional
-        Of the same stimuli. Without gradients in them there are no spaces ``gradient norm`` and ``loss``.
+        Of the same stimuli, for the spaces ``gradient norm`` and ``loss``.
+    names : iterable of str, optional
+        Which of :data:`CONTROLS`. By default all that the stimuli and features allow (without a column ``category``
+        there is no space ``category``, without gradients none of theirs), but ``texture``, which is asked for by name.
 
     Returns
     -------
     dict of str to numpy.ndarray, (images, features)
-        Names from :data:`CONTROLS`, in that order.
+        In the order of :data:`CONTROLS`.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, or a named space that the stimuli or features do not allow.
     """
-    spaces = {"pixels": pixels(stimuli), "gabor": gabor_energy(stimuli)}
+    chosen = set(_possible(stimuli, features) if names is None else check_controls(names, stimuli))
+    if features is None and chosen & {"gradient norm", "loss"}:
+        raise InputError("Control spaces of gradients need features that were extracted with gradients.")
+    compute: dict[str, Callable[[], np.ndarray]] = {
+        "pixels": lambda: pixels(stimuli),
+        "gabor": lambda: gabor_energy(stimuli),
+        "texture": lambda: texture_statistics(stimuli),
+        "category": lambda: category_one_hot(stimuli),
+        "gradient norm": lambda: gradient_norms(cast(HasGradients, features)),
+        "loss": lambda: losses(cast(HasGradients, features)),
+    }
+    return {name: compute[name]() for name in CONTROLS if name in chosen}
+
+
+def check_controls(names: Iterable[str], stimuli: StimulusSet) -> tuple[str, ...]:
+    """Check names of control spaces before anything is computed.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, or ``category`` where photographs have no labels.
+    """
+    chosen = as_names(names)
+    for name in chosen:
+        if name not in CONTROLS:
+            raise InputError(f"There is no control space '{name}'; there are {', '.join(CONTROLS)}.")
+    if "category" in chosen:
+        category_one_hot(stimuli)
+    return chosen
+
+
+def _possible(stimuli: StimulusSet, features: HasGradients | None) -> list[str]:
+    """Control spaces that stimuli and features allow, but those that are computed on request only."""
     table = stimuli.table
-    if "category" in table and table["category"].notna().all():
-        spaces["category"] = category_one_hot(stimuli)
-    if features is not None and features.gradient_norms:
-        spaces["gradient norm"] = gradient_norms(features)
-        spaces["loss"] = losses(features)
-    return spaces
+    impossible = set(ON_REQUEST)
+    if "category" not in table or table["category"].isna().any():
+        impossible.add("category")
+    if features is None or not features.gradient_norms:
+        impossible |= {"gradient norm", "loss"}
+    return [name for name in CONTROLS if name not in impossible]
 
 
 def pixels(stimuli: StimulusSet, *, side: int = 16) -> np.ndarray:
@@ -84,21 +126,15 @@ def pixels(stimuli: StimulusSet, *, side: int = 16) -> np.ndarray:
     return np.stack([_thumbnail(image, side).ravel() for image in images]).astype(np.float32)
 
 
-def gabor_energy(
-    stimuli: StimulusSet, *, size: int = 128, scales: int = 5, orientations: int = 8, grid: int = 8
-) -> np.ndarray:
+def gabor_energy(stimuli: StimulusSet, *, pyramid: SteerablePyramid = V1, grid: int = 8) -> np.ndarray:
     """Compute contrast-normalised energy of a complex steerable pyramid, pooled on a grid.
 
     Parameters
     ----------
     stimuli : StimulusSet
-        The photographs, brought to ``size`` × ``size`` px.
-    size : int
-        Side of the analysed image.
-    scales : int
-        Octave bands; the finest is centred on ``size`` / 4 cycles per image, each next one on half of that.
-    orientations : int
-        Orientations between 0° and 180°.
+        The photographs.
+    pyramid : SteerablePyramid
+        Size of the analysed image, number of scales and orientations.
     grid : int
         Energy is averaged in ``grid`` × ``grid`` cells; in coarse scales in as many as the wavelength supports.
 
@@ -126,10 +162,8 @@ def gabor_energy(
     .. [1] Simoncelli & Freeman 1995, *The steerable pyramid*; Portilla & Simoncelli 2000.
     .. [2] Heeger 1992, *Normalization of cell responses in cat striate cortex*.
     """
-    filters = steerable_filters(size, scales, orientations)
-    images = track(stimuli, "Gabor energy", total=len(stimuli), unit="images")
-    return np.stack([_normalised_energy(photograph_luminance(image, size), filters, grid) for image in images]).astype(
-        np.float32
+    return pyramid.of_photographs(
+        stimuli, "Gabor energy", lambda luminance, filters: _normalised_energy(luminance, filters, grid)
     )
 
 
@@ -204,68 +238,6 @@ def losses(features: HasGradients) -> np.ndarray:
     return np.asarray(features.losses, dtype=np.float32).reshape(-1, 1)
 
 
-# -- the pyramid ------------------------------------------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=4)
-def steerable_filters(size: int, scales: int, orientations: int) -> np.ndarray:
-    """Transfer functions of the complex steerable pyramid.
-
-    Parameters
-    ----------
-    size : int
-        Side of the image in pixels.
-    scales, orientations : int
-        As in :func:`gabor_energy`.
-
-    Returns
-    -------
-    numpy.ndarray of float64, (scales, orientations, size, size)
-        In the frequency order of ``numpy.fft.fft2``. With both halves of the plane, Σ |H|² is 1 from the centre of the
-        coarsest band to that of the finest. Orientation k responds best to wave vectors at k · 180° / orientations.
-    """
-    if scales < 1 or orientations < 2 or size / 4 / 2 ** (scales - 1) < 1:
-        raise InputError(
-            f"{scales} scales and {orientations} orientations do not fit an image of {size} px; "
-            f"use at most {int(np.log2(max(size / 4, 1))) + 1} scales and at least 2 orientations."
-        )
-    frequency_y, frequency_x = np.meshgrid(np.fft.fftfreq(size) * size, np.fft.fftfreq(size) * size, indexing="ij")
-    radius, angle = np.hypot(frequency_x, frequency_y), np.arctan2(frequency_y, frequency_x)
-    octave = np.log2(np.where(radius > 0, radius, 1e-9))
-    order = orientations - 1
-    # Σ_k cos²ᵒ(θ − kπ/K) is constant over θ; dividing by it makes the orientations a partition of unity.
-    gain = np.sqrt(sum(np.cos(k * np.pi / orientations) ** (2 * order) for k in range(orientations)))
-    filters = np.zeros((scales, orientations, size, size))
-    for scale in range(scales):
-        distance = np.abs(octave - (np.log2(size / 4) - scale))
-        radial = np.where(distance < 1, np.cos(np.pi / 2 * np.minimum(distance, 1)), 0.0)
-        for k in range(orientations):
-            offset = np.angle(np.exp(1j * (angle - k * np.pi / orientations)))
-            one_sided = np.where(np.abs(offset) < np.pi / 2, np.abs(np.cos(offset)) ** order, 0.0)
-            filters[scale, k] = radial * one_sided / gain
-    filters.setflags(write=False)
-    return filters
-
-
-def pyramid_energy(luminance: np.ndarray, filters: np.ndarray) -> np.ndarray:
-    """Energy of each scale and orientation at each pixel.
-
-    Parameters
-    ----------
-    luminance : array, (size, size)
-        Image.
-    filters : array, (scales, orientations, size, size)
-        From :func:`steerable_filters`.
-
-    Returns
-    -------
-    numpy.ndarray, (scales, orientations, size, size)
-        |2 · filtered image|²: the squared amplitude of a grating in the pass band.
-    """
-    spectrum = fft2(luminance - luminance.mean())
-    return np.abs(2 * ifft2(filters * spectrum)) ** 2
-
-
 def _normalised_energy(luminance: np.ndarray, filters: np.ndarray, grid: int) -> np.ndarray:
     energy = pyramid_energy(luminance, filters)
     scales, size = energy.shape[0], energy.shape[-1]
@@ -292,24 +264,3 @@ def _thumbnail(image: np.ndarray, side: int) -> np.ndarray:
     """Area mean over ``side`` × ``side`` cells, float in [0, 1]."""
     resized = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
     return np.asarray(resized, dtype=np.float64) / 255
-
-
-def photograph_luminance(image: np.ndarray, size: int) -> np.ndarray:
-    """Luminance of a photograph, gamma-compressed again: close to what early vision sees.
-
-    Parameters
-    ----------
-    image : array, (h, w, 3), uint8
-        sRGB.
-    size : int
-        Side it is brought to.
-
-    Returns
-    -------
-    numpy.ndarray, (size, size)
-        In [0, 1].
-    """
-    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    encoded = np.asarray(resized, dtype=np.float64) / 255
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4) @ LUMA
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.clip(linear, 0, None) ** (1 / 2.4) - 0.055)

@@ -11,28 +11,23 @@ import numpy as np
 from scipy.fft import fft2, ifft2
 
 from brainmap.common.errors import InputError
-from brainmap.common.progress import track
-from brainmap.features.control_spaces import photograph_luminance, steerable_filters
+from brainmap.features.steerable_pyramid import V2, SteerablePyramid
 
 if TYPE_CHECKING:
     from brainmap.stimuli import StimulusSet
 
 
-def texture_statistics(
-    stimuli: StimulusSet, *, size: int = 128, scales: int = 4, orientations: int = 4, grid: int = 2
-) -> np.ndarray:
+def texture_statistics(stimuli: StimulusSet, *, pyramid: SteerablePyramid = V2, grid: int = 2) -> np.ndarray:
     """Compute second-order statistics of a complex steerable pyramid in large, V2-like regions.
 
     Parameters
     ----------
     stimuli : StimulusSet
-        The photographs, brought to ``size`` × ``size`` px.
-    size : int
-        Side of the analysed image.
-    scales, orientations : int
-        Of the pyramid: octave bands, and orientations between 0° and 180°.
+        The photographs.
+    pyramid : SteerablePyramid
+        Size of the analysed image, number of scales and orientations.
     grid : int
-        Statistics are taken in ``grid`` × ``grid`` regions; ``size`` is a multiple of it.
+        Statistics are taken in ``grid`` × ``grid`` regions; the image's size is a multiple of it.
 
     Returns
     -------
@@ -59,12 +54,12 @@ def texture_statistics(
     .. [2] Freeman, Ziemba, Heeger, Simoncelli & Movshon 2013, *A functional and perceptual signature of the second
        visual area in primates*.
     """
-    if grid < 1 or size % grid:
-        raise InputError(f"A size of {size} px has no {grid} × {grid} equal regions; use a multiple of the grid.")
-    filters = steerable_filters(size, scales, orientations)
-    images = track(stimuli, "texture statistics", total=len(stimuli), unit="images")
-    return np.stack([_statistics(photograph_luminance(image, size), filters, grid) for image in images]).astype(
-        np.float32
+    if grid < 1 or pyramid.size % grid:
+        raise InputError(
+            f"A size of {pyramid.size} px has no {grid} × {grid} equal regions; use a multiple of the grid."
+        )
+    return pyramid.of_photographs(
+        stimuli, "texture statistics", lambda luminance, filters: _statistics(luminance, filters, grid)
     )
 
 

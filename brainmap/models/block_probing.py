@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from brainmap.common.errors import InputError
 
-MLP_NAMES = ("mlp.fc2", "mlp.down_proj", "output.dense", "mlp.weights_out", "pwconv2", "mlp.2", "mlp.3", "mlp.c_proj")
+MLP_NAMES = (
+    "mlp.fc2", "mlp.down_proj", "ffn.down_proj", "output.dense", "mlp.weights_out", "pwconv2", "mlp.2", "mlp.3",
+    "mlp.c_proj",
+)  # fmt: skip
 ATTENTION_NAMES = (
-    "attention.o_proj", "attention.output.dense", "self_attn.out_proj", "attention.proj", "attn.proj", "attn.out_proj",
+    "attention.o_proj", "attention.out_proj", "attention.output.dense", "self_attn.out_proj", "attention.proj",
+    "attn.proj", "attn.out_proj",
 )  # fmt: skip
 BATCH = 2  # images in a probing pass: an axis of another length is not the images'
 _SHARE = 0.75  # of the parameters that a finer level of blocks must hold
@@ -172,7 +176,10 @@ def output_shapes(
             call(torch.zeros(BATCH, 3, size, size, device=like.device, dtype=like.dtype))
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"'{name}' does not run on images of {size} px alone ({reason}).") from None
+            raise InputError(
+                f"'{name}' does not run on images of {size} px alone ({reason[:200]}); wrap it with from_module, in a "
+                "module that takes pixels and gives it what else it needs."
+            ) from None
     return shapes
 
 
@@ -251,6 +258,9 @@ def _roles(
     registers = getattr(config, "num_register_tokens", None)
     if isinstance(registers, int) and registers and not counted["register"]:
         counted["register"] = registers
+    stated = [getattr(config, key, None) for key in ("num_cls_tokens", "num_registers")]  # RADIO: one for each teacher
+    if all(isinstance(number, int) for number in stated):
+        counted = dict(zip(("cls", "register"), stated, strict=True))
     special = leading if leading is not None else sum(counted.values())
     if leading is not None and leading != sum(counted.values()):
         counted = {"cls": max(leading - counted["register"], 0), "register": min(counted["register"], leading)}

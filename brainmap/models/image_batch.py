@@ -57,7 +57,8 @@ class Batch:
         """
         if name not in self.table:
             raise InputError(f"This objective needs a column '{name}' in the stimulus table; add it.")
-        empty = np.flatnonzero(self.table[name].isna().to_numpy())
+        values = self.table[name]
+        empty = np.flatnonzero((values.isna() | (values.astype(str).str.strip() == "")).to_numpy())
         if len(empty):
             raise InputError(f"Column '{name}' of the stimulus table is empty for stimulus {self.ids[int(empty[0])]}.")
         return self.table[name].tolist()

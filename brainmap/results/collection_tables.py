@@ -14,7 +14,7 @@ from brainmap.results.collection import Collection, Member
 from brainmap.results.study_results import StudyResults
 
 RESIDUAL = "residual"
-MODEL_FREE = ("pixels", "gabor", "gabor energy", "category")  # controls that know the photographs only
+MODEL_FREE = ("pixels", "gabor", "gabor energy", "texture", "category")  # controls that know the photographs only
 SUBJECT_GAIN = "delta "  # begins the name of a residual table's column with one subject's gain
 
 

@@ -104,10 +104,12 @@ class Study:
         return self._run(report)
 
     def _run(self, report: bool) -> StudyResults:
+        from brainmap.features.control_spaces import check_controls
         from brainmap.report import write_report
 
         try:
             stimuli = load_stimuli(self.config)
+            check_controls(self.config.controls or (), stimuli)
             extracting = extractor(self.config, self.folder.features)
             own = load_inputs(self.config, stimuli, self.folder.features) if self.config.dataset != "sample" else None
         except DamagedError:  # is mended, not missing
@@ -295,7 +297,7 @@ def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features
     from brainmap.statistics.permutation.group_orders import group_orders
 
     spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
-    spaces[CONTROL_SPACES] = control_spaces(stimuli, features)
+    spaces[CONTROL_SPACES] = control_spaces(stimuli, features, names=config.controls)
     if "gradient" in config.signals:  # what gradients predict must be owed to the photograph they belong to
         order = next(group_orders(stimuli.table["source"].to_numpy(), 1, seed=config.seed))
         spaces[CONTROL_SPACES][SHUFFLED] = np.asarray(features["gradient", features.layers[-1]])[order]

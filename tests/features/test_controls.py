@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from brainmap.common.errors import InputError
-from brainmap.features import control_spaces
+from brainmap.features import control_spaces, steerable_pyramid
+from brainmap.features.texture_statistics import texture_statistics
 from brainmap.stimuli import StimulusSet
 
 
@@ -40,7 +41,7 @@ def test_pixels_are_block_means_of_the_photograph() -> None:
 
 
 def test_pyramid_filters_are_a_partition_of_unity() -> None:
-    filters = control_spaces.steerable_filters(64, 4, 6)
+    filters = steerable_pyramid.steerable_filters(64, 4, 6)
     power = (filters**2).sum(axis=(0, 1))
     reversed_power = np.roll(power[::-1, ::-1], 1, axis=(0, 1))  # frequency −f at the place of f
     frequency = np.fft.fftfreq(64) * 64
@@ -52,8 +53,8 @@ def test_pyramid_filters_are_a_partition_of_unity() -> None:
 
 @pytest.mark.parametrize("phase", [0.0, 0.7, np.pi / 2])
 def test_energy_of_a_grating_is_its_squared_amplitude_whatever_its_phase(phase: float) -> None:
-    filters = control_spaces.steerable_filters(128, 5, 8)
-    energy = control_spaces.pyramid_energy(grating(16, 0, phase, contrast=0.6), filters)
+    filters = steerable_pyramid.steerable_filters(128, 5, 8)
+    energy = steerable_pyramid.pyramid_energy(grating(16, 0, phase, contrast=0.6), filters)
     # 16 cycles is the centre of band 1: the orientations share cos²ᵒ of their angles.
     shares = np.abs(np.cos(np.arange(8) * np.pi / 8)) ** 14
     np.testing.assert_allclose(energy[1, :].mean(axis=(1, 2)), 0.3**2 * shares / shares.sum(), atol=1e-12)
@@ -88,7 +89,7 @@ def test_gabor_energy_is_nearly_invariant_to_contrast_and_finite_without_any() -
 def test_gabor_energy_says_which_scales_fit() -> None:
     image = StimulusSet.from_arrays([np.zeros((32, 32, 3), np.uint8)])
     with pytest.raises(InputError, match="at most 4 scales"):
-        control_spaces.gabor_energy(image, size=32, scales=5)
+        control_spaces.gabor_energy(image, pyramid=steerable_pyramid.SteerablePyramid(size=32, scales=5))
 
 
 def test_category_one_hot(stimuli: StimulusSet) -> None:
@@ -110,7 +111,10 @@ def test_gradient_controls_and_the_set_of_all(stimuli: StimulusSet) -> None:
     norms = {"block.0": np.arange(5.0), "block.1": np.arange(5.0) ** 2}
     features = SimpleNamespace(losses=np.linspace(1, 2, 5), gradient_norms=norms)
     spaces = control_spaces.control_spaces(stimuli, features)
-    assert tuple(spaces) == control_spaces.CONTROLS
+    assert tuple(spaces) == tuple(name for name in control_spaces.CONTROLS if name != "texture")
+    named = control_spaces.control_spaces(stimuli, features, names=["loss", "texture", "pixels"])
+    assert tuple(named) == ("pixels", "texture", "loss")
+    np.testing.assert_array_equal(named["texture"], texture_statistics(stimuli))
     np.testing.assert_array_equal(spaces["gradient norm"], np.column_stack(list(norms.values())))
     np.testing.assert_allclose(spaces["loss"][:, 0], features.losses)
     np.testing.assert_array_equal(control_spaces.gradient_norms(features, ["block.1"])[:, 0], norms["block.1"])
@@ -121,3 +125,13 @@ def test_gradient_controls_and_the_set_of_all(stimuli: StimulusSet) -> None:
         control_spaces.gradient_norms(SimpleNamespace(losses=None, gradient_norms={}))
     with pytest.raises(InputError, match="no losses"):
         control_spaces.losses(SimpleNamespace(losses=None, gradient_norms={}))
+
+
+def test_named_controls_are_checked(stimuli: StimulusSet) -> None:
+    with pytest.raises(InputError, match="no control space 'gabors'; there are pixels, gabor, texture"):
+        control_spaces.control_spaces(stimuli, names=["gabors"])
+    with pytest.raises(InputError, match="need features that were extracted with gradients"):
+        control_spaces.control_spaces(stimuli, names="loss")
+    unlabelled = StimulusSet.from_arrays(list(stimuli))
+    with pytest.raises(InputError, match="no column 'category'"):
+        control_spaces.check_controls(["pixels", "category"], unlabelled)

@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 
 from brainmap.common.errors import InputError
-from brainmap.features.control_spaces import photograph_luminance, pyramid_energy, steerable_filters
+from brainmap.features.steerable_pyramid import (
+    SteerablePyramid,
+    photograph_luminance,
+    pyramid_energy,
+    steerable_filters,
+)
 from brainmap.features.texture_statistics import texture_statistics
 from brainmap.stimuli import StimulusSet
 
 SIZE, SCALES, ORIENTATIONS = 64, 3, 4
-OPTIONS = {"size": SIZE, "scales": SCALES, "orientations": ORIENTATIONS}
+PYRAMID = SteerablePyramid(SIZE, SCALES, ORIENTATIONS)
 
 
-def one(image: np.ndarray, grid: int = 1) -> np.ndarray:
-    return texture_statistics(StimulusSet.from_arrays([image]), grid=grid, **OPTIONS)[0]
+def texture(image: np.ndarray, grid: int = 1) -> np.ndarray:
+    return texture_statistics(StimulusSet.from_arrays([image]), grid=grid, pyramid=PYRAMID)[0]
 
 
 def textured(seed: int = 0) -> np.ndarray:
@@ -25,7 +30,7 @@ def textured(seed: int = 0) -> np.ndarray:
 
 def test_means_and_correlations_are_those_of_the_pyramid() -> None:
     """The oracle is numpy's own corrcoef on the pyramid's amplitudes."""
-    found = one(textured())
+    found = texture(textured())
     energy = pyramid_energy(photograph_luminance(textured(), SIZE), steerable_filters(SIZE, SCALES, ORIENTATIONS))
     amplitude = np.sqrt(energy).reshape(SCALES * ORIENTATIONS, -1)
     bands = SCALES * ORIENTATIONS
@@ -48,7 +53,7 @@ def test_a_grating_is_uncorrelated_with_itself_a_quarter_of_a_period_on() -> Non
     x = np.arange(SIZE)
     wave = 127.5 + 100 * np.cos(2 * np.pi * (SIZE / 4) * x / SIZE)  # the finest band's own frequency: period 4 px
     image = np.repeat(np.tile(wave, (SIZE, 1))[..., None], 3, 2).astype(np.uint8)
-    found = one(image)
+    found = texture(image)
     shifted_x = found[-2 * SCALES * ORIENTATIONS : -SCALES * ORIENTATIONS]
     shifted_y = found[-SCALES * ORIENTATIONS :]
     assert abs(shifted_x[0]) < 0.05 and shifted_y[0] > 0.99
@@ -57,10 +62,10 @@ def test_a_grating_is_uncorrelated_with_itself_a_quarter_of_a_period_on() -> Non
 def test_regions_are_analysed_apart_and_nothing_gives_zeros() -> None:
     image = textured()
     image[:, SIZE // 2 :] = 128
-    regions = one(image, grid=2).reshape(4, -1)
+    regions = texture(image, grid=2).reshape(4, -1)
     assert np.isfinite(regions).all()
     assert regions[0, 0] > 3 * regions[1, 0] and regions[2, 0] > 3 * regions[3, 0]
-    assert not one(np.full((SIZE, SIZE, 3), 128, np.uint8)).any()
+    assert not texture(np.full((SIZE, SIZE, 3), 128, np.uint8)).any()
 
 
 def test_textures_differ_from_noise_of_their_spectrum() -> None:
@@ -73,7 +78,7 @@ def test_textures_differ_from_noise_of_their_spectrum() -> None:
     noise = np.fft.fft2(rng.standard_normal((SIZE, SIZE)))
     scrambled = np.fft.ifft2(np.abs(spectrum) * noise / np.abs(noise)).real
     pictures = [np.clip(128 + 30 * p / p.std(), 0, 255).astype(np.uint8) for p in (lines - lines.mean(), scrambled)]
-    found = [one(np.repeat(p[..., None], 3, 2)) for p in pictures]
+    found = [texture(np.repeat(p[..., None], 3, 2)) for p in pictures]
     bands = SCALES * ORIENTATIONS
     across_scales = [f[2 * bands + SCALES * 6 :][: (SCALES - 1) * ORIENTATIONS].mean() for f in found]
     assert across_scales[0] > across_scales[1] + 0.2
@@ -81,4 +86,4 @@ def test_textures_differ_from_noise_of_their_spectrum() -> None:
 
 def test_regions_must_be_equal() -> None:
     with pytest.raises(InputError, match="no 3 × 3 equal regions"):
-        texture_statistics(StimulusSet.from_arrays([textured()]), grid=3, **OPTIONS)
+        texture_statistics(StimulusSet.from_arrays([textured()]), grid=3, pyramid=PYRAMID)

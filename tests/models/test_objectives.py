@@ -190,3 +190,10 @@ def test_unknown_objectives_and_missing_columns_are_named(model: VisionModel, ba
     with pytest.raises(InputError, match="column 'caption'"):
         batch.column("caption")
     assert find_objective(model, DINO(seed=5)).identity(model)["parameters"] == {"seed": 5}
+
+
+def test_an_empty_caption_is_missing() -> None:
+    table = pd.DataFrame({"caption": ["a cat", " "]})
+    batch = Batch([], torch.zeros(2, 3, 8, 8), ["first", "second"], table)
+    with pytest.raises(InputError, match="'caption' of the stimulus table is empty for stimulus second"):
+        batch.column("caption")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from brainmap.common.errors import InputError
 from brainmap.statistics.significance import folds_interval
+from brainmap.stimuli import StimulusSet
+from brainmap.study import StudyConfig
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES
 from brainmap.study.analysis.summarise import compare_with_controls
+from brainmap.study.run import feature_spaces
 
 
 def study(r: np.ndarray) -> tuple[list[Any], xr.Dataset]:
@@ -46,3 +50,29 @@ def test_subjects_who_agree_by_chance_do_not_narrow_it() -> None:
 def test_too_few_folds_have_no_interval() -> None:
     table = compare_with_controls(*study(np.full((3, 1, 2, 4), 0.1)))
     assert table["r"].tolist() == pytest.approx([0.1, 0.1]) and table[["low", "high"]].isna().all(axis=None)
+
+
+def test_control_spaces_are_chosen_by_name() -> None:
+    config = StudyConfig.from_dict({"controls": ["pixels", "texture"], "signals": ["activation"]})
+    rng = np.random.default_rng(0)
+    stimuli = StimulusSet.from_arrays([rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(3)])
+    features = SimpleNamespace(by_layer=lambda signal: {"block.0": np.ones((3, 2))}, gradient_norms={}, losses=None)
+    spaces = feature_spaces(config, stimuli, cast(Any, features))
+    assert list(spaces[CONTROL_SPACES]) == ["pixels", "texture"]
+    usual = feature_spaces(StudyConfig(signals=("activation",)), stimuli, cast(Any, features))
+    assert list(usual[CONTROL_SPACES]) == ["pixels", "gabor"]
+    assert "controls" not in StudyConfig().describe() and config.describe()["controls"] == ["pixels", "texture"]
+    assert StudyConfig.from_dict({"controls": "texture"}).controls == ("texture",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"controls": ["gabors"]}, "gabors"),
+        ({"controls": []}, "at least one value"),
+        ({"controls": ["loss"], "signals": ["activation"]}, "control 'loss' is made of gradients"),
+    ],
+)
+def test_controls_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        StudyConfig.from_dict(settings)

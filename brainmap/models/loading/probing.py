@@ -99,8 +99,8 @@ def _built(kind: Any, config: Any, name: str, device: str) -> Any:
     try:
         with torch.device(device):
             return kind(config, **options).eval()
-    except (ImportError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except Exception as error:  # whatever a class of others does with settings that do not fit together
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"'{name}' ({kind.__name__}) cannot be built here ({reason}).") from None
 
 

@@ -28,7 +28,7 @@ def weights_status(name: str) -> str:
     Returns
     -------
     str
-        ``embedded``, ``installed package``, ``cached``, or how to get them.
+        ``embedded``, ``installed package``, ``cached``, ``cached, but another commit: …``, or how to get them.
     """
     card = model_card(name)
     if available_weights(card.name):
@@ -45,6 +45,8 @@ def weights_status(name: str) -> str:
     files = usual if card.file is None else (card.file,)
     if any(isinstance(try_to_load_from_cache(card.hub, file, revision=revision), str) for file in files):
         return "cached"
+    if others := other_commits(card):
+        return f"cached, but another commit: {others[0]}"
     return f"not here: gated, {card.gate}" if card.gated else f"not here: fetched from {card.hub} when first used"
 
 

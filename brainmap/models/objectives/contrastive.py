@@ -102,6 +102,7 @@ class KoLeo(CoupledObjective):
 
     name = "koleo"
     exactness = "surrogate"
+    version = 2  # CLIP's and OWL-ViT's tokens are normed since
     plain_view = True
 
     def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
@@ -132,6 +133,7 @@ class SIGReg(CoupledObjective):
 
     name = "sigreg"
     exactness = "surrogate"
+    version = 2  # CLIP's and OWL-ViT's tokens are normed since
     plain_view = True
 
     directions: int = 256

@@ -57,6 +57,7 @@ class Headless(Objective):
 
     name = "headless"
     exactness = "surrogate"
+    version = 2  # CLIP's and OWL-ViT's tokens are normed since
 
     seed: int = 0
 

@@ -27,6 +27,7 @@ CONTROL_NAMES = {
     "pixels": "Pixels",
     "gabor": "Gabor energy",
     "gabor energy": "Gabor energy",
+    "texture": "Texture statistics",
     "category": "Category labels",
     "gradient norm": "Gradient norm only",
     "gradient_norm": "Gradient norm only",

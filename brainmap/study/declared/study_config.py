@@ -107,6 +107,9 @@ class OwnData(BaseModel):
 _ALWAYS_WRITTEN = ("stimuli", "responses", "targets", "events", "table")
 
 
+Control = Literal["pixels", "gabor", "texture", "category", "gradient norm", "loss"]
+
+
 class Place(BaseModel):
     """Where a public dataset lies on this machine; part of how, not of what is computed.
 
@@ -168,6 +171,9 @@ class StudyConfig(BaseModel):
     nuisance : tuple of str, optional
         Of a public dataset, which variables of its reader's table (session, run, gaze, motion …; ``all``) are projected
         out inside each split. One's own are in ``own.confounds``.
+    controls : tuple of str, optional
+        Control feature spaces (:data:`brainmap.features.control_spaces.CONTROLS`): ``pixels``, ``gabor``, ``texture``,
+        ``category``, ``gradient norm``, ``loss``; by default all but ``texture`` that photographs and signals allow.
     split : {"folds", "test"}
         Score on ``cv`` folds grouped by source, or train on the rest and score on the test photographs that the data
         set names (its column ``test`` or ``shared``). What gradients add is always tested on all photographs.
@@ -234,6 +240,7 @@ class StudyConfig(BaseModel):
     groups: str = DEFAULT_GROUPS
     gap: Annotated[int, Field(ge=0)] = 0
     nuisance: tuple[str, ...] | None = None
+    controls: tuple[Control, ...] | None = None
     split: Literal["folds", "test"] = "folds"
     cv: Annotated[int, Field(ge=2, le=100)] = 5
     pca: Annotated[int, Field(ge=1)] | None = None
@@ -272,6 +279,9 @@ class StudyConfig(BaseModel):
             ]
             if given:
                 raise ValueError(f"'features' are there already: '{given[0]}' belongs to a model; leave one out")
+        of_gradients = set(self.controls or ()) & {"gradient norm", "loss"}
+        if of_gradients and "gradient" not in self.signals:
+            raise ValueError(f"control '{min(of_gradients)}' is made of gradients; add 'gradient' to 'signals'")
         if self.wrt == "weights" and (self.site == "block" or self.projection is None):
             raise ValueError(
                 "'wrt: weights' needs a site that is a projection ('site: mlp' or 'attn') and 'projection', the number "
@@ -283,7 +293,7 @@ class StudyConfig(BaseModel):
                 "events where the file does not say them) go together"
             )
         self._check_groups()
-        for name in ("modality", "signals", "layers", "subjects", "nuisance"):
+        for name in ("modality", "signals", "layers", "subjects", "nuisance", "controls"):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
@@ -322,7 +332,7 @@ class StudyConfig(BaseModel):
             raise ValueError("no setting is true or false; give a number or a word")
         return value
 
-    @field_validator("modality", "subjects", "layers", "signals", "nuisance", mode="before")
+    @field_validator("modality", "subjects", "layers", "signals", "nuisance", "controls", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
@@ -409,7 +419,7 @@ class StudyConfig(BaseModel):
         if self.features is None:
             described.pop("features")  # studies of models are what they were before files of features
         described.pop("out_space")  # what is written besides changes no number
-        for name in ("groups", "gap", "nuisance"):  # likewise: studies that set none of these
+        for name in ("groups", "gap", "nuisance", "controls"):  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:
                 described.pop(name)
         if self.alphas is None:

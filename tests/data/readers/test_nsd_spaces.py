@@ -108,3 +108,22 @@ def test_captions_are_found_where_the_bucket_has_them(tmp_path):
     reader = open_dataset("nsd", tmp_path, options={"sessions": (1,)})
     table = reader.stimuli(["1"]).table
     assert table["caption"].tolist() == [f"photograph {row}" for row in table["nsd_id"]]
+
+
+def test_missing_captions_are_missing_and_damaged_files_are_named(tmp_path):
+    write_nsd(tmp_path)
+    (tmp_path / "nsddata/experiments/nsd/nsd_stim_info_merged.csv").write_text(
+        "cocoId,cocoSplit,nsdId\n" + "\n".join(f"{1000 + row},val2017,{row}" for row in range(400))
+    )
+    folder = tmp_path / "nsddata_stimuli/stimuli/nsd/annotations"
+    folder.mkdir()
+    reader = open_dataset("nsd", tmp_path, options={"sessions": (1,)})
+    rows = reader.stimuli(["1"]).table["nsd_id"]
+    items = [{"image_id": 1000 + int(row), "caption": f"photograph {row}"} for row in rows[1:]]
+    (folder / "captions_val2017.json").write_text(json.dumps({"annotations": items}))
+    table = open_dataset("nsd", tmp_path, options={"sessions": (1,)}).stimuli(["1"]).table
+    assert table["caption"].isna().tolist() == [True] + [False] * (len(rows) - 1)
+    for damaged in ('{"annotations": [{"image_id": 1', "[]", '{"annotations": [{"caption": "x"}]}'):
+        (folder / "captions_val2017.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"captions_val2017\.json is not COCO's file of captions"):
+            open_dataset("nsd", tmp_path, options={"sessions": (1,)}).stimuli(["1"])

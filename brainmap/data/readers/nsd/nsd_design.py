@@ -119,8 +119,14 @@ def _compare(file: Path, number: int, session: int, logged: np.ndarray, rows: np
     raise InputError(f"Row {row} of {file} names another photograph than the design; fetch the file anew.")
 
 
-def read_captions(root: Path, rows: np.ndarray) -> list[str] | None:
-    """COCO captions of rows of the stimulus brick: each photograph's first one; None where files are absent."""
+def read_captions(root: Path, rows: np.ndarray) -> list[str | None] | None:
+    """COCO captions of rows of the stimulus brick: the first of each; None for a photograph, or all, without them.
+
+    Raises
+    ------
+    InputError
+        If a file of captions is damaged.
+    """
     info = root / STIMULUS_INFO
     annotations = _annotations(root)
     if not info.is_file() or annotations is None:
@@ -130,7 +136,7 @@ def read_captions(root: Path, rows: np.ndarray) -> list[str] | None:
     first: dict[int, str] = {}
     for item in annotations:
         first.setdefault(int(item["image_id"]), " ".join(str(item["caption"]).split()))
-    return [first.get(int(coco.get(int(row), -1)), "") for row in rows]
+    return [first.get(int(coco.get(int(row), -1))) for row in rows]
 
 
 def _annotations(root: Path) -> list[dict[str, Any]] | None:
@@ -143,12 +149,18 @@ def _annotations(root: Path) -> list[dict[str, Any]] | None:
 def _captions(folder: Path, split: str) -> list[dict[str, Any]]:
     """COCO's captions of a split from a folder or the archive in it; empty where there are none."""
     name = f"captions_{split}2017.json"
-    if (folder / name).is_file():
-        text = (folder / name).read_text(encoding="utf-8")
-    elif (folder / ARCHIVE).is_file():
-        with zipfile.ZipFile(folder / ARCHIVE) as opened:
-            text = opened.read(f"annotations/{name}").decode("utf-8")
-    else:
+    file = next((path for path in (folder / name, folder / ARCHIVE) if path.is_file()), None)
+    if file is None:
         return []
-    annotations: list[dict[str, Any]] = json.loads(text)["annotations"]
-    return annotations
+    try:
+        if file.name == name:
+            text = file.read_text(encoding="utf-8")
+        else:
+            with zipfile.ZipFile(file) as opened:
+                text = opened.read(f"annotations/{name}").decode("utf-8")
+        annotations = json.loads(text)["annotations"]
+        return [{"image_id": int(item["image_id"]), "caption": str(item["caption"])} for item in annotations]
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{file} is not COCO's file of captions, or is damaged ({type(error).__name__}: {error}); fetch it again."
+        ) from None
