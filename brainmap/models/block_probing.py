@@ -258,9 +258,9 @@ def _roles(
     registers = getattr(config, "num_register_tokens", None)
     if isinstance(registers, int) and registers and not counted["register"]:
         counted["register"] = registers
-    stated = [getattr(config, key, None) for key in ("num_cls_tokens", "num_registers")]  # RADIO: one for each teacher
-    if all(isinstance(number, int) for number in stated):
-        counted = dict(zip(("cls", "register"), stated, strict=True))
+    classes, kept = (getattr(config, key, None) for key in ("num_cls_tokens", "num_registers"))  # RADIO, by teacher
+    if isinstance(classes, int) and isinstance(kept, int):
+        counted = {"cls": classes, "register": kept}
     special = leading if leading is not None else sum(counted.values())
     if leading is not None and leading != sum(counted.values()):
         counted = {"cls": max(leading - counted["register"], 0), "register": min(counted["register"], leading)}

@@ -69,20 +69,28 @@ class Adapter:
             If there is nothing at ``location``.
         """
         kind = transformers_class(self.card)
-        options = {**self.card.build_options, "dtype": torch.float32, **options}
+        options = {**self.card.build_options, "dtype": torch.float32, "ignore_mismatched_sizes": True, **options}
         with quiet_transformers():
             try:
                 module, report = kind.from_pretrained(location, output_loading_info=True, **options)
-            except RuntimeError as error:
+            except OSError:
+                raise
+            except Exception as error:  # a cut file, a config that is no mapping: whatever the library meets
+                reason = (str(error).splitlines() or [""])[0][:200]
                 raise InputError(
-                    f"Weights {source or location} do not fit '{self.card.name}': {_misfit(error)}; they are of "
-                    "another model, or of another size of it."
+                    f"Weights {source or location} of '{self.card.name}' are damaged, or not written by "
+                    f"save_pretrained ({type(error).__name__}: {reason}); copy or fetch them again."
                 ) from None
         self._check_filled(module, report, options.get("state_dict"), source or str(location))
         return module
 
     def _check_filled(self, module: nn.Module, report: Mapping[str, Any], given: Any, source: str) -> None:
         """Refuse weights that leave a part of the network random, or that hold layers the network has not."""
+        for name, theirs, ours in sorted(report["mismatched_keys"]):
+            raise InputError(
+                f"Weights {source} do not fit '{self.card.name}': {name} is {tuple(theirs)} in them and {tuple(ours)} "
+                "in the network; they are of another model, or of another size of it."
+            )
         missing = sorted(report["missing_keys"])
         wanted = len(module.state_dict())
         if len(missing) > wanted / 2 and given is not None:
@@ -168,16 +176,6 @@ def _setting(target: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(target, name, before)
-
-
-def _misfit(error: RuntimeError) -> str:
-    """The first tensor of another shape in the library's long report, or its first line."""
-    shapes = re.search(
-        r"([\w.]+)[^\w\n]*(?:\||:)[^\n]*?(torch\.Size\(\[[^\]]*\]\))[^\n]*?(torch\.Size\(\[[^\]]*\]\))", str(error)
-    )
-    if shapes is None:
-        return str(error).splitlines()[0]
-    return f"{shapes[1]} is {shapes[2]} in one and {shapes[3]} in the other"
 
 
 def with_final_norm(network: Any, output: Any) -> Any:

@@ -101,7 +101,7 @@ def _refused_class(error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return next(iter(str(error).splitlines()), "").partition(". ")[0][:160] or type(error).__name__
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -140,13 +140,14 @@ def _named_tensors(contents: Any, path: Path) -> tuple[dict[str, Tensor], dict[s
     tensors = _flatten({key: value for key, value in inside.items() if key not in _NOT_WEIGHTS})
     if not tensors:
         raise InputError(f"{path} holds no tensors; save the model's state_dict.")
+    _check_numbers(tensors, path)
     for inserted in _INSERTED:
         tensors = {name.replace(inserted, ""): tensor for name, tensor in tensors.items()}
     return tensors, recipe
 
 
-def check_weights_folder(folder: Path) -> None:
-    """Refuse a folder that holds no weights of a ``transformers`` model.
+def check_weights_folder(folder: Path) -> list[Path]:
+    """Files of weights in a folder; a folder without any is refused.
 
     Raises
     ------
@@ -154,8 +155,9 @@ def check_weights_folder(folder: Path) -> None:
         Saying what is in it.
     """
     inside = sorted(entry.name for entry in folder.iterdir())
-    if any(Path(name).suffix in SUFFIXES or name.endswith(".index.json") for name in inside):
-        return
+    files = [folder / name for name in inside if Path(name).suffix in SUFFIXES]
+    if files or any(name.endswith(".index.json") for name in inside):
+        return files
     what = f"holds {', '.join(inside[:3])}" + (" …" if len(inside) > 3 else "") if inside else "is empty"
     raise MissingFileError(
         f"The folder {folder} {what}: weights are a model.safetensors (or pytorch_model.bin) with its config.json, as "
@@ -189,10 +191,24 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}); download or copy it again.") from None
+    _check_numbers(tensors, path)
     recipe = json.loads(metadata["recipe"]) if "recipe" in metadata else training_settings(path, {})
     if "step" in metadata:
         recipe["step"] = int(metadata["step"])
     return tensors, recipe
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are no real numbers of at least 16 bits: they would be taken for what they are not."""
+    for name, tensor in tensors.items():
+        if name.rpartition(".")[2] not in ("weight", "bias", "gamma", "kernel"):
+            continue  # counters, masks and positions are whole numbers
+        if not tensor.is_floating_point() or tensor.element_size() < 2:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{path}: {name} holds numbers of type {kind}, as quantised or damaged files do; save the model's "
+                "weights as float32 or a half precision."
+            )
 
 
 def _flatten(contents: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:

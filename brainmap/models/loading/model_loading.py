@@ -143,6 +143,8 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
 
     A file that holds a student, a teacher and heads brings an adapter of its own.
     """
+    if not str(weights):
+        raise InputError("weights is empty: give 'trained', 'untrained', the name of a checkpoint, or a path.")
     card, path = adapter.card, Path(weights)
     recipe: dict[str, Any] = {}
     if str(weights) == "untrained":
@@ -153,8 +155,10 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
         source = str(path)
         adapter, module, recipe = from_file(adapter, path, source)
     elif path.is_dir():
-        check_weights_folder(path)
-        module, source = adapter.pretrained(path), str(path)
+        adapter, module, recipe = _from_folder(adapter, path)
+        source = str(path)
+    elif path.is_file():
+        raise InputError(f"{path} is no file of weights: its name must end in one of {', '.join(sorted(SUFFIXES))}.")
     elif card.package is not None and str(weights) == "trained":
         module, source = adapter.from_package()
     elif card.hub is not None and str(weights) == "trained":
@@ -170,6 +174,23 @@ def _obtain(adapter: Adapter, weights: str | Path, seed: int) -> tuple[Adapter, 
     if isinstance(module, SelfDistillation):  # its card follows the checkpoint: views, default objective, registers
         adapter = type(adapter)(checkpoint_card(adapter.card, module, recipe))
     return adapter, module, Loaded(str(weights), source, recipe, code_identity(adapter.card, module))
+
+
+def _from_folder(adapter: Adapter, folder: Path) -> tuple[Adapter, nn.Module, dict[str, Any]]:
+    """Load what ``save_pretrained`` wrote; without a configuration, the only file of weights in the folder."""
+    files = check_weights_folder(folder)
+    if adapter.card.adapter != "dinotxt" and not (folder / "config.json").is_file():  # dino.txt is two files
+        if len(files) == 1:
+            return from_file(adapter, files[0], str(files[0]))
+        raise InputError(
+            f"The folder {folder} has no config.json and {len(files)} files of weights "
+            f"({', '.join(file.name for file in files[:3])}{' …' if len(files) > 3 else ''}): name one of them."
+        )
+    try:
+        return adapter, adapter.pretrained(folder), {}
+    except OSError as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise InputError(f"The folder {folder} is not complete, or is damaged ({reason}); copy it again.") from None
 
 
 def code_identity(card: ModelCard, module: nn.Module) -> str:

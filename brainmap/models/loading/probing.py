@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.models.block_probing import ProbedNetwork, probe
@@ -32,6 +33,15 @@ def probed_card(name: str) -> ModelCard:
     InputError
         If it is not a model of single images, has no repeated blocks, or can be read in two ways.
     """
+    try:
+        return _probed_card(name)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"'{name}': {where} in its preprocessor_config.json is not usable ({first['msg']}).") from None
+
+
+def _probed_card(name: str) -> ModelCard:
     kind, config = _class_and_config(name)
     classifier = kind.__name__.endswith("ForImageClassification")
     preprocessing = _preprocessing(name, config)
@@ -130,10 +140,10 @@ def _backbone(whole: Any) -> str:
 def _preprocessing(name: str, config: Any) -> dict[str, Any]:
     """From ``preprocessor_config.json``, with the arithmetic of the hub's processors; ImageNet's where it is silent."""
     file = _preprocessor_file(name)
-    settings: dict[str, Any] = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
-    settings = settings.get("image_processor", settings)
+    settings = {} if file is None else _settings(Path(file))
     size = settings.get("size", {})
     size = {"shortest_edge": size} if isinstance(size, int) else size
+    _check_processor(settings, size, name)
     side = _side(settings, size, config)
     result: dict[str, Any] = {"crop": side, "centre": "down"}
     resize = size.get("shortest_edge") or size.get("height")
@@ -145,7 +155,7 @@ def _preprocessing(name: str, config: Any) -> dict[str, Any]:
     if isinstance(share, float) and not cropped and share < 1:  # ConvNeXt's and its kin's
         result["resize"] = int(side / share) if side < CONVNEXT_SQUASHES_FROM else None
         result["squash"] = side >= CONVNEXT_SQUASHES_FROM
-    result["interpolation"] = FILTERS.get(settings.get("resample", 3), "bicubic")
+    result["interpolation"] = FILTERS[_filter(settings)]
     if settings.get("do_normalize") is False:
         result |= {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     else:
@@ -153,9 +163,40 @@ def _preprocessing(name: str, config: Any) -> dict[str, Any]:
             if settings.get(key):
                 value = settings[key]
                 result[field] = tuple(value) if isinstance(value, list) else (value,) * 3
-    if settings.get("do_rescale") is False:
-        raise InputError(f"'{name}' takes pixels from 0 to 255 (do_rescale: false); register a card for it.")
     return result
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        return dict(settings.get("image_processor", settings))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is not the settings of an image processor ({error}); copy it again.") from None
+
+
+def _filter(settings: dict[str, Any]) -> Any:
+    given = settings.get("resample")
+    return 3 if given is None else given
+
+
+def _check_processor(settings: dict[str, Any], size: Any, name: str) -> None:
+    """Refuse steps that brainmap's preprocessing does not have, rather than leave them out."""
+    crop = settings.get("crop_size")
+    sides = [(part.get("height"), part.get("width")) for part in (size, crop) if isinstance(part, dict)]
+    uneven = [pair for pair in sides if pair[0] != pair[1]]
+    spread = settings.get("image_std")
+    reasons = {
+        "'size' is not understood": not isinstance(size, dict),
+        "takes pixels from 0 to 255 (do_rescale: false)": settings.get("do_rescale") is False,
+        "does not resize (do_resize: false)": settings.get("do_resize") is False,
+        "resizes the longest edge only": isinstance(size, dict) and size.keys() == {"longest_edge"},
+        f"takes images that are not square ({uneven[:1]})": bool(uneven),
+        f"has no filter 'resample: {_filter(settings)}'": str(_filter(settings)) not in map(str, FILTERS),
+        "divides by a deviation of 0": isinstance(spread, list) and 0 in spread,
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise InputError(f"The image processor of '{name}' {reason}; register a card that says what to do.")
 
 
 def _side(settings: dict[str, Any], size: dict[str, Any], config: Any) -> int:
