@@ -20,6 +20,9 @@ class RDMCeiling:
     lower, upper : float
         For the **mean of the single subjects' similarities** (column ``rho_subjects``): mean similarity of a subject
         with the mean of the others, and with the mean of all, from rsatoolbox (Nili et al. 2014 [1]_).
+    lower_r2, upper_r2 : float
+        The same for *squared* similarities, with means of plain (not ranked) dissimilarities: the noise ceilings of the
+        Algonauts challenge 2019 [2]_, whose scores are squared Spearman correlations.
     reliability : float
         Of the **subjects' mean RDM**: its expected similarity with the mean RDM of as many other subjects
         (Spearman–Brown, from the mean similarity between subjects).
@@ -32,10 +35,13 @@ class RDMCeiling:
     References
     ----------
     .. [1] Nili et al. 2014, *A toolbox for representational similarity analysis*, PLoS Comput. Biol. 10.
+    .. [2] Cichy et al. 2019, *The Algonauts project*, arXiv 1905.05675.
     """
 
     lower: float
     upper: float
+    lower_r2: float
+    upper_r2: float
     reliability: float
     attainable: float
     attainable_low: float
@@ -63,16 +69,17 @@ def noise_ceiling(subjects: np.ndarray, method: str = "spearman") -> RDMCeiling:
     """
     count = len(subjects)
     if count < 2:
-        return RDMCeiling(*[float("nan")] * 6)
+        return RDMCeiling(*[float("nan")] * 8)
     lower, upper = _bounds(subjects, method)
+    squared = _squared_bounds(subjects, method)
     if method == "kendall":
-        return RDMCeiling(lower, upper, *[float("nan")] * 4)
+        return RDMCeiling(lower, upper, *squared, *[float("nan")] * 4)
     between = similarity(subjects, subjects, method)
     mean = float(between[np.triu_indices(count, 1)].mean())
     reliability = _spearman_brown(mean, count)
     low, high = _jackknife(between, mean) if count > 2 else (float("nan"), float("nan"))
     attainable = [float(np.sqrt(_spearman_brown(r, count))) for r in (mean, low, high)]
-    return RDMCeiling(lower, upper, reliability, *attainable)
+    return RDMCeiling(lower, upper, *squared, reliability, *attainable)
 
 
 def _bounds(subjects: np.ndarray, method: str) -> tuple[float, float]:
@@ -84,6 +91,14 @@ def _bounds(subjects: np.ndarray, method: str) -> tuple[float, float]:
         warnings.filterwarnings("ignore", message="Noise ceiling for tau")
         lower, upper = boot_noise_ceiling(RDMs(subjects), method=METHODS[method])
     return float(lower), float(upper)
+
+
+def _squared_bounds(subjects: np.ndarray, method: str) -> tuple[float, float]:
+    """Mean squared similarity of a subject with the mean of the others, and with the mean of all."""
+    total, others = subjects.sum(axis=0), len(subjects) - 1
+    with_others = [similarity(subject, (total - subject) / others, method)[0, 0] ** 2 for subject in subjects]
+    with_all = similarity(subjects, total[None], method)[:, 0] ** 2
+    return float(np.mean(with_others)), float(with_all.mean())
 
 
 def _spearman_brown(mean: float, count: int) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.storage.hdf5_files import open_hdf5, own_dataset, read_rows
 from brainmap.stimuli import StimulusSet
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ TOLERANCE = 1e-5
 """Largest asymmetry, relative to the largest dissimilarity, that is taken for rounding."""
 
 IMAGES78_AREAS = {"EVC": "fmri_EVC_RDMs.npz", "IT": "fmri_IT_RDMs.npz"}
+ALGONAUTS92_AREAS = {"EVC": "EVC_RDMs", "IT": "IT_RDMs"}
 IMAGES92_LABELS = ("category", "human", "face", "animal", "natural")
 
 
@@ -231,6 +233,41 @@ def read_images78(folder: str | Path) -> BrainRDMs:
         arrays = _read_arrays(root / "brain_data" / name)
         rdms[area] = as_rdms(next(iter(arrays.values())), where=f"{area!r} in {name}")
     return BrainRDMs(rdms, stimuli=stimuli, source="Algonauts 2019, 78 images, human fMRI", measure="1 − Pearson r")
+
+
+def read_algonauts92(folder: str | Path) -> BrainRDMs:
+    """Human fMRI of early visual cortex and IT, 15 subjects, 92 photographs (training set of Algonauts 2019 [1]_).
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds ``target_fmri_92.mat`` (MATLAB 7.3) and ``92images/image_NN.jpg``.
+
+    Returns
+    -------
+    BrainRDMs
+        Areas ``EVC`` and ``IT``; dissimilarity 1 − Pearson r.
+
+    Raises
+    ------
+    InputError, MissingFileError
+        If a file is absent or is not what it should be.
+
+    References
+    ----------
+    .. [1] Cichy et al. 2019, *The Algonauts project*, arXiv 1905.05675.
+    """
+    root = Path(folder)
+    file = root / "target_fmri_92.mat"
+    if not file.is_file():
+        raise MissingFileError(f"There is no file {file}; get the training set of Algonauts 2019 from its organisers.")
+    rdms = {}
+    with open_hdf5(file) as opened:
+        for area, name in ALGONAUTS92_AREAS.items():
+            matrices = read_rows(own_dataset(opened, name), slice(None))
+            rdms[area] = as_rdms(np.moveaxis(matrices, -1, 0), where=f"{name!r} in {file.name}")
+    stimuli = StimulusSet.from_folder(root / "92images")
+    return BrainRDMs(rdms, stimuli=stimuli, source="Algonauts 2019, 92 images, human fMRI", measure="1 − Pearson r")
 
 
 def read_images92(path: str | Path) -> BrainRDMs:

@@ -146,7 +146,7 @@ def _half_time_scatter(
     return PaperPanel(
         number, title,
         f"One point per {'area' if space else 'window'}; {_failures(table)}. Bars: 95 % interval over subjects and "
-        f"folds, cut at the axes. Line with its 95 % bootstrap band{spun}.",
+        f"folds, cut at the axes. Line: least squares{spun}.",
         lambda: figures.scatter_with_fit(
             rows["x"].to_numpy(float), rows["percent"].to_numpy(float), labels=labels, names=names,
             statistics={str(k): v for k, v in order.items()}, title=with_simulated(title, training),

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial.distance import pdist, squareform
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.data.brain_rdms import BrainRDMs, as_rdms, read_images78, read_images92, read_rdms
+from brainmap.comparison.rdm_ceiling import noise_ceiling
+from brainmap.data.brain_rdms import BrainRDMs, as_rdms, read_algonauts92, read_images78, read_images92, read_rdms
 from brainmap.stimuli import StimulusSet
 
 
@@ -120,6 +122,31 @@ def test_unreadable_files(rdms: np.ndarray, tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", images=np.zeros((3, 3)))
     with pytest.raises(InputError, match="no array 'rdm_session1'"):
         read_images92(tmp_path / "other.npz")
+
+
+def test_algonauts92_has_the_organisers_ceilings(shared_data: Path) -> None:
+    brain = read_algonauts92(shared_data / "algonauts92")
+    assert (brain.n_subjects, brain.n_images, brain.areas) == (15, 92, ("EVC", "IT"))
+    assert brain.stimuli is not None and brain.stimuli.table["name"].iloc[-1] == "image_92"
+    assert noise_ceiling(brain.vectors("EVC")).upper_r2 == pytest.approx(0.1589, abs=5e-5)
+    assert noise_ceiling(brain.vectors("IT")).upper_r2 == pytest.approx(0.3075, abs=5e-5)
+
+
+def test_algonauts92_in_its_form(rdms: np.ndarray, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with pytest.raises(MissingFileError, match="no file"):
+        read_algonauts92(tmp_path)
+    (tmp_path / "92images").mkdir()
+    for i in range(7):
+        Image.fromarray(photographs(7).image(i)).save(tmp_path / "92images" / f"image_{i + 1:02d}.jpg")
+    with h5py.File(tmp_path / "target_fmri_92.mat", "w") as file:
+        file["EVC_RDMs"] = file["IT_RDMs"] = np.moveaxis(rdms, 0, -1)
+    brain = read_algonauts92(tmp_path)
+    np.testing.assert_allclose(brain["IT"], rdms)
+    with h5py.File(tmp_path / "target_fmri_92.mat", "w") as file:
+        file["EVC_RDMs"] = rdms
+    with pytest.raises(InputError, match="EVC_RDMs"):
+        read_algonauts92(tmp_path)
 
 
 def test_the_real_files(shared_data: Path) -> None:

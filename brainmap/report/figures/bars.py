@@ -136,7 +136,7 @@ def model_bars(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding 
     ax.set(ylabel=ylabel, title=title)
     ax.set_ylim(top=ax.get_ylim()[1] * 1.08)
     round_ticks(ax)
-    figure.legend(loc="outside lower center", ncols=len(signals), handlelength=1.2, columnspacing=1.2)
+    figure.legend(loc="outside lower center", ncols=len(signals))
     return figure
 
 
@@ -223,7 +223,7 @@ def factor_bars(
         ax.set_xticks(range(len(groups)), groups, rotation=35 if slanted else 0, ha="right" if slanted else "center",
                       rotation_mode="anchor")  # fmt: skip
         ax.set_xlim(-0.6, len(groups) - 0.4)
-        figure.legend(loc="outside lower center", ncols=len(levels), handlelength=1.2, columnspacing=1.2)
+        figure.legend(loc="outside lower center", ncols=len(levels))
     ax.tick_params(axis="x", length=0)
     _tight_bars(ax, table)
     round_ticks(ax)

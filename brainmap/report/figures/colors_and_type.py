@@ -6,7 +6,7 @@ Nothing here changes matplotlib's global state: :func:`styled` applies the setti
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
@@ -14,6 +14,8 @@ import matplotlib
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -64,6 +66,8 @@ _SETTINGS: dict[str, Any] = {
     "ytick.major.size": 3,
     "legend.frameon": False,
     "legend.fontsize": 8,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.2,
     "lines.solid_capstyle": "round",
     "text.color": INK,
     "figure.facecolor": "white",
@@ -138,6 +142,16 @@ def figure_title(figure: Figure, title: str) -> None:
     """Write a title over several axes, in the manner of the title of one."""
     if title:
         figure.suptitle(title, x=0.02, ha="left", fontsize=TITLE_SIZE, color=TITLE)
+
+
+def value_bar(
+    figure: Figure, values: ScalarMappable, axes: Axes | Sequence[Axes], label: str, **options: Any
+) -> Colorbar:
+    """Draw the bar that says which colour is which value, beside the axes."""
+    bar = figure.colorbar(values, ax=axes, aspect=28, pad=0.02, **options)
+    bar.outline.set_visible(False)
+    bar.set_label(label)
+    return bar
 
 
 def signal_color(signal: str) -> str:

@@ -95,8 +95,7 @@ def controls_dots(table: pd.DataFrame, *, title: str = "Compared with simple fea
             ax.plot([], [], ls="", marker=markers.get(space, "o"), color=_color(space), ms=5, mec="white")[0]
             for space in own
         ]
-        figure.legend(handles, [space_name(space) for space in own], loc="outside lower center", ncols=2,
-                      handlelength=1.2, columnspacing=1.2)  # fmt: skip
+        figure.legend(handles, [space_name(space) for space in own], loc="outside lower center", ncols=2)
     return figure
 
 

@@ -25,6 +25,7 @@ from brainmap.report.figures.colors_and_type import (
     round_ticks,
     signal_color,
     styled,
+    value_bar,
 )
 
 TIME_LABEL = "Time after image onset (s)"
@@ -173,7 +174,7 @@ def signal_curves(
         labels.append(MARKS_LABEL)
     if len(handles) > 1:
         columns = len(handles) if len(scores) < 3 else 2
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=1.4, columnspacing=1.2)
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -277,7 +278,7 @@ def window_curves(
     ax.set(xlim=(time[0], time[-1]), ylim=(min(0, y.min()) * 1.1, y.max() * 1.15))
     ax.set(xlabel=TIME_LABEL, ylabel="Encoding score r", title=title)
     round_ticks(ax)
-    figure.colorbar(lines, ax=ax, label=label, aspect=28, pad=0.02).outline.set_visible(False)
+    value_bar(figure, lines, ax, label)
     return figure
 
 
@@ -305,9 +306,7 @@ def mark_runs(ax: Axes, time: np.ndarray, marked: np.ndarray, y: float, color: o
 
 
 def _depth_bar(figure: Figure, axes: list[Axes]) -> None:
-    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), depth_cmap()), ax=axes, aspect=30, pad=0.02)
-    bar.outline.set_visible(False)
+    bar = value_bar(figure, ScalarMappable(Normalize(0, 1), depth_cmap()), axes, "Layer depth")
     bar.set_ticks([0, 0.5, 1])
     bar.set_ticklabels(["0", ".5", "1"])
     bar.ax.tick_params(length=2)
-    bar.set_label("Layer depth", labelpad=2)

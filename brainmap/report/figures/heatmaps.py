@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from brainmap.common.names import signal_name
-from brainmap.report.figures.colors_and_type import COLUMN, INK, MUTED, new_figure, signal_cmap, styled
+from brainmap.report.figures.colors_and_type import COLUMN, INK, MUTED, new_figure, signal_cmap, styled, value_bar
 from brainmap.report.figures.curves import TIME_LABEL
 
 
@@ -82,9 +82,7 @@ def layer_time_heatmap(
     ax.set_title(title or signal_name(signal), pad=11)  # room for the bar that marks the photograph
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
-    bar = figure.colorbar(mesh, ax=ax, aspect=28, pad=0.02, extend="min" if values.min() < 0 else "neither")
-    bar.outline.set_visible(False)
-    bar.set_label("Encoding score r", labelpad=3)
+    value_bar(figure, mesh, ax, "Encoding score r", extend="min" if values.min() < 0 else "neither")
     return figure
 
 
@@ -147,9 +145,7 @@ def grid_heatmap(
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.tick_params(length=0)
-    bar = figure.colorbar(image, ax=ax, aspect=28, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.set_label(colorbar_label)
+    value_bar(figure, image, ax, colorbar_label)
     return figure
 
 
@@ -203,7 +199,5 @@ def layer_area_heatmap(scores: xr.DataArray, signal: str, *, title: str = "") ->
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    bar = figure.colorbar(image, ax=ax, aspect=28, pad=0.02, extend="min")
-    bar.outline.set_visible(False)
-    bar.set_label("Encoding score r")
+    value_bar(figure, image, ax, "Encoding score r", extend="min")
     return figure

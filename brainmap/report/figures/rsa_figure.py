@@ -194,7 +194,6 @@ def _legend(figure: Figure, axes: Axes) -> None:
         loc="outside lower center",
         ncols=len(labels) if figure.get_figwidth() > 5 else 2,
         fontsize=7.5,
-        handlelength=1.6,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from brainmap.common.names import signal_name
 from brainmap.report.figures.colors_and_type import COLUMN, INK, MUTED, depth_colors, new_figure, signal_color, styled
@@ -30,7 +31,7 @@ def scatter_with_fit(
     title: str = "",
     interval: np.ndarray | None = None,
 ) -> Figure:
-    """Draw points, a least-squares line with its 95 % bootstrap band, and the statistics that were computed.
+    """Draw points, a least-squares line, and the statistics that were computed.
 
     Parameters
     ----------
@@ -181,7 +182,7 @@ def place_labels(ax: Axes, x: np.ndarray, y: np.ndarray, names: Mapping[int, str
         return np.asarray(ax.transData.transform(places)) * scale
 
     points = in_points(np.column_stack([x, y]))
-    lines = [in_points(np.asarray(line.get_xydata())) for line in ax.lines if len(np.asarray(line.get_xydata())) > 2]
+    lines = [in_points(_along(line)) for line in ax.lines]
     boxes: list[np.ndarray] = []
     for i, name in names.items():
         obstacles = np.vstack([np.delete(points, i, axis=0), *lines])
@@ -190,6 +191,13 @@ def place_labels(ax: Axes, x: np.ndarray, y: np.ndarray, names: Mapping[int, str
             boxes.append(box)
             shift = tuple(box[:2] - points[i])
             ax.annotate(name, (x[i], y[i]), xytext=shift, textcoords="offset points", fontsize=7, color=INK, zorder=5)
+
+
+def _along(line: Line2D) -> np.ndarray:
+    """Points of a line, dense enough that a name cannot slip between two of them."""
+    x, y = np.asarray(line.get_xydata(), float).T
+    steps, dense = np.arange(len(x)), np.linspace(0, len(x) - 1, 60)
+    return np.column_stack([np.interp(dense, steps, x), np.interp(dense, steps, y)])
 
 
 def _free_place(
@@ -209,23 +217,19 @@ def _free_place(
     return None
 
 
-def _fit(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, *, resamples: int = 400) -> np.ndarray:
-    """Draw the line of least squares and its band; return the heights of its ends, none where there is no line."""
+def _fit(ax: Axes, x: np.ndarray, y: np.ndarray, color: str) -> np.ndarray:
+    """Draw the line of least squares, to guide the eye; return the heights of its ends, none where there is no line.
+
+    It has no band: areas and layers are not independent, and how sure one may be is what the printed interval says.
+    """
     kept = np.isfinite(x) & np.isfinite(y)
     x, y = x[kept], y[kept]
     if len(x) < 3 or np.ptp(x) == 0:
         return np.empty(0)
-    grid = np.linspace(x.min(), x.max(), 60)
-    rng = np.random.default_rng(0)
-    lines = []
-    for rows in rng.integers(0, len(x), (resamples, len(x))):
-        if np.ptp(x[rows]) > 0:
-            lines.append(np.polyval(np.polyfit(x[rows], y[rows], 1), grid))
-    low, high = np.percentile(lines, [2.5, 97.5], axis=0)
-    ax.fill_between(grid, low, high, color=color, alpha=0.13, lw=0, zorder=1)
-    best = np.polyval(np.polyfit(x, y, 1), grid)
-    ax.plot(grid, best, color=color, lw=1.5, zorder=2)
-    return np.asarray(best[[0, -1]])
+    ends = np.array([x.min(), x.max()])
+    heights = np.polyval(np.polyfit(x, y, 1), ends)
+    ax.plot(ends, heights, color=color, lw=1.5, zorder=2)
+    return np.asarray(heights)
 
 
 def _statistics(

@@ -81,7 +81,7 @@ def stage_curves(
     if marked:
         handles.append(axes[0].plot([], [], color=MUTED, lw=2.6, solid_capstyle="butt")[0])
         labels.append(MARKS_LABEL)
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(panels) == 1 else 4, handlelength=1.4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(panels) == 1 else 4)
     return figure
 
 

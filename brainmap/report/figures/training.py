@@ -24,6 +24,7 @@ from brainmap.report.figures.colors_and_type import (
     round_ticks,
     signal_color,
     styled,
+    value_bar,
 )
 
 STEP_LABEL = "Training step"
@@ -82,7 +83,7 @@ def scores_vs_step(
     ax.axhline(0, color=MUTED, lw=0.7)
     round_ticks(ax)
     ax.set(xlabel=STEP_LABEL, ylabel=ylabel, title=title)
-    figure.legend(loc="outside lower center", ncols=min(4, len(names)), handlelength=1.4, columnspacing=1.2)
+    figure.legend(loc="outside lower center", ncols=min(4, len(names)))
     return figure
 
 
@@ -140,8 +141,6 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
     figure.legend(
         loc="outside lower center",
         ncols=len(names) if len(fits) == len(names) else 2,
-        handlelength=1.4,
-        columnspacing=1.2,
     )
     return figure
 
@@ -197,9 +196,7 @@ def factor_curves(
     ]
     if fits:
         handles.append(Line2D([], [], color="white", marker="D", mec=INK, ms=4.5, lw=0, label="half time"))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(5, len(handles)), handlelength=1.6, columnspacing=1.2
-    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
     return figure
 
 
@@ -257,9 +254,7 @@ def normalised_curves(
         ax.plot(place(rows["step"].to_numpy(float)), rows["value"], color=depth_cmap()(norm(values[str(name)])), lw=1.3)
     ax.axhline(0.5, color=INK, lw=0.8, ls=(0, (4, 3)))
     ax.set(xlabel=STEP_LABEL, ylabel="Share of final score", title=title)
-    bar = figure.colorbar(ScalarMappable(norm, depth_cmap()), ax=ax, aspect=28, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.set_label(label)
+    value_bar(figure, ScalarMappable(norm, depth_cmap()), ax, label)
     return figure
 
 

@@ -78,7 +78,7 @@ def order_words(table: pd.DataFrame, made: str = "") -> str:
 
 def order_caption(table: pd.DataFrame) -> str:
     """Say what the line and the brackets of a hierarchy's scatter are, and why interval and p may disagree."""
-    text = "Line: least squares with its 95 % bootstrap band. In brackets: 95 % interval of r."
+    text = "Line: least squares. In brackets: 95 % interval of r."
     return " ".join(filter(None, (text, p_and_numbers.two_methods(table.attrs))))
 
 
