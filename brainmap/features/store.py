@@ -25,7 +25,6 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +33,17 @@ import numpy as np
 from brainmap.common.errors import BrainmapError, DamagedError, InputError, MissingFileError, NotVerifiedWarning
 from brainmap.common.storage.files import file_hash, flush_to_disk, write_atomically
 from brainmap.common.storage.locks import file_lock
+from brainmap.features.shard_files import (
+    array_metadata,
+    block_of,
+    described,
+    digest_file,
+    forget_shard,
+    rows_file,
+    shard_file,
+    sound_rows,
+    stored_row_keys,
+)
 
 CHUNK_BYTES = 2**20
 
@@ -110,7 +120,7 @@ class FeatureStore:
         for folder in self.folders():
             if not file.is_relative_to(folder):
                 continue
-            block = _block_of(file.relative_to(folder))
+            block = block_of(file.relative_to(folder))
             with file_lock(folder.parents[1] / "writing.lock", purpose=f"writes features to {folder.parents[1]}"):
                 if block is None:
                     shutil.rmtree(folder)
@@ -165,14 +175,14 @@ class FeatureArray:
         """Read again which rows exist; another process may have added some."""
         if not (self.folder / "key.json").exists():
             return
-        stored = _described(self.folder)
+        stored = described(self.folder)
         if stored["key"] != self.key:
             problem = f"{self.folder} holds features of another key; remove that folder, it is made anew."
             raise DamagedError(problem, self.folder / "key.json")
         self._shard_rows, self._metadata = stored["shard_rows"], stored.get("array")
-        while self._rows_file(len(self._blocks)).exists():
+        while rows_file(self.folder, len(self._blocks)).exists():
             block = len(self._blocks)
-            names, damaged = _sound_rows(self.folder, block, self._metadata is not None)
+            names, damaged = sound_rows(self.folder, block, self._metadata is not None)
             self._blocks.append(names)
             if damaged is not None:
                 self._damaged.add(block)
@@ -186,9 +196,6 @@ class FeatureArray:
     def missing(self, row_keys: Sequence[str]) -> set[str]:
         """Those of the row keys that are not finished."""
         return set(row_keys).difference(*self._blocks)
-
-    def _rows_file(self, block: int) -> Path:
-        return _rows_file(self.folder, block)
 
     def append(self, row_keys: Sequence[str], values: np.ndarray, *, shard_rows: int = 256) -> None:
         """Write rows (n, d) as one or more new shards; call with the store's lock held.
@@ -223,9 +230,9 @@ class FeatureArray:
             digest = {"bytes": written.stat().st_size, "sha256": file_hash(written)}
             digest["rows"] = hashlib.sha256(text.encode()).hexdigest()
             flush_to_disk(written)
-            write_atomically(_digest_file(self.folder, len(self._blocks)), json.dumps(digest))
-            write_atomically(self._rows_file(len(self._blocks)), text)
-            self._blocks.append(_row_keys(text))
+            write_atomically(digest_file(self.folder, len(self._blocks)), json.dumps(digest))
+            write_atomically(rows_file(self.folder, len(self._blocks)), text)
+            self._blocks.append(stored_row_keys(text))
             self._shard_rows = shard_rows
 
     def rows(self, row_keys: Sequence[str]) -> StoredRows:
@@ -256,7 +263,7 @@ class FeatureArray:
         file = self.folder / "zarr.json"
         if self._metadata is None and not file.exists():
             raise MissingFileError(f"There are no features in {self.folder}.")
-        if self._metadata is not None and _metadata(file) != self._metadata:
+        if self._metadata is not None and array_metadata(file) != self._metadata:
             raise DamagedError(f"{file} is not what was written; remove {self.folder}, it is made anew.", file)
         if self._metadata is None:
             warnings.warn(
@@ -291,125 +298,10 @@ class FeatureArray:
             config={"write_empty_chunks": True},
             overwrite=self.folder.exists(),  # what a killed process began; nothing refers to it
         )
-        self._metadata = _metadata(self.folder / "zarr.json")
+        self._metadata = array_metadata(self.folder / "zarr.json")
         about = {"key": self.key, "shard_rows": shard, "array": self._metadata}
         write_atomically(self.folder / "key.json", json.dumps(about, indent=1, sort_keys=True))
         return array
-
-
-# -- digests ---------------------------------------------------------------------------------------------------------
-
-
-def array_damages(folder: Path, *, full: bool) -> Iterator[tuple[Path, str]]:
-    """Go through the files of one array that are missing or not what was written, with what is wrong.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the array.
-    full : bool
-        Read the shards, too; else compare their sizes.
-    """
-    if not (folder / "key.json").is_file():
-        if (folder / "rows").is_dir():
-            yield folder / "key.json", "is missing"
-        return
-    try:
-        about = _described(folder)
-    except DamagedError as error:
-        yield error.file, "is damaged"
-        return
-    if "array" in about and _metadata(folder / "zarr.json") != about["array"]:
-        yield folder / "zarr.json", "is not what was written"
-    n_blocks = max([0, *(int(file.stem) + 1 for name in ("rows", "digests") for file in folder.glob(f"{name}/*.json"))])
-    for block in range(n_blocks):
-        if not _rows_file(folder, block).is_file():
-            if any(_rows_file(folder, later).is_file() for later in range(block + 1, n_blocks)):
-                yield _rows_file(folder, block), "is missing"
-            continue
-        names, problem = _sound_rows(folder, block, "array" in about)
-        written = _read_json(_digest_file(folder, block)) or {}
-        if problem is not None:
-            yield problem
-        elif full and names and written and file_hash(shard_file(folder, block)) != written["sha256"]:
-            yield shard_file(folder, block), "is not what was written (its SHA-256 differs)"
-
-
-def forget_shard(folder: Path, block: int) -> None:
-    """Let a damaged shard count no more, so that its rows are computed again; call with the store's lock held."""
-    empty = b"[]"
-    digest = {"bytes": 0, "sha256": "", "rows": hashlib.sha256(empty).hexdigest()}
-    write_atomically(_digest_file(folder, block), json.dumps(digest))
-    write_atomically(_rows_file(folder, block), empty)
-    shutil.rmtree(shard_file(folder, block).parent, ignore_errors=True)
-
-
-def shard_file(folder: Path, block: int) -> Path:
-    """Where a shard lies."""
-    return folder / "c" / str(block) / "0"
-
-
-def _rows_file(folder: Path, block: int) -> Path:
-    return folder / "rows" / f"{block:06d}.json"
-
-
-def _digest_file(folder: Path, block: int) -> Path:
-    return folder / "digests" / f"{block:06d}.json"
-
-
-def _block_of(inner: Path) -> int | None:
-    """Number of the shard that a file inside an array's folder belongs to; None for metadata."""
-    first, *rest = inner.parts
-    number = rest[0].partition(".")[0] if first in ("c", "rows", "digests") and rest else ""
-    return int(number) if number.isdigit() else None
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    file = folder / "key.json"
-    stored = _read_json(file) or {}
-    if isinstance(stored.get("key"), dict) and isinstance(stored.get("shard_rows"), int) and stored["shard_rows"] > 0:
-        return stored
-    raise DamagedError(f"{file} is damaged; remove {folder}, it is made anew.", file)
-
-
-Problem = tuple[Path, str]
-
-
-def _sound_rows(folder: Path, block: int, digests: bool) -> tuple[tuple[str, ...], Problem | None]:
-    """Row keys of a shard and, if they or the shard are not what was written, what is wrong (cheap: by size)."""
-    file, shard = _rows_file(folder, block), shard_file(folder, block)
-    text = file.read_bytes()
-    try:
-        names = _row_keys(text.decode("utf-8"))
-    except (ValueError, TypeError):
-        return (), (file, "is damaged")
-    written = _read_json(_digest_file(folder, block))
-    if written is None and digests:
-        return names, (_digest_file(folder, block), "is missing or damaged")
-    if written is None:
-        return names, (shard, "is missing") if names and not shard.is_file() else None
-    if written.get("rows") != hashlib.sha256(text).hexdigest():
-        return (), (file, "is not what was written")
-    size = shard.stat().st_size if shard.is_file() else 0
-    if size != written.get("bytes"):
-        return names, (shard, f"has {size:,} bytes instead of {written.get('bytes')}" if size else "is missing")
-    return names, None
-
-
-def _metadata(file: Path) -> dict[str, Any] | None:
-    """What an array's ``zarr.json`` says but for the number of rows, which grows; None if it is damaged."""
-    stored = _read_json(file)
-    if stored is None or not isinstance(stored.get("shape"), list) or len(stored["shape"]) != 2:
-        return None
-    return {**stored, "shape": stored["shape"][1:]}
-
-
-def _read_json(file: Path) -> dict[str, Any] | None:
-    try:
-        contents = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
-        return None
-    return contents if isinstance(contents, dict) else None
 
 
 class StoredRows:
@@ -466,9 +358,3 @@ class StoredRows:
                     file,
                 ) from error
         return result
-
-
-@lru_cache(maxsize=4096)
-def _row_keys(text: str) -> tuple[str, ...]:
-    """Row keys in a ``rows/`` file; arrays with the same rows share one copy, whatever their number."""
-    return tuple(json.loads(text))

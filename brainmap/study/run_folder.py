@@ -15,7 +15,8 @@ from brainmap.common.errors import DamagedError, InputError, MissingFileError, N
 from brainmap.common.storage.digests import damages, is_sealed
 from brainmap.common.storage.files import inside, recover_folder, write_atomically
 from brainmap.encoding import EncodingResult
-from brainmap.features.store import FeatureStore, array_damages
+from brainmap.features.shard_files import array_damages
+from brainmap.features.store import FeatureStore
 from brainmap.study.declared.schema import renamed_settings
 
 IDENTITY = "study.json"

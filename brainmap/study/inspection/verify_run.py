@@ -10,7 +10,8 @@ from pathlib import Path
 from brainmap.common.errors import MissingFileError
 from brainmap.common.progress import track
 from brainmap.common.storage.digests import damages, is_sealed
-from brainmap.features.store import FeatureStore, array_damages
+from brainmap.features.shard_files import array_damages
+from brainmap.features.store import FeatureStore
 from brainmap.study.run_folder import IDENTITY, RunFolder
 
 
