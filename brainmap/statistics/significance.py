@@ -128,7 +128,8 @@ def significance(
         scores = scores.groupby("time").mean(skipna=True)
     statistic, p = _test(scores, test, "greater")
     adjusted = adjust(p, correction, over=(per,))
-    words = f"{_TESTS[test]}, one-sided; {CORRECTIONS[correction]} over {per}s of each map"
+    scale = " of Fisher's z" if test == "folds" else ""
+    words = f"{_TESTS[test]}{scale}, one-sided; {CORRECTIONS[correction]} over {per}s of each map"
     order = (..., per)
     t, p, adjusted = (array.transpose(*order) for array in (statistic, p, adjusted))
     return Significance(t, p, adjusted, adjusted <= alpha, alpha, words)
@@ -346,7 +347,7 @@ def _all_signs(n: int) -> FloatArray:
 
 
 _TESTS = {
-    "folds": "t test over folds (Fisher's z, mean of subjects), variance corrected for shared training data",
+    "folds": "t test over folds (mean of subjects), variance corrected for shared training data",
     "subjects": "one-sample t test over subjects",
     "wilcoxon": "Wilcoxon signed-rank test over subjects",
 }
