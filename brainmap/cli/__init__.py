@@ -18,6 +18,7 @@ from brainmap.cli.reproduce_command import reproduce
 from brainmap.cli.run_command import preset, run
 from brainmap.common.errors import BrainmapError, DependentRowsWarning, ReadingNote, printable
 from brainmap.common.storage.file_errors import os_sentence
+from brainmap.common.versions import __version__
 
 FAULT = "this is a fault of brainmap, not of your input"
 TRACEBACK = "BRAINMAP_TRACEBACK"
@@ -28,6 +29,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"brainmap {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Brain encoding with the activations and gradients of vision models."""
+
+
 app.command(cls=StudyCommand)(fit)
 app.command()(run)
 app.command()(preset)

@@ -54,8 +54,14 @@ def data_show(name: Name, data_root: Root = None) -> None:
 
 
 @data_app.command("plan")
-def data_plan(name: Name, subject: Subject = None, purpose: Purpose = "fit", data_root: Root = None) -> None:
-    """Name exactly the files an analysis needs and their bytes; fetches nothing. Without a folder all are missing."""
+def data_plan(
+    name: Name,
+    subject: Subject = None,
+    purpose: Purpose = "fit",
+    data_root: Root = None,
+    everything: Annotated[bool, typer.Option("--all", help="Name every file, however many there are.")] = False,
+) -> None:
+    """Name the files an analysis needs, and the total; fetches nothing. Without a folder all are missing."""
     import os
 
     from brainmap.data.fetching.dataset import ROOT_VARIABLE, Dataset
@@ -64,10 +70,14 @@ def data_plan(name: Name, subject: Subject = None, purpose: Purpose = "fit", dat
     plan = dataset.plan(purpose, names(subject))
     absent = {entry.path for entry in [*plan.missing, *plan.wrong]}
     screen = console()
-    for entry in plan.wanted:
+    shown = plan.wanted if everything or len(plan.wanted) <= SHOWN + 1 else plan.wanted[:SHOWN]
+    for entry in shown:
         about = "" if entry.bytes is not None else "about "
         size = f"{about}{entry.expected_bytes:,}" if entry.expected_bytes else "size not published"
         screen.print(f"{'missing' if entry.path in absent else 'there  '}  {size:>22}  {entry.path}", markup=False)
+    if folded := plan.wanted[len(shown) :]:
+        rest = sum(entry.expected_bytes or 0 for entry in folded) / 1e9
+        screen.print(f"… and {len(folded):,} more files ({rest:,.1f} GB); --all names them", markup=False)
     _print_totals(plan)
 
 

@@ -13,15 +13,13 @@ from brainmap.cli.console import (
     EXIT_USER_ERROR,
     console,
     interruptible,
-    names,
     print_table,
     refuse_renamed,
     settings_table,
 )
 from brainmap.common.names import MODALITY_NAMES
 
-OWN_ONLY = ("responses", "targets", "events", "table", "mask", "atlas", "confounds", "surface")
-NOT_SETTINGS = ("checkpoint", "checkpoints", "shuffles", "set_", "out", "out_space", "dry_run", "test", "subject")
+NOT_SETTINGS = ("checkpoints", "shuffles", "set_", "out", "out_space", "dry_run")
 
 
 class OutSpaceChoice(StrEnum):
@@ -153,13 +151,13 @@ def fit(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Setting of the reader, as atlas=streams (public) or catch=blank (own)."),
+        typer.Option("--set", help="Any other setting, of the reader (atlas=streams) or the study (flips=1000)."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="brainmap_runs/...")] = None,
     out_space: Annotated[
         OutSpaceChoice | None, typer.Option(help="Also write maps of the scores, to maps/ in the run folder.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps, or auto: the fastest there is.")] = None,
     memory: Annotated[str | None, typer.Option(help="Bound on memory, as 8GB.")] = None,
     batch_size: Annotated[
         int | None,
@@ -181,45 +179,29 @@ def fit(
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Turn options that were given into settings of a study; what was not given, the study fills in."""
+    from brainmap.common.errors import InputError
+    from brainmap.study.declared.command_words import settings_of_words
+
+    if len(given.keys() & {"weights", "checkpoint", "checkpoints"}) > 1:
+        raise InputError("--weights, --checkpoint and --checkpoints exclude one another; give one of them")
     values = {name: value for name, value in given.items() if name not in NOT_SETTINGS}
-    for name in ("layers", "signals", "modality", "nuisance", "controls"):
-        if name in values:
-            values[name] = names(values[name])
-    if "subject" in given:
-        values["subjects"] = names(given["subject"])
-    if "test" in given:
-        values |= {"fmri_test": given["test"], "meg_test": given["test"]}
-    if values.get("batch_size") == 0:
-        values["batch_size"] = None
-    values["weights"] = _weights(given)
-    data = _data_settings(values, settings_table(given.get("set_", [])))
-    return values | data
-
-
-def _data_settings(values: dict[str, Any], reading: dict[str, Any]) -> dict[str, Any]:
-    """Take out of ``values`` where the data lie; ``--set`` reaches the reader, whichever it is."""
-    own = {name: values.pop(name) for name in OWN_ONLY if name in values}
-    place: dict[str, Any] = {name: values.pop(name) for name in ("data_root", "cache") if name in values}
-    if values.get("dataset") not in (None, "sample", "own"):
-        if "stimuli" in values:
-            place["stimuli"] = values.pop("stimuli")
-        return {"own": own or None, "place": place, "reading": reading}
-    if "stimuli" in values:
-        own["stimuli"] = values.pop("stimuli")
-    if own:
-        return {"dataset": values.get("dataset", "own"), "own": {**own, **reading}, "place": place}
-    return {"place": place, "reading": reading}
+    if given.get("set_"):
+        values["set"] = settings_table(given["set_"])
+    return settings_of_words(values)
 
 
 def _one_study(
     values: dict[str, Any], asked: str | None, out: Path | None, out_space: OutSpaceChoice | None, dry_run: bool
 ) -> None:
     """Plan or run the study; say which model and which reading were chosen."""
-    from brainmap.study import Study, StudyConfig
+    from brainmap.study.declared.study_config import StudyConfig
+
+    config = StudyConfig.from_dict(values)  # what is wrong is said before anything heavy is imported
+    from brainmap.study import Study
     from brainmap.study.inputs import dataset_choices
 
     with interruptible():
-        study = Study(StudyConfig.from_dict(values), out, out_space=None if out_space is None else out_space.value)
+        study = Study(config, out, out_space=None if out_space is None else out_space.value)
         if asked not in (None, study.config.model):
             console().print(f"{asked} → {study.config.model}")
         if study.config.dataset not in ("sample", "own") and not study.plan().missing:
@@ -232,19 +214,6 @@ def _one_study(
                 raise typer.Exit(EXIT_USER_ERROR)
         else:
             _finish(study.run(), study.out)
-
-
-def _weights(given: dict[str, Any]) -> str:
-    """One of three ways to say which weights."""
-    from brainmap.common.errors import InputError, MissingFileError
-
-    if len(given.keys() & {"weights", "checkpoint", "checkpoints"}) > 1:
-        raise InputError("--weights, --checkpoint and --checkpoints exclude one another; give one of them")
-    if "checkpoint" not in given:
-        return str(given.get("weights", "trained"))
-    if not given["checkpoint"].exists():
-        raise MissingFileError(f"--checkpoint {given['checkpoint']}: there is no such file or folder")
-    return str(given["checkpoint"])
 
 
 def _over_training(values: dict[str, Any], folder: Path, out: Path | None, dry_run: bool) -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated
 
 import typer
 
 from brainmap.cli.console import console, print_table
+
+LONGEST_LICENCE = 21
+WIDTH = 100
+
+_FURTHER = (
+    "Architecture, source and licence of each: brainmap models show NAME. Further: any folder or repository of a "
+    "transformers vision model; timm:NAME, torchvision:NAME and open_clip:NAME/TAG where those packages are installed. "
+    "Networks released as code of their own (RVM, VITO, LCL-V2) go through brainmap.from_module(network, layers=…)."
+)
 
 models_app = typer.Typer(help="Vision models: which there are, and what each can give.", invoke_without_command=True)
 
@@ -17,13 +27,19 @@ def models(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         from brainmap.study import describe_models
 
-        print_table(describe_models())
-        console().print(
-            "Further: any folder or repository of a transformers vision model; timm:NAME, torchvision:NAME and "
-            "open_clip:NAME/TAG where those packages are installed. Networks released as code of their own "
-            "(RVM, VITO, LCL-V2) go through brainmap.models.from_module(network, layers=…).",
-            soft_wrap=True,
-        )
+        print_table([_short(row) for row in describe_models()])
+        console().print(textwrap.fill(_FURTHER, WIDTH))
+
+
+def _short(row: dict[str, str]) -> dict[str, str]:
+    """Columns that fit a window of 100 characters; ``models show`` says the rest."""
+    where = row["weights"].removeprefix("not here: ").partition(" from ")[0].partition(",")[0].partition(":")[0]
+    licence = row["licence"].partition(" (")[0].partition(";")[0]
+    return {
+        **{name: row[name] for name in ("model", "parameters", "objective")},
+        "weights": {"fetched": "to fetch", "download": "to download"}.get(where, where),
+        "licence": licence if len(licence) <= LONGEST_LICENCE else licence[: LONGEST_LICENCE - 1] + "…",
+    }
 
 
 @models_app.command("show")

@@ -236,7 +236,7 @@ def test_the_command_line_plans_fetches_verifies_and_imports(tmp_path, site):
     dataset(tmp_path, site.address, confirm=True)
     options = [str(tmp_path / "toy.yaml"), "--data-root", str(tmp_path / "data")]
     planned = run_brainmap("data", "plan", *options, "--subject", "1", cwd=tmp_path)
-    assert "2 files, 305,000 bytes" in planned.stdout and "missing" in planned.stdout
+    assert "2 files, 305,000 bytes" in planned.stdout.splitlines()[-1] and "missing" in planned.stdout
     anywhere = run_brainmap("data", "plan", options[0], "--subject", "1", cwd=tmp_path)
     assert "missing: 2 files, 305,000 bytes" in anywhere.stdout
     refused = run_brainmap("data", "fetch", *options, cwd=tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import LEVEL, Modality, Signal, as_names
 from brainmap.common.yaml_text import read_yaml
+from brainmap.study.declared.command_words import settings_of_words
 from brainmap.study.declared.schema import current
 
 Yardstick = Literal["folds", "subjects", "wilcoxon", "permutation"]
@@ -214,7 +216,8 @@ class StudyConfig(BaseModel):
     out_space : {"nifti", "gifti", "cifti"}, optional
         Also write maps of the scores to ``maps/`` in the run folder, in the space that the responses came in.
     batch_size, device, memory
-        How to compute; they are part of the provenance. Without a batch size, the largest that ``memory`` holds.
+        How to compute (``device: auto``: the fastest there is); they are part of the provenance. Without a batch size,
+        the largest that ``memory`` holds.
     """
 
     # Numbers are text where text is wanted: NSD calls its subjects 1, 2, …
@@ -374,6 +377,18 @@ class StudyConfig(BaseModel):
 
         return resolve_model(value)
 
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        """Turn ``auto`` into the fastest device there is."""
+        if value.casefold() == "auto":
+            import torch
+
+            return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", value):
+            raise ValueError("a device is cpu, cuda (cuda:1 …), mps, or auto")
+        return value
+
     @field_validator("memory")
     @classmethod
     def _known_size(cls, value: str) -> str:
@@ -382,7 +397,7 @@ class StudyConfig(BaseModel):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> StudyConfig:
-        """Check plain values.
+        """Check plain values; words of the command line (``subject``, ``responses`` …) may stand among them.
 
         Raises
         ------
@@ -390,7 +405,7 @@ class StudyConfig(BaseModel):
             One sentence that names the first offending key and value.
         """
         try:
-            return cls(**values)
+            return cls(**settings_of_words(values))
         except ValidationError as error:
             raise InputError(_one_sentence(error)) from None
 

@@ -23,6 +23,7 @@ from pydantic import (
 
 from brainmap.common.errors import InputError
 from brainmap.common.yaml_text import parse_yaml, read_yaml
+from brainmap.study.declared.command_words import WORDS
 from brainmap.study.declared.level_checkpoints import LEVEL, Level, level_settings
 from brainmap.study.declared.presets import preset_text
 from brainmap.study.declared.schema import current
@@ -35,6 +36,13 @@ WHERE_AND_HOW = (
 )
 LONGEST_LABEL = 200  # file systems take names of 255 bytes
 DEFAULT_PART = "study"
+
+
+def single_values(grid: Any) -> Any:
+    """Take a single value on an axis of a grid for a list of one."""
+    if not isinstance(grid, Mapping):
+        return grid
+    return {name: [value] if isinstance(value, str | int | float) else value for name, value in grid.items()}
 
 
 class Part(BaseModel):
@@ -62,6 +70,11 @@ class Part(BaseModel):
     levels: dict[str, Level] = Field(default_factory=dict)
     sample: dict[str, Any] = Field(default_factory=dict)
     needs: str = ""
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _single_values(cls, value: Any) -> Any:
+        return single_values(value)
 
     @field_validator("levels")
     @classmethod
@@ -135,6 +148,11 @@ class GridConfig(BaseModel):
     sample: dict[str, Any] = Field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
 
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _single_values(cls, value: Any) -> Any:
+        return single_values(value)
+
     @model_validator(mode="after")
     def _lists_of_values(self) -> GridConfig:
         parts = self.parts.values()
@@ -144,7 +162,7 @@ class GridConfig(BaseModel):
                     raise ValueError(f"the axis '{name}' of the grid needs at least one value")
         samples = (self.sample, *(part.sample for part in parts))  # looked at by no cell where the data are real
         levelled = [*self.data, self.grid, *(part.grid for part in parts)]  # a level is given by 'levels' alone
-        unknown = [name for sample in samples for name in sample if name not in StudyConfig.model_fields]
+        unknown = [name for sample in samples for name in sample if name not in (*StudyConfig.model_fields, *WORDS)]
         unknown += [LEVEL for settings in levelled if LEVEL in settings]
         if unknown:
             raise ValueError(f"unknown setting '{unknown[0]}'; known settings: {', '.join(StudyConfig.model_fields)}")
@@ -287,8 +305,7 @@ class Cell:
 
 def _wrapped(values: Mapping[str, Any]) -> dict[str, Any]:
     """Take the settings of a single study, as ``brainmap fit`` has them, for a file with one cell."""
-    settings = set(StudyConfig.model_fields)
-    if values and set(values) <= settings:
+    if values and set(values) <= {*StudyConfig.model_fields, *WORDS}:
         return {"study": dict(values)}
     return dict(values)
 
