@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
-from brainmap.common.names import TIMED
+from brainmap.common.names import TIMED, as_names
 from brainmap.hierarchy.cortex_distances import cortex_areas, in_hcp_areas
 from brainmap.hierarchy.order_in_space import SpatialOptions, spatial_hierarchy
 from brainmap.hierarchy.order_in_time import TemporalOptions, peak_lag, temporal_hierarchy, time_courses
@@ -118,6 +118,7 @@ def evaluate_hypotheses(
         targets have no areas.
     """
     options = options or HypothesisOptions()
+    told = None if predicting is None else {name: as_names(signals) for name, signals in predicting.items()}
     if not isinstance(scores, Mapping) or not scores or not set(scores) <= {"fmri", *TIMED}:
         given = sorted(map(str, scores)) if isinstance(scores, Mapping) else type(scores).__name__
         raise InputError(f"Hypotheses need scores as a dictionary with 'fmri', 'meg' (or 'eeg') or both; got {given}.")
@@ -132,8 +133,8 @@ def evaluate_hypotheses(
         table = (targets or {}).get("fmri")
         table = _targets(arrays["fmri"]) if table is None else table
         rows += _spatial(arrays["fmri"], table, masks or {}, options)
-    if predicting is not None:
-        rows = [_above_chance(row, predicting[row["modality"]]) for row in rows]
+    if told is not None:
+        rows = [_above_chance(row, told[row["modality"]]) for row in rows]
     frame = pd.DataFrame(rows).sort_values("hypothesis", kind="stable").reset_index(drop=True)
     frame.attrs["absent"] = [
         name for name in ("fmri", "meg") if name not in arrays and (name == "fmri" or not set(TIMED) & set(arrays))

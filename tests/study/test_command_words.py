@@ -27,7 +27,7 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "wrt": ("weights", {"site": "mlp", "projection": 8}), "projection": (50, {}), "bridge": ("clip", {}),
     "groups": ("folder", {}), "gap": (1, {"groups": "blocks:10"}), "nuisance": ("run", PUBLIC), "split": ("test", {}),
     "cv": (4, {}), "pca": (20, {}), "test": ("wilcoxon", {}), "permutations": (99, {}), "seed": (3, {}),
-    "controls": ("pixels,gabor", {}),
+    "controls": ("pixels,gabor", {}), "alphas": ("1e-2:1e8:15", {}),
     "stimuli": ("photos", {"responses": "r.npy"}), "responses": ("r.npy", {"stimuli": "photos"}),
     "data_root": ("d", PUBLIC), "cache": ("c", PUBLIC), "out_space": ("nifti", {}), "device": ("auto", {}),
     "memory": ("1GB", {}), "batch_size": (0, {}),
