@@ -9,7 +9,6 @@ import typer
 
 from brainmap.cli.console import console, print_table
 
-LONGEST_LICENCE = 21
 WIDTH = 100
 
 _FURTHER = (
@@ -27,19 +26,26 @@ def models(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         from brainmap.study import describe_models
 
-        print_table([_short(row) for row in describe_models()])
+        print_table(_fitting([_short(row) for row in describe_models()]))
         console().print(textwrap.fill(_FURTHER, WIDTH))
 
 
 def _short(row: dict[str, str]) -> dict[str, str]:
-    """Columns that fit a window of 100 characters; ``models show`` says the rest."""
+    """Columns of the listing; ``models show`` says the rest."""
     where = row["weights"].removeprefix("not here: ").partition(" from ")[0].partition(",")[0].partition(":")[0]
-    licence = row["licence"].partition(" (")[0].partition(";")[0]
+    words = {"fetched": "to fetch", "download": "to download", "installed package": "installed"}
     return {
         **{name: row[name] for name in ("model", "parameters", "objective")},
-        "weights": {"fetched": "to fetch", "download": "to download"}.get(where, where),
-        "licence": licence if len(licence) <= LONGEST_LICENCE else licence[: LONGEST_LICENCE - 1] + "…",
+        "weights": words.get(where, where),
+        "licence": row["licence"].partition(" (")[0].partition(";")[0],
     }
+
+
+def _fitting(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Cut licences so that every row fits the width."""
+    others = [name for name in rows[0] if name != "licence"]
+    room = WIDTH - sum(2 + max(len(name), *(len(row[name]) for row in rows)) for name in others)
+    return [row | {"licence": text if len(text := row["licence"]) <= room else text[: room - 1] + "…"} for row in rows]
 
 
 @models_app.command("show")
