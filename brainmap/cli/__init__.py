@@ -15,7 +15,7 @@ from brainmap.cli.data_commands import data_app
 from brainmap.cli.fit_command import StudyCommand, fit
 from brainmap.cli.models_commands import models_app
 from brainmap.cli.reproduce_command import reproduce
-from brainmap.cli.run_command import preset, run
+from brainmap.cli.run_command import preset, run, submit
 from brainmap.common.errors import BrainmapError, DependentRowsWarning, ReadingNote, printable
 from brainmap.common.storage.file_errors import os_sentence
 from brainmap.common.versions import __version__
@@ -48,6 +48,7 @@ def options(
 
 app.command(cls=StudyCommand)(fit)
 app.command()(run)
+app.command()(submit)
 app.command()(preset)
 app.command()(reproduce)
 app.add_typer(models_app, name="models")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible
+from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible, print_table
+from brainmap.common.errors import InputError
 
 
 def run(
@@ -21,17 +22,31 @@ def run(
         bool, typer.Option("--skip-missing", help="Leave out studies whose model or data are not here.")
     ] = False,
     reports: Annotated[bool, typer.Option("--reports", help="Write a report for every study, too.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that work at once; of a queue, jobs at most.")] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="slurm, pbs, sge, lsf, htcondor, or a Dask scheduler's address.", show_default="here"),
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="Only a share of the studies, as 17/64 (arrays of jobs).")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the studies and what is done of each, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Run the studies that a file declares, and write one report that compares them.
 
-    Every study has its own folder; what is finished is not computed again, and Ctrl-C loses nothing that is.
+    Every study has its own folder; what is finished is not computed again, and Ctrl-C loses nothing that is. The same
+    command may run several times at once, here or on other machines that share the folder: each process takes what no
+    other one holds.
     """
-    from brainmap.study import Grid, GridConfig
+    from brainmap.study import Grid, GridConfig, listed, run_on_dask, share_of
 
+    if only is not None and (jobs > 1 or cluster is not None):
+        raise InputError("--only is one process's share; --jobs and --cluster hand out all studies: give one of them")
     grid = Grid(GridConfig.from_yaml(study), out)
     screen = console()
     with interruptible():
+        if list_:
+            print_table(listed(grid))
+            return
         if dry_run:
             screen.print(grid.plan())
             if not skip_missing and any(grid.missing(cell) for cell in grid.cells):
@@ -39,8 +54,29 @@ def run(
             return
         for line in grid.models:
             screen.print(line)
+        if only is not None:
+            done = grid.run_all(share_of(grid.cells, only), reports=reports)
+            screen.print(f"Share {only}: {len(done)} of {len(grid.cells)} studies finished in {grid.out}")
+            return
+        if jobs > 1 or cluster is not None:
+            run_on_dask(grid, jobs=jobs, cluster=cluster, reports=reports, skip_missing=skip_missing)
         report = grid.write(skip_missing=skip_missing, reports=reports)
     screen.print(f"Report: {report}")
+
+
+def submit(
+    study: Annotated[Path, typer.Argument(help="Study file (YAML).", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder of all studies, seen by all machines.")],
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs in the array.")] = 8,
+    print_: Annotated[bool, typer.Option("--print", help="Print the script; nothing is submitted.")] = False,
+) -> None:
+    """Print the SLURM script that runs a study file in an array of jobs, to be looked at and given to sbatch."""
+    from brainmap.study import GridConfig, queue_script
+
+    GridConfig.from_yaml(study)
+    if not print_:
+        raise InputError(f"nothing is submitted for you: brainmap submit {study} --out {out} --print | sbatch")
+    typer.echo(queue_script(study, out, jobs))
 
 
 def preset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.declared.study_file import Cell, GridConfig
 from brainmap.study.inputs import Simulated
 from brainmap.study.plan import lines_of_tests
-from brainmap.study.run import Study, everything_missing
+from brainmap.study.run import HeldElsewhereError, Study, everything_missing
 from brainmap.study.run_folder import check_out
 
 if TYPE_CHECKING:
+    from brainmap.results import StudyResults
     from brainmap.results.collection import Collection
 
 
@@ -81,7 +83,9 @@ class Grid:
         return "\n".join(lines)
 
     def run(self, *, skip_missing: bool = False, reports: bool = False) -> Collection:
-        """Compute what is not finished yet.
+        """Compute what is not finished yet, beside any other processes that run the same file in the same folder.
+
+        A study, or a part of one, that another process holds is left to it and looked at again later.
 
         Parameters
         ----------
@@ -97,21 +101,52 @@ class Grid:
         """
         from brainmap.results.collection import Collection, Member
 
-        members, absent = [], {}
+        absent = {}
         if not skip_missing:
-            self._refuse_missing()
-        for cell in track(self.cells, "studies", unit="studies"):
-            sentences = self.missing(cell)
-            if sentences and skip_missing:
+            self.refuse_missing()
+        for cell in self.cells:
+            sentences = self.missing(cell) if skip_missing else []
+            if sentences:
                 absent[cell.label] = " ".join(filter(None, (sentences[0].rstrip(".") + ".", cell.needs)))
-                continue
-            results = self.study(cell).run(report=reports)
-            settings = cell.config.describe()
+        here = [cell for cell in self.cells if cell.label not in absent]
+        finished = self.run_all(here, reports=reports)
+        members = []
+        for cell in here:
             parts = {name: dict(varied) for name, varied in cell.parts.items()}
-            members.append(Member(cell.label, settings, results, parts, training_step(cell.config)))
+            settings, step = cell.config.describe(), training_step(cell.config)
+            members.append(Member(cell.label, settings, finished[cell.label], parts, step))
         return Collection(tuple(members), title=self.config.title, absent=absent)
 
-    def _refuse_missing(self) -> None:
+    def run_all(self, cells: Sequence[Cell], *, reports: bool = False) -> dict[str, StudyResults]:
+        """Run studies in turn; those that other processes hold come again, and are waited for at the end.
+
+        Parameters
+        ----------
+        cells : sequence of Cell
+            Some or all of :attr:`cells`.
+        reports : bool
+            Write their HTML reports as well.
+
+        Returns
+        -------
+        dict of str to StudyResults
+            By the cells' labels.
+        """
+        finished: dict[str, StudyResults] = {}
+        left, wait = list(cells), False
+        while left:
+            held = []
+            for cell in track(left, "studies", unit="studies"):
+                try:
+                    finished[cell.label] = self.study(cell).run(report=reports, wait=wait)
+                    wait = False
+                except HeldElsewhereError:
+                    held.append(cell)
+            wait = len(held) == len(left)  # nothing else is left to do
+            left = held
+        return finished
+
+    def refuse_missing(self) -> None:
         """Name all that is missing for any study before the first is computed."""
         sentences = dict.fromkeys(sentence for cell in self.cells for sentence in self.missing(cell))
         if sentences:

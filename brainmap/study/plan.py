@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from brainmap.common.errors import BrainmapError
+from brainmap.common.errors import BrainmapError, MissingFileError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.data.own_recordings.formats import split_variable
@@ -165,6 +165,31 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     if n_images and operations and not folder.results.is_dir():
         told = duration_words(n_images * operations, work * n_layers * len(config.signals))
     return StudyPlan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds, told)
+
+
+def planned_subjects(config: StudyConfig, known: dict[str, Any] | None = None) -> dict[str, list[str]]:
+    """Return the subjects of each modality that a study encodes, without reading responses.
+
+    Parameters
+    ----------
+    config, known
+        As in :func:`make_plan`.
+
+    Raises
+    ------
+    MissingFileError
+        If the recordings are not here.
+    """
+    missing: list[str] = []
+    targets = _once({} if known is None else known, _targets, config, DATA_SETTINGS, missing)
+    if missing:
+        raise MissingFileError("; ".join(missing))
+    listed = config.dataset in ("sample", "own")
+    return {
+        modality: [name for name in subjects if not listed or not config.subjects or name in config.subjects]
+        for modality, (subjects, _, _) in targets.items()
+        if not config.modality or modality in config.modality
+    }
 
 
 def _once(

@@ -4,44 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from brainmap.common.blocks import SortedRows
 from brainmap.common.errors import BrainmapError, DamagedError, DependentRowsWarning, InputError, MissingFileError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
 from brainmap.common.storage.files import file_hash, recover_folder
-from brainmap.data import Responses
+from brainmap.common.storage.locks import lock_or_skip
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions, RowDesign
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
+from brainmap.study.analysis.rows_and_spaces import align_rows, checked_subjects, feature_spaces
 from brainmap.study.analysis.score_maps import OutSpace, check_meshes, check_out_space, write_score_maps
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import CLIP_BRIDGE, Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
-from brainmap.study.photograph_groups import photograph_groups, undivided
-from brainmap.study.plan import StudyPlan, make_plan
+from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
 from brainmap.study.pooled_targets import common_targets
 from brainmap.study.run_folder import RunFolder, check_out
 
 if TYPE_CHECKING:
-    from brainmap.features import Features
-    from brainmap.features.given_features import GivenModel
+    from brainmap.features import FeatureExtractor, Features
+    from brainmap.features.given_features import GivenFeatures, GivenModel
     from brainmap.models import VisionModel
     from brainmap.results import StudyResults
     from brainmap.stimuli import StimulusSet
 
+    Extracting = FeatureExtractor | GivenFeatures
+Part = tuple[str, str, str]
+T = TypeVar("T")
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
 STUDY_VERSION = 7
-SHUFFLED = "shuffled gradients"
 MENDINGS = 100  # damaged files that one run sets aside and computes again
 OWN_FILES = ("responses", "targets", "events")
+
+
+class HeldElsewhereError(BrainmapError):
+    """Other processes work on what is left of a study, and one did not want to wait."""
 
 
 class Study:
@@ -72,18 +76,21 @@ class Study:
         self.folder = RunFolder(self.out)
         self.simulated: dict[tuple[int, int], Simulated] = {}  # a grid lends its studies one for all
         self.planned: dict[str, Any] = {}  # likewise: what plans have looked at
+        self.threads: int | None = None  # of the regression; those of the process that planned, on another machine
 
     def plan(self) -> StudyPlan:
         """Say what would be computed, its disk and memory, what is finished and what is missing; computes nothing."""
         return make_plan(self.config, self.folder, self.planned)
 
-    def run(self, *, report: bool = True) -> StudyResults:
-        """Compute what is not finished yet.
+    def run(self, *, report: bool = True, wait: bool = True) -> StudyResults:
+        """Compute what is not finished yet, beside any other processes that work on the same folder.
 
         Parameters
         ----------
         report : bool
             Write the HTML report, too; a grid of studies has one of its own.
+        wait : bool
+            Wait for parts that other processes hold; else stop when nothing else is left to do.
 
         Returns
         -------
@@ -94,18 +101,48 @@ class Study:
         ------
         InputError
             If input files do not fit together, or the folder holds another study.
+        HeldElsewhereError
+            With ``wait=False``, if other processes hold what is left.
         """
+        return self._mending(lambda: self._run(report, wait))
+
+    def extract(self) -> None:
+        """Extract the features and simulate the sample's brains: what must be there before anything is encoded."""
+        self._mending(self._extracted)
+
+    def encode(self, part: Part) -> None:
+        """Encode one subject from one feature space, if that is not done yet.
+
+        Parameters
+        ----------
+        part : tuple of str
+            Modality, subject and feature space (a signal, or ``controls``), as :meth:`parts` names them.
+        """
+        self._mending(lambda: self._encode(*self._extracted(), only=part))
+
+    def parts(self) -> list[Part]:
+        """Name what is encoded: modality, subject and feature space of each part; nothing is computed."""
+        spaces = (*self.config.signals, CONTROL_SPACES)
+        subjects = planned_subjects(self.config, self.planned)
+        return [(modality, name, space) for modality, names in subjects.items() for name in names for space in spaces]
+
+    def finished(self, part: Part) -> bool:
+        """Whether a part has been encoded."""
+        return self.folder.scores(*part).is_dir()
+
+    def _mending(self, work: Callable[[], T]) -> T:
+        """Do work; what turns out to be damaged is taken out of the way, and the work begun again."""
         for _ in range(MENDINGS):
             try:
-                return self._run(report)
+                return work()
             except DamagedError as error:
                 if not self._mend(error):
                     raise
-        return self._run(report)
+        return work()
 
-    def _run(self, report: bool) -> StudyResults:
+    def _opened(self) -> tuple[StimulusSet, Extracting, Inputs | None]:
+        """Photographs, extractor and recordings; the folder is taken for this study."""
         from brainmap.features.control_spaces import check_controls
-        from brainmap.report import write_report
 
         try:
             stimuli = load_stimuli(self.config)
@@ -120,27 +157,54 @@ class Study:
         if own is not None:
             check_meshes(own.everyone)
         self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
-        finished, drawn = self._finished(), own
+        return stimuli, extracting, own
+
+    def _extracted(
+        self, opened: tuple[StimulusSet, Extracting, Inputs | None] | None = None
+    ) -> tuple[Inputs, Features]:
+        """Responses and features; those that the store lacks are computed, by one process at a time."""
+        stimuli, extracting, own = opened or self._opened()
+        inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated)
+        if self.config.objective == CLIP_BRIDGE:
+            extracting = extractor(self.config, self.folder.features, stimuli)
+        return inputs, extracting.extract(stimuli)
+
+    def _run(self, report: bool, wait: bool) -> StudyResults:
+        from brainmap.report import write_report
+
+        opened = self._opened()
+        finished, drawn = self._finished(), opened[-1]
+        encoded: list[Encoded] = []
         if finished is None:
-            drawn = inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated)
-            if self.config.objective == CLIP_BRIDGE:
-                extracting = extractor(self.config, self.folder.features, stimuli)
-            features = extracting.extract(stimuli)
-            encoded = self._encode(inputs, features)
-            if inputs.truth is not None and not self.folder.truth.is_dir():
-                inputs.truth.save(self.folder.truth)
-            finished = self._results()  # of a run in which only scores or features were damaged
+            drawn, features = self._extracted(opened)
+            encoded = self._encode(drawn, features, wait=wait)
+        with lock_or_skip(self.folder.lock("results"), purpose=f"finishes {self.out}", wait=wait) as held:
+            if not held:
+                raise HeldElsewhereError(f"another process finishes {self.out}")
             if finished is None:
-                finished = summarise(self.config, inputs, features, encoded, scratch=self.folder.permutations)
-                if report:
-                    write_report(finished, self.folder.report)
-                finished.save(self.folder.results)
-        if report and not self.folder.report.is_file():
-            write_report(finished, self.folder.report)
-        if self.out_space is not None:
-            self._write_maps(drawn or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated))
-        self.folder.completed()
+                finished = self._results()  # of another process, or of a run in which only scores were damaged
+            if finished is None:
+                assert drawn is not None
+                finished = self._summarise(drawn, features, encoded, report)
+            if report and not self.folder.report.is_file():
+                write_report(finished, self.folder.report)
+            if self.out_space is not None:
+                stimuli = opened[0]
+                self._write_maps(drawn or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated))
+            self.folder.completed()
+        self.folder.left()
         return finished
+
+    def _summarise(self, inputs: Inputs, features: Features, encoded: Sequence[Encoded], report: bool) -> StudyResults:
+        from brainmap.report import write_report
+
+        if inputs.truth is not None and not self.folder.truth.is_dir():
+            inputs.truth.save(self.folder.truth)
+        results = summarise(self.config, inputs, features, encoded, scratch=self.folder.permutations)
+        if report:
+            write_report(results, self.folder.report)
+        results.save(self.folder.results)
+        return results
 
     def _finished(self) -> StudyResults | None:
         """Results of a run that is complete and sound; what is damaged is set aside first."""
@@ -206,34 +270,60 @@ class Study:
             "files": files,
         }
 
-    def _encode(self, inputs: Inputs, features: Features) -> list[Encoded]:
+    def _encode(
+        self, inputs: Inputs, features: Features, *, wait: bool = True, only: Part | None = None
+    ) -> list[Encoded]:
         """Encode every subject from every feature space; finished parts are read back.
 
-        One feature space is prepared at a time, for all subjects and modalities that saw the same photographs.
+        One feature space is prepared at a time, for all subjects and modalities that saw the same photographs. Parts
+        that another process holds are left to it, and looked at again when all others are done.
         """
-        units = list(_units(self.config, inputs))
+        units = list(checked_subjects(self.config, inputs))
         share = parse_memory(self.config.memory) // (4 * len(units))
         encoded = [align_rows(responses, inputs.stimuli, share, self.config) for responses in units]
         spaces = feature_spaces(self.config, inputs.stimuli, features)
-        tables = {name: common_targets(list(subjects.values())) for name, subjects in inputs.responses.items()}
-        for note in self._dependence(encoded, inputs, spaces[self.config.signals[0]]):
+        for note in self._dependence(encoded, inputs, spaces[self.config.signals[0]]) if only is None else ():
             warnings.warn(note, DependentRowsWarning, stacklevel=2)
         work = [(space, subject) for space in spaces for subject in sorted(encoded, key=lambda subject: subject.design)]
-        prepared: tuple[tuple[str, bytes], PreparedEncoding] | None = None
+        work = [item for item in work if only is None or _part(*item) == only]
+        prepared: dict[tuple[str, Any], PreparedEncoding] = {}
+        held = []
         for space, subject in track(work, "encoding", unit="fits"):
-            who = (subject.responses.modality, subject.responses.subject, space)
+            if not self._encode_part(spaces, space, subject, inputs, prepared, wait=only is not None):
+                held.append((space, subject))
+        if held and not wait:
+            raise HeldElsewhereError(f"other processes hold {len(held)} parts of {self.out}")
+        for space, subject in held:
+            self._encode_part(spaces, space, subject, inputs, prepared, wait=True)
+        return encoded
+
+    def _encode_part(
+        self, spaces: Mapping[str, Mapping[str, Any]], space: str, subject: Encoded, inputs: Inputs,
+        prepared: dict[tuple[str, Any], PreparedEncoding], *, wait: bool,
+    ) -> bool:  # fmt: skip
+        """Encode a subject from a feature space, or read what is finished; False if another process holds it."""
+        who = _part(space, subject)
+        if self.finished(who):
+            result = self.folder.load_scores(*who)
+            if result is not None:
+                subject.spaces[space] = result
+                return True
+        with lock_or_skip(self.folder.lock("-".join(who)), purpose=f"encodes {' '.join(who)}", wait=wait) as held:
+            if not held:
+                return False
             result = self.folder.load_scores(*who)
             if result is None:
                 key = (space, subject.design)
-                if prepared is None or prepared[0] != key:
-                    prepared = (key, self._prepare(spaces[space], subject, inputs.stimuli))
+                if key not in prepared:
+                    prepared.clear()
+                    prepared[key] = self._prepare(spaces[space], subject, inputs.stimuli)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)  # the texts travel with the scores
-                    result = prepared[1].encode(subject.averaged.values)
-                result = result.with_targets(tables[subject.responses.modality])
+                    result = prepared[key].encode(subject.averaged.values)
+                result = result.with_targets(common_targets(list(inputs.responses[who[0]].values())))
                 self.folder.save_scores(result, *who)
-            subject.spaces[space] = result
-        return encoded
+        subject.spaces[space] = result
+        return True
 
     def _dependence(self, encoded: Sequence[Encoded], inputs: Inputs, layers: Mapping[str, Any]) -> list[str]:
         """Say where photographs are not exchangeable; the sentences go into the results, too."""
@@ -249,13 +339,17 @@ class Study:
         fixed = self.config.split == "test"
         return PreparedEncoding(
             {name: x if len(x) == len(subject.rows) else SortedRows(x, subject.rows) for name, x in space.items()},
-            estimator=ridge(self.config),
+            estimator=ridge(self.config, self.threads),
             cv=fixed_split(subject.averaged, stimuli, groups=subject.labels) if fixed else self.config.cv,
             groups=subject.groups,
             rows=RowDesign(nuisance=subject.confounds),
             memory=self.config.memory,
             device=self.config.device,
         )
+
+
+def _part(space: str, subject: Encoded) -> Part:
+    return (subject.responses.modality, subject.responses.subject, space)
 
 
 def everything_missing(error: BrainmapError, missing: Sequence[str]) -> BrainmapError:
@@ -266,49 +360,8 @@ def everything_missing(error: BrainmapError, missing: Sequence[str]) -> Brainmap
     return MissingFileError("\n  - ".join([f"{len(sentences)} things are missing:", *sentences]))
 
 
-def align_rows(
-    responses: Responses, stimuli: StimulusSet, memory: int | None = None, config: StudyConfig | None = None
-) -> Encoded:
-    """Average the repeats of each photograph, put rows in the order of the photographs, and group them.
-
-    Means larger than ``memory`` (bytes) are not kept: they are read again wherever they are needed. Without a
-    ``config`` photographs are grouped by source.
-    """
-    shown = responses.stimulus_ids
-    rows = np.sort(stimuli.index_of(shown))
-    ids = stimuli.ids[rows]
-    if len(shown) == responses.n_trials and np.array_equal(shown, ids):
-        averaged = responses
-    else:
-        averaged = responses.average_repeats(ids, memory=memory)
-    groups = photograph_groups(StudyConfig() if config is None else config, stimuli, responses, rows)
-    return Encoded(responses, averaged, rows, groups)
-
-
-def ridge(config: StudyConfig) -> EncodingRidgeCV:
+def ridge(config: StudyConfig, threads: int | None = None) -> EncodingRidgeCV:
     """Return the study's estimator: alpha per target by inner cross-validation, scaling and PCA on the train split."""
     mode: Literal["exact", "gcv"] = "gcv" if config.method == "ridge-gcv" else "exact"
-    return EncodingRidgeCV(config.alphas, pca=config.pca, options=RidgeOptions(mode=mode, seed=config.seed))
-
-
-def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:
-    """Signals and controls, each a mapping of layer (or control) to an array, rows in the order of the photographs."""
-    from brainmap.features.control_spaces import control_spaces
-    from brainmap.statistics.permutation.group_orders import group_orders
-
-    spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
-    spaces[CONTROL_SPACES] = control_spaces(stimuli, features, names=config.controls)
-    if "gradient" in config.signals:  # what gradients predict must be owed to the photograph they belong to
-        order = next(group_orders(stimuli.table["source"].to_numpy(), 1, seed=config.seed))
-        spaces[CONTROL_SPACES][SHUFFLED] = np.asarray(features["gradient", features.layers[-1]])[order]
-    return spaces
-
-
-def _units(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:
-    """Subjects of all modalities, each checked for enough photographs."""
-    for subjects in inputs.responses.values():
-        for responses in subjects.values():
-            problem = undivided(config, inputs.stimuli, responses)
-            if problem is not None:
-                raise InputError(problem)
-            yield responses
+    options = RidgeOptions(mode=mode, seed=config.seed, threads=threads)
+    return EncodingRidgeCV(config.alphas, pca=config.pca, options=options)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from brainmap.common.errors import DamagedError, InputError, MissingFileError, NotVerifiedWarning
 from brainmap.common.storage.digests import damages, is_sealed
 from brainmap.common.storage.files import inside, recover_folder, write_atomically
+from brainmap.common.storage.locks import file_lock
 from brainmap.encoding import EncodingResult
 from brainmap.features.shard_files import array_damages
 from brainmap.features.store import FeatureStore
@@ -59,6 +62,10 @@ class RunFolder:
         InputError
             If the folder belongs to a study with other settings or other data: nothing computed is overwritten.
         """
+        with file_lock(self.path.with_name(f".{self.path.name}.claim"), purpose=f"begins {self.path}"):
+            self._claim(identity)
+
+    def _claim(self, identity: dict[str, Any]) -> None:
         file = self.path / IDENTITY
         wanted = json.loads(json.dumps(identity, sort_keys=True))
         text = json.dumps({**wanted, DIGEST: _digest(wanted)}, indent=2, sort_keys=True)
@@ -84,6 +91,10 @@ class RunFolder:
             raise InputError(f"{self.path} exists and is not a run of brainmap; choose another folder with --out")
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(file, text)
+
+    def lock(self, name: str) -> Path:
+        """File that stands for the work on one part of the run: who holds it computes that part."""
+        return self.path / ".working" / f"{name}.lock"
 
     def scores(self, modality: str, subject: str, space: str) -> Path:
         """Where the encoding result of one feature space lies."""
@@ -176,12 +187,18 @@ class RunFolder:
         warnings.warn(f"{problem.rstrip('.')}.{again}", stacklevel=3)
         place = self.path / ASIDE
         place.mkdir(exist_ok=True)
-        os.replace(part, place / f"{len(list(place.iterdir()))}-{part.name}")
+        with suppress(FileNotFoundError):  # another process has just done it
+            os.replace(part, place / f"{part.name}-{secrets.token_hex(4)}")
 
     def completed(self) -> None:
         """Remove what was set aside: everything has been computed again."""
         shutil.rmtree(self.path / ASIDE, ignore_errors=True)
         self.note_damages([])
+
+    def left(self) -> None:
+        """Remove the folder of locks, unless other processes hold some."""
+        with suppress(OSError):
+            self.lock("").parent.rmdir()
 
     def _warn_not_verified(self) -> None:
         if not self._warned:

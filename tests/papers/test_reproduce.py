@@ -25,7 +25,7 @@ from brainmap.results import StudyResults
 from brainmap.results.joined_modalities import join_modalities
 from brainmap.statistics.significance import significance
 from brainmap.study import Grid, GridConfig, Study, StudyConfig, load_preset, preset_names, preset_text
-from brainmap.study.run import feature_spaces
+from brainmap.study.analysis.rows_and_spaces import feature_spaces
 
 
 def test_a_grid_is_the_product_of_its_axes() -> None:

@@ -54,7 +54,7 @@ def _kill(delay: float, folder: Path) -> None:
     process.kill()
     process.wait()
     process.stdout.close()
-    if (folder / "scores").exists() or (folder / ".scores.earlier").exists():
+    if (folder / "scores").exists() or list(folder.glob(".scores~*.earlier")):
         result = EncodingResult.load(folder / "scores")
         values = np.unique([result.r, result.r2, result.alpha])
         if values.tolist() != [float(result.provenance["i"])]:

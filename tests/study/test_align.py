@@ -6,7 +6,7 @@ import pandas as pd
 from brainmap.data import Responses
 from brainmap.encoding import cross_val_encode
 from brainmap.stimuli import StimulusSet
-from brainmap.study.run import align_rows
+from brainmap.study.analysis.rows_and_spaces import align_rows
 
 
 def test_responses_too_large_to_keep_give_the_same_scores() -> None:

@@ -14,8 +14,8 @@ from brainmap.statistics.significance import folds_interval
 from brainmap.stimuli import StimulusSet
 from brainmap.study import StudyConfig
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES
+from brainmap.study.analysis.rows_and_spaces import feature_spaces
 from brainmap.study.analysis.summarise import compare_with_controls
-from brainmap.study.run import feature_spaces
 
 
 def study(r: np.ndarray) -> tuple[list[Any], xr.Dataset]:

@@ -72,6 +72,24 @@ def refuse_foreign(path: Path, kind: str) -> None:
     InputError
         Naming the first foreign file.
     """
+    while True:
+        seen = _inode(path)
+        try:
+            _refuse_foreign(path, kind)
+            return
+        except (InputError, FileNotFoundError):
+            if _inode(path) == seen:  # else another process has just put its own in that place: look again
+                raise
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_ino
+    except OSError:
+        return None
+
+
+def _refuse_foreign(path: Path, kind: str) -> None:
     recover_folder(path)
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise InputError(f"{path} exists and is no folder of its own; choose another name for the {kind}.")

@@ -7,10 +7,11 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -52,40 +53,94 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a folder beside ``path`` to fill; when the block ends it takes the place of ``path``, if there is one.
 
     The earlier folder is moved away and removed only when the new one is complete and on the disk; the caller makes
-    sure that it may go. If the process is killed between the two changes of name, :func:`recover_folder` finishes.
+    sure that it may go. If the process is killed between the two changes of name, :func:`recover_folder` finishes. Of
+    several processes that write the same folder, the last one's is there in the end, whole.
     """
-    partial, earlier = _beside(path)
     recover_folder(path)
-    shutil.rmtree(partial, ignore_errors=True)
+    _clear_leftovers(path)
+    partial = path.with_name(f".{path.name}~{_writer()}.partial")
     partial.mkdir(parents=True)
     try:
         yield partial
+        for folder, _, names in os.walk(partial):
+            for name in names:
+                flush_to_disk(Path(folder) / name)
+            flush_to_disk(Path(folder))
+        _take_place(partial, path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    for folder, _, names in os.walk(partial):
-        for name in names:
-            flush_to_disk(Path(folder) / name)
-        flush_to_disk(Path(folder))
-    if path.exists():
-        os.replace(path, earlier)
-    os.replace(partial, path)
     flush_to_disk(path.parent)
-    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _take_place(partial: Path, path: Path) -> None:
+    """Rename a folder over another one, which no system does in one step; others may be doing the same."""
+    aside: list[Path] = []
+    while True:
+        try:
+            os.rename(partial, path)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or path.is_file():
+                raise
+        earlier = path.with_name(f".{path.name}~{_writer()}-{len(aside)}.earlier")
+        with suppress(FileNotFoundError):
+            os.rename(path, earlier)
+            aside.append(earlier)
+    for earlier in aside:
+        shutil.rmtree(earlier, ignore_errors=True)
 
 
 def recover_folder(path: Path) -> None:
     """Bring back the earlier folder if :func:`atomic_folder` was killed between its two changes of name."""
-    _, earlier = _beside(path)
-    if earlier.is_dir():
+    for earlier in _siblings(path, "earlier"):
         if path.exists():
             shutil.rmtree(earlier, ignore_errors=True)
         else:
-            os.replace(earlier, path)
+            with suppress(OSError):  # another process was faster
+                os.rename(earlier, path)
 
 
-def _beside(path: Path) -> tuple[Path, Path]:
-    return path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.earlier")
+def _clear_leftovers(path: Path) -> None:
+    """Remove what processes of this machine that are gone left half-written."""
+    for partial in _siblings(path, "partial"):
+        machine, _, rest = partial.name.rpartition("~")[2].partition(".")[0].partition("+")
+        pid = rest.partition("-")[0]
+        if not pid or (machine == _machine() and not _runs(int(pid))):  # earlier versions named no writer
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _siblings(path: Path, kind: str) -> list[Path]:
+    """Folders that writers of a folder have made beside it; earlier versions had one name for all writers."""
+    try:
+        names = sorted(os.listdir(path.parent))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    own = f".{path.name}~"
+    return [
+        path.with_name(name)
+        for name in names
+        if name == f".{path.name}.{kind}" or (name.startswith(own) and name.endswith(f".{kind}"))
+    ]
+
+
+def _writer() -> str:
+    """Machine, process and thread: no two writers share one."""
+    return f"{_machine()}+{os.getpid()}-{threading.get_ident()}"
+
+
+def _machine() -> str:
+    return "".join(letter for letter in platform.node() if letter.isalnum()) or "machine"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def flush_to_disk(path: Path) -> None:

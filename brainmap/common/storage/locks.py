@@ -31,6 +31,31 @@ class LockTimeout(BrainmapError):
 
 
 @contextlib.contextmanager
+def lock_or_skip(path: Path, *, purpose: str, wait: bool) -> Iterator[bool]:
+    """Hold a lock while the block runs, or, with ``wait=False``, learn that another process holds it.
+
+    Parameters
+    ----------
+    path, purpose
+        As in :func:`file_lock`.
+    wait : bool
+        Wait for the other process.
+
+    Yields
+    ------
+    bool
+        Whether the lock is held; False only with ``wait=False``.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(path, purpose=purpose, timeout=None if wait else 0.0))
+        except LockTimeout:
+            yield False
+            return
+        yield True
+
+
+@contextlib.contextmanager
 def file_lock(path: Path, *, purpose: str = "works", timeout: float | None = None) -> Iterator[None]:
     """Hold a lock while the block runs.
 

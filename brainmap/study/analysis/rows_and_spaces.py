@@ -1,0 +1,63 @@
+"""What is encoded: the rows of a subject, in the order of the photographs, and the feature spaces that predict them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainmap.common.errors import InputError
+from brainmap.data import Responses
+from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
+from brainmap.study.declared.study_config import StudyConfig
+from brainmap.study.inputs import Inputs
+from brainmap.study.photograph_groups import photograph_groups, undivided
+
+if TYPE_CHECKING:
+    from brainmap.features import Features
+    from brainmap.stimuli import StimulusSet
+
+SHUFFLED = "shuffled gradients"
+
+
+def align_rows(
+    responses: Responses, stimuli: StimulusSet, memory: int | None = None, config: StudyConfig | None = None
+) -> Encoded:
+    """Average the repeats of each photograph, put rows in the order of the photographs, and group them.
+
+    Means larger than ``memory`` (bytes) are not kept: they are read again wherever they are needed. Without a
+    ``config`` photographs are grouped by source.
+    """
+    shown = responses.stimulus_ids
+    rows = np.sort(stimuli.index_of(shown))
+    ids = stimuli.ids[rows]
+    if len(shown) == responses.n_trials and np.array_equal(shown, ids):
+        averaged = responses
+    else:
+        averaged = responses.average_repeats(ids, memory=memory)
+    groups = photograph_groups(StudyConfig() if config is None else config, stimuli, responses, rows)
+    return Encoded(responses, averaged, rows, groups)
+
+
+def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:
+    """Signals and controls, each a mapping of layer (or control) to an array, rows in the order of the photographs."""
+    from brainmap.features.control_spaces import control_spaces
+    from brainmap.statistics.permutation.group_orders import group_orders
+
+    spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
+    spaces[CONTROL_SPACES] = control_spaces(stimuli, features, names=config.controls)
+    if "gradient" in config.signals:  # what gradients predict must be owed to the photograph they belong to
+        order = next(group_orders(stimuli.table["source"].to_numpy(), 1, seed=config.seed))
+        spaces[CONTROL_SPACES][SHUFFLED] = np.asarray(features["gradient", features.layers[-1]])[order]
+    return spaces
+
+
+def checked_subjects(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:
+    """Subjects of all modalities, each checked for enough photographs."""
+    for subjects in inputs.responses.values():
+        for responses in subjects.values():
+            problem = undivided(config, inputs.stimuli, responses)
+            if problem is not None:
+                raise InputError(problem)
+            yield responses

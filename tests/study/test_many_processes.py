@@ -1,0 +1,109 @@
+"""One study file on several processes: the same bytes as on one, whoever did what."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from study.own_files import write_own
+
+from brainmap.common.errors import InputError
+from brainmap.study import Grid, GridConfig, listed, queue_script, run_on_dask, share_of
+
+COMMAND = [sys.executable, "-c", "from brainmap.cli import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two studies of own data with two layers of features that are there already."""
+    folder = tmp_path_factory.mktemp("many")
+    write_own(folder / "own")
+    rng = np.random.default_rng(0)
+    np.savez(folder / "features.npz", early=rng.standard_normal((40, 6)), late=rng.standard_normal((40, 6)))
+    files = {"stimuli": "photos", "responses": "responses.npy", "targets": "targets.tsv", "events": "events.tsv"}
+    own = "".join(f"    {name}: own/{file}\n" for name, file in files.items())
+    settings = "  dataset: own\n  features: features.npz\n  cv: 4\n"
+    file = folder / "study.yaml"
+    file.write_text(f"schema: 2\nstudy:\n{settings}  own:\n{own}grid:\n  seed: [0, 1, 2]\n")
+    return file
+
+
+@pytest.fixture
+def grid(study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+    monkeypatch.chdir(study_file.parent)
+    return Grid(GridConfig.from_yaml(study_file), tmp_path / "grid")
+
+
+@pytest.fixture(scope="module")
+def alone(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    before = Path.cwd()
+    os.chdir(study_file.parent)
+    try:
+        out = tmp_path_factory.mktemp("alone") / "grid"
+        Grid(GridConfig.from_yaml(study_file), out).run()
+    finally:
+        os.chdir(before)
+    return numbers(out)
+
+
+def numbers(out: Path) -> dict[str, bytes]:
+    """Every array that was written, by its place; notes of when and where are no numbers."""
+    files = [file for file in sorted(out.rglob("c/*")) if file.is_file()]
+    files += [file for file in sorted(out.rglob("c/**/*")) if file.is_file()]
+    return {file.relative_to(out).as_posix(): file.read_bytes() for file in files}
+
+
+def test_two_commands_at_once_and_one_after(study_file: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
+    out = tmp_path / "grid"
+    command = [*COMMAND, "run", str(study_file), "--out", str(out)]
+    both = [
+        subprocess.Popen(command, cwd=study_file.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
+    said = [process.communicate()[0].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert numbers(out) == alone and alone
+    after = subprocess.run(command, cwd=study_file.parent, capture_output=True, text=True, check=False)
+    assert after.returncode == 0, after.stderr
+    assert numbers(out) == alone
+    assert not list(out.glob("cells/*/.working")) and not list(out.rglob("*.partial"))
+
+
+def test_tasks_on_dask_give_the_same_bytes(grid: Grid, alone: dict[str, bytes]) -> None:
+    pytest.importorskip("distributed")
+    run_on_dask(grid, jobs=2)
+    assert all(row["state"] == "finished" for row in listed(grid))
+    assert numbers(grid.out) == alone
+
+
+def test_shares_cover_all_studies_once(grid: Grid) -> None:
+    names = [cell.name for cell in grid.cells]
+    taken = [cell.name for k in (1, 2) for cell in share_of(grid.cells, f"{k}/2")]
+    assert sorted(taken) == sorted(names)
+    assert {cell.name for k in range(1, 8) for cell in share_of(grid.cells, f"{k}/7")} == set(names)
+    for wrong in ("0/2", "3/2", "1", "a/b", "1/0"):
+        with pytest.raises(InputError, match="must be a share such as 17/64"):
+            share_of(grid.cells, wrong)
+    grid.run_all(share_of(grid.cells, "2/3"))
+    assert [row["state"] for row in listed(grid)] == ["0 of 2 parts", "finished", "0 of 2 parts"]
+
+
+def test_the_script_for_a_queue(grid: Grid, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "cluster.yaml"
+    settings.write_text("partition: gpu\nwalltime: '02:00:00'\nmemory: 16GB\ncores: 4\n")
+    monkeypatch.setenv("BRAINMAP_CLUSTER", str(settings))
+    script = queue_script(study_file, grid.out, 5)
+    for line in ("#SBATCH --array=1-5", "#SBATCH --partition=gpu", "#SBATCH --time=02:00:00", "#SBATCH --mem=16GB"):
+        assert line in script
+    assert "--only ${SLURM_ARRAY_TASK_ID}/5" in script
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_an_unknown_cluster_is_one_sentence(grid: Grid) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(InputError, match="There is no cluster 'slrum'; choose slurm, pbs, sge, lsf, htcondor, or a"):
+        run_on_dask(grid, jobs=2, cluster="slrum")
