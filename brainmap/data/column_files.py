@@ -207,7 +207,7 @@ class RowStack:
         return (block - self.mean[row, columns]) / self.deviation[row, columns]
 
 
-def standardised(
+def stack_standardised(
     parts: Sequence[ColumnSource],
     group: Sequence[int],
     *,

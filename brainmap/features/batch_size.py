@@ -11,7 +11,7 @@ from torch import Tensor
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import UNITS, parse_memory
 from brainmap.features import capture
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives import Objective, find_objective
 from brainmap.models.vision_model import VisionModel
 
@@ -99,7 +99,7 @@ def bytes_per_image(
     count = 2 if loss is not None and loss.batch_coupled else 1  # an image of a coupled loss needs company
     images = list(np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
     row = pd.concat([table.iloc[:1]] * count) if table is not None else pd.DataFrame(index=range(count))
-    batch = Batch(images, model.preprocess(images), [f"probe {i}" for i in range(count)], row)
+    batch = ImageBatch(images, model.preprocess(images), [f"probe {i}" for i in range(count)], row)
     saved: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

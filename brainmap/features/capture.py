@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from brainmap.common.errors import BrainmapError, InputError
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives import Objective
 from brainmap.models.vision_model import VisionModel
 
@@ -112,7 +112,7 @@ class Signals:
     inputs: dict[str, Views] = field(default_factory=dict)
 
 
-def activations(model: VisionModel, batch: Batch, layers: Sequence[str], site: str) -> Signals:
+def activations(model: VisionModel, batch: ImageBatch, layers: Sequence[str], site: str) -> Signals:
     """Activations of the plain view, without gradient."""
     with torch.no_grad(), model.autocast(), SiteRecorder(model, layers, site=site) as recorder:
         model.forward(batch.pixels)
@@ -120,7 +120,13 @@ def activations(model: VisionModel, batch: Batch, layers: Sequence[str], site: s
 
 
 def gradients(
-    model: VisionModel, batch: Batch, layers: Sequence[str], site: str, objective: Objective, *, inputs: bool = False
+    model: VisionModel,
+    batch: ImageBatch,
+    layers: Sequence[str],
+    site: str,
+    objective: Objective,
+    *,
+    inputs: bool = False,
 ) -> Signals:
     """Gradients of each image's loss, and the activations where the objective's only view is the plain one.
 

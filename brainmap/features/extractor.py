@@ -26,7 +26,7 @@ from brainmap.features.pooling import check_pooling, norms
 from brainmap.features.projection import RandomProjection
 from brainmap.features.reduction import reduce_tokens, weight_gradient_norms, weight_gradients
 from brainmap.features.store import FeatureStore, unknown_parts
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives import Objective, find_objective
 from brainmap.models.vision_model import VisionModel
 
@@ -279,7 +279,7 @@ class FeatureExtractor:
         if self.objective is None or not self.objective.needs:
             return list(ids)
         empty = torch.empty(0)
-        columns = [Batch([], empty, ids, stimuli.table).column(name) for name in self.objective.needs]
+        columns = [ImageBatch([], empty, ids, stimuli.table).column(name) for name in self.objective.needs]
         return [f"{key}-{short_hash([str(cell) for cell in cells])}" for key, *cells in zip(ids, *columns, strict=True)]
 
     def _fill(self, stimuli: StimulusSet, plan: ExtractionPlan, arrays: Mapping[ArrayKey, FeatureSink]) -> None:
@@ -294,12 +294,12 @@ class FeatureExtractor:
             for rows, batch in zip(track(batches, description, unit="batches"), loaded, strict=True):
                 writer.add(rows, self.compute(batch))
 
-    def _load(self, stimuli: StimulusSet, rows: np.ndarray) -> Batch:
+    def _load(self, stimuli: StimulusSet, rows: np.ndarray) -> ImageBatch:
         images = [stimuli.image(int(row)) for row in rows]
         table = stimuli.table.iloc[rows].reset_index(drop=True)
-        return Batch(images, self.model.preprocess(images), [str(stimuli.ids[row]) for row in rows], table)
+        return ImageBatch(images, self.model.preprocess(images), [str(stimuli.ids[row]) for row in rows], table)
 
-    def compute(self, batch: Batch) -> dict[ArrayKey, np.ndarray]:
+    def compute(self, batch: ImageBatch) -> dict[ArrayKey, np.ndarray]:
         """Features of one batch: (signal, layer) to (n, d), including gradient norms and losses (n, 1).
 
         When a device runs out of memory the batch is halved, and stays so for the rest of the extraction, unless the
@@ -337,7 +337,7 @@ class FeatureExtractor:
             raise InputError(f"{where} one image of '{self.model.name}'; use device='cpu' or a smaller input_size.")
         self.largest = size // 2
 
-    def _compute(self, batch: Batch) -> dict[ArrayKey, np.ndarray]:
+    def _compute(self, batch: ImageBatch) -> dict[ArrayKey, np.ndarray]:
         model, result = self.model, {}
         wants_activations = "activation" in self.signals
         signals = capture.Signals({}, {})

@@ -1,6 +1,6 @@
 from .checkpoints.checkpoint_series import checkpoint_series as checkpoint_series
 from .checkpoints.checkpoint_series import checkpoint_step as checkpoint_step
-from .image_batch import Batch as Batch
+from .image_batch import ImageBatch as ImageBatch
 from .loading.model_loading import load_model as load_model
 from .loading.model_loading import skeleton as skeleton
 from .loading.weight_sources import available_weights as available_weights

@@ -15,7 +15,7 @@ from brainmap.common.errors import InputError
 
 
 @dataclass(frozen=True)
-class Batch:
+class ImageBatch:
     """Images on their way through an objective.
 
     Attributes
@@ -39,9 +39,9 @@ class Batch:
         """Number of images."""
         return len(self.ids)
 
-    def __getitem__(self, rows: slice) -> Batch:
+    def __getitem__(self, rows: slice) -> ImageBatch:
         """Part of the batch."""
-        return Batch(self.images[rows], self.pixels[rows], self.ids[rows], self.table.iloc[rows])
+        return ImageBatch(self.images[rows], self.pixels[rows], self.ids[rows], self.table.iloc[rows])
 
     def generators(self, seed: int, purpose: int) -> list[np.random.Generator]:
         """One random generator per image: see :func:`image_generators`."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from brainmap.common.random_purposes import VIEW_CROPS, VIEW_MASKS
 from brainmap.models.augmentation import Crop, block_mask, distorted, flipped, jittered, resized_crop
-from brainmap.models.image_batch import Batch, image_generators
+from brainmap.models.image_batch import ImageBatch, image_generators
 from brainmap.models.model_cards import ViewSpec
 from brainmap.models.preprocessing import check_image
 from brainmap.models.vision_model import VisionModel
@@ -55,14 +55,14 @@ class _Crops:
     gram: list[Tensor]
 
 
-def multi_crop(model: VisionModel, batch: Batch, *, seed: int, local: bool = True) -> Views:
+def multi_crop(model: VisionModel, batch: ImageBatch, *, seed: int, local: bool = True) -> Views:
     """Two global and v local random resized crops of each image, changed in colour as the card says.
 
     Parameters
     ----------
     model : VisionModel
         Its card's ``views`` hold sizes, scales and counts.
-    batch : Batch
+    batch : ImageBatch
         n images; their ids seed the draws.
     seed : int
         Of the whole extraction.

@@ -164,7 +164,7 @@ def dataset_reader(config: StudyConfig) -> DatasetReader:
     return open_dataset(
         config.dataset,
         place.data_root,
-        images=place.stimuli,
+        stimuli=place.stimuli,
         cache=place.cache,
         options=dict(config.reading),
         memory=parse_memory(config.memory),

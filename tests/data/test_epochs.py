@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from brainmap.data.recordings.epochs import EpochSettings, epoch_blocks, inside
+from brainmap.data.recordings.epochs import EpochSettings, epoch_blocks, within_epoch
 
 RATE = 1200.0
 
@@ -43,7 +43,7 @@ def test_baseline_and_fewer_channels_at_once():
 def test_times_hold_the_onset_and_edges_are_known():
     settings = EpochSettings(sfreq=30, tmin=-0.5, tmax=3.0)
     assert len(settings.times) == 106 and 0.0 in settings.times
-    assert inside(np.array([0.4, 0.5, 57.0, 57.1, np.nan]), settings, 60.0).tolist() == [
+    assert within_epoch(np.array([0.4, 0.5, 57.0, 57.1, np.nan]), settings, 60.0).tolist() == [
         False, True, True, False, False
     ]  # fmt: skip
 

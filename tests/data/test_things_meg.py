@@ -13,7 +13,7 @@ from brainmap.data.column_files import zscore_columns
 from brainmap.data.readers import open_dataset
 from brainmap.data.readers.dataset_reader import DatasetReader
 from brainmap.data.recordings.ctf import Recording
-from brainmap.data.recordings.triggers import align, rising_edges
+from brainmap.data.recordings.triggers import align_triggers, rising_edges
 
 EPOCHS = {"sfreq": 60.0, "tmin": -0.1, "tmax": 0.6, "l_freq": 0.1, "h_freq": 20.0}
 
@@ -35,7 +35,7 @@ def planted(written, tmp_path) -> PlantedMEG:
 
 def opened(planted: PlantedMEG, cache: Path | None = None, **options: object) -> DatasetReader:
     settings = {"sessions": (1, 2), "runs": (1, 2), "epochs": EPOCHS} | options
-    return open_dataset("things-meg", planted.root, images=planted.images, cache=cache, options=settings)
+    return open_dataset("things-meg", planted.root, stimuli=planted.images, cache=cache, options=settings)
 
 
 def events_file(planted: PlantedMEG, run: int) -> Path:
@@ -247,12 +247,12 @@ def test_real_events_align_with_triggers_even_when_some_are_lost_or_added(shared
     rng = np.random.default_rng(run)
     onset = real_events(shared_data / "things_meta", 3, run)["onset"].to_numpy()
     triggers = onset - LAG + 0.002 * rng.standard_normal(len(onset))
-    whole = align(triggers, onset, "events")
+    whole = align_triggers(triggers, onset, "events")
     assert whole.typical_lag == pytest.approx(LAG, abs=0.001) and not np.isnan(whole.lag).any()
-    some = align(np.sort(np.r_[np.delete(triggers, [5, 100]), 33.33, 200.1]), onset, "events")
+    some = align_triggers(np.sort(np.r_[np.delete(triggers, [5, 100]), 33.33, 200.1]), onset, "events")
     assert np.flatnonzero(np.isnan(some.onset)).tolist() == [5, 100] and len(some.unused) == 2
     with pytest.raises(InputError, match="does not fit the trigger channel"):
-        align(triggers, np.sort(onset + rng.uniform(-0.6, 0.6, len(onset))), "events")
+        align_triggers(triggers, np.sort(onset + rng.uniform(-0.6, 0.6, len(onset))), "events")
 
 
 def test_rising_edges_count_steps_up_to_the_value_only():

@@ -1,4 +1,4 @@
-"""Batch-coupled losses and their frozen, image-wise forms: formulas, sums, and what may influence an image."""
+"""ImageBatch-coupled losses and their frozen, image-wise forms: formulas, sums, and what may influence an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brainmap.common.errors import InputError
 from brainmap.features import FeatureExtractor
 from brainmap.models import OBJECTIVES, VisionModel, freeze_reference, load_model, model_card, register_model
 from brainmap.models.distillation_losses import koleo_loss, nearest_distances, sinkhorn
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.coupled import random_directions, sigreg, sinkhorn_scales
 from brainmap.models.views import multi_crop
 from brainmap.stimuli import StimulusSet
@@ -64,9 +64,9 @@ def photographs(count: int, seed: int) -> StimulusSet:
     return StimulusSet.from_arrays(images, pd.DataFrame({"name": [f"p{i}" for i in range(count)], "caption": captions}))
 
 
-def batch_of(model: VisionModel, stimuli: StimulusSet) -> Batch:
+def batch_of(model: VisionModel, stimuli: StimulusSet) -> ImageBatch:
     images = [stimuli.image(i) for i in range(len(stimuli))]
-    return Batch(images, model.preprocess(images), [str(key) for key in stimuli.ids], stimuli.table)
+    return ImageBatch(images, model.preprocess(images), [str(key) for key in stimuli.ids], stimuli.table)
 
 
 @pytest.mark.parametrize(("name", "objective"), COUPLED)
@@ -125,7 +125,7 @@ def test_frozen_negatives_are_the_bank_s(models: dict[str, VisionModel]) -> None
     found = freeze_reference("contrastive", model, bank)(model, batch)
     module: Any = model.module
 
-    def vectors(part: Batch) -> tuple[Tensor, Tensor]:
+    def vectors(part: ImageBatch) -> tuple[Tensor, Tensor]:
         image = model.adapter.image_embedding(module, part.pixels)
         text = model.text_embedding(part.table["caption"].tolist())
         return F.normalize(image, dim=-1), F.normalize(text, dim=-1)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
-from brainmap.data.own_recordings.array_files import HDF5_SUFFIXES, read_array
+from brainmap.data.own_recordings.arrays.array_files import HDF5_SUFFIXES, read_array
 from brainmap.data.own_recordings.reading_options import ReadingOptions
 from brainmap.data.own_recordings.recording import Recording, flattened
 from brainmap.data.recordings.brain_images import check_content
@@ -57,7 +57,7 @@ def read_recording(
     if isinstance(source, list | tuple) and len(source) and all(isinstance(part, str | Path) for part in source):
         return _read_files([split_variable(part)[0] for part in source], options)
     if kind.__module__.split(".")[0] == "xarray":
-        from brainmap.data.own_recordings.labelled_axes import read_labelled
+        from brainmap.data.own_recordings.arrays.labelled_axes import read_labelled
 
         return read_labelled(source, "the array")
     values = source if hasattr(source, "shape") and isinstance(source.dtype, np.dtype) else np.asarray(source)

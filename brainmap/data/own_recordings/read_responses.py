@@ -12,7 +12,7 @@ import pandas as pd
 from brainmap.common.blocks import Columns
 from brainmap.common.errors import InputError, ReadingNote
 from brainmap.common.tables import other_delimiter, table_name
-from brainmap.data.own_recordings.axis_order import oriented
+from brainmap.data.own_recordings.arrays.axis_order import oriented
 from brainmap.data.own_recordings.confounds import as_confounds, with_confounds
 from brainmap.data.own_recordings.formats import read_recording
 from brainmap.data.own_recordings.lazy_rows import ChosenRows

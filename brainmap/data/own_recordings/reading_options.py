@@ -7,7 +7,7 @@ from typing import Any
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import TIMED, as_names
-from brainmap.data.own_recordings.axis_order import axis_names
+from brainmap.data.own_recordings.arrays.axis_order import axis_names
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import Modality, as_names
-from brainmap.data.column_files import ColumnFile, RowStack, standardised
+from brainmap.data.column_files import ColumnFile, RowStack, stack_standardised
 from brainmap.data.missing_values import usable_trials, without_unusable_targets
 from brainmap.data.photograph_matching import match_trials
 from brainmap.data.prepared_responses import missing_cells
@@ -64,7 +64,7 @@ class DatasetReader(ABC):
         Folder of the dataset.
     cache : Path, optional
         Folder for prepared responses; ``.brainmap`` in the dataset's folder by default.
-    images : Path, optional
+    stimuli : Path, optional
         Folder or archive of the photographs, for datasets that come without them.
     options : dict, optional
         Settings of the reader, by name.
@@ -86,7 +86,7 @@ class DatasetReader(ABC):
         root: Path,
         *,
         cache: Path | None = None,
-        images: Path | None = None,
+        stimuli: Path | None = None,
         options: dict[str, Any] | None = None,
         memory: int | None = None,
     ) -> None:
@@ -97,7 +97,7 @@ class DatasetReader(ABC):
             raise MissingFileError(
                 f"There is no folder {root}; name the folder of {self.name} with --data-root{fetch}."
             )
-        self.root, self.images, self.memory = root, images, DEFAULT_MEMORY if memory is None else memory
+        self.root, self.photographs, self.memory = root, stimuli, DEFAULT_MEMORY if memory is None else memory
         self.cache = cache if cache is not None else root / OWN_FOLDER
         try:
             self.options: Any = self.options_model(**(options or {}))
@@ -154,6 +154,11 @@ class DatasetReader(ABC):
     def choices(self, subjects: Sequence[str]) -> list[str]:
         """What the reader found and chose by itself, in sentences for the user; none where nothing was open."""
         return []
+
+    @property
+    def stimuli_folder(self) -> Path:
+        """Folder or zip of photographs: the one that was given, or ``stimuli`` in the dataset's folder."""
+        return self.root / "stimuli" if self.photographs is None else self.photographs
 
     def test_images(self, stimuli: StimulusSet) -> np.ndarray | None:
         """Which photographs make up the dataset's own test split, (n,) bool; None where it has none."""
@@ -218,7 +223,7 @@ class DatasetReader(ABC):
         files = [ColumnFile(path) for path in parts]
         if groups is None:
             return RowStack(files, keep=rows)
-        return standardised(files, groups, keep=rows, store=store)
+        return stack_standardised(files, groups, keep=rows, store=store)
 
 
 def replace_rows(values: RowStack, rows: np.ndarray) -> RowStack:

@@ -75,8 +75,8 @@ class LAIONReader(BetaReader):
         labels = {label for subject in subjects for _, names, _ in self._parts(subject) for label in names}
         tests = {label for label in labels if label.startswith(SHARED)}
         archive, table = (self.root / place for place in PHOTOGRAPHS)
-        if self.images is not None or not archive.is_file():
-            source = self.images if self.images is not None else self.root / "stimuli"
+        if self.photographs is not None or not archive.is_file():
+            source = self.stimuli_folder
             return open_images(source, labels, marks={"test": tests}, cache=self.cache)
         names = [image_key(name) for name in read_table(table, required=("image_name",))["image_name"]]
         reader = EncodedHDF5Reader(archive, "images")

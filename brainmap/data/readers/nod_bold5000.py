@@ -73,7 +73,7 @@ class BetaReader(DatasetReader):
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""
         subjects = as_names(subjects)
         labels = {label for subject in subjects for _, names, _ in self._parts(subject) for label in names}
-        return open_images(self.images if self.images is not None else self.root / "stimuli", labels, cache=self.cache)
+        return open_images(self.stimuli_folder, labels, cache=self.cache)
 
     def shape(self, subject: str) -> tuple[int, int]:
         """Trials and targets."""
@@ -210,7 +210,7 @@ class BOLD5000Reader(BetaReader):
     @property
     def _photographs(self) -> Path:
         """Folder of the photographs as they were presented, wherever in the published folder the user points."""
-        given = self.images if self.images is not None else self.root / "stimuli"
+        given = self.stimuli_folder
         return next((given / place for place in PRESENTED if (given / place).is_dir()), given)
 
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:

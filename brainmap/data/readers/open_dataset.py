@@ -37,7 +37,7 @@ def open_dataset(
     name: str,
     data_root: str | Path | None = None,
     *,
-    images: str | Path | None = None,
+    stimuli: str | Path | None = None,
     cache: str | Path | None = None,
     options: dict[str, Any] | None = None,
     memory: int | None = None,
@@ -50,7 +50,7 @@ def open_dataset(
         A name of :func:`reader_names`.
     data_root : str or Path, optional
         Folder of the dataset, or the one that holds its folder; by default ``$BRAINMAP_DATA``.
-    images : str or Path, optional
+    stimuli : str or Path, optional
         Folder or archive of the photographs, for datasets that come without them.
     cache : str or Path, optional
         Where prepared responses go; ``.brainmap`` in the dataset's folder by default.
@@ -74,7 +74,7 @@ def open_dataset(
     return reader(
         root,
         cache=None if cache is None else Path(cache).expanduser(),
-        images=None if images is None else Path(images).expanduser(),
+        stimuli=None if stimuli is None else Path(stimuli).expanduser(),
         options=options,
         memory=memory,
     )

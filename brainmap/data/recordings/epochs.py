@@ -54,7 +54,7 @@ class EpochSettings(BaseModel):
         return times
 
 
-def inside(onsets: np.ndarray, settings: EpochSettings, duration: float) -> np.ndarray:
+def within_epoch(onsets: np.ndarray, settings: EpochSettings, duration: float) -> np.ndarray:
     """Whether the epoch around each onset lies inside the recording, (n,) bool; False for NaN."""
     with np.errstate(invalid="ignore"):
         ok: np.ndarray = (onsets + settings.times[0] >= 0) & (onsets + settings.times[-1] <= duration)

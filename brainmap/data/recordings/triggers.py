@@ -53,7 +53,7 @@ def rising_edges(channel: np.ndarray, values: tuple[int, ...] | None = None) -> 
     return edges if values is None else edges[np.isin(level[edges], values)]
 
 
-def align(triggers: np.ndarray, events: np.ndarray, where: str) -> Alignment:
+def align_triggers(triggers: np.ndarray, events: np.ndarray, where: str) -> Alignment:
     """Match rows of an events table to triggers by the typical lag between them.
 
     Parameters

@@ -1,6 +1,6 @@
 """Objectives: image to loss, one value per image. Importing this package fills :data:`OBJECTIVES`."""
 
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.clip_bridge import CLIPBridge, fit_clip_bridge
 from brainmap.models.objectives.contrastive import Contrastive, KoLeo, LeJEPALoss, SIGReg
 from brainmap.models.objectives.coupled import CoupledObjective, FrozenReference, freeze_reference
@@ -15,7 +15,6 @@ __all__ = [
     "DINO",
     "IBOT",
     "OBJECTIVES",
-    "Batch",
     "CLIPBridge",
     "Contrastive",
     "CoupledObjective",
@@ -29,6 +28,7 @@ __all__ = [
     "FrozenReference",
     "Headless",
     "IJEPALatent",
+    "ImageBatch",
     "ImageTextSimilarity",
     "KoLeo",
     "LeJEPALoss",

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainmap.common.errors import InputError
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.objective import Objective, Passes, caption_cost, relative_weight
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class CLIPBridge(Objective):
     alpha: float
     photographs: int = 0
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         output = _output(model, batch.pixels)
         mapped = output @ torch.from_numpy(self.weights).to(output) + torch.from_numpy(self.offset).to(output)
@@ -118,7 +118,7 @@ def fit_clip_bridge(model: VisionModel, clip: VisionModel, stimuli: StimulusSet,
         rows = range(start, min(start + batch_size, len(stimuli)))
         images = [stimuli.image(row) for row in rows]
         ids = [str(stimuli.ids[row]) for row in rows]
-        batch = Batch(images, model.preprocess(images), ids, stimuli.table.iloc[start : rows.stop])
+        batch = ImageBatch(images, model.preprocess(images), ids, stimuli.table.iloc[start : rows.stop])
         with torch.no_grad(), model.autocast():
             outputs.append(_output(model, batch.pixels).double().cpu())
         captions = clip.text_embedding([str(caption) for caption in batch.column("caption")])

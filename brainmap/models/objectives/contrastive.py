@@ -11,7 +11,7 @@ from torch import Tensor
 
 from brainmap.models.adapters.lejepa import LeJEPA
 from brainmap.models.distillation_losses import koleo_loss
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.coupled import (
     Bank,
     CoupledObjective,
@@ -60,16 +60,16 @@ class Contrastive(CoupledObjective):
         """The image tower forward and backward, the text tower forward."""
         return Passes(1 + caption_cost(model), 1.0)
 
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+    def bank(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
         """Image and caption vectors."""
         image = model.adapter.image_embedding(model.module, batch.pixels)
         return {"image": F.normalize(image, dim=-1), "text": self._text(model, batch, image)}
 
-    def _text(self, model: VisionModel, batch: Batch, like: Tensor) -> Tensor:
+    def _text(self, model: VisionModel, batch: ImageBatch, like: Tensor) -> Tensor:
         captions = [str(caption) for caption in batch.column("caption")]
         return F.normalize(model.text_embedding(captions).to(like.dtype), dim=-1)
 
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+    def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image with the batch's, or the bank's, images and captions as negatives."""
         module: Any = model.module
         image = F.normalize(model.adapter.image_embedding(module, batch.pixels), dim=-1)
@@ -105,11 +105,11 @@ class KoLeo(CoupledObjective):
     version = 2  # CLIP's and OWL-ViT's tokens are normed since
     plain_view = True
 
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+    def bank(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
         """Embeddings."""
         return {"embedding": model.embedding(batch.pixels)}
 
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+    def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image with its neighbours in the batch or the bank."""
         embeddings = model.embedding(batch.pixels)
         return koleo_loss(embeddings, None if bank is None else bank["embedding"])
@@ -139,11 +139,11 @@ class SIGReg(CoupledObjective):
     directions: int = 256
     seed: int = 0
 
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+    def bank(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
         """Embeddings."""
         return {"embedding": model.embedding(batch.pixels)}
 
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+    def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image."""
         embeddings = model.embedding(batch.pixels)
         company = None if bank is None else bank["embedding"][None]
@@ -194,11 +194,11 @@ class LeJEPALoss(CoupledObjective):
         """Add the view settings, which come from the card."""
         return {**super().identity(model), "views": model.card.views.model_dump(mode="json")}
 
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+    def bank(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
         """Projections of all views, one row per image."""
         return {"projection": self._projections(model, batch, batch_statistics=False).transpose(0, 1)}
 
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+    def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image."""
         projections = self._projections(model, batch, batch_statistics=bank is None)
         spread = (projections.mean(0) - projections).square().mean((0, 2))
@@ -209,7 +209,7 @@ class LeJEPALoss(CoupledObjective):
             regular = sigreg(projections, directions, bank["projection"].transpose(0, 1))
         return (1 - self.weight) * spread + self.weight * regular
 
-    def _projections(self, model: VisionModel, batch: Batch, *, batch_statistics: bool) -> Tensor:
+    def _projections(self, model: VisionModel, batch: ImageBatch, *, batch_statistics: bool) -> Tensor:
         """Projections (views, n, k)."""
         module = model.module
         assert isinstance(module, LeJEPA)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import PROJECTED_DIRECTIONS
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.objective import OBJECTIVES, Objective, Passes, find_objective
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ class CoupledObjective(Objective):
 
     batch_coupled: ClassVar[bool] = True
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image in this batch."""
         return self.loss(model, batch, None)
 
     @abstractmethod
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+    def bank(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
         """What images of a batch contribute to the losses of others, without gradient; rows are views or images."""
 
     def finish(self, model: VisionModel, bank: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -53,7 +53,7 @@ class CoupledObjective(Objective):
         return bank
 
     @abstractmethod
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+    def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image (n,) with the batch's own company, or with that of a bank."""
 
 
@@ -95,7 +95,7 @@ class FrozenReference(Objective):
         """Whether the coupled loss looks at the plain image only."""
         return self.coupled.plain_view
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         bank = {name: tensor.to(batch.pixels.device, batch.pixels.dtype) for name, tensor in self.tensors.items()}
         return self.coupled.loss(model, batch, bank)
@@ -166,7 +166,7 @@ def freeze_reference(
     for start in range(0, len(stimuli), batch_size):
         rows = range(start, min(start + batch_size, len(stimuli)))
         images, ids = [stimuli.image(row) for row in rows], [str(stimuli.ids[row]) for row in rows]
-        batch = Batch(images, model.preprocess(images), ids, stimuli.table.iloc[start : rows.stop])
+        batch = ImageBatch(images, model.preprocess(images), ids, stimuli.table.iloc[start : rows.stop])
         with torch.no_grad(), model.autocast():
             parts.append({name: tensor.to(model.dtype) for name, tensor in chosen.bank(model, batch).items()})
     bank = chosen.finish(model, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})

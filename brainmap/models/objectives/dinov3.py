@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainmap.models.distillation_losses import gram_loss, sinkhorn
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.coupled import Bank, CoupledObjective, sinkhorn_scales
 from brainmap.models.objectives.distillation import (
     PatchObjective,
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 class DINOSinkhorn(CoupledObjective, SelfDistillationObjective):
     """DINO with the teacher centred by Sinkhorn–Knopp over the batch, as DINOv2 and DINOv3 train.
 
-    Batch-coupled: the teacher's distribution of an image depends on the other images. With a frozen reference,
+    ImageBatch-coupled: the teacher's distribution of an image depends on the other images. With a frozen reference,
     Sinkhorn's scales of the reference make it image-wise.
     """
 
     name = "dino-sinkhorn"
     centring = "sinkhorn"
 
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+    def bank(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
         """Teacher logits (2 n, K)."""
         return {
             "cls_logits": teacher_logits(model, run_views(model, batch, self.seed, masked=False, local=False)).flatten(
@@ -57,7 +57,7 @@ class DINOSinkhorn(CoupledObjective, SelfDistillationObjective):
         """Keep the prototypes' scales."""
         return {"cls_scales": sinkhorn_scales(bank["cls_logits"], recipe_of(model).teacher_temperature)}
 
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+    def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image."""
         return _sinkhorn_dino(model, run_views(model, batch, self.seed, masked=False), recipe_of(model), bank)
 
@@ -71,7 +71,7 @@ class DINOv3Loss(CoupledObjective, PatchObjective):
     says so: ``L_Gram = mean |X_s X_sᵀ − X_t X_tᵀ|²`` over the normalised patch tokens of a crop (Siméoni et al. 2025,
     eq. 3), X_t of an earlier teacher, which the file must hold, or of the moving average.
 
-    Batch-coupled in all terms but the last; exact in the given company.
+    ImageBatch-coupled in all terms but the last; exact in the given company.
     """
 
     name = "dinov3"
@@ -92,7 +92,7 @@ class DINOv3Loss(CoupledObjective, PatchObjective):
             "the checkpoint was trained with Gram anchoring but lacks its Gram teacher: that term is left out",
         )
 
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+    def bank(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
         """Teacher logits of crops (2 n, K) and masked patches (m, K'), CLS tokens of the student (n, 2, d)."""
         passes = run_views(model, batch, self.seed, masked=True, local=False)
         return {
@@ -110,7 +110,7 @@ class DINOv3Loss(CoupledObjective, PatchObjective):
             "patch_scales": sinkhorn_scales(bank["patch_logits"], recipe.patch_temperature),
         }
 
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+    def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image."""
         recipe, passes = recipe_of(model), run_views(model, batch, self.seed, masked=True)
         logits = teacher_patch_logits(model, passes)

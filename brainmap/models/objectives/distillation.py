@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from brainmap.models.distillation_losses import dino_loss, ibot_loss, koleo_loss, pooled_ibot_loss
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.coupled import Bank, CoupledObjective
 from brainmap.models.objectives.objective import Exactness, Objective, Passes, add_objective, exact_label, relative_cost
 from brainmap.models.self_distillation import SelfDistillation
@@ -116,7 +116,7 @@ class ViewOutputs:
     teacher_patches: Tensor  # (2, n, patches, d)
 
 
-def run_views(model: VisionModel, batch: Batch, seed: int, *, masked: bool, local: bool = True) -> ViewOutputs:
+def run_views(model: VisionModel, batch: ImageBatch, seed: int, *, masked: bool, local: bool = True) -> ViewOutputs:
     """Run teacher and student on the views of a batch, the student's global crops masked or not."""
     pair, count = pair_of(model), len(batch)
     views = multi_crop(model, batch, seed=seed, local=local)
@@ -206,7 +206,7 @@ class DINO(SelfDistillationObjective):
 
     name = "dino"
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         return _centred_dino(model, run_views(model, batch, self.seed, masked=False), recipe_of(model))
 
@@ -236,7 +236,7 @@ class IBOT(PatchObjective):
 
     name = "ibot"
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         return _centred_ibot(model, run_views(model, batch, self.seed, masked=True, local=False), recipe_of(model))
 
@@ -256,11 +256,11 @@ class DINOiBOT(PatchObjective):
 
     name = "dino-ibot"
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         return self._terms(model, batch)[0]
 
-    def _terms(self, model: VisionModel, batch: Batch) -> tuple[Tensor, ViewOutputs]:
+    def _terms(self, model: VisionModel, batch: ImageBatch) -> tuple[Tensor, ViewOutputs]:
         recipe, passes = recipe_of(model), run_views(model, batch, self.seed, masked=True)
         return _centred_dino(model, passes, recipe) + _centred_ibot(model, passes, recipe), passes
 
@@ -271,16 +271,16 @@ class DINOiBOTKoLeo(CoupledObjective, DINOiBOT):
 
     KoLeo runs over the CLS tokens of the batch, for each global crop.
 
-    Batch-coupled: the nearest neighbour of an image depends on the other images of its batch.
+    ImageBatch-coupled: the nearest neighbour of an image depends on the other images of its batch.
     """
 
     name = "dino-ibot-koleo"
 
-    def bank(self, model: VisionModel, batch: Batch) -> dict[str, Tensor]:
+    def bank(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
         """CLS tokens of the student's global crops (n, 2, d)."""
         return {"cls": run_views(model, batch, self.seed, masked=True, local=False).student_cls.transpose(0, 1)}
 
-    def loss(self, model: VisionModel, batch: Batch, bank: Bank | None) -> Tensor:
+    def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image."""
         losses, passes = self._terms(model, batch)
         return losses + koleo_term(passes, recipe_of(model), bank)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from brainmap.common.random_purposes import OBJECTIVE_MASKS
 from brainmap.models.adapters.ijepa import IJEPA, target_and_context
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.objective import (
     Exactness,
     Objective,
@@ -59,7 +59,7 @@ class MAEReconstruction(Objective):
         cost = (1 - self.mask_ratio) + relative_weight(model, model.module.get_submodule("decoder"))
         return Passes(cost, cost)
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         module: Any = model.module
         patches = module.vit.embeddings.patch_embeddings.num_patches
@@ -106,7 +106,7 @@ class VJEPALatent(Objective):
         cost = (1 - self.mask_ratio) + relative_weight(model, model.module.get_submodule("predictor"))
         return Passes(1 + cost, cost)
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         module: Any = model.module
         side = batch.pixels.shape[-1] // (model.card.patch or 1)
@@ -172,7 +172,7 @@ class IJEPALatent(Objective):
         """Gradients are the encoder's."""
         return "encoder"
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         module: Any = model.module
         side = batch.pixels.shape[-1] // (model.card.patch or 1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 
 if TYPE_CHECKING:
     from brainmap.models.vision_model import VisionModel
@@ -132,7 +132,7 @@ class Objective(ABC):
     version: ClassVar[int | None] = 1
 
     @abstractmethod
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image (n,), differentiable with respect to the branch's sites."""
 
     def supports(self, model: VisionModel) -> bool:
@@ -172,7 +172,7 @@ def add_objective(objective: Objective) -> Objective:
 
 def register_objective(
     name: str, *, needs: Sequence[str] = (), plain_view: bool = False, version: int | None = None
-) -> Callable[[Callable[[VisionModel, Batch], Tensor]], Callable[[VisionModel, Batch], Tensor]]:
+) -> Callable[[Callable[[VisionModel, ImageBatch], Tensor]], Callable[[VisionModel, ImageBatch], Tensor]]:
     """Register a loss of one's own, as a decorator of ``function(model, batch) -> Tensor (n,)``.
 
     Parameters
@@ -193,7 +193,7 @@ def register_objective(
     ...     return model.tokens(batch.pixels).var((1, 2))
     """
 
-    def decorate(function: Callable[[VisionModel, Batch], Tensor]) -> Callable[[VisionModel, Batch], Tensor]:
+    def decorate(function: Callable[[VisionModel, ImageBatch], Tensor]) -> Callable[[VisionModel, ImageBatch], Tensor]:
         attributes = {
             "name": name,
             "exactness": "surrogate",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainmap.common.errors import InputError
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.objective import (
     Exactness,
     Objective,
@@ -48,7 +48,7 @@ class CrossEntropy(Objective):
         """Exact but for the views, unless training mixed or smoothed the labels."""
         return "surrogate" if model.card.family in MIXED_LABELS else exact_label(views=False)
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         logits = model.logits(batch.pixels)
         labels = [_class_index(model, label, logits.shape[1]) for label in batch.column("label")]
@@ -67,7 +67,7 @@ class CrossEntropyTop1(Objective):
         """Whether the model has a classifier."""
         return model.adapter.has_logits
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         logits = model.logits(batch.pixels)
         return F.cross_entropy(logits, logits.detach().argmax(1), reduction="none")
@@ -89,7 +89,7 @@ class ImageTextSimilarity(Objective):
         """Whether the model has a text tower."""
         return model.adapter.has_text
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         return -model.similarity(batch.pixels, [str(caption) for caption in batch.column("caption")])
 

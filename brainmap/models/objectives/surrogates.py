@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from brainmap.models.image_batch import Batch
+from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.objective import Objective, Passes, add_objective, relative_cost
 from brainmap.models.views import multi_crop, view_sizes
 
@@ -28,7 +28,7 @@ class FeatureEnergy(Objective):
     exactness = "surrogate"
     plain_view = True
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         last = model.layers[-1].name
         caught: list[Tensor] = []
@@ -61,7 +61,7 @@ class Headless(Objective):
 
     seed: int = 0
 
-    def __call__(self, model: VisionModel, batch: Batch) -> Tensor:
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
         views = multi_crop(model, batch, seed=self.seed)
         student = F.normalize(model.embedding(views.large), dim=-1).unflatten(0, (2, len(batch)))

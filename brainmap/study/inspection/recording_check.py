@@ -127,7 +127,7 @@ def check_dataset(
     from brainmap.data.readers import open_dataset
     from brainmap.report.figures.recording_figure import draw_quality
 
-    reader = open_dataset(name, data_root, images=stimuli, options=options)
+    reader = open_dataset(name, data_root, stimuli=stimuli, options=options)
     known = reader.resolve(subject)
     photographs = reader.stimuli([known])
     quality = examine_responses(reader.responses(known, photographs))

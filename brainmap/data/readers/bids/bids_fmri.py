@@ -91,7 +91,7 @@ class BIDSfMRIReader(FunctionalFiles):
         for subject in subjects:
             for events, _ in self.runs(subject):
                 labels |= set(self._events(events, Findings())["label"])
-        return open_images(self.images if self.images is not None else self.root / "stimuli", labels, cache=self.cache)
+        return open_images(self.stimuli_folder, labels, cache=self.cache)
 
     def shape(self, subject: str) -> tuple[int, int]:
         """Trials, and voxels of a whole volume (the mask is not computed to say it)."""

@@ -29,7 +29,7 @@ from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.folder_files import entities
 from brainmap.data.recordings.brain_images import check_content
 from brainmap.data.recordings.brain_images import reading as reading_image
-from brainmap.data.recordings.epochs import EpochSettings, epoch_blocks, inside
+from brainmap.data.recordings.epochs import EpochSettings, epoch_blocks, within_epoch
 from brainmap.data.responses import Responses
 from brainmap.data.sensor_layout import load_sensors
 from brainmap.stimuli import StimulusSet
@@ -264,7 +264,7 @@ class BIDSMEEGReader(BIDSReader):
         """Photographs that some subjects saw, from ``images`` or the dataset's ``stimuli`` folder."""
         subjects = as_names(subjects)
         labels = {label for subject in subjects for table in self._tables(subject) for label in table["label"]}
-        return open_images(self.images if self.images is not None else self.root / "stimuli", labels, cache=self.cache)
+        return open_images(self.stimuli_folder, labels, cache=self.cache)
 
     def shape(self, subject: str) -> tuple[int, int]:
         """Trials, and channels × times."""
@@ -351,7 +351,7 @@ class BIDSMEEGReader(BIDSReader):
         """Trials whose epochs lie inside the recording."""
         table = self._events(events, path, findings)
         check_onsets(table, events, float(raw.times[-1]))
-        ok = inside(table["onset"].to_numpy(dtype=float), self.epochs, float(raw.times[-1]))
+        ok = within_epoch(table["onset"].to_numpy(dtype=float), self.epochs, float(raw.times[-1]))
         for row in table.loc[~ok, "row"]:
             findings.add(events, int(row), "its epoch reaches beyond the recording", "trial dropped")
         return table[ok].reset_index(drop=True)

@@ -67,7 +67,7 @@ class ThingsEEG2Reader(DatasetReader):
 
     def _pictures(self, part: str) -> list[str]:
         """Names of a part's photographs in the order of the epochs: sorted by concept folder, then file."""
-        folder = (self.images or self.root / "image_set") / PARTS[part]
+        folder = (self.photographs or self.root / "image_set") / PARTS[part]
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if is_image_name(path.name)]
         if not names:
             raise MissingFileError(f"There are no photographs in {folder}; unpack the image set there.")
@@ -79,7 +79,7 @@ class ThingsEEG2Reader(DatasetReader):
         keys = {part: set(self._pictures(part)) for part in self.options.parts}
         wanted = set().union(*keys.values())
         return open_images(
-            self.images or self.root / "image_set",
+            self.photographs or self.root / "image_set",
             wanted,
             marks={"test": keys.get("test", set())},
             cache=self.cache,

@@ -14,7 +14,7 @@ from brainmap.common.blocks import Columns
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import Modality, as_names
 from brainmap.common.numeric_tables import read_numeric_table
-from brainmap.data.column_files import RowStack, standardised
+from brainmap.data.column_files import RowStack, stack_standardised
 from brainmap.data.photograph_matching import image_key, open_images
 from brainmap.data.prepared_responses import by_rows, cache_key
 from brainmap.data.readers.dataset_reader import DatasetReader, Options
@@ -97,7 +97,7 @@ class ThingsFMRIReader(DatasetReader):
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw."""
         subjects = as_names(subjects)
-        source = self.images if self.images is not None else self.root / "stimuli"
+        source = self.stimuli_folder
         trials = pd.concat([self._trials(subject) for subject in subjects])
         return open_images(
             source,
@@ -158,7 +158,7 @@ class ThingsFMRIReader(DatasetReader):
         key = cache_key([opened.path], {"rows": rows.tolist()})
         if self.options.zscore == "session":
             pieces, groups = by_rows(opened, trials["session"].to_numpy())
-            values = standardised(
+            values = stack_standardised(
                 pieces, groups, keep=rows, store=self.cache / self.name / f"scale-{subject}-{key}.npy"
             )
         if len(targets) < opened.shape[1]:

@@ -27,8 +27,8 @@ from brainmap.data.readers.things.things_labels import (
     read_attributes,
 )
 from brainmap.data.recordings.ctf import IMAGE_TRIGGER, TRIGGER_CHANNEL, Recording
-from brainmap.data.recordings.epochs import EpochSettings, epoch_blocks, inside
-from brainmap.data.recordings.triggers import align
+from brainmap.data.recordings.epochs import EpochSettings, epoch_blocks, within_epoch
+from brainmap.data.recordings.triggers import align_triggers
 from brainmap.data.responses import Responses
 from brainmap.data.sensor_layout import load_sensors
 from brainmap.stimuli import StimulusSet
@@ -123,7 +123,7 @@ class ThingsMEGReader(DatasetReader):
 
     def _images(self) -> Path | None:
         default = self.root / "stimuli"
-        return self.images if self.images is not None else (default if default.exists() else None)
+        return self.photographs if self.photographs is not None else (default if default.exists() else None)
 
     def _events(self, recording: Path, findings: Findings) -> pd.DataFrame:
         """Events of a run without catch trials, with the photograph's name, and checked against the log."""
@@ -290,7 +290,7 @@ class ThingsMEGReader(DatasetReader):
         triggers = recording.triggers(channel, value) if wanted else np.zeros(0)
         events = _timed(events, triggers, self.options.onsets, findings, file)
         shown = events["trial_type"].isin(("exp", "test")).to_numpy()
-        ok = inside(events["onset"].to_numpy(), self.options.epochs, recording.duration)
+        ok = within_epoch(events["onset"].to_numpy(), self.options.epochs, recording.duration)
         for row in events["row"][shown & ~ok & events["onset"].notna().to_numpy()]:
             findings.add(file, int(row), "its epoch reaches beyond the recording", "trial dropped")
         kept = events[shown & ok]
@@ -325,7 +325,7 @@ def _timed(events: pd.DataFrame, triggers: np.ndarray, onsets: str, findings: Fi
     if not len(triggers) and onsets == "events":
         findings.add(file, None, "the recording has no triggers", "onsets of the events table, lag unknown")
         return events.assign(lag=np.nan)
-    alignment = align(triggers, listed, str(file))
+    alignment = align_triggers(triggers, listed, str(file))
     for row in events["row"][np.isnan(alignment.onset)]:
         done = "trial dropped" if onsets == "trigger" else "onset of the events table"
         findings.add(file, int(row), "no trigger within 60 ms of the expected time", done)

@@ -134,7 +134,7 @@ class ThingsMEGEpochsReader(DatasetReader):
     def stimuli(self, subjects: Sequence[str]) -> StimulusSet:
         """Photographs that some subjects saw; the folder comes from ``images`` or lies in ``stimuli``."""
         subjects = as_names(subjects)
-        source = self.images if self.images is not None else self.root / "stimuli"
+        source = self.stimuli_folder
         trials = pd.concat([self._trials(subject, self._epochs(subject)) for subject in subjects])
         tests = set(trials.loc[trials["trial_type"] == "test", "label"])
         return open_images(

@@ -14,7 +14,7 @@ import pandas as pd
 from brainmap.common.errors import InputError
 from brainmap.common.storage.file_errors import reading
 from brainmap.common.tables import as_numbers, read_cells
-from brainmap.data.own_recordings.labelled_axes import read_labelled
+from brainmap.data.own_recordings.arrays.labelled_axes import read_labelled
 from brainmap.data.own_recordings.recording import Recording, flattened
 
 NUMBERS = "fiu"

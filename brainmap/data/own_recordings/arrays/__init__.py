@@ -1,0 +1,1 @@
+"""Arrays in files: which variable is meant, and what its axes are."""
