@@ -12,7 +12,7 @@ from PIL import Image
 from brainmap.report.figures.colors_and_type import COLUMN, INK, new_figure, save_figure, styled
 
 _CELL = 3.2  # inches a column
-_TALLEST = 4.4  # inches
+_TALLEST = 4.4  # inches; of a figure that takes two columns twice that
 _GAP, _LABEL = 0.25, 0.34
 _DPI = 110
 
@@ -41,9 +41,9 @@ def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str
     places = {}
     left = offset = tallest = 0.0
     for (name, picture), figure in zip(pictures.items(), figures.values(), strict=True):
-        wide = (2 * _CELL + _GAP) if columns > 1 and figure.get_size_inches()[0] > 1.4 * COLUMN else _CELL
+        span = 2 if columns > 1 and figure.get_size_inches()[0] > 1.4 * COLUMN else 1
         ratio = picture.shape[0] / picture.shape[1]
-        wide = min(wide, _TALLEST / ratio)
+        wide = min(span * (_CELL + _GAP) - _GAP, span * _TALLEST / ratio)
         if left + wide > room + 1e-9:
             left, offset, tallest = 0.0, offset + tallest + _LABEL, 0.0
         places[name] = (left, offset, wide, wide * ratio)
