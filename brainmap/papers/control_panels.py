@@ -29,8 +29,8 @@ def paper_control_panels(members: Sequence[Member]) -> Iterator[PaperPanel]:
     members : sequence of Member
         Studies with the weights that the comparison is about.
     """
-    for modality, word in MODALITY_NAMES.items():
-        title = f"Simple feature spaces, {word}"
+    for modality in ("fmri", "meg"):  # those of the papers
+        title = f"Simple feature spaces, {MODALITY_NAMES[modality]}"
         table = controls_table(Collection(tuple(members)), modality)
         if table is None:
             sentence = "The studies of this run have no control feature spaces."

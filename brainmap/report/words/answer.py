@@ -65,7 +65,7 @@ def _named(results: StudyResults, modality: str, signal: str) -> str:
     moment = nameable.best_moment(results, signal)
     if moment is None:
         return ""
-    return f"{1000 * moment[0]:.0f} ms after onset (r = {format_score(float(np.nanmean(moment[1])), 3)}{maximum})"
+    return f"{headlines.moment_words(moment[0])} (r = {format_score(float(np.nanmean(moment[1])), 3)}{maximum})"
 
 
 def _tested(results: StudyResults, modality: str, signal: str) -> str:

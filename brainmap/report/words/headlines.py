@@ -92,6 +92,11 @@ def layer_name(layer: str) -> str:
     return layer.replace(".", " ")
 
 
+def moment_words(time: float) -> str:
+    """Return a moment (s) as text: ``150 ms after onset``."""
+    return f"{abs(1000 * time):.0f} ms {'before' if time < 0 else 'after'} onset"
+
+
 def area_list(units: list[Any], *, most: int = 5) -> str:
     """Return area names as text, such as ``FFC, PH and 3 more``."""
     names = [str(unit) for unit in units]
