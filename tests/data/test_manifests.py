@@ -27,6 +27,7 @@ def write(folder: Path, **changes: object) -> Path:
 
 def test_all_named_datasets_have_a_manifest_with_files_for_every_subject():
     wanted = {"nsd", "algonauts2023", "things-meg", "things-fmri", "things-eeg2", "nod-meg", "nod-fmri", "bold5000"}
+    wanted.add("bold5000-raw")
     assert wanted == set(list_manifests())
     for name in wanted:
         manifest = load_manifest(name)
@@ -43,6 +44,22 @@ def test_the_real_lists_give_the_real_totals():
     listed = [entry for entry in fmri if entry.bytes is not None]
     assert len(listed) == 2459 and sum(entry.bytes or 0 for entry in listed) == load_manifest("things-fmri").size
     assert all(entry.digest for entry in [*meg, *listed])
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "large", "hash_kind", "size"),
+    [
+        ("nod-meg", 82_212, 80_948, "sha256", 199_680_558_401),
+        ("nod-fmri", 67_381, 63_520, "sha256", 493_849_183_305),
+        ("bold5000-raw", 14_884, 9_995, "md5", 300_970_727_901),
+    ],
+)
+def test_lists_of_openneuro_have_every_file(name: str, files: int, large: int, hash_kind: str, size: int):
+    manifest = load_manifest(name)
+    entries = dataset_files(manifest)
+    assert len(entries) == files and sum(entry.hash == hash_kind for entry in entries) == large
+    assert sum(entry.bytes or 0 for entry in entries) == manifest.size == size
+    assert all(entry.digest for entry in entries)
 
 
 def test_nsd_has_its_true_session_counts_and_says_that_sizes_are_approximate():
