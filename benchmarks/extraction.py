@@ -31,7 +31,7 @@ import torch
 
 from brainmap.features import FeatureExtractor, RandomProjection
 from brainmap.features.pooling import ROLE_OF
-from brainmap.models import Batch, VisionModel, load_model
+from brainmap.models import ImageBatch, VisionModel, load_model
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.stimuli import StimulusSet
 
@@ -40,12 +40,12 @@ OVER_PASSES = 1.2  # measured cost over the counted passes of an objective
 OBJECTIVE_OF = {"activations + gradients": "feature-energy", "activations + gradients, multi-crop": "headless"}
 
 
-def plain_forward(model: VisionModel, batch: Batch) -> None:
+def plain_forward(model: VisionModel, batch: ImageBatch) -> None:
     with torch.no_grad(), model.autocast():
         model.forward(batch.pixels)
 
 
-def naive_loop(model: VisionModel, batch: Batch) -> None:
+def naive_loop(model: VisionModel, batch: ImageBatch) -> None:
     """One image at a time, parameters with gradients on, gradients retained at every block: the textbook way."""
     objective = OBJECTIVES["feature-energy"]
     modules = model.site_modules(model.layer_names(), "block")
@@ -70,7 +70,7 @@ def naive_loop(model: VisionModel, batch: Batch) -> None:
         model.module.requires_grad_(False)
 
 
-def ways(model: VisionModel) -> dict[str, Callable[[Batch], object]]:
+def ways(model: VisionModel) -> dict[str, Callable[[ImageBatch], object]]:
     energy = "feature-energy"
     projected: dict[str, Any] = {
         "pooling": "flatten",
@@ -92,7 +92,7 @@ def ways(model: VisionModel) -> dict[str, Callable[[Batch], object]]:
     }
 
 
-def thingsvision_way(model: VisionModel) -> Callable[[Batch], object]:
+def thingsvision_way(model: VisionModel) -> Callable[[ImageBatch], object]:
     """All blocks' outputs by thingsvision's extractor for a network of one's own."""
     from thingsvision import get_extractor_from_model
 
@@ -100,20 +100,20 @@ def thingsvision_way(model: VisionModel) -> Callable[[Batch], object]:
     names = list(block_paths(model).values())
     extractor = get_extractor_from_model(model=network, device=str(model.device), backend="pt")
 
-    def way(batch: Batch) -> object:
+    def way(batch: ImageBatch) -> object:
         with extractor.batch_extraction(module_names=names, output_type="tensor") as extracting:
             return extracting.extract_batch(batch=batch.pixels, flatten_acts=False)
 
     return way
 
 
-def torchlens_way(model: VisionModel) -> Callable[[Batch], object]:
+def torchlens_way(model: VisionModel) -> Callable[[ImageBatch], object]:
     """All blocks' outputs by torchlens, which logs every operation and saves those of the named modules."""
     import torchlens
 
     blocks = functools.reduce(operator.or_, map(torchlens.module, block_paths(model).values()))
 
-    def way(batch: Batch) -> object:
+    def way(batch: ImageBatch) -> object:
         with torch.no_grad():
             return torchlens.trace(model.network(), batch.pixels, save=blocks)
 
@@ -126,9 +126,9 @@ def block_paths(model: VisionModel) -> dict[str, str]:
     return {name: paths[id(module)] for name, module in model.site_modules(model.layer_names(), "block").items()}
 
 
-def peers(model: VisionModel, batch: Batch) -> dict[str, Callable[[Batch], object]]:
+def peers(model: VisionModel, batch: ImageBatch) -> dict[str, Callable[[ImageBatch], object]]:
     """Those that import here and run on this network; the others are named with the reason."""
-    able: dict[str, Callable[[Batch], object]] = {}
+    able: dict[str, Callable[[ImageBatch], object]] = {}
     for name, make in (("thingsvision", thingsvision_way), ("torchlens", torchlens_way)):
         try:
             way = make(model)
@@ -140,12 +140,12 @@ def peers(model: VisionModel, batch: Batch) -> dict[str, Callable[[Batch], objec
     return able
 
 
-def make_batch(model: VisionModel, count: int) -> Batch:
+def make_batch(model: VisionModel, count: int) -> ImageBatch:
     rng = np.random.default_rng(0)
     side = model.preprocessing.crop
     stimuli = StimulusSet.from_arrays(rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8))
     images = [stimuli.image(i) for i in range(count)]
-    return Batch(images, model.preprocess(images), [str(key) for key in stimuli.ids], stimuli.table)
+    return ImageBatch(images, model.preprocess(images), [str(key) for key in stimuli.ids], stimuli.table)
 
 
 def counted_passes(model: VisionModel, way: str) -> float | None:
@@ -162,7 +162,9 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def measure(model: VisionModel, batch: Batch, rounds: int, device: str, clock: Callable[[], float]) -> dict[str, float]:
+def measure(
+    model: VisionModel, batch: ImageBatch, rounds: int, device: str, clock: Callable[[], float]
+) -> dict[str, float]:
     """Seconds per image of each way: the fastest of the rounds."""
     best: dict[str, float] = {}
     every = {**ways(model), **peers(model, batch)}

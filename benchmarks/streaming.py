@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.memory_sizes import parse_memory
-from brainmap.data.column_files import DTYPE, ColumnFile, RowStack, standardised
+from brainmap.data.column_files import DTYPE, ColumnFile, RowStack
 from brainmap.data.responses import Responses
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -111,7 +111,7 @@ def stream_meg(root: Path, memory: int, sessions: int) -> str:
     """z-score 120 prepared runs by session and stream means over the showings of each photograph."""
     width = MEG_SENSORS * EPOCH_TIMES
     parts = [sparse_columns(root / f"run{n}.npy", (TRIALS, width)) for n in range(RUNS)]
-    values = standardised(parts, [n // 10 for n in range(RUNS)])
+    values = stack_standardised(parts, [n // 10 for n in range(RUNS)])
     n_trials = RUNS * TRIALS
     codes = np.concatenate([np.arange(n_trials - 12 * 200), np.tile(np.arange(200) + 10**6, 12)])
     responses = _responses(values, codes, width)

@@ -9,6 +9,7 @@ MOVED = {
     "brainmap.report.StudyResults": "brainmap.results.StudyResults",
     "brainmap.study.reproduce": "brainmap.papers.reproduce",
     "brainmap.study.reproduction_grid": "brainmap.papers.reproduction_grid",
+    "brainmap.models.Batch": "brainmap.models.ImageBatch",
     "brainmap.study.Plan": "brainmap.study.StudyPlan",
     "brainmap.study.Check": "brainmap.study.MachineCheck",
     "brainmap.study.list_models": "brainmap.study.describe_models",

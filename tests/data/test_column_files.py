@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from brainmap.common.blocks import read_block
 from brainmap.common.errors import InputError
-from brainmap.data.column_files import ColumnFile, RowStack, standardised, write_columns
+from brainmap.data.column_files import ColumnFile, RowStack, stack_standardised, write_columns
 from brainmap.data.prepared_responses import ArrayColumns, SideBySide, by_rows
 
 ROWS, WIDTH = (4, 7, 2), 9
@@ -61,13 +61,13 @@ def test_standardising_uses_the_kept_rows_of_each_group(stored, tmp_path):
     folder, values = stored
     parts = [ColumnFile(folder / f"{n}.npy") for n in range(3)]
     keep = np.array([0, 1, 3, 5, 6, 8, 10, 12])
-    stack = standardised(parts, [0, 0, 1], keep=keep, store=tmp_path / "scale.npy")
+    stack = stack_standardised(parts, [0, 0, 1], keep=keep, store=tmp_path / "scale.npy")
     whole = np.concatenate(values)
     first, second = keep[keep < 11], keep[keep >= 11]
     expected = np.concatenate([(whole[g] - whole[g].mean(0)) / np.where(whole[g].std(0) > 0, whole[g].std(0), 1)
                                for g in (first, second)])  # fmt: skip
     assert np.abs(stack[:, :] - expected).max() < 1e-5
-    again = standardised(parts, [0, 0, 1], keep=keep, store=tmp_path / "scale.npy")
+    again = stack_standardised(parts, [0, 0, 1], keep=keep, store=tmp_path / "scale.npy")
     assert np.array_equal(again[:, 2:5], stack[:, 2:5])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from brainmap.features import FeatureExtractor
 from brainmap.features.pooling import POOLINGS
-from brainmap.models import OBJECTIVES, Batch, VisionModel
+from brainmap.models import OBJECTIVES, ImageBatch, VisionModel
 from brainmap.stimuli import StimulusSet
 
 ROLES = {"cls": slice(0, 1), "register-mean": slice(1, 5), "patch-mean": slice(5, None), "all-mean": slice(None)}
@@ -19,12 +19,12 @@ SUFFIX = {"block": "", "mlp": ".mlp.down_proj"}
 LAYERS = ("block.0", "block.6", "block.11")
 
 
-def single(model: VisionModel, stimuli: StimulusSet, i: int) -> Batch:
+def single(model: VisionModel, stimuli: StimulusSet, i: int) -> ImageBatch:
     image = stimuli.image(i)
-    return Batch([image], model.preprocess([image]), [stimuli.ids[i]], stimuli.table.iloc[[i]])
+    return ImageBatch([image], model.preprocess([image]), [stimuli.ids[i]], stimuli.table.iloc[[i]])
 
 
-def oracle(model: VisionModel, batch: Batch, name: str, site: str) -> dict[str, list[Tensor]]:
+def oracle(model: VisionModel, batch: ImageBatch, name: str, site: str) -> dict[str, list[Tensor]]:
     """Gradient (v, T, d) of one image's loss at each layer, for each forward pass of the differentiated network."""
     objective = OBJECTIVES[name]
     network = model.branches[objective.branch(model)]

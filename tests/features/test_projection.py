@@ -10,7 +10,7 @@ from brainmap.common.errors import InputError
 from brainmap.features import FeatureExtractor, RandomProjection
 from brainmap.features.projection import CHUNK
 from brainmap.features.reduction import weight_gradient_norms, weight_gradients
-from brainmap.models import OBJECTIVES, Batch, VisionModel
+from brainmap.models import OBJECTIVES, ImageBatch, VisionModel
 from brainmap.stimuli import StimulusSet
 
 KINDS = ("sparse", "gaussian", "kronecker")
@@ -67,7 +67,7 @@ def test_weight_gradients_are_autograd_s(dino_tiny_double: VisionModel, stimuli:
     weight = model.site_modules(("block.5",), "mlp", "student")["block.5"].weight
     for i in (0, 4):
         images = [stimuli.image(i)]
-        batch = Batch(images, model.preprocess(images), [str(stimuli.ids[i])], stimuli.table.iloc[[i]])
+        batch = ImageBatch(images, model.preprocess(images), [str(stimuli.ids[i])], stimuli.table.iloc[[i]])
         weight.requires_grad_(True)
         gradient = torch.autograd.grad(OBJECTIVES["dino-ibot"](model, batch)[0], weight)[0]
         weight.requires_grad_(False)

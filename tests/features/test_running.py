@@ -13,7 +13,7 @@ import torch
 from brainmap.common.errors import InputError
 from brainmap.features import FeatureExtractor, RandomProjection, batch_size_for, feature_blocks
 from brainmap.features.store import FeatureArray
-from brainmap.models import Batch, VisionModel, load_model
+from brainmap.models import ImageBatch, VisionModel, load_model
 from brainmap.stimuli import StimulusSet
 
 PATIENCE = 60.0  # seconds to wait for another thread before a test fails instead of hanging
@@ -26,13 +26,13 @@ def test_reading_runs_beside_computing(
     being_read, threads = threading.Event(), set()
     load, compute = FeatureExtractor._load, FeatureExtractor.compute
 
-    def noted(self: FeatureExtractor, images: StimulusSet, rows: np.ndarray) -> Batch:
+    def noted(self: FeatureExtractor, images: StimulusSet, rows: np.ndarray) -> ImageBatch:
         threads.add(threading.get_ident())
         if rows[0] > 0:
             being_read.set()
         return load(self, images, rows)
 
-    def waiting(self: FeatureExtractor, batch: Batch) -> dict[Any, np.ndarray]:
+    def waiting(self: FeatureExtractor, batch: ImageBatch) -> dict[Any, np.ndarray]:
         assert being_read.wait(PATIENCE)
         return compute(self, batch)
 
@@ -54,7 +54,7 @@ def test_writing_runs_beside_computing(
         assert later.wait(PATIENCE)
         append(self, *arguments, **options)
 
-    def noted(self: FeatureExtractor, batch: Batch) -> dict[Any, np.ndarray]:
+    def noted(self: FeatureExtractor, batch: ImageBatch) -> dict[Any, np.ndarray]:
         calls.append(len(batch))
         if len(calls) == 2:
             later.set()
@@ -88,7 +88,7 @@ class SmallDevice:
         self.sizes: list[int] = []
         compute = FeatureExtractor._compute
 
-        def limited(extractor: FeatureExtractor, batch: Batch) -> dict[Any, np.ndarray]:
+        def limited(extractor: FeatureExtractor, batch: ImageBatch) -> dict[Any, np.ndarray]:
             self.sizes.append(len(batch))
             if len(batch) > room:
                 raise torch.OutOfMemoryError("CUDA out of memory (simulated)")
@@ -124,7 +124,7 @@ def test_running_out_of_memory_for_good_is_explained(
 def test_other_errors_are_not_taken_for_memory(
     dino_tiny: VisionModel, stimuli: StimulusSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(extractor: FeatureExtractor, batch: Batch) -> dict[Any, np.ndarray]:
+    def broken(extractor: FeatureExtractor, batch: ImageBatch) -> dict[Any, np.ndarray]:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(FeatureExtractor, "_compute", broken)
@@ -173,7 +173,7 @@ def test_small_gradients_survive_half_precision(dino_tiny: VisionModel, stimuli:
     from brainmap.models import OBJECTIVES, register_objective
 
     @register_objective("tiny-energy", plain_view=True, version=1)
-    def tiny(model: VisionModel, batch: Batch) -> torch.Tensor:
+    def tiny(model: VisionModel, batch: ImageBatch) -> torch.Tensor:
         return 1e-6 * model.tokens(batch.pixels).float()[:, :, 0].mean(1)
 
     try:

@@ -13,7 +13,7 @@ import transformers
 from torch import Tensor
 
 from brainmap.features import FeatureExtractor, Features
-from brainmap.models import Batch, VisionModel, list_models, load_model, model_card, register_model
+from brainmap.models import ImageBatch, VisionModel, list_models, load_model, model_card, register_model
 from brainmap.models.objectives import OBJECTIVES, Objective
 from brainmap.models.objectives.objective import Exactness
 from brainmap.stimuli import StimulusSet
@@ -116,10 +116,10 @@ def stimuli() -> StimulusSet:
     return StimulusSet.from_arrays(images, table)
 
 
-def batch_of(model: VisionModel, stimuli: StimulusSet, rows: list[int]) -> Batch:
+def batch_of(model: VisionModel, stimuli: StimulusSet, rows: list[int]) -> ImageBatch:
     images = [stimuli.image(i) for i in rows]
     table = stimuli.table.iloc[rows].reset_index(drop=True)
-    return Batch(images, model.preprocess(images), [str(stimuli.ids[i]) for i in rows], table)
+    return ImageBatch(images, model.preprocess(images), [str(stimuli.ids[i]) for i in rows], table)
 
 
 def objectives_of(model: VisionModel) -> list[Objective]:
@@ -187,7 +187,9 @@ def test_activations_are_the_library_hidden_states(model: VisionModel, stimuli: 
         np.testing.assert_allclose(found["activation", layer], state.flatten(1).numpy(), rtol=1e-9, atol=1e-12)
 
 
-def per_image_gradients(model: VisionModel, objective: Objective, batch: Batch, site: str) -> dict[str, list[Tensor]]:
+def per_image_gradients(
+    model: VisionModel, objective: Objective, batch: ImageBatch, site: str
+) -> dict[str, list[Tensor]]:
     """Raw site gradients of one image by torch.autograd.grad, parameters requiring gradients, nothing shared."""
     outputs: dict[str, list[Tensor]] = {name: [] for name in model.layer_names()}
 

@@ -13,7 +13,7 @@ from models.tiny_towers import TEXT, TOWER
 
 from brainmap.common.errors import InputError
 from brainmap.features import FeatureExtractor
-from brainmap.models import Batch, ModelCard, VisionModel, fit_clip_bridge, load_model, model_card, register_model
+from brainmap.models import ImageBatch, ModelCard, VisionModel, fit_clip_bridge, load_model, model_card, register_model
 from brainmap.models.objectives import OBJECTIVES, MAEReconstruction
 from brainmap.models.objectives.masked import block_mask
 from brainmap.stimuli import StimulusSet
@@ -32,11 +32,11 @@ def small(name: str, config: dict[str, Any]) -> VisionModel:
     return load_model(register_model(card.model_copy(update=changes)).name, weights="untrained", dtype="float64")
 
 
-def batch_of(model: VisionModel, count: int = 3, **columns: Any) -> Batch:
+def batch_of(model: VisionModel, count: int = 3, **columns: Any) -> ImageBatch:
     rng = np.random.default_rng(7)
     images = [rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(count)]
     table = pd.DataFrame(columns, index=range(count))
-    return Batch(images, model.preprocess(images), [f"{i:016x}" for i in range(count)], table)
+    return ImageBatch(images, model.preprocess(images), [f"{i:016x}" for i in range(count)], table)
 
 
 @pytest.mark.parametrize("normalised", [True, False])

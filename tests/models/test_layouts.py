@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from brainmap.common.errors import InputError
-from brainmap.models import Batch, VisionModel, load_model, model_card, register_model
+from brainmap.models import ImageBatch, VisionModel, load_model, model_card, register_model
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.views import multi_crop
 
@@ -33,12 +33,12 @@ def small_card(name: str, config: dict[str, Any], **changes: Any) -> str:
     return register_model(card.model_copy(update={**fields, "patch": patch, "views": views, **changes})).name
 
 
-def batch_of(model: VisionModel, count: int = 3) -> Batch:
+def batch_of(model: VisionModel, count: int = 3) -> ImageBatch:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (70, 74, 3), dtype=np.uint8) for _ in range(count)]
     captions = ["a cat", "two dogs on a beach", "sea"][:count]
     table = pd.DataFrame({"caption": captions})
-    return Batch(images, model.preprocess(images), list("abc")[:count], table)
+    return ImageBatch(images, model.preprocess(images), list("abc")[:count], table)
 
 
 # --- torchvision's ResNet, of DINO ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brainmap.common.errors import InputError
-from brainmap.models import OBJECTIVES, Batch, VisionModel, load_model, register_objective
+from brainmap.models import OBJECTIVES, ImageBatch, VisionModel, load_model, register_objective
 from brainmap.models.distillation_losses import sinkhorn
 from brainmap.models.objectives import DINO, find_objective
 from brainmap.models.objectives.distillation import recipe_of
@@ -33,15 +33,15 @@ def model() -> VisionModel:
 
 
 @pytest.fixture(scope="module")
-def batch(model: VisionModel) -> Batch:
+def batch(model: VisionModel) -> ImageBatch:
     rng = np.random.default_rng(1)
     images = [rng.integers(0, 256, (100 + 7 * i, 130 - 5 * i, 3), dtype=np.uint8) for i in range(4)]
-    return Batch(images, model.preprocess(images), [f"{i:016x}" for i in range(4)], pd.DataFrame(index=range(4)))
+    return ImageBatch(images, model.preprocess(images), [f"{i:016x}" for i in range(4)], pd.DataFrame(index=range(4)))
 
 
-def reordered(batch: Batch, order: list[int]) -> Batch:
+def reordered(batch: ImageBatch, order: list[int]) -> ImageBatch:
     images, ids = [batch.images[i] for i in order], [batch.ids[i] for i in order]
-    return Batch(images, batch.pixels[order], ids, batch.table.iloc[order])
+    return ImageBatch(images, batch.pixels[order], ids, batch.table.iloc[order])
 
 
 def one_cross_entropy(student: Tensor, teacher: Tensor, centre: Tensor, temperature: float) -> Tensor:
@@ -49,7 +49,7 @@ def one_cross_entropy(student: Tensor, teacher: Tensor, centre: Tensor, temperat
     return -(target * torch.log_softmax(student / 0.1, -1)).sum()
 
 
-def literal_losses(model: VisionModel, batch: Batch, masked: bool) -> tuple[Tensor, Tensor]:
+def literal_losses(model: VisionModel, batch: ImageBatch, masked: bool) -> tuple[Tensor, Tensor]:
     """DINO and iBOT losses of each image by plain loops over views, pairs and patches."""
     pair, count, tau = model.module, len(batch), 0.04
     views = multi_crop(model, batch, seed=0)
@@ -78,7 +78,7 @@ def literal_losses(model: VisionModel, batch: Batch, masked: bool) -> tuple[Tens
 
 
 @torch.no_grad()
-def test_dino_and_ibot_are_their_formulas(model: VisionModel, batch: Batch) -> None:
+def test_dino_and_ibot_are_their_formulas(model: VisionModel, batch: ImageBatch) -> None:
     plain, _ = literal_losses(model, batch, masked=False)
     masked, patches = literal_losses(model, batch, masked=True)
     for name, wanted in (("dino", plain), ("ibot", patches), ("dino-ibot", masked + patches)):
@@ -87,7 +87,7 @@ def test_dino_and_ibot_are_their_formulas(model: VisionModel, batch: Batch) -> N
 
 
 @torch.no_grad()
-def test_koleo_couples_the_batch_and_says_so(model: VisionModel, batch: Batch) -> None:
+def test_koleo_couples_the_batch_and_says_so(model: VisionModel, batch: ImageBatch) -> None:
     coupled = OBJECTIVES["dino-ibot-koleo"]
     assert coupled.batch_coupled and coupled.exactness == "exact"
     views = multi_crop(model, batch, seed=0)
@@ -101,7 +101,7 @@ def test_koleo_couples_the_batch_and_says_so(model: VisionModel, batch: Batch) -
 
 
 @torch.no_grad()
-def test_sinkhorn_uses_prototypes_equally(model: VisionModel, batch: Batch) -> None:
+def test_sinkhorn_uses_prototypes_equally(model: VisionModel, batch: ImageBatch) -> None:
     """Against the textbook iteration on Q (prototypes × views), and its limit: uniform columns."""
     logits = torch.randn(40, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     q = (logits / 0.5).exp().T
@@ -120,7 +120,7 @@ def test_sinkhorn_uses_prototypes_equally(model: VisionModel, batch: Batch) -> N
 
 @pytest.mark.parametrize("name", IMAGE_WISE)
 @torch.no_grad()
-def test_batch_and_order_do_not_matter(name: str, model: VisionModel, batch: Batch) -> None:
+def test_batch_and_order_do_not_matter(name: str, model: VisionModel, batch: ImageBatch) -> None:
     objective = OBJECTIVES[name]
     assert not objective.batch_coupled
     together = objective(model, batch)
@@ -131,7 +131,7 @@ def test_batch_and_order_do_not_matter(name: str, model: VisionModel, batch: Bat
 
 
 @torch.no_grad()
-def test_headless_and_energy_are_their_formulas(model: VisionModel, batch: Batch) -> None:
+def test_headless_and_energy_are_their_formulas(model: VisionModel, batch: ImageBatch) -> None:
     views = multi_crop(model, batch, seed=0)
     crops = [*views.large.unflatten(0, (2, 4)), *views.small.unflatten(0, (2, 4))]
     z = [F.normalize(model.module.teacher.tokens(crop)[0], dim=-1) for crop in crops]
@@ -143,7 +143,7 @@ def test_headless_and_energy_are_their_formulas(model: VisionModel, batch: Batch
     torch.testing.assert_close(energy, 0.5 * hidden.square().mean((1, 2)), rtol=1e-10, atol=0)
 
 
-def test_views_are_drawn_by_seed_and_id(model: VisionModel, batch: Batch) -> None:
+def test_views_are_drawn_by_seed_and_id(model: VisionModel, batch: ImageBatch) -> None:
     first, again, other = (multi_crop(model, batch, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.large, again.large) and torch.equal(first.small, again.small)
     assert not torch.equal(first.large, other.large)
@@ -171,9 +171,9 @@ def test_dino_tiny_s_weights_say_how_they_were_trained(model: VisionModel) -> No
     }  # fmt: skip
 
 
-def test_own_objective_in_five_lines(model: VisionModel, batch: Batch) -> None:
+def test_own_objective_in_five_lines(model: VisionModel, batch: ImageBatch) -> None:
     @register_objective("spread", plain_view=True)
-    def spread(model: VisionModel, batch: Batch) -> Tensor:
+    def spread(model: VisionModel, batch: ImageBatch) -> Tensor:
         return model.tokens(batch.pixels).var((1, 2))
 
     objective = find_objective(model, "spread")
@@ -184,7 +184,7 @@ def test_own_objective_in_five_lines(model: VisionModel, batch: Batch) -> None:
     del OBJECTIVES["spread"]
 
 
-def test_unknown_objectives_and_missing_columns_are_named(model: VisionModel, batch: Batch) -> None:
+def test_unknown_objectives_and_missing_columns_are_named(model: VisionModel, batch: ImageBatch) -> None:
     with pytest.raises(InputError, match=r"no objective 'dyno'; 'dino-tiny' can use dino, ibot"):
         find_objective(model, "dyno")
     with pytest.raises(InputError, match="column 'caption'"):
@@ -194,6 +194,6 @@ def test_unknown_objectives_and_missing_columns_are_named(model: VisionModel, ba
 
 def test_an_empty_caption_is_missing() -> None:
     table = pd.DataFrame({"caption": ["a cat", " "]})
-    batch = Batch([], torch.zeros(2, 3, 8, 8), ["first", "second"], table)
+    batch = ImageBatch([], torch.zeros(2, 3, 8, 8), ["first", "second"], table)
     with pytest.raises(InputError, match="'caption' of the stimulus table is empty for stimulus second"):
         batch.column("caption")

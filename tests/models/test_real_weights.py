@@ -14,7 +14,7 @@ from PIL import Image
 
 from brainmap.common.errors import MissingFileError
 from brainmap.features import FeatureExtractor
-from brainmap.models import OBJECTIVES, Batch, VisionModel, load_model
+from brainmap.models import OBJECTIVES, ImageBatch, VisionModel, load_model
 from brainmap.models.checkpoints.onnx_weights import read_onnx
 from brainmap.stimuli import StimulusSet
 
@@ -168,7 +168,7 @@ def test_gradients_are_finite_and_of_their_image(
 def test_double_precision_gradient_equals_autograd(photographs: StimulusSet) -> None:
     model = load_model("efficientnet-lite0", dtype="float64", input_size=96)
     image = photographs.image(4)
-    batch = Batch([image], model.preprocess([image]), [str(photographs.ids[4])], photographs.table.iloc[[4]])
+    batch = ImageBatch([image], model.preprocess([image]), [str(photographs.ids[4])], photographs.table.iloc[[4]])
     extractor = FeatureExtractor(model, objective="cross-entropy-top1", layers=["block.7"])
     found = extractor.compute(batch)["gradient", "block.7"][0]
     outputs: list[torch.Tensor] = []

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from brainmap.common.errors import InputError
 from brainmap.features import FeatureExtractor
-from brainmap.models import Batch, VisionModel, checkpoint_series, load_model, model_card, register_model
+from brainmap.models import ImageBatch, VisionModel, checkpoint_series, load_model, model_card, register_model
 from brainmap.models.adapters.ijepa import target_and_context
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.views import multi_crop
@@ -123,10 +123,10 @@ def dino_file(
     return path
 
 
-def batch_of(model: VisionModel) -> Batch:
+def batch_of(model: VisionModel) -> ImageBatch:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (40, 44, 3), dtype=np.uint8) for _ in range(3)]
-    return Batch(images, model.preprocess(images), ["a", "b", "c"], pd.DataFrame(index=range(3)))
+    return ImageBatch(images, model.preprocess(images), ["a", "b", "c"], pd.DataFrame(index=range(3)))
 
 
 @torch.no_grad()
