@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.memory_sizes import parse_memory
-from brainmap.data.column_files import DTYPE, ColumnFile, RowStack
+from brainmap.data.column_files import DTYPE, ColumnFile, RowStack, stack_standardised
 from brainmap.data.responses import Responses
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
