@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.storage.locks import this_machine
 
 HashKind = Literal["sha256", "md5", "git-sha1"]
 HASH_LENGTHS = {"sha256": 64, "md5": 32, "git-sha1": 40}
@@ -130,7 +130,8 @@ def _writer() -> str:
 
 
 def _machine() -> str:
-    return "".join(letter for letter in platform.node() if letter.isalnum()) or "machine"
+    """What locks know this machine by, as part of a file name."""
+    return "".join(letter for letter in this_machine() if letter.isalnum()) or "machine"
 
 
 def _runs(pid: int) -> bool:

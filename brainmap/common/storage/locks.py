@@ -120,7 +120,7 @@ def _make(path: Path, token: str) -> bool:
 
 
 def _make_in(path: Path, token: str) -> bool:
-    text = json.dumps({"machine": _machine(), "pid": os.getpid(), "born": _born(os.getpid()), "token": token})
+    text = json.dumps({"machine": this_machine(), "pid": os.getpid(), "born": _born(os.getpid()), "token": token})
     whole = path.with_name(f".{path.name}.{token}")
     whole.write_text(text, encoding="utf-8")
     try:
@@ -157,7 +157,7 @@ def _touched(path: Path) -> int:
 def _is_dead(holder: dict[str, Any], unchanged: float) -> bool:
     """Whether a holder is gone: at once on this machine, after a minute without a beat elsewhere."""
     pid = holder.get("pid")
-    if holder.get("machine") != _machine() or not isinstance(pid, int):
+    if holder.get("machine") != this_machine() or not isinstance(pid, int):
         return unchanged > STALE
     try:
         os.kill(pid, 0)
@@ -187,7 +187,7 @@ def _beat(path: Path, released: threading.Event) -> None:
             os.utime(path)
 
 
-def _machine() -> str:
+def this_machine() -> str:
     """Name of this machine, and the space in which its process numbers mean something (containers have their own)."""
     try:
         return f"{platform.node()} {os.stat('/proc/self/ns/pid').st_ino}"
