@@ -18,7 +18,7 @@ import pytest
 class Chromium:
     """A headless Chromium driven through the DevTools protocol on a pipe: no port, no extra package."""
 
-    def __init__(self, program: str, profile: Path) -> None:
+    def __init__(self, program: str, profile: Path, *, webgl: bool = False) -> None:
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
 
@@ -27,7 +27,8 @@ class Chromium:
             os.dup2(read, 3)
             os.dup2(write, 4)
 
-        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+        graphics = "--use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader" if webgl else "--disable-gpu"
+        flags = f"--headless --no-sandbox {graphics} --disable-quic --no-first-run --disable-background-networking"
         flags += " --disable-component-update --disable-sync --hide-scrollbars --remote-debugging-pipe"
         self._process = subprocess.Popen(
             [program, *flags.split(), f"--user-data-dir={profile}", "about:blank"],
@@ -71,12 +72,12 @@ class Chromium:
         message, self._buffer = self._buffer.split(b"\0", 1)
         return json.loads(message)
 
-    def open(self, page: Path, width: int, height: int = 900) -> None:
+    def open(self, page: Path, width: int, height: int = 900, fragment: str = "") -> None:
         self.events.clear()
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=page.as_uri() + fragment)
         until = time.monotonic() + 60
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read(until))
@@ -126,9 +127,20 @@ def chromium_program() -> str | None:
 
 @pytest.fixture
 def chromium(tmp_path: Path) -> Iterator[Chromium]:
+    """A browser without graphics."""
+    yield from _browser(tmp_path)
+
+
+@pytest.fixture
+def chromium_webgl(tmp_path: Path) -> Iterator[Chromium]:
+    """A browser that draws in three dimensions, on the processor."""
+    yield from _browser(tmp_path, webgl=True)
+
+
+def _browser(tmp_path: Path, *, webgl: bool = False) -> Iterator[Chromium]:
     program = chromium_program()
     if program is None:
         pytest.skip("no Chromium on this machine (set BRAINMAP_CHROMIUM to its program)")
-    browser = Chromium(program, tmp_path / "profile")
+    browser = Chromium(program, tmp_path / "profile", webgl=webgl)
     yield browser
     browser.close()

@@ -6,11 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
-from browser import chromium
+from browser import chromium, chromium_webgl
 from made_up_results import results, results_maker, small_results
 from study.own_files import OwnFiles, write_own
 
-__all__ = ["chromium", "results", "results_maker", "small_results"]  # fixtures that several rooms share
+__all__ = [
+    "chromium",
+    "chromium_webgl",
+    "results",
+    "results_maker",
+    "small_results",
+]  # fixtures that several rooms share
 
 
 @pytest.fixture(scope="session")

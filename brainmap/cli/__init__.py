@@ -65,6 +65,18 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a finished run.")
 
 
 @app.command()
+def explore(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, or of its training steps.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file.", show_default="RUN/explore.html")] = None,
+) -> None:
+    """Write the page in which a run is explored: turn the cortex, click a place, move through layers and time."""
+    from brainmap.study import explore_run
+
+    with interruptible():
+        console().print(f"Explore: {explore_run(run, out)}")
+
+
+@app.command()
 def doctor() -> None:
     """Check this machine: Python, packages, devices, embedded data. Exit code 2 when something is missing."""
     from brainmap.study import examine

@@ -1,3 +1,4 @@
+from .explore.explorer_page import write_explorer as write_explorer
 from .figures.rsa_figure import plot_rsa as plot_rsa
 from .page.study_page import study_contact_sheet as study_contact_sheet
 from .page.study_page import summary_html as summary_html

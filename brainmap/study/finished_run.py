@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from brainmap.common.errors import InputError
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.results.study_results import StudyResults
-from brainmap.study.run_folder import finished_folder
+from brainmap.study.run_folder import IDENTITY, RunFolder, config_of, finished_folder, first_difference
 
 if TYPE_CHECKING:
     from brainmap.report import StudyFigures
+    from brainmap.report.explore.payload import Step
 
 
 @dataclass(eq=False, repr=False)
@@ -114,3 +116,65 @@ def rewrite_report(run: str | Path) -> Path:
     if results.hypotheses is None:  # runs of earlier versions stored no verdicts
         results.hypotheses = hypotheses(results)
     return write_report(results, folder.report)
+
+
+def explore_run(run: str | Path, out: str | Path | None = None) -> Path:
+    """Write the page in which a finished run is explored.
+
+    Parameters
+    ----------
+    run : str or Path
+        Folder of a run; or of several runs of one study that differ in the training step of the weights only, which
+        get a slider over training (the folder that ``brainmap fit --checkpoints`` or ``brainmap run`` filled). Of
+        these, runs that are not finished are left out.
+    out : str or Path, optional
+        The HTML file; ``explore.html`` in the folder by default.
+
+    Returns
+    -------
+    Path
+        The page, see :func:`brainmap.report.explore.write_explorer`.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder holds no finished run.
+    InputError
+        If the runs differ in more than the training step, or nothing of them can be explored.
+
+    Examples
+    --------
+    >>> explore_run("runs/1")  # doctest: +SKIP
+    """
+    from brainmap.report.explore import write_explorer
+    from brainmap.report.explore.payload import Step
+
+    folder = Path(run)
+    cells = sorted(file.parent for file in folder.glob(f"cells/*/{IDENTITY}"))
+    if (folder / IDENTITY).is_file() or not cells:
+        steps = [Step(open_run(folder))]
+    else:
+        steps = _training_steps(cells)
+    return write_explorer(steps, folder if out is None else out)
+
+
+def _training_steps(cells: list[Path]) -> list[Step]:
+    """Finished runs that differ in their weights only, each with its training step."""
+    from brainmap.report.explore.payload import Step
+    from brainmap.study.grid import step_of_weights
+
+    finished = [cell for cell in cells if RunFolder(cell).results.is_dir()]
+    if not finished:
+        finished_folder(cells[0])  # says that it is not finished
+    configs = [config_of(cell) for cell in finished]
+    for cell, config in zip(finished, configs, strict=True):
+        first, this = ({**one, "weights": None} for one in (configs[0], config))
+        if first != this:
+            raise InputError(
+                f"the runs in {cells[0].parent} differ in more than the training step "
+                f"({first_difference(first, this)}); give one of them, such as {cell}"
+            )
+    return [
+        Step(open_run(cell), step_of_weights(str(config.get("model")), str(config.get("weights"))))
+        for cell, config in zip(finished, configs, strict=True)
+    ]

@@ -177,17 +177,21 @@ class Grid:
 
 def training_step(config: StudyConfig) -> int | None:
     """Return the training step of a study's weights: 0 for untrained, None where nothing says it."""
+    return step_of_weights(config.model, config.weights)
+
+
+def step_of_weights(model: str, name: str) -> int | None:
+    """Return the training step of a model's weights: 0 for untrained, None where nothing says it."""
     from brainmap.common.errors import BrainmapError
     from brainmap.models import available_weights, checkpoint_step
 
-    name = config.weights
     if Path(name).suffix or Path(name).parent.name:  # a file or folder of one's own
         return checkpoint_step(name)
     if name == "untrained":
         return 0
     if name == "trained":  # the last of the checkpoints, where a model has some
         try:
-            name = next(iter(reversed(available_weights(config.model))), "")
+            name = next(iter(reversed(available_weights(model))), "")
         except BrainmapError:
             return None
     number = name.removeprefix("step_")

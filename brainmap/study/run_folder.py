@@ -245,6 +245,21 @@ def check_out(path: Path) -> Path:
     return path
 
 
+def config_of(path: Path) -> dict[str, Any]:
+    """Return the settings of the study in a run's folder, under the names of today.
+
+    Raises
+    ------
+    DamagedError
+        If the file that holds them is damaged.
+    """
+    file = path / IDENTITY
+    identity = _sound_identity(file.read_text(encoding="utf-8", errors="replace"))
+    if identity is None:
+        raise DamagedError(f"{file} is damaged; the command that made the run writes it again", file)
+    return dict(_renamed(identity).get("config", {}))
+
+
 def finished_folder(path: Path) -> RunFolder:
     """Return the folder of a finished run.
 

@@ -24,6 +24,7 @@ FSAVERAGE5 = "fsaverage5"
 FREESURFER, HCP = ("SUBJECTS_DIR", "FREESURFER_HOME"), "BRAINMAP_SURFACES"
 SIDES = {"L": ("lh", "left"), "R": ("rh", "right")}
 KINDS = ("inflated", "very_inflated", "veryinflated", "midthickness")  # best to look at first
+FLAT_PATCHES = ("full.flat.patch.3d", "cortex.patch.flat")  # the first one that is there
 
 
 def template_mesh(mesh: str) -> Mapping[str, HemisphereMesh] | None:
@@ -55,6 +56,21 @@ def where_to_put(mesh: str) -> str:
     if mesh.startswith("fsaverage"):
         return f"set SUBJECTS_DIR to the folder that holds FreeSurfer's {mesh}"
     return f"set BRAINMAP_SURFACES to the folder that holds the HCP's {mesh.removeprefix('fsLR-')}_fs_LR.surf.gii files"
+
+
+def flat_files(mesh: str) -> dict[str, tuple[Path, Path]] | None:
+    """Files of a template's inflated and flat surface by side, None where the user's folders hold no flat one."""
+    if mesh.startswith("fsaverage"):
+        inflated = _freesurfer_files(mesh)
+        pairs = {
+            side: (file, flat)
+            for side, file in inflated.items()
+            for flat in (file.with_name(f"{SIDES[side][0]}.{name}") for name in reversed(FLAT_PATCHES))
+            if flat.is_file()
+        }
+    else:
+        pairs = {side: (file, file) for side, file in _hcp_files(mesh, ("flat",)).items()}
+    return pairs if len(pairs) == len(SIDES) else None
 
 
 @functools.cache
@@ -97,30 +113,30 @@ def _freesurfer_files(mesh: str) -> dict[str, Path]:
     return {}
 
 
-def _hcp_files(mesh: str) -> dict[str, Path]:
+def _hcp_files(mesh: str, kinds: tuple[str, ...] = KINDS) -> dict[str, Path]:
     folder = os.environ.get(HCP)
     if not folder or not Path(folder).is_dir():
         return {}
     found: dict[str, Path] = {}
     for side in SIDES:
-        named = list(_named(Path(folder), mesh.removeprefix("fsLR-"), side))
+        named = list(_named(Path(folder), mesh.removeprefix("fsLR-"), side, kinds))
         if named:
-            found[side] = min(named, key=lambda file: (_kind(file), file.as_posix()))
+            found[side] = min(named, key=lambda file: (_kind(file, kinds), file.as_posix()))
     return found
 
 
-def _named(folder: Path, density: str, side: str) -> Iterator[Path]:
+def _named(folder: Path, density: str, side: str, kinds: tuple[str, ...]) -> Iterator[Path]:
     """Surfaces of a density and side by either way of naming."""
     hcp = re.compile(rf"(^|\.){side}\..*\.{density}_fs_LR\.surf\.gii$")
     templateflow = re.compile(rf"den-{density}_hemi-{side}_.*\.surf\.gii$")
     for file in sorted(folder.rglob("*.surf.gii")):
-        if _kind(file) < len(KINDS) and (hcp.search(file.name) or templateflow.search(file.name)):
+        if _kind(file, kinds) < len(kinds) and (hcp.search(file.name) or templateflow.search(file.name)):
             yield file
 
 
-def _kind(file: Path) -> int:
+def _kind(file: Path, kinds: tuple[str, ...]) -> int:
     words = re.split(r"[._]", file.name.replace("very_inflated", "veryinflated"))
-    return next((number for number, kind in enumerate(KINDS) if kind in words), len(KINDS))
+    return next((number for number, kind in enumerate(kinds) if kind in words), len(kinds))
 
 
 @functools.lru_cache(maxsize=4)

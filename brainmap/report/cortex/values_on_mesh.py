@@ -231,49 +231,107 @@ def on_vertices(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> di
         raise InputError(
             f"targets have no 'hemisphere' and 'vertex' of the {cortex.mesh} mesh: a surface map needs them"
         )
-    placed = _placed(targets)
-    values, targets = np.asarray(values)[placed], targets[placed]
-    if cortex.mesh != FSLR:
-        return _on_template(values, targets, cortex)
-    vertex = targets["vertex"].to_numpy()
-    # One common numbering counts through both hemispheres, the other starts anew on the right.
-    offset = cortex.n_vertices if vertex.max() >= cortex.n_vertices else 0
+    values = np.asarray(values)
     maps = {}
-    for side in HEMISPHERES:
-        mine = (targets["hemisphere"] == side).to_numpy()
-        if not mine.any():
-            continue
-        index = vertex[mine] - (offset if side == "R" else 0)
-        full = np.full(cortex.n_vertices, np.nan)
-        full[index] = values[mine]
-        maps[side] = _widen(full, index, cortex, side)
+    for side, (rows, index) in vertices_of(targets, cortex).items():
+        maps[side] = np.full(cortex.n_vertices, np.nan)
+        maps[side][index] = values[rows]
+        if cortex.mesh == FSLR:
+            maps[side] = _widen(maps[side], index, cortex, side)
     return maps
 
 
-def _on_template(values: np.ndarray, targets: pd.DataFrame, cortex: Cortex) -> dict[str, np.ndarray]:
-    vertex = targets["mesh_vertex"].to_numpy()
-    maps = {}
+def vertices_of(targets: pd.DataFrame, cortex: Cortex) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the targets that a mesh shows and their vertices.
+
+    Parameters
+    ----------
+    targets : pd.DataFrame
+        One row per target, as :func:`cortex_of` takes them.
+    cortex : Cortex
+        Of these targets.
+
+    Returns
+    -------
+    dict of str to (rows, vertices)
+        By hemisphere that has targets: numbers of rows of ``targets``, and the vertex of each, both ``(n_shown,)``.
+    """
+    placed = np.flatnonzero(_placed(targets))
+    sides = targets["hemisphere"].to_numpy()[placed]
+    if cortex.mesh == FSLR:
+        vertex = targets["vertex"].to_numpy()[placed]
+        # One common numbering counts through both hemispheres, the other starts anew on the right.
+        offset = cortex.n_vertices if vertex.max() >= cortex.n_vertices else 0
+        vertex = vertex - np.where(sides == "R", offset, 0)
+    else:
+        vertex = targets["mesh_vertex"].to_numpy()[placed]
+    drawn = (vertex >= 0) & (vertex < cortex.n_vertices)
+    found = {}
     for side in HEMISPHERES:
-        mine = (targets["hemisphere"] == side).to_numpy()
+        mine = sides == side
         if mine.any():
-            drawn = mine & (vertex >= 0) & (vertex < cortex.n_vertices)
-            maps[side] = np.full(cortex.n_vertices, np.nan)
-            maps[side][vertex[drawn]] = values[drawn]
-    return maps
+            found[side] = placed[mine & drawn], vertex[mine & drawn].astype(np.intp)
+    return found
+
+
+def nearest_targets(targets: pd.DataFrame, cortex: Cortex, *, steps: int = 8) -> dict[str, np.ndarray]:
+    """Return the target that each vertex shows: its own, or in areas sampled sparsely the nearest of the same area.
+
+    Parameters
+    ----------
+    targets : pd.DataFrame
+        One row per target, as :func:`cortex_of` takes them.
+    cortex : Cortex
+        Of these targets.
+    steps : int
+        Largest distance to a target, in edges of the mesh.
+
+    Returns
+    -------
+    dict of str to ndarray of int, (n_vertices,)
+        Rows of ``targets``, −1 where there is none; by hemisphere that has targets.
+    """
+    found = {}
+    for side, (rows, vertices) in vertices_of(targets, cortex).items():
+        shown = np.full(cortex.n_vertices, -1, dtype=np.int64)
+        shown[vertices] = rows
+        if cortex.mesh == FSLR:
+            gaps = _gaps(vertices, cortex, side)
+            faces, areas = cortex.meshes[side].faces, cortex.areas[side]
+            edges = np.concatenate([faces[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
+            edges = np.concatenate([edges, edges[:, ::-1]])
+            edges = edges[areas[edges[:, 0]] == areas[edges[:, 1]]]
+            for _ in range(steps if gaps.any() else 0):
+                reach = edges[(shown[edges[:, 0]] >= 0) & (shown[edges[:, 1]] < 0) & gaps[edges[:, 1]]]
+                if not len(reach):
+                    break
+                first = np.full(cortex.n_vertices, np.iinfo(np.int64).max)
+                np.minimum.at(first, reach[:, 1], shown[reach[:, 0]])
+                shown[reach[:, 1]] = first[reach[:, 1]]
+        found[side] = shown
+    return found
+
+
+def _gaps(index: np.ndarray, cortex: Cortex, side: str) -> np.ndarray:
+    """Vertices between the targets of areas that are sampled sparsely, bool ``(n_vertices,)``."""
+    areas = cortex.areas[side]
+    sampled = np.zeros(cortex.n_vertices, dtype=bool)
+    sampled[index] = True
+    mine: np.ndarray = np.isin(areas, np.setdiff1d(np.unique(areas[index]), [0]))
+    return np.zeros_like(mine) if not mine.any() or sampled[mine].mean() > 0.9 else mine & ~sampled
 
 
 def _widen(full: np.ndarray, index: np.ndarray, cortex: Cortex, side: str) -> np.ndarray:
-    areas, faces = cortex.areas[side], cortex.meshes[side].faces
+    faces, gaps = cortex.meshes[side].faces, _gaps(index, cortex, side)
+    if not gaps.any():
+        return full
     sampled = np.zeros(cortex.n_vertices, dtype=bool)
     sampled[index] = True
-    mine = np.isin(areas, np.setdiff1d(np.unique(areas[index]), [0]))
-    if sampled[mine].mean() > 0.9:
-        return full
     # A vertex between targets takes the mean of those shown, and is grey where most targets around it are grey: what is
     # not significant must not be painted over.
     shown = np.where(sampled, np.isfinite(full).astype(float), np.nan)
-    share = fill_gaps(shown, faces, mine & ~sampled)
-    values = fill_gaps(full, faces, mine)
+    share = fill_gaps(shown, faces, gaps)
+    values = fill_gaps(full, faces, gaps | sampled)
     return np.where(share >= 0.5, values, np.nan)
 
 

@@ -1,0 +1,1 @@
+from .explorer_page import write_explorer as write_explorer
