@@ -7,7 +7,7 @@ OUT ?= brainmap_runs/demo
 WORKERS ?= auto# processes of the tests, one thread of linear algebra each
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test robustness lint bench notebooks clean
+.PHONY: help install demo test robustness lint bench notebooks docs package clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,5 +44,14 @@ bench: $(STAMP) ## benchmarks against named peers and this machine's own GEMM
 notebooks: $(STAMP) ## execute the notebooks in place, as they are committed
 	$(BIN)/python tools/execute_notebooks.py
 
+docs: $(STAMP) ## the site in docs/_build/html: offline, warnings are errors, examples run
+	$(BIN)/python tools/build_docs.py
+
+package: $(STAMP) ## wheel and sdist in dist/, checked, installed into a clean environment and tried there
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tools/try_wheel.py dist
+
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) dist docs/_build docs/gallery docs/reference .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

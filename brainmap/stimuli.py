@@ -47,6 +47,23 @@ class StimulusSet:
     -----
     Images that share a ``source`` (crops of one photograph, frames of one film) are kept together by folds and
     permutations. Pixels are read when asked for; ids are computed once, when first needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap import StimulusSet
+    >>> rng = np.random.default_rng(0)
+    >>> stimuli = StimulusSet.from_arrays(rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8))
+    >>> len(stimuli), stimuli.image(0).shape
+    (3, (64, 64, 3))
+    >>> list(stimuli.table.columns)
+    ['stimulus', 'name', 'source']
+
+    Files of a folder are known by their pixels, whatever they are called:
+
+    >>> photographs = StimulusSet.from_folder("photos")
+    >>> len(photographs), len(set(photographs.ids))
+    (40, 40)
     """
 
     def __init__(self, reader: ImageReader, table: pd.DataFrame, *, allow_duplicates: bool = False) -> None:

@@ -25,3 +25,15 @@ def test_files_it_links_to_exist() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
     assert links
     assert [link for link in links if not (REPOSITORY / link).exists()] == []
+
+
+def test_it_shows_real_and_simulated_data_and_the_short_way() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    captions = re.findall(r"!\[([^\]]+)\]\((docs/images/[^)]+)\)\s+\*(.+?)\*\n\n", text, re.DOTALL)
+    assert len(captions) == 2
+    (_, _, simulated), (_, _, real) = captions
+    assert "simulated" in simulated and real.startswith("Real human responses")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len([line for line in block.splitlines() if line.strip()]) <= 15
+    assert "make demo" in text and "make test" in text
+    assert "shields.io" not in text and "badge" not in text  # there is nothing published that one could speak about

@@ -6,11 +6,32 @@ from pathlib import Path
 
 
 class BrainmapError(Exception):
-    """Base of all errors raised on purpose; the command line shows the message without a traceback."""
+    """Base of all errors raised on purpose; the command line shows the message without a traceback.
+
+    Examples
+    --------
+    >>> from brainmap.common import BrainmapError
+    >>> import brainmap
+    >>> try:
+    ...     brainmap.load_model("resnet-of-my-dreams")
+    ... except BrainmapError as error:
+    ...     print(type(error).__name__)
+    InputError
+    """
 
 
 class InputError(BrainmapError, ValueError):
-    """Input that cannot be used: one sentence that says what is wrong, where, and what to do."""
+    """Input that cannot be used: one sentence that says what is wrong, where, and what to do.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> try:
+    ...     brainmap.cross_val_encode([[0.0], [1.0]], [[1.0]])
+    ... except brainmap.InputError as error:
+    ...     print(type(error).__name__)
+    InputError
+    """
 
 
 class MissingFileError(InputError, FileNotFoundError):

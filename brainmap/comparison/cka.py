@@ -38,6 +38,15 @@ def cka(first: np.ndarray, second: np.ndarray, *, debiased: bool = False) -> flo
     .. [1] Kornblith et al. 2019, *Similarity of neural network representations revisited*, ICML.
     .. [2] Song et al. 2012, *Feature selection via dependence maximization*, JMLR 13 (equation 5); used for CKA by
        Nguyen, Raghu & Kornblith 2021, *Do wide and deep networks learn the same things?*, ICLR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.comparison import cka
+    >>> rng = np.random.default_rng(0)
+    >>> first = rng.standard_normal((50, 8))
+    >>> round(cka(first, 3 * first[:, ::-1]), 6), cka(first, rng.standard_normal((50, 8)), debiased=True) < 0.2
+    (1.0, True)
     """
     frame = cka_matrix({"first": first}, {"second": second}, debiased=debiased)
     return float(frame.to_numpy()[0, 0])
@@ -59,6 +68,15 @@ def cka_matrix(features: Any, others: Any = None, *, debiased: bool = False) -> 
     -------
     pandas.DataFrame
         Index and columns are (signal, layer). Needs memory for one images × images matrix per feature space.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.comparison import cka_matrix
+    >>> rng = np.random.default_rng(0)
+    >>> layers = {f"block.{i}": rng.standard_normal((30, 6)) for i in range(3)}
+    >>> cka_matrix(layers).shape
+    (3, 3)
     """
     rows = representations(features)
     grams_a = [_gram(read_values(space), space.label, debiased) for space in rows]

@@ -27,6 +27,14 @@ def geometry(features: Any) -> pd.DataFrame:
     pandas.DataFrame
         One row per space: ``signal``, ``layer``, ``depth``, ``n_images``, ``n_features``, ``effective_dimension``,
         ``rankme``, ``two_nn_dimension``. All three depend on the number of images: compare at equal numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.comparison import geometry
+    >>> rng = np.random.default_rng(0)
+    >>> geometry({"block.0": rng.standard_normal((50, 8)), "block.1": rng.standard_normal((50, 4))}).shape[0]
+    2
     """
     rows = []
     for space in representations(features):
@@ -69,6 +77,15 @@ def effective_dimension(values: np.ndarray) -> float:
     References
     ----------
     .. [1] Gao et al. 2017, *A theory of multineuronal dimensionality, dynamics and measurement*, bioRxiv 214262.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.comparison import effective_dimension
+    >>> rng = np.random.default_rng(0)
+    >>> plane = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 20))
+    >>> 1 < effective_dimension(plane) <= 2
+    True
     """
     values = np.asarray(values, dtype=np.float64)
     if values.size and same_for_all(values):
@@ -94,6 +111,13 @@ def rankme(values: np.ndarray) -> float:
     ----------
     .. [1] Garrido et al. 2023, *RankMe: assessing the downstream performance of pretrained self-supervised
        representations by their rank*, ICML (equations 1 and 2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.comparison import rankme
+    >>> round(rankme(np.eye(5)), 6)
+    5.000002
     """
     singular = _singular_values(values)
     share = singular / singular.sum() + RANKME_EPSILON
@@ -130,6 +154,15 @@ def two_nn_dimension(values: np.ndarray, *, discard: float = 0.1) -> float:
     ----------
     .. [1] Facco et al. 2017, *Estimating the intrinsic dimension of datasets by a minimal neighborhood information*,
        Scientific Reports 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.comparison import two_nn_dimension
+    >>> rng = np.random.default_rng(0)
+    >>> plane = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 20))
+    >>> 1.5 < two_nn_dimension(plane) < 2.5
+    True
     """
     from sklearn.neighbors import NearestNeighbors
 

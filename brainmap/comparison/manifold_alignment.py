@@ -34,6 +34,16 @@ def manifold_alignment(first: np.ndarray, second: np.ndarray, labels: Any) -> pd
     ------
     InputError
         If shapes or labels disagree, or a category does not extend in one of the signals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.comparison import manifold_alignment
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.repeat(["dog", "tree", "car"], 8)
+    >>> activations = rng.standard_normal((24, 6))
+    >>> manifold_alignment(activations, activations, labels)["centre_cosine"].round(6).tolist()
+    [1.0, 1.0, 1.0]
     """
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if first.ndim != 2 or first.shape != second.shape:

@@ -54,6 +54,18 @@ class RSAResult:
         Similarities without one image at a time, per area; likewise.
     info : dict
         Settings and provenance: method, distance, n_bootstrap, seed, n_images, source, how p and interval were made …
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import brainmap
+    >>> rng = np.random.default_rng(0)
+    >>> features = rng.standard_normal((20, 10))
+    >>> distances = 1 - np.corrcoef(features + rng.standard_normal((20, 10)))
+    >>> np.fill_diagonal(distances, 0)
+    >>> result = brainmap.rsa({"block.0": features}, {"IT": distances[None]}, n_bootstrap=100)
+    >>> result.to_frame()[["area", "layer"]].values.tolist()
+    [['IT', 'block.0']]
     """
 
     table: pd.DataFrame
@@ -141,9 +153,15 @@ def rsa(
 
     Examples
     --------
-    >>> brain = read_images78("images78_fmri_rdm")  # doctest: +SKIP
-    >>> features = FeatureExtractor(load_model("dino-tiny")).extract(brain.stimuli)  # doctest: +SKIP
-    >>> rsa(features, brain).to_frame()  # doctest: +SKIP
+    >>> import numpy as np
+    >>> import brainmap
+    >>> rng = np.random.default_rng(0)
+    >>> features = rng.standard_normal((20, 10))
+    >>> distances = 1 - np.corrcoef(features + 0.5 * rng.standard_normal((20, 10)))
+    >>> np.fill_diagonal(distances, 0)
+    >>> result = brainmap.rsa(features, distances[None], n_bootstrap=100)
+    >>> bool(result.table["rho"].iloc[0] > 0.5)
+    True
     """
     brain = _as_brain(brain)
     spaces = representations(features)
@@ -194,6 +212,20 @@ def rsa_difference(first: RSAResult, second: RSAResult) -> pd.DataFrame:
     ------
     InputError
         If the two were not made on the same samples, or have no space in common.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.comparison import rsa, rsa_difference
+    >>> rng = np.random.default_rng(0)
+    >>> features = rng.standard_normal((20, 10))
+    >>> distances = 1 - np.corrcoef(features + 0.5 * rng.standard_normal((20, 10)))
+    >>> np.fill_diagonal(distances, 0)
+    >>> trained, untrained = ({"block.0": values} for values in (features, rng.standard_normal((20, 10))))
+    >>> brain = {"IT": distances[None]}
+    >>> table = rsa_difference(*(rsa(space, brain, n_bootstrap=100) for space in (trained, untrained)))
+    >>> bool(table["low"].iloc[0] > 0)
+    True
     """
     for setting in ("brain", "method", "distance", "n_bootstrap", "seed"):
         a, b = first.info[setting], second.info[setting]

@@ -45,6 +45,20 @@ class Responses:
         True for generated data; shown wherever the data are shown.
     info : dict
         Provenance that survives JSON: dataset, seed, mesh, sampling frequency, …
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from brainmap import Responses
+    >>> trials = pd.DataFrame({"stimulus": ["a", "b", "a", "b"]})
+    >>> targets = pd.DataFrame({"sensor": ["O1", "O1"], "time": [0.1, 0.2]})
+    >>> eeg = Responses(np.arange(8.0).reshape(4, 2), trials, targets, "eeg", "S1")
+    >>> eeg
+    Responses(EEG, subject S1, 4 trials × 2 targets)
+    >>> eeg.average_repeats().values
+    array([[2., 3.],
+           [4., 5.]], dtype=float32)
     """
 
     values: Any

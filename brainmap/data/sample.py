@@ -22,6 +22,15 @@ def sample_stimuli() -> StimulusSet:
     Notes
     -----
     All are CC0, public domain or CC BY; ``brainmap/data/sample_photographs/ATTRIBUTION.txt`` names every author.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> stimuli = brainmap.sample_stimuli()
+    >>> len(stimuli), stimuli.table["source"].nunique()
+    (600, 75)
+    >>> sorted(stimuli.table["category"].unique())
+    ['animal', 'building', 'landscape', 'object', 'plant']
     """
     stimuli = StimulusSet.from_zip(FOLDER / "photographs.zip", FOLDER / "table.tsv")
     for column in ("left", "top", "side"):  # tables are read as text

@@ -214,6 +214,16 @@ class HimalayaRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Notes
     -----
     Selection is by Pearson r. Features and responses are centred, features scaled, with statistics of the train rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.encoding import HimalayaRidgeCV, cross_val_encode
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 5))
+    >>> Y = X @ rng.standard_normal((5, 2)) + rng.standard_normal((60, 2))
+    >>> cross_val_encode(X, Y, estimator=HimalayaRidgeCV("kernel"), cv=3).r.shape
+    (1, 3, 2)
     """
 
     def __init__(self, kind: Kind = "kernel", *, alphas: ArrayLike | None = None, cv: int = 5, seed: int = 0) -> None:

@@ -126,6 +126,15 @@ class PreparedEncoding:
     ----------
     X, estimator, cv, groups, rows, memory, device
         As in `cross_val_encode`; the estimator must be an `EncodingRidgeCV`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.encoding import PreparedEncoding
+    >>> rng = np.random.default_rng(0)
+    >>> prepared = PreparedEncoding({"block.0": rng.standard_normal((60, 5))}, cv=3)
+    >>> [prepared.encode(rng.standard_normal((60, 4))).r.shape for _ in range(2)]  # factorised once
+    [(1, 3, 4), (1, 3, 4)]
     """
 
     def __init__(

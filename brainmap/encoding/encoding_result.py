@@ -41,6 +41,21 @@ class EncodingResult:
         ``{layer: (n_rows, n_targets) array}`` of out-of-fold predictions; NaN in rows that no split tested.
     estimators : mapping, optional
         ``{layer: [fitted estimator of each split]}``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import brainmap
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 5))
+    >>> Y = X @ rng.standard_normal((5, 2)) + rng.standard_normal((60, 2))
+    >>> result = brainmap.cross_val_encode({"block.0": X}, Y, cv=3)
+    >>> result.r.dims, result.to_frame().shape
+    (('layer', 'split', 'target'), (6, 6))
+    >>> result.save("scores.zarr")
+    PosixPath('scores.zarr')
+    >>> bool((brainmap.EncodingResult.load("scores.zarr").r == result.r).all())
+    True
     """
 
     def __init__(
@@ -214,6 +229,16 @@ def concat(results: Sequence[EncodingResult], dim: str, labels: Sequence[Any]) -
     ------
     InputError
         If numbers of results and labels differ, or layers, splits or targets do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.encoding import concat, cross_val_encode
+    >>> rng = np.random.default_rng(0)
+    >>> X, Y = rng.standard_normal((60, 5)), rng.standard_normal((60, 2))
+    >>> both = concat([cross_val_encode(X, Y, cv=3), cross_val_encode(X[:, :2], Y, cv=3)], "model", ["wide", "narrow"])
+    >>> both.r.dims
+    ('model', 'layer', 'split', 'target')
     """
     labels = as_names(labels)
     if not results or len(results) != len(labels):
@@ -260,7 +285,15 @@ def _jsonable(value: Any) -> Any:
 
 
 class NumericalWarning(UserWarning):
-    """Something about the numbers limits what the scores mean."""
+    """Something about the numbers limits what the scores mean.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from brainmap.encoding import NumericalWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", NumericalWarning)  # a run that should stop where scores mean little
+    """
 
 
 def warn_about(

@@ -121,6 +121,14 @@ def group_kfold(groups: ArrayLike, n_splits: int, seed: int = 0) -> IntArray:
     ------
     InputError
         If there are fewer groups than folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.encoding import group_kfold
+    >>> folds = group_kfold(np.repeat(["dog", "tree", "house", "car"], 3), 2)
+    >>> np.bincount(folds)
+    array([6, 6])
     """
     codes, sizes = _group_codes(groups)
     if n_splits < 2 or len(sizes) < n_splits:
@@ -141,7 +149,15 @@ def splits_from_labels(labels: ArrayLike) -> tuple[Split, ...]:
 
 
 def split_hash(splits: Iterable[tuple[ArrayLike, ArrayLike]]) -> str:
-    """Return 16 hexadecimal characters that identify a list of (train, test) row indices, order included."""
+    """Return 16 hexadecimal characters that identify a list of (train, test) row indices, order included.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.encoding import split_hash
+    >>> len(split_hash([(np.arange(4), np.arange(4, 6))]))
+    16
+    """
     digest = hashlib.sha256()
     for train, test in splits:
         for rows in (train, test):
@@ -190,6 +206,14 @@ def plan_splits(
     ------
     InputError
         If a split is empty, overlaps itself or leaves the range of rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.encoding import plan_splits
+    >>> plan = plan_splits(12, 3, groups=np.repeat(np.arange(6), 2))
+    >>> type(plan).__name__
+    'SplitPlan'
     """
     codes, sizes = _group_codes(np.arange(n_rows) if groups is None else groups)
     if len(codes) != n_rows:

@@ -38,6 +38,8 @@ class RowGroups:
     --------
     Ten blocks of 20 rows each, two rows on either side of a test block left out of training:
 
+    >>> import numpy as np
+    >>> from brainmap.encoding import time_blocks
     >>> groups = time_blocks(np.arange(200), 10, gap=2)
     >>> len(groups), len(np.unique(np.asarray(groups)))
     (200, 10)
@@ -135,6 +137,15 @@ def time_blocks(place: ArrayLike, n_blocks: int, *, gap: int = 0, stretch: Array
     ------
     InputError
         If there are fewer rows than blocks, or fewer than two blocks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.encoding import cross_val_encode, time_blocks
+    >>> rng = np.random.default_rng(0)
+    >>> frames = time_blocks(np.arange(100), 5, gap=2)
+    >>> cross_val_encode(rng.standard_normal((100, 4)), rng.standard_normal((100, 2)), cv=5, groups=frames).r.shape
+    (1, 5, 2)
     """
     places = np.asarray(place)
     if not 2 <= n_blocks <= len(places):

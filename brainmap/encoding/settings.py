@@ -42,6 +42,12 @@ class RidgeOptions:
     tie_tolerance : float, optional
         Among alphas whose mean inner score is within this of the best, the largest is chosen. By default 5e-7 of given
         alphas, and 1e-5 of the default ones, which reach to where none shrinks anything and all score alike.
+
+    Examples
+    --------
+    >>> from brainmap.encoding import EncodingRidgeCV, RidgeOptions
+    >>> EncodingRidgeCV(options=RidgeOptions(mode="gcv", precision="float64")).options.mode
+    'gcv'
     """
 
     mode: Mode = "exact"
@@ -107,6 +113,19 @@ class RowDesign:
         Rows with the same label (repeats of an image) are averaged before anything else; averaged rows come in the
         order in which labels first appear, and splits, weights and nuisance regressors then refer to those. Features
         and groups may have one row per trial (averaged too; the first trial's group counts) or one per averaged row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.encoding import RowDesign, cross_val_encode
+    >>> rng = np.random.default_rng(0)
+    >>> drift = np.linspace(-1, 1, 60)[:, None]
+    >>> X = rng.standard_normal((60, 5)) + drift
+    >>> Y = rng.standard_normal((60, 2)) + 3 * drift
+    >>> with_drift = cross_val_encode(X, Y, cv=3).r.mean()
+    >>> without = cross_val_encode(X, Y, cv=3, rows=RowDesign(nuisance=drift)).r.mean()
+    >>> bool(with_drift > 0.5), bool(without < 0.3)
+    (True, True)
     """
 
     weight: ArrayLike | None = None

@@ -72,6 +72,13 @@ def batch_size_for(
     ------
     InputError
         If the weights alone exceed the budget.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.features import batch_size_for
+    >>> batch_size_for(brainmap.load_model("dino-tiny"), "4GB", largest=64)
+    64
     """
     budget = parse_memory(memory)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())

@@ -37,6 +37,16 @@ class Features(Mapping[tuple[str, str], Rows]):
         Euclidean norm of each image's whole gradient at each layer, over all tokens, before pooling.
     provenance : dict
         Everything needed to say how the numbers were made; JSON-able.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from torch import nn
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 16, stride=16), nn.ReLU())
+    >>> model = brainmap.from_module(network, name="mine", layers=["1"], code_version="1")
+    >>> features = brainmap.FeatureExtractor(model).extract(brainmap.sample_stimuli().subset(range(4)))
+    >>> features.signals, features.layers, features.losses.shape
+    (('activation', 'gradient'), ('1',), (4,))
     """
 
     def __init__(

@@ -83,6 +83,15 @@ class FeatureExtractor:
     image i that the objective runs through the differentiated network, pooled as the activations are. A loss that reads
     the CLS token only (``dino``, cross-entropy of a ViT, CLIP's similarity) leaves the patch tokens of the last block
     without gradient: pool with ``cls`` or ``all-mean`` there.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> stimuli = brainmap.sample_stimuli().subset(range(8))
+    >>> model = brainmap.load_model("dino-tiny")
+    >>> features = brainmap.FeatureExtractor(model, layers=["block.0", "block.11"]).extract(stimuli)
+    >>> features["gradient", "block.11"].shape
+    (8, 96)
     """
 
     def __init__(

@@ -44,6 +44,17 @@ class RandomProjection:
         Of the matrix.
     nonzeros : int
         Entries in each column of a sparse matrix.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.features import RandomProjection
+    >>> from torch import nn
+    >>> network = nn.Sequential(nn.Conv2d(3, 64, 16, stride=16), nn.ReLU())
+    >>> model = brainmap.from_module(network, name="mine", layers=["1"], code_version="1")
+    >>> extractor = brainmap.FeatureExtractor(model, projection=RandomProjection(16))
+    >>> extractor.extract(brainmap.sample_stimuli().subset(range(4)))["gradient", "1"].shape
+    (4, 16)
     """
 
     dimension: int = 800

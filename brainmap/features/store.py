@@ -55,6 +55,19 @@ class FeatureStore:
     ----------
     path : str or Path
         Folder; made when first written to.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from torch import nn
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 16, stride=16), nn.ReLU())
+    >>> model = brainmap.from_module(network, name="mine", layers=["1"], code_version="1")
+    >>> stimuli = brainmap.sample_stimuli().subset(range(8))
+    >>> store = brainmap.FeatureStore("features")
+    >>> extractor = brainmap.FeatureExtractor(model, store=store)
+    >>> features = extractor.extract(stimuli)  # the second time they are read, not computed
+    >>> len(store.folders()) > 0
+    True
     """
 
     def __init__(self, path: str | Path) -> None:

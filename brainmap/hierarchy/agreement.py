@@ -30,6 +30,14 @@ class Agreement:
         Spearman correlation, its p and interval.
     n : int
         Number of pairs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import agreement
+    >>> order = agreement(np.arange(10), np.arange(10) ** 2, n_bootstrap=200)
+    >>> order.n, round(order.rho, 6)
+    (10, 1.0)
     """
 
     r: float
@@ -78,6 +86,16 @@ def agreement(
     ------
     InputError
         If fewer than four pairs remain.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import agreement
+    >>> distance = np.linspace(0, 120, 20)
+    >>> depth = distance / 200 + 0.05 * np.random.default_rng(0).standard_normal(20)
+    >>> order = agreement(distance, depth, n_bootstrap=200)
+    >>> order.low > 0
+    True
     """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     keep = np.isfinite(a) & np.isfinite(b)

@@ -31,6 +31,13 @@ def cortex_areas(reference: str = "V1") -> pd.DataFrame:
     ------
     InputError
         For an area that HCP-MMP1 does not have.
+
+    Examples
+    --------
+    >>> from brainmap.hierarchy import cortex_areas
+    >>> areas = cortex_areas()
+    >>> len(areas), float(areas.set_index("roi").loc["V1", "distance_mm"].iloc[0])
+    (360, 0.0)
     """
     from brainmap.data.atlas import load_atlas, load_surface
 
@@ -78,6 +85,14 @@ def geodesic_distance(vertices: ArrayLike, faces: ArrayLike, sources: ArrayLike)
     ------
     InputError
         If a face or source names a vertex that is not there, or there is no source.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import geodesic_distance
+    >>> square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    >>> geodesic_distance(square, [[0, 1, 2], [0, 2, 3]], [0]).round(2)
+    array([0.  , 1.  , 1.41, 1.  ])
     """
     xyz, triangles = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.intp)
     start = np.atleast_1d(np.asarray(sources, dtype=np.intp))
@@ -113,6 +128,16 @@ def geodesic_to_areas(
     ------
     InputError
         If the reference has no targets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from brainmap.hierarchy import geodesic_to_areas
+    >>> square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    >>> targets = pd.DataFrame({"roi": ["V1", "V2"], "hemisphere": "L", "vertex": [0, 2]})
+    >>> geodesic_to_areas(targets, {"L": (square, [[0, 1, 2], [0, 2, 3]])}).round(2).to_dict()
+    {'V1': 0.0, 'V2': 1.41}
     """
     parts = []
     for hemisphere, (vertices, faces) in surfaces.items():

@@ -32,6 +32,12 @@ class SpinOptions:
         Rotations.
     seed : int
         Seed of rotations and bootstraps.
+
+    Examples
+    --------
+    >>> from brainmap.hierarchy import SpinOptions
+    >>> SpinOptions(n_spins=100, seed=1).n_spins
+    100
     """
 
     n_spins: int = 1000
@@ -75,6 +81,14 @@ def read_map(
     InputError
         If it cannot be read as one map, holds no values, labels of areas (``.dlabel.nii``), a surface, or several maps
         of which none is chosen, or the side is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import read_map
+    >>> np.save("thickness.npy", np.linspace(1, 4, 32492))
+    >>> read_map("thickness.npy", "L").shape
+    (32492,)
     """
     file = Path(path)
     if not file.is_file():
@@ -119,6 +133,12 @@ def parcel_means(values: ArrayLike, labels: ArrayLike) -> pd.Series:
     ------
     InputError
         If the two are on different meshes.
+
+    Examples
+    --------
+    >>> from brainmap.hierarchy import parcel_means
+    >>> parcel_means([1.0, 3.0, 5.0, 7.0], ["V1", "V1", "V2", ""]).to_dict()
+    {'V1': 2.0, 'V2': 5.0}
     """
     array, areas = np.asarray(values, dtype=np.float64), np.asarray(labels, dtype=object)
     names = np.where(pd.isna(areas), "", areas).astype(str)
@@ -164,6 +184,16 @@ def compare_properties(
     ------
     InputError
         If fewer than four areas have both values, or an area is named twice or not in the table of the cortex.
+
+    Examples
+    --------
+    >>> from brainmap.hierarchy import SpinOptions, compare_properties, cortex_areas
+    >>> cortex = cortex_areas()
+    >>> left = cortex[cortex["hemisphere"] == "L"].set_index("roi")
+    >>> properties = {"x": left["sphere_x"]}
+    >>> table = compare_properties(left["distance_mm"], properties, cortex, options=SpinOptions(n_spins=50))
+    >>> table[["property", "n"]].values.tolist()
+    [['x', 180]]
     """
     options = options or SpinOptions()
     whole = cortex[cortex["hemisphere"] == hemisphere].reset_index(drop=True)
@@ -219,6 +249,16 @@ def compare_vertices(
     ------
     InputError
         If the maps are not of one mesh, or the method is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import SpinOptions, compare_vertices
+    >>> sphere = np.random.default_rng(0).standard_normal((200, 3))
+    >>> sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    >>> test = compare_vertices(sphere[:, 0], sphere[:, 0], sphere, options=SpinOptions(n_spins=99))
+    >>> round(test.r, 6)
+    1.0
     """
     if method not in ("pearson", "spearman"):
         raise InputError(f"The method {method!r} is unknown; choose 'pearson' or 'spearman'.")

@@ -36,6 +36,15 @@ class HalfTime:
     curve : tuple of float, optional
         The sigmoid ``floor + gain / (1 + exp(−slope · ln(step / middle)))`` as (floor, gain, middle, slope); None where
         nothing was fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import half_time
+    >>> steps = np.array([1, 3, 10, 30, 100, 300, 1000])
+    >>> rise = half_time(steps, 0.3 / (1 + np.exp(-3 * np.log(steps / 30))))
+    >>> round(rise.step), rise.failure
+    (30, '')
     """
 
     step: float
@@ -66,6 +75,12 @@ class DynamicsOptions:
         A final score below (in units of the score) is a failure: half of nothing has no time.
     resampling : Resampling
         Of the interval, over cells (subject × fold).
+
+    Examples
+    --------
+    >>> from brainmap.hierarchy import DynamicsOptions, Resampling
+    >>> DynamicsOptions(minimum_final=0.01, resampling=Resampling(n=200)).minimum_r2
+    0.5
     """
 
     minimum_r2: float = 0.5
@@ -96,6 +111,14 @@ def half_time(steps: ArrayLike, scores: ArrayLike, *, options: DynamicsOptions |
     ------
     InputError
         For fewer than four steps, or steps that do not increase.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import half_time
+    >>> steps = np.array([1, 3, 10, 30, 100, 300, 1000])
+    >>> half_time(steps, np.zeros(7)).failure != ""  # nothing that is learned has no half time
+    True
     """
     options = options or DynamicsOptions()
     axis, last = _log_axis(steps)
@@ -140,6 +163,17 @@ def half_times(
     ------
     InputError
         If the scores are no DataArray, or a dimension or the coordinate of steps is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from brainmap.hierarchy import half_times
+    >>> steps = np.array([1, 3, 10, 30, 100, 300, 1000])
+    >>> scores = np.stack([0.3 / (1 + np.exp(-3 * np.log(steps / middle))) for middle in (20, 100)], axis=1)
+    >>> curves = xr.DataArray(scores, dims=("step", "roi"), coords={"step": steps, "roi": ["V1", "IT"]})
+    >>> half_times(curves, unit="roi")["half_time"].round().tolist()
+    [20.0, 100.0]
     """
     if not isinstance(scores, xr.DataArray):
         raise InputError(f"Half times need scores as an xarray.DataArray, not {type(scores).__name__}.")

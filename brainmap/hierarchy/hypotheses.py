@@ -32,6 +32,12 @@ class HypothesisOptions:
         effect is called negligible rather than inconclusive.
     spatial, temporal
         Settings of the hierarchies.
+
+    Examples
+    --------
+    >>> from brainmap.hierarchy import HypothesisOptions
+    >>> HypothesisOptions(smallest_lag=0.05).smallest_r
+    0.005
     """
 
     smallest_r: float = 0.005
@@ -116,6 +122,17 @@ def evaluate_hypotheses(
     InputError
         If neither modality is given or an unknown one, a signal is missing, there are fewer than three splits, or fMRI
         targets have no areas.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import HypothesisOptions, Resampling, TemporalOptions, evaluate_hypotheses
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> few = Resampling(n=50)
+    >>> options = HypothesisOptions(temporal=TemporalOptions(resampling=few))
+    >>> table = evaluate_hypotheses({"meg": run.scores["meg"]["r"].load()}, options=options)
+    >>> sorted(set(table["hypothesis"]))
+    [1, 2, 3]
     """
     options = options or HypothesisOptions()
     told = None if predicting is None else {name: as_names(signals) for name, signals in predicting.items()}

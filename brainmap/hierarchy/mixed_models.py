@@ -37,6 +37,19 @@ class FactorModel:
         Observations and levels of the random effect.
     warning : str
         Empty, or why the fit should not be trusted (no convergence, too few groups for a joint test).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from brainmap.hierarchy import factor_model
+    >>> rng = np.random.default_rng(0)
+    >>> table = pd.DataFrame([(f"S{s}", m) for s in range(8) for m in ("small", "large") for _ in range(4)])
+    >>> table.columns = ["subject", "model"]
+    >>> table["r"] = 0.1 + 0.1 * (table["model"] == "large") + 0.02 * rng.standard_normal(len(table))
+    >>> fitted = factor_model(table, "r ~ model", groups="subject")
+    >>> fitted.n, fitted.n_groups, fitted.effects.columns.tolist()
+    (64, 8, ['term', 'estimate', 'low', 'high', 't', 'df', 'p'])
     """
 
     effects: pd.DataFrame
@@ -77,6 +90,14 @@ def factor_table(scores: xr.DataArray, factors: Sequence[str]) -> pd.DataFrame:
     ------
     InputError
         If a dimension is missing.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import factor_table
+    >>> r = brainmap.open_run("brainmap_runs/demo").mean_r("fmri")
+    >>> factor_table(r, ["signal"])[["signal", "n"]].values.tolist()
+    [['activation', 2], ['gradient', 2]]
     """
     factors = as_names(factors)
     absent = [name for name in ("subject", *factors) if name not in scores.dims]
@@ -117,6 +138,18 @@ def factor_model(table: pd.DataFrame, formula: str, *, groups: str = "subject") 
     ------
     InputError
         If a column is missing or the model cannot be fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from brainmap.hierarchy import factor_model
+    >>> rng = np.random.default_rng(0)
+    >>> table = pd.DataFrame([(f"S{s}", m) for s in range(8) for m in ("small", "large") for _ in range(4)])
+    >>> table.columns = ["subject", "model"]
+    >>> table["r"] = 0.1 + 0.1 * (table["model"] == "large") + 0.02 * rng.standard_normal(len(table))
+    >>> bool(factor_model(table, "r ~ model", groups="subject").tests["p"].iloc[0] < 0.001)
+    True
     """
     import statsmodels.formula.api as smf
     from patsy import PatsyError

@@ -36,6 +36,12 @@ class SpatialOptions:
         Rotations of the spin test, where the table of the whole cortex is given.
     resampling : Resampling
         Of the interval for measurement noise.
+
+    Examples
+    --------
+    >>> from brainmap.hierarchy import SpatialOptions
+    >>> SpatialOptions(value="centre_of_mass").reference
+    'V1'
     """
 
     reference: str = "V1"
@@ -56,6 +62,14 @@ def best_layer(scores: xr.DataArray) -> xr.DataArray:
     -------
     xr.DataArray
         Depth in [0, 1] along ``target``; NaN where no layer has a score.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import best_layer
+    >>> r = brainmap.open_run("brainmap_runs/demo").mean_r("fmri").sel(signal="activation")
+    >>> best_layer(r).dims
+    ('target',)
     """
     return xr.DataArray(_best_depth(_layer_by_target(scores).values, _depths(scores)), dims="target")
 
@@ -74,6 +88,14 @@ def distance_to(targets: pd.DataFrame, reference: str = "V1") -> pd.Series:
     -------
     pandas.Series
         mm by area, mean over hemispheres; empty where coordinates or the reference are missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from brainmap.hierarchy import distance_to
+    >>> targets = pd.DataFrame({"roi": ["V1", "V4"], "hemisphere": "L", "x": [0, 0], "y": [-90, -60], "z": [0, 40]})
+    >>> distance_to(targets).tolist()
+    [0.0, 50.0]
     """
     named = targets[targets["roi"].astype(str) != ""]
     centres = named.groupby(["hemisphere", "roi"])[["x", "y", "z"]].mean()
@@ -109,6 +131,14 @@ def top_areas(scores: xr.DataArray, targets: pd.DataFrame, *, fraction: float = 
     ------
     InputError
         If the fraction is not in (0, 1] or targets and scores disagree.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import top_areas
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> len(top_areas(run.mean_r("fmri").sel(signal="activation"), run.targets("fmri"), fraction=0.1))
+    5
     """
     if not 0 < fraction <= 1:
         raise InputError(f"The fraction of areas to keep must lie in (0, 1], not {fraction}.")
@@ -187,6 +217,16 @@ def spatial_hierarchy(
     ------
     InputError
         If targets and scores disagree, or fewer than four areas have coordinates and scores.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import Resampling, SpatialOptions, spatial_hierarchy
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> r = run.scores["fmri"]["r"].load().sel(signal="activation")
+    >>> table = spatial_hierarchy(r, run.targets("fmri"), options=SpatialOptions(resampling=Resampling(n=50)))
+    >>> bool(table.attrs["r"] > 0.5), table.columns[:3].tolist()
+    (True, ['roi', 'distance_mm', 'best_layer'])
     """
     options = options or SpatialOptions()
     _check_targets(scores, targets)

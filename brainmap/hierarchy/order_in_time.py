@@ -37,6 +37,12 @@ class TemporalOptions:
         Samples in a row.
     resampling : Resampling
         Of all intervals.
+
+    Examples
+    --------
+    >>> from brainmap.hierarchy import TemporalOptions
+    >>> TemporalOptions(share=0.9).onset_share
+    0.5
     """
 
     share: float = 0.95
@@ -56,6 +62,13 @@ def time_courses(scores: xr.DataArray) -> xr.DataArray:
     ------
     InputError
         If the scores are no DataArray, or their targets have no time, or one that cannot be in seconds.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import time_courses
+    >>> time_courses(brainmap.open_run("brainmap_runs/demo").mean_r("meg")).dims
+    ('subject', 'signal', 'layer', 'time')
     """
     if not isinstance(scores, xr.DataArray):
         raise InputError(f"A temporal hierarchy needs scores as an xarray.DataArray, not {type(scores).__name__}.")
@@ -110,6 +123,15 @@ def temporal_hierarchy(
     ------
     InputError
         If fewer than four layers have a T_max.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import Resampling, TemporalOptions, temporal_hierarchy
+    >>> r = brainmap.open_run("brainmap_runs/demo").scores["meg"]["r"].load().sel(signal="activation")
+    >>> table = temporal_hierarchy(r, options=TemporalOptions(resampling=Resampling(n=50)))
+    >>> bool(table.attrs["r"] > 0.5), table.columns[:3].tolist()
+    (True, ['layer', 'depth', 't_max'])
     """
     options = options or TemporalOptions()
     plan = options.resampling if seed is None else _reseeded(options.resampling, seed)
@@ -161,6 +183,16 @@ class Lag:
         Cells (or subjects) resampled.
     p : float
         Two-sided, that the mean lag is zero.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import Resampling, TemporalOptions, peak_lag
+    >>> r = brainmap.open_run("brainmap_runs/demo").scores["meg"]["r"].load()
+    >>> options = TemporalOptions(resampling=Resampling(n=50))
+    >>> lag = peak_lag(r.sel(signal="gradient"), r.sel(signal="activation"), options=options)
+    >>> len(lag.to_frame()) == r.sizes["layer"]
+    True
     """
 
     lag: float
@@ -200,6 +232,15 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
     ------
     InputError
         If the signals do not have the same shape.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import Resampling, TemporalOptions, peak_lag
+    >>> r = brainmap.open_run("brainmap_runs/demo").scores["meg"]["r"].load()
+    >>> options = TemporalOptions(resampling=Resampling(n=50))
+    >>> peak_lag(r.sel(signal="gradient"), r.sel(signal="activation"), options=options).lag > 0  # gradients later
+    True
     """
     options = options or TemporalOptions()
     first, second = time_courses(earlier), time_courses(later).transpose(*time_courses(earlier).dims)

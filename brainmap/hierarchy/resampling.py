@@ -34,6 +34,12 @@ class Resampling:
         Coverage.
     seed : int
         Seed.
+
+    Examples
+    --------
+    >>> from brainmap.hierarchy import Resampling
+    >>> Resampling(n=2000, over="subject").confidence
+    0.95
     """
 
     n: int = 1000

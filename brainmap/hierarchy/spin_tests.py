@@ -38,6 +38,16 @@ class SpinTest:
         Correlations after rotation.
     method : str
         'pearson' or 'spearman', and how rotated values were assigned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import spin_test, spins
+    >>> places = np.random.default_rng(0).standard_normal((60, 3))
+    >>> places /= np.linalg.norm(places, axis=1, keepdims=True)
+    >>> test = spin_test(places[:, 0], places[:, 0] + places[:, 1], spins(places, n_spins=99))
+    >>> test.n, test.n_spins
+    (60, 99)
     """
 
     r: float
@@ -67,6 +77,13 @@ def random_rotations(n: int, *, seed: int = 0) -> FloatArray:
     -------
     ndarray, (n, 3, 3)
         Orthogonal matrices of determinant 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import random_rotations
+    >>> np.linalg.det(random_rotations(3)).round(6).tolist()
+    [1.0, 1.0, 1.0]
     """
     gauss = np.random.default_rng([seed, SPINS]).standard_normal((n, 3, 3))
     q, r = np.linalg.qr(gauss)
@@ -114,6 +131,14 @@ def spins(
     ------
     InputError
         If shapes disagree or a side is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import spins
+    >>> places = np.random.default_rng(0).standard_normal((60, 3))
+    >>> spins(places / np.linalg.norm(places, axis=1, keepdims=True), n_spins=5).shape
+    (5, 60)
     """
     here = _unit(positions)
     there = here if reference is None else _unit(reference)
@@ -174,6 +199,16 @@ def spin_test(
     ------
     InputError
         If shapes disagree, or fewer than four places have both values, or fewer than three after every rotation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import spin_test, spins
+    >>> places = np.random.default_rng(0).standard_normal((60, 3))
+    >>> places /= np.linalg.norm(places, axis=1, keepdims=True)
+    >>> rough = places[:, 0] + 0.1 * np.random.default_rng(1).standard_normal(60)
+    >>> round(spin_test(rough, places[:, 0], spins(places, n_spins=99)).r, 1)
+    1.0
     """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     home = np.arange(len(a)) if at is None else np.asarray(at)

@@ -26,6 +26,14 @@ def peak_window_time(curve: NDArray[np.floating], times: NDArray[np.floating], s
         Seconds; NaN where a curve never rises above zero after onset. Times before onset do not count. Between samples
         the curve is a straight line: a mean of sampling times only would move in steps of half a sample, as coarse as
         the differences between layers at 30 Hz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import peak_window_time
+    >>> times = np.arange(-0.1, 0.5, 0.01)
+    >>> round(float(peak_window_time(np.exp(-(((times - 0.2) / 0.05) ** 2)), times)), 2)
+    0.2
     """
     after = np.asarray(times) > 0
     axis = np.asarray(times, dtype=np.float64)[after]
@@ -71,6 +79,14 @@ def onset_latency(
     -------
     float or ndarray, (...)
         Seconds, interpolated between samples; NaN where a curve never rises above its baseline or does not stay.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.hierarchy import onset_latency
+    >>> times = np.arange(-0.1, 0.5, 0.01)
+    >>> round(float(onset_latency(np.clip(times - 0.1, 0, 0.1), times)), 2)
+    0.15
     """
     values, axis = np.nan_to_num(np.asarray(curve, dtype=np.float64)), np.asarray(times, dtype=np.float64)
     before, after = axis <= 0, np.flatnonzero(axis > 0)

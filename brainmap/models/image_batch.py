@@ -28,6 +28,16 @@ class ImageBatch:
         Stimulus ids; random draws of an image are seeded by its id.
     table : pandas.DataFrame
         The stimuli's rows (captions, categories), in order.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> import torch
+    >>> from brainmap.models import ImageBatch
+    >>> stimuli = brainmap.sample_stimuli().subset(range(2))
+    >>> batch = ImageBatch(list(stimuli), torch.zeros(2, 3, 64, 64), list(stimuli.ids), stimuli.table)
+    >>> batch.pixels.shape[0], len(batch.column("caption"))
+    (2, 2)
     """
 
     images: Sequence[np.ndarray]

@@ -158,6 +158,13 @@ class ModelCard(BaseModel):
         Number of parameters of the vision network.
     citation, notes : str
         Where the model comes from and what to mind.
+
+    Examples
+    --------
+    >>> from brainmap.models import model_card
+    >>> card = model_card("DINOv3-S")
+    >>> card.name, card.patch, card.objective
+    ('dinov3-vits16', 16, 'headless')
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -259,12 +266,27 @@ _registered: dict[str, ModelCard] = {}
 
 
 def list_models() -> list[str]:
-    """Names of all models with a card, shipped and registered, sorted."""
+    """Names of all models with a card, shipped and registered, sorted.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> "dinov2-small" in brainmap.list_models()
+    True
+    """
     return sorted({**_shipped(), **_registered})
 
 
 def register_model(card: ModelCard) -> ModelCard:
-    """Add a card, so that ``load_model(card.name)`` works; a card of the same name is replaced."""
+    """Add a card, so that ``load_model(card.name)`` works; a card of the same name is replaced.
+
+    Examples
+    --------
+    >>> from brainmap.models import list_models, model_card, register_model
+    >>> card = register_model(model_card("dino-tiny").model_copy(update={"name": "dino-tiny-twin", "aliases": ()}))
+    >>> "dino-tiny-twin" in list_models()
+    True
+    """
     _registered[card.name] = card
     return card
 
@@ -287,6 +309,12 @@ def model_card(name: str) -> ModelCard:
     ------
     InputError
         Naming the closest known models, or all that the name can mean.
+
+    Examples
+    --------
+    >>> from brainmap.models import model_card
+    >>> model_card("DINOv3-S").name
+    'dinov3-vits16'
     """
     import difflib
 

@@ -53,6 +53,15 @@ def from_module(
     ------
     InputError
         If a path names no module, or two layers are the same module.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from torch import nn
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Conv2d(4, 8, 3), nn.ReLU())
+    >>> model = brainmap.from_module(network, name="mine", layers={"early": "1", "late": "3"})
+    >>> model.layer_names()
+    ('early', 'late')
     """
     fields = {**card_fields, "preprocessing": preprocessing or Preprocessing()}
     wanted = tuple(layers.values()) if isinstance(layers, Mapping) else as_names(layers)

@@ -44,6 +44,13 @@ class Preprocessing(BaseModel):
         Pillow's antialiased filter.
     mean, std : tuple of 3 float
         Of the RGB channels in [0, 1]; ImageNet's by default.
+
+    Examples
+    --------
+    >>> from brainmap.models import Preprocessing
+    >>> preprocessing = Preprocessing(crop=32, resize=40)
+    >>> preprocessing.with_size(64).crop
+    64
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

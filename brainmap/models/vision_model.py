@@ -33,7 +33,15 @@ AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True)
 class Layer:
-    """A logical layer: its name (``block.0`` …) and depth k, 0 for the first block and 1 for the last."""
+    """A logical layer: its name (``block.0`` …) and depth k, 0 for the first block and 1 for the last.
+
+    Examples
+    --------
+    >>> from brainmap.models import skeleton
+    >>> layer = skeleton("dino-tiny").layers[-1]
+    >>> layer
+    Layer(name='block.11', depth=1.0)
+    """
 
     name: str
     depth: float
@@ -90,6 +98,14 @@ class VisionModel:
     Notes
     -----
     Parameters are frozen and the module is in evaluation mode: dropout, drop path and position jitter are off.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> model = brainmap.load_model("dino-tiny")
+    >>> pixels = model.preprocess(list(brainmap.sample_stimuli().subset(range(2))))
+    >>> tuple(model.embedding(pixels).shape)
+    (2, 96)
     """
 
     def __init__(

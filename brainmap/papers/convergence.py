@@ -49,6 +49,13 @@ def convergence_panels(collection: Collection, properties: Mapping[str, pd.Serie
     -------
     list of PaperPanel
         All of them; a panel whose data are absent says which.
+
+    Examples
+    --------
+    >>> from brainmap.papers import convergence_panels
+    >>> from brainmap.results.collection import Collection
+    >>> [panel.number for panel in convergence_panels(Collection([]))][:3]
+    ['2A', '2B', '3A']
     """
     training = collection_tables.ordered_by_step(collection.part("training"))
     main = training[-1:] or list(collection)[:1]

@@ -54,6 +54,13 @@ def misalignment_panels(collection: Collection) -> list[PaperPanel]:
     -------
     list of PaperPanel
         All of them; a panel whose data are absent says which.
+
+    Examples
+    --------
+    >>> from brainmap.papers import misalignment_panels
+    >>> from brainmap.results.collection import Collection
+    >>> [panel.number for panel in misalignment_panels(Collection([]))][:3]
+    ['2A', '2B', '2C']
     """
     training = collection_tables.ordered_by_step(collection.part("training"))
     models = [m for m in collection.part("models") if m.settings.get("weights") != "untrained"]

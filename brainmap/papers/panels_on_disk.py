@@ -86,6 +86,15 @@ def write_reproduction(
     Returns
     -------
     Reproduction
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from brainmap.papers import PaperPanel, paper_numbers, write_reproduction
+    >>> from brainmap.results.collection import Collection
+    >>> panels = [PaperPanel("2A", "Best layer", "Depth of the layer that predicts a vertex best.", Figure)]
+    >>> numbers = paper_numbers("misalignment", Collection([]))
+    >>> reproduction = write_reproduction(panels, numbers, Collection([]), "brainmap_runs/pages")
     """
     folder = Path(folder)
     (folder / PANELS).mkdir(parents=True, exist_ok=True)

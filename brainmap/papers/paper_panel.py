@@ -30,6 +30,13 @@ class PaperPanel:
         Returns the figure; for a missing panel, one that says what is missing.
     missing : str
         Empty, or the sentence that says which data are absent.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from brainmap.papers import PaperPanel
+    >>> PaperPanel("2A", "Best layer", "Depth of the layer that predicts a vertex best.", Figure).key
+    '2A-best-layer'
     """
 
     number: str

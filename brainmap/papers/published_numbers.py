@@ -32,6 +32,13 @@ def paper_numbers(
     -------
     pandas.DataFrame
         ``panel``, ``quantity``, ``paper``, ``here``, ``n``, ``data`` (``simulated``, ``real``, or which are absent).
+
+    Examples
+    --------
+    >>> from brainmap.papers import paper_numbers
+    >>> from brainmap.results.collection import Collection
+    >>> paper_numbers("misalignment", Collection([])).columns.tolist()
+    ['panel', 'quantity', 'paper', 'here', 'n', 'data']
     """
     training = collection_tables.ordered_by_step(collection.part("training"))
     if study == "misalignment":

@@ -62,6 +62,12 @@ def reproduction_grid(
     ------
     InputError
         If there is no such preset, the study file starts from the other one, or a setting or level is wrong.
+
+    Examples
+    --------
+    >>> from brainmap.papers import reproduction_grid
+    >>> reproduction_grid("convergence", thin=24).out.name
+    'convergence'
     """
     if name not in preset_names():
         raise InputError(f"there is no published study '{name}' here; choose {' or '.join(preset_names())}")
@@ -114,6 +120,13 @@ def reproduce(
     ------
     InputError
         If there is no such preset, none of its studies can be computed, or maps are given where no panel shows them.
+
+    Examples
+    --------
+    >>> from brainmap.papers import reproduce, reproduction_grid
+    >>> reproduction = reproduce("misalignment", settings={"thin": 24})  # doctest: +SKIP
+    >>> len(reproduction_grid("misalignment", thin=24).config.cells()) > 10  # the studies that takes
+    True
     """
     from brainmap.papers.convergence import convergence_panels
     from brainmap.papers.misalignment import misalignment_panels

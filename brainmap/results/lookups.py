@@ -127,7 +127,15 @@ def residual_windows(results: StudyResults) -> list[tuple[float, float]]:
 
 
 def main_signal(results: StudyResults, modality: str | None) -> str | None:
-    """Return the signal that headlines are about: activations if they were scored, None where nothing has a score."""
+    """Return the signal that headlines are about: activations if they were scored, None where nothing has a score.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.results import main_signal
+    >>> main_signal(brainmap.open_run("brainmap_runs/demo"), "fmri")
+    'activation'
+    """
     if modality not in results.modalities:
         return None
     r = results.scores[modality]["r"]

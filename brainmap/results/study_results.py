@@ -64,6 +64,15 @@ class StudyResults:
         What a simulation planted, see :mod:`brainmap.report.words.planted_and_found`.
     hypotheses : pd.DataFrame, optional
         One row per hypothesis and modality, as :func:`brainmap.hierarchy.evaluate_hypotheses` gives them.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> run.modalities, run.simulated
+    (('fmri', 'meg'), True)
+    >>> run.to_frame("fmri", layer="block.11", signal="activation", roi="V1").columns[:4].tolist()
+    ['modality', 'subject', 'signal', 'layer']
     """
 
     provenance: dict[str, Any]

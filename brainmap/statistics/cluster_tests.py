@@ -36,6 +36,17 @@ class ClusterTest:
         Level of ``significant``.
     method : str
         In words. A significant cluster says that there is an effect somewhere; not where exactly it begins or ends.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import cluster_subjects
+    >>> rng = np.random.default_rng(0)
+    >>> curves = rng.standard_normal((8, 30))
+    >>> curves[:, 10:20] += 2
+    >>> clusters = cluster_subjects(curves, n_permutations=255)
+    >>> int(clusters.table["first"].iloc[0]), bool(clusters.significant[15])
+    (10, True)
     """
 
     table: pd.DataFrame
@@ -99,6 +110,16 @@ def cluster_subjects(
     InputError
         For fewer than five subjects, two-sided six (sign flips then cannot reach p ≤ .05), fewer than 20 flips, values
         that are not finite, an adjacency that does not fit, or an unknown alternative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import cluster_subjects
+    >>> rng = np.random.default_rng(0)
+    >>> curves = rng.standard_normal((8, 30))  # subjects × times
+    >>> curves[:, 10:20] += 2
+    >>> float(cluster_subjects(curves, n_permutations=255).table["p"].iloc[0]) < 0.05
+    True
     """
     from mne.stats import permutation_cluster_1samp_test
 
@@ -171,6 +192,17 @@ def cluster_null(
     ------
     InputError
         If shapes disagree, a score is not finite, or the threshold is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import cluster_null
+    >>> rng = np.random.default_rng(0)
+    >>> null = 0.02 * rng.standard_normal((200, 30))
+    >>> observed = np.where((np.arange(30) >= 10) & (np.arange(30) < 20), 0.1, 0.0)
+    >>> clusters = cluster_null(observed, null)
+    >>> int(clusters.table["size"].iloc[0])
+    10
     """
     x, draws = np.asarray(observed, dtype=np.float64), np.asarray(null, dtype=np.float64)
     if x.ndim != 1 or draws.ndim != 2 or draws.shape[1] != len(x) or len(draws) < 19:

@@ -41,6 +41,14 @@ def adjust(p: xr.DataArray, method: Correction = "bh", *, over: Sequence[Hashabl
     ------
     InputError
         For an unknown method or dimension.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from brainmap.statistics import adjust
+    >>> p = xr.DataArray([0.001, 0.02, 0.5], dims="target")
+    >>> adjust(p, "bonferroni", over=["target"]).values
+    array([0.003, 0.06 , 1.   ])
     """
     from statsmodels.stats.multitest import multipletests
 

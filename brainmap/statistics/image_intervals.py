@@ -52,6 +52,17 @@ class ImageScores:
         Splits.
     kind : {'r', 'r2'}
         Which score.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import image_scores
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 5))
+    >>> Y = X @ rng.standard_normal((5, 2)) + rng.standard_normal((60, 2))
+    >>> wide, narrow = image_scores(X, Y, alpha=10.0), image_scores(X[:, :1], Y, alpha=10.0)
+    >>> (wide - narrow).to_frame().columns.tolist()
+    ['unit', 'r', 'low', 'high', 't', 'p']
     """
 
     units: NDArray[Any]
@@ -153,6 +164,17 @@ def image_scores(
     ------
     InputError
         If shapes disagree, values are not finite, penalties are not positive, or a split tests one group only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import image_scores
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 5))
+    >>> Y = X @ rng.standard_normal((5, 2)) + rng.standard_normal((60, 2))
+    >>> table = image_scores(X, Y, alpha=10.0, groups=np.arange(60) // 2).to_frame()
+    >>> table.columns.tolist()
+    ['unit', 'r', 'low', 'high', 't', 'p']
     """
     x = np.concatenate(list(feature_arrays(X, "").values()), axis=1)
     y = sliceable(Y)

@@ -39,6 +39,13 @@ class NoiseCeiling:
         Number of repeats averaged in the responses that the ceilings speak about.
     confidence : float
         Coverage of ``low`` to ``high``.
+
+    Examples
+    --------
+    >>> from brainmap.statistics import ceiling_from_ncsnr
+    >>> ceiling = ceiling_from_ncsnr([0.5, 1.0])
+    >>> ceiling.r.round(3), ceiling.for_repeats(3).r.round(3)
+    (array([0.447, 0.707]), array([0.655, 0.866]))
     """
 
     table: pd.DataFrame
@@ -100,6 +107,12 @@ def ceiling_from_ncsnr(ncsnr: ArrayLike, n_repeats: float | ArrayLike = 1) -> No
     ------
     InputError
         For negative ratios or repeats below one.
+
+    Examples
+    --------
+    >>> from brainmap.statistics import ceiling_from_ncsnr
+    >>> ceiling_from_ncsnr([0.0, 1.0], n_repeats=3).variance
+    array([0.  , 0.75])
     """
     ratio = np.atleast_1d(np.asarray(ncsnr, dtype=float))
     repeats = np.atleast_1d(np.asarray(n_repeats, dtype=float))
@@ -148,6 +161,16 @@ def explainable_variance(
     ------
     InputError
         If shapes disagree, values are not finite, or fewer than two stimuli were repeated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import explainable_variance
+    >>> rng = np.random.default_rng(0)
+    >>> signal = np.repeat(rng.standard_normal((200, 1)), 4, axis=0)  # 200 photographs, 4 showings
+    >>> trials = signal + rng.standard_normal((800, 1))
+    >>> explainable_variance(trials, np.repeat(np.arange(200), 4)).variance.round(1)  # 1 / (1 + 1/4)
+    array([0.8])
     """
     values, codes, counts = _trials(trials, stimulus)
     repeats = float(1.0 / np.mean(1.0 / counts)) if n_repeats is None else float(n_repeats)
@@ -200,6 +223,16 @@ def split_half(
     ------
     InputError
         If a stimulus was shown once only, or fewer than three stimuli remain.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import split_half
+    >>> rng = np.random.default_rng(0)
+    >>> signal = np.repeat(rng.standard_normal((200, 1)), 4, axis=0)  # 200 photographs, 4 showings
+    >>> trials = signal + rng.standard_normal((800, 1))
+    >>> split_half(trials, np.repeat(np.arange(200), 4)).r.round(1)
+    array([0.9])
     """
     values, codes, counts = _trials(trials, stimulus)
     if counts.min() < 2 or len(counts) < 3:

@@ -36,6 +36,12 @@ def normalise_scores(
     ------
     InputError
         If the numbers of targets differ or ``minimum`` is not in (0, 1).
+
+    Examples
+    --------
+    >>> from brainmap.statistics import normalise_scores
+    >>> normalise_scores([0.3, 0.2, 0.1], [0.6, 0.1, 0.05], minimum=0.08)["r_normalised"].values
+    array([0.5, 1. , nan])
     """
     if not 0 < minimum < 1:
         raise InputError(f"The smallest ceiling to divide by must lie between 0 and 1, not {minimum}.")

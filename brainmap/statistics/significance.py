@@ -57,6 +57,15 @@ class Significance:
         Level.
     method : str
         Test, correction and family, in words.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.statistics import significance
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> marks = significance(run.scores["meg"]["r"].load(), per="time")
+    >>> marks.significant.dims
+    ('signal', 'layer', 'time')
     """
 
     statistic: xr.DataArray
@@ -111,6 +120,15 @@ def significance(
     InputError
         If the scores are no DataArray, a dimension is missing, a subject or fold has no score at all, there are fewer
         than three folds (``folds``) or subjects, or the level is no share.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.statistics import significance
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> marks = significance(run.scores["meg"]["r"].load(), per="time").significant
+    >>> bool(marks.sel(signal="activation", layer="block.11").sel(time=0.5, method="nearest"))
+    True
     """
     check_level(alpha)
     scores = _labelled(r["r"] if isinstance(r, xr.Dataset) else r)
@@ -166,6 +184,15 @@ def compare(
     InputError
         If the two are no DataArrays or do not describe the same tests, a subject or fold has no score at all in one of
         them, or the level is no share.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.statistics import compare
+    >>> r = brainmap.open_run("brainmap_runs/demo").scores["fmri"]["r"].load().sel(signal="activation")
+    >>> difference = compare(r.sel(layer="block.11", drop=True), r.sel(layer="block.0", drop=True), test="folds")
+    >>> difference.significant.dims
+    ('target',)
     """
     check_level(alpha)
     first, second = _labelled(first), _labelled(second)
@@ -239,7 +266,16 @@ def folds_t(values: FloatArray, alternative: Alternative = "greater") -> tuple[F
 
 
 def folds_interval(values: FloatArray, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """Interval of a mean over folds, with the variance of :func:`folds_t`, (n_folds, ...) → low, high."""
+    """Interval of a mean over folds, with the variance of :func:`folds_t`, (n_folds, ...) → low, high.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import folds_interval
+    >>> low, high = folds_interval(np.array([0.2, 0.25, 0.3, 0.22, 0.28]))
+    >>> bool(low < 0.25 < high)
+    True
+    """
     t, _ = folds_t(values)
     mean = values.mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -260,6 +296,14 @@ def subjects_interval(values: FloatArray, confidence: float = 0.95) -> tuple[Flo
 
     Student's; a percentile bootstrap of n subjects is narrower by √((n − 1)/n) and by the tails of t, and misses too
     often with the four to eight subjects that there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import subjects_interval
+    >>> low, high = subjects_interval(np.array([0.2, 0.25, 0.3, 0.22]))
+    >>> bool(low < 0.2425 < high)
+    True
     """
     if len(values) < LEAST["subjects"]:
         raise InputError(f"An interval over subjects needs at least {LEAST['subjects']}, here are {len(values)}.")

@@ -48,6 +48,17 @@ class VariancePartition:
     images : dict of str to ImageScores, optional
         Mean over targets of every part and of the total, for intervals over images; None where the estimator is not a
         plain ridge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import variance_partition
+    >>> rng = np.random.default_rng(0)
+    >>> shape, colour = rng.standard_normal((80, 3)), rng.standard_normal((80, 3))
+    >>> Y = shape @ rng.standard_normal((3, 2)) + rng.standard_normal((80, 2))
+    >>> partition = variance_partition({"shape": shape, "colour": colour}, Y, cv=3)
+    >>> partition.parts["part"].values.tolist()
+    ['shape', 'colour', 'shape&colour']
     """
 
     r2: xr.DataArray
@@ -119,6 +130,17 @@ def variance_partition(
     ------
     InputError
         For fewer than two or more than five spaces, or unusable names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import variance_partition
+    >>> rng = np.random.default_rng(0)
+    >>> shape, colour = rng.standard_normal((80, 3)), rng.standard_normal((80, 3))
+    >>> Y = shape @ rng.standard_normal((3, 2)) + rng.standard_normal((80, 2))
+    >>> unique = variance_partition({"shape": shape, "colour": colour}, Y, cv=3).parts.mean(("split", "target"))
+    >>> bool(unique.sel(part="shape") > unique.sel(part="colour"))
+    True
     """
     arrays = _check_spaces(spaces)
     names = list(arrays)
@@ -193,6 +215,18 @@ def unique_tests(
     -------
     pandas.DataFrame
         ``space``, ``unit``, ``statistic``, ``p``, ``p_fwer`` (over units, per space), ``significant``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import ConditionalOptions, unique_tests
+    >>> rng = np.random.default_rng(0)
+    >>> shape, colour = rng.standard_normal((80, 3)), rng.standard_normal((80, 3))
+    >>> Y = shape @ rng.standard_normal((3, 2)) + rng.standard_normal((80, 2))
+    >>> spaces = {"shape": shape, "colour": colour}
+    >>> table = unique_tests(spaces, Y, units=["IT", "IT"], options=ConditionalOptions(n_flips=200))
+    >>> table.set_index("space")["significant"].to_dict()
+    {'shape': True, 'colour': False}
     """
     arrays = _check_spaces(spaces)
     tables = []

@@ -27,6 +27,15 @@ class FinishedRun(StudyResults):
     ----------
     folder : Path
         The run.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> run
+    <FinishedRun brainmap_runs/demo: dino-tiny on sample · SIMULATED DATA; fMRI, MEG>
+    >>> run.roi_table().columns.tolist()
+    ['subject', 'signal', 'layer', 'depth', 'roi', 'r', 'n_targets']
     """
 
     folder: Path = field(default_factory=Path)
@@ -85,8 +94,10 @@ def open_run(run: str | Path) -> FinishedRun:
 
     Examples
     --------
-    >>> run = brainmap.open_run("runs/1")  # doctest: +SKIP
-    >>> run.scores["fmri"]["r"].sel(layer="block.11").mean()  # doctest: +SKIP
+    >>> import brainmap
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> float(run.scores["fmri"]["r"].sel(layer="block.11", signal="activation").mean()) > 0
+    True
     """
     folder = finished_folder(Path(run))
     results = FinishedRun.load(folder.results, lazy=True)
@@ -106,6 +117,12 @@ def rewrite_report(run: str | Path) -> Path:
     ------
     MissingFileError
         If the folder holds no finished run.
+
+    Examples
+    --------
+    >>> from brainmap.study import rewrite_report
+    >>> rewrite_report("brainmap_runs/meg").name
+    'report.html'
     """
     from brainmap.report import write_report
     from brainmap.results import StudyResults

@@ -32,6 +32,13 @@ class Grid:
     out : str or Path, optional
         Folder; by default ``brainmap_runs/grid-<digest of all cells>``. Every cell is a run of its own in ``cells/``;
         all share one feature store in ``features/``. What is finished is not computed again.
+
+    Examples
+    --------
+    >>> from brainmap.study import Grid, GridConfig
+    >>> grid = Grid(GridConfig.from_yaml("study.yaml"), out="brainmap_runs/grid")
+    >>> len(grid.config.cells())
+    4
     """
 
     def __init__(self, config: GridConfig, out: str | Path | None = None) -> None:

@@ -75,6 +75,13 @@ class StudyPlan:
         What permutations that are still to do take here, by the stage of their row.
     duration : str
         What features and encoding take here, in words; empty where that is unknown.
+
+    Examples
+    --------
+    >>> from brainmap.study import Study, StudyConfig
+    >>> plan = Study(StudyConfig(modality=("meg",), thin=24), out="brainmap_runs/thin").plan()
+    >>> plan.missing
+    []
     """
 
     title: str

@@ -62,8 +62,11 @@ class Study:
 
     Examples
     --------
-    >>> study = Study(StudyConfig(modality=("meg",)))  # doctest: +SKIP
-    >>> print(study.plan().to_text())  # doctest: +SKIP
+    >>> import brainmap
+    >>> from brainmap.study import StudyConfig
+    >>> study = brainmap.Study(StudyConfig(modality=("meg",), thin=24), out="brainmap_runs/thin")
+    >>> len(study.plan().rows) > 0
+    True
     >>> results = study.run()  # doctest: +SKIP
     """
 

@@ -37,6 +37,14 @@ class TrainingSeries:
         Modality → half time of every unit; empty for fewer than four checkpoints.
     collection : Collection
         The studies themselves.
+
+    Examples
+    --------
+    >>> from brainmap.study import checkpoint_grid, run_series
+    >>> series = run_series(checkpoint_grid({"thin": 24}, "checkpoints"))  # a TrainingSeries  # doctest: +SKIP
+    >>> series.half_times["meg"]  # doctest: +SKIP
+    >>> len(checkpoint_grid({"thin": 24}, "checkpoints").config.cells())  # the studies of that series
+    3
     """
 
     scores: dict[str, xr.DataArray]
@@ -76,6 +84,12 @@ def checkpoint_grid(settings: Mapping[str, Any], folder: str | Path, out: str | 
     ------
     MissingFileError
         If the folder holds no checkpoints.
+
+    Examples
+    --------
+    >>> from brainmap.study import checkpoint_grid
+    >>> len(checkpoint_grid({"thin": 24}, "checkpoints", out="brainmap_runs/training").config.cells())
+    3
     """
     series = checkpoint_series(folder)
     common = {name: value for name, value in settings.items() if name != "weights"}
@@ -91,6 +105,14 @@ def run_series(grid: Grid) -> TrainingSeries:
     -------
     TrainingSeries
         Also saved as tables in the grid's folder.
+
+    Examples
+    --------
+    >>> from brainmap.study import checkpoint_grid, run_series
+    >>> grid = checkpoint_grid({"thin": 24}, "checkpoints", out="brainmap_runs/training")
+    >>> series = run_series(grid)  # doctest: +SKIP
+    >>> grid.out.name
+    'training'
     """
     series = collect_series(grid.run())
     series.save(grid.out)

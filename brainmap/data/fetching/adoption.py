@@ -51,6 +51,14 @@ def adopt(dataset: Dataset, source: str | Path, *, check_hashes: bool = False) -
     ------
     MissingFileError
         If there is no such folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from brainmap.data.fetching import Dataset, adopt
+    >>> from brainmap.data.manifests import load_manifest
+    >>> adopt(Dataset(load_manifest("nsd"), Path("data/nsd")), "photos")  # a folder that holds none of its files
+    Adoption(linked=[], present=[], refused={})
     """
     folder = Path(source).expanduser().resolve()
     if not folder.is_dir():

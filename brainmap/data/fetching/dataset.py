@@ -28,6 +28,15 @@ class FetchPlan:
     ----------
     wanted, missing, wrong : list of FileEntry
         All files asked for; those absent; those present with another size than the manifest's.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from brainmap.data.fetching import Dataset
+    >>> from brainmap.data.manifests import load_manifest
+    >>> plan = Dataset(load_manifest("nsd"), Path("data/nsd")).plan("fit", ["1"])
+    >>> plan.missing_bytes > 1e9
+    True
     """
 
     wanted: list[FileEntry]
@@ -62,6 +71,16 @@ class Dataset:
         Its folder; need not exist yet.
     lists : Path
         Where the manifest's ``file_list`` lies.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from brainmap.data.fetching import Dataset
+    >>> from brainmap.data.manifests import load_manifest
+    >>> dataset = Dataset(load_manifest("things-meg"), Path("data/things-meg"))
+    >>> plan = dataset.plan("fit", ["BIGMEG1"])
+    >>> len(plan.wanted) == len(plan.missing)
+    True
     """
 
     manifest: Manifest

@@ -79,6 +79,16 @@ def fetch(
         Without agreement to the terms, without room on the disk, or for files that can only be had by hand.
     DownloadError
         If files could not be fetched; the sentence names the first and says how many.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from brainmap.data.fetching import Dataset, fetch
+    >>> from brainmap.data.manifests import load_manifest
+    >>> dataset = Dataset(load_manifest("things-meg"), Path("data/things-meg"))
+    >>> fetch(dataset, purpose="fit", subjects=["BIGMEG1"])  # doctest: +SKIP
+    >>> len(dataset.plan("fit", ["BIGMEG1"]).missing) > 0  # what that would fetch
+    True
     """
     require_terms(dataset.manifest)
     plan = dataset.plan(purpose, subjects, hashes=True)

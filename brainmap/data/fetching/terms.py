@@ -20,7 +20,15 @@ def terms_file() -> Path:
 
 
 def terms_accepted(manifest: Manifest) -> bool:
-    """Whether nothing needs to be agreed to, or this user has agreed to these very terms."""
+    """Whether nothing needs to be agreed to, or this user has agreed to these very terms.
+
+    Examples
+    --------
+    >>> from brainmap.data.fetching import terms_accepted
+    >>> from brainmap.data.manifests import load_manifest
+    >>> isinstance(terms_accepted(load_manifest("nsd")), bool)
+    True
+    """
     if not manifest.terms.confirm:
         return True
     entry = _agreements().get(manifest.name)
@@ -28,7 +36,17 @@ def terms_accepted(manifest: Manifest) -> bool:
 
 
 def accept_terms(manifest: Manifest) -> Path:
-    """Remember that this user agrees; returns the file. Changed terms have to be agreed to again."""
+    """Remember that this user agrees; returns the file. Changed terms have to be agreed to again.
+
+    Examples
+    --------
+    >>> from brainmap.data.fetching import accept_terms, terms_accepted
+    >>> from brainmap.data.manifests import load_manifest
+    >>> accept_terms(load_manifest("nsd")).name  # after reading them: brainmap data show nsd
+    'terms.json'
+    >>> terms_accepted(load_manifest("nsd"))
+    True
+    """
     file = terms_file()
     agreed = _agreements()
     agreed[manifest.name] = {

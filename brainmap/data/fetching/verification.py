@@ -27,6 +27,15 @@ class Verification:
         put there by hand are not counted); parts of downloads.
     unhashed : list of str
         Files without published hash in a full comparison: only their size was compared.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from brainmap.data.fetching import Dataset, verify
+    >>> from brainmap.data.manifests import load_manifest
+    >>> verification = verify(Dataset(load_manifest("algonauts2023"), Path("data/algonauts")))
+    >>> verification.ok, verification.checked
+    (False, 288)
     """
 
     checked: int = 0
@@ -73,6 +82,14 @@ def verify(
     Returns
     -------
     Verification
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from brainmap.data.fetching import Dataset, verify
+    >>> from brainmap.data.manifests import load_manifest
+    >>> len(verify(Dataset(load_manifest("algonauts2023"), Path("data/algonauts"))).missing) > 0
+    True
     """
     chosen = chosen_entries(dataset.entries, dataset.manifest, purpose, subjects)
     if only is not None:

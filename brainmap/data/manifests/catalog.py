@@ -30,7 +30,14 @@ def manifest_folder() -> Path:
 
 
 def list_manifests() -> list[str]:
-    """Names of the datasets that have a manifest, sorted."""
+    """Names of the datasets that have a manifest, sorted.
+
+    Examples
+    --------
+    >>> from brainmap.data.manifests import list_manifests
+    >>> "nsd" in list_manifests()
+    True
+    """
     return sorted(file.stem for file in manifest_folder().glob("*.yaml"))
 
 
@@ -46,6 +53,12 @@ def load_manifest(name: str) -> Manifest:
     ------
     InputError
         If there is no such dataset, or the file breaks the schema; the sentence names key and value.
+
+    Examples
+    --------
+    >>> from brainmap.data.manifests import load_manifest
+    >>> load_manifest("nsd").modality
+    'fmri'
     """
     if name.endswith((".yaml", ".yml")):
         return read_manifest(Path(name))

@@ -39,6 +39,12 @@ class FileEntry:
         Kind (``sha256``, ``md5`` or ``git-sha1``, the hash of a git blob) and value.
     url : str, optional
         Where it is to be had.
+
+    Examples
+    --------
+    >>> from brainmap.data.manifests import FileEntry
+    >>> FileEntry("betas/session01.hdf5", about=2_000_000_000).expected_bytes
+    2000000000
     """
 
     path: str

@@ -237,6 +237,13 @@ class Manifest(_Strict):
         Name of the reader.
     facts : dict
         Further facts: shown, and asserted by tests.
+
+    Examples
+    --------
+    >>> from brainmap.data.manifests import load_manifest
+    >>> manifest = load_manifest("things-meg")
+    >>> manifest.modality, len(manifest.subjects)
+    ('meg', 4)
     """
 
     name: Name

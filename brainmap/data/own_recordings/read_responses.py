@@ -97,8 +97,15 @@ def read_responses(
 
     Examples
     --------
-    >>> responses = read_responses("sub-01-epo.fif", stimuli=stimuli)  # doctest: +SKIP
-    >>> betas = read_responses("b.nii.gz", None, "trials.tsv", stimuli, atlas="dseg.nii.gz")  # doctest: +SKIP
+    >>> import brainmap
+    >>> stimuli = brainmap.StimulusSet.from_folder("photos")
+    >>> brainmap.read_responses("responses.npy", "targets.tsv", "events.tsv", stimuli)
+    Responses(MEG, subject 01, 80 trials × 18 targets)
+
+    What MNE holds in memory is taken as it is; a volume is cut by an atlas:
+
+    >>> epochs = brainmap.read_responses("sub-01-epo.fif", stimuli=stimuli)  # doctest: +SKIP
+    >>> betas = brainmap.read_responses("b.nii.gz", None, "trials.tsv", stimuli, atlas="dseg.nii.gz")  # doctest: +SKIP
     """
     if stimuli is None:
         raise InputError("The photographs are missing; pass stimuli=StimulusSet.from_folder(...).")

@@ -75,6 +75,12 @@ class DatasetReader(ABC):
     ------
     InputError
         For unknown settings or values.
+
+    Examples
+    --------
+    >>> from brainmap.data.readers import DatasetReader, open_dataset
+    >>> issubclass(type(open_dataset("bids-fmri", "bids")), DatasetReader)
+    True
     """
 
     name: ClassVar[str]

@@ -33,7 +33,17 @@ class Finding:
 
 
 class Findings:
-    """A list of findings that travels with the responses in ``info["findings"]``."""
+    """A list of findings that travels with the responses in ``info["findings"]``.
+
+    Examples
+    --------
+    >>> from brainmap.data.readers import Findings
+    >>> findings = Findings()
+    >>> findings.add("events.tsv", 4, "shows no photograph", "left out")
+    >>> findings.to_frame()
+             file  row                 what      done
+    0  events.tsv    4  shows no photograph  left out
+    """
 
     def __init__(self) -> None:
         self.items: list[Finding] = []

@@ -29,7 +29,14 @@ SAME_FOLDER = {"things-meg-epochs": "things-meg"}  # readers of other files of a
 
 
 def reader_names() -> list[str]:
-    """Names that :func:`open_dataset` takes."""
+    """Names that :func:`open_dataset` takes.
+
+    Examples
+    --------
+    >>> from brainmap.data.readers import reader_names
+    >>> "bids-fmri" in reader_names()
+    True
+    """
     return sorted(READERS)
 
 
@@ -63,6 +70,12 @@ def open_dataset(
     ------
     InputError
         For an unknown name, folder or setting.
+
+    Examples
+    --------
+    >>> from brainmap.data.readers import open_dataset
+    >>> open_dataset("bids-fmri", "bids").modality
+    'fmri'
     """
     if name not in READERS:
         raise InputError(f"There is no reader of {name!r}; there are {', '.join(reader_names())}.")

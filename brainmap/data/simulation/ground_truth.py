@@ -46,6 +46,18 @@ class GroundTruth:
         ``stimulus`` (n_images,) ids; ``latents`` (n_images, m) and their ``latent_layer`` (m,); for each subject
         ``fmri/S1/weights`` (m, n_vertices), ``fmri/S1/ceiling``, ``meg/S1/patterns`` (m, n_sensors), ``meg/S1/courses``
         (m, n_times), ``meg/S1/ceiling``.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.data.simulation import SimulationConfig, toy_features
+    >>> features, table = toy_features()
+    >>> truth = brainmap.simulate(features, table, config=SimulationConfig.small())["truth"]
+    >>> depth = truth.areas.set_index("roi")["depth"]
+    >>> bool(depth["V1"] < depth["IFJa"])
+    True
+    >>> truth.ceiling("fmri", "S1").shape
+    (135,)
     """
 
     seed: int

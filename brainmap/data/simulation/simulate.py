@@ -56,6 +56,17 @@ def simulate(
     ------
     InputError
         If features and table do not fit together.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.data.simulation import SimulationConfig, toy_features
+    >>> features, table = toy_features()
+    >>> brains = brainmap.simulate(features, table, config=SimulationConfig.small())
+    >>> brains["fmri"]["S1"]
+    Responses(simulated fMRI, subject S1, 960 trials × 135 targets)
+    >>> brains["truth"].gradient_areas
+    ('TE2p', 'TPOJ1')
     """
     config = config or SimulationConfig()
     job = _Job.prepare(features, stimuli_table, seed, config)

@@ -64,6 +64,12 @@ class SimulationConfig:
         Number of latent variables per layer and of the gradient part.
     depth_jitter : float
         Standard deviation of an area's planted depth around its place in the hierarchy, in units of depth.
+
+    Examples
+    --------
+    >>> from brainmap.data import SimulationConfig
+    >>> len(SimulationConfig(subjects=("S1",), every=20).areas), len(SimulationConfig.small().areas)
+    (51, 10)
     """
 
     modalities: tuple[str, ...] = ("fmri", "meg")

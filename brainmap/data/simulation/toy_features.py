@@ -29,6 +29,13 @@ def toy_features(
         per-image loss, backpropagated exactly.
     table : pandas.DataFrame
         ``stimulus``, ``name`` and ``source``, as in ``StimulusSet.table``.
+
+    Examples
+    --------
+    >>> from brainmap.data.simulation import toy_features
+    >>> features, table = toy_features(sources=10, crops=4, layers=3)
+    >>> features["gradient", "block.2"].shape, table["source"].nunique()
+    ((40, 24), 10)
     """
     rng = stream(seed, Stream.TOY)
     n = sources * crops

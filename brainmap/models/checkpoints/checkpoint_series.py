@@ -33,6 +33,12 @@ def checkpoint_series(folder: str | Path) -> dict[int, Path]:
         If there are none.
     InputError
         If a step occurs twice.
+
+    Examples
+    --------
+    >>> from brainmap.models import checkpoint_series
+    >>> list(checkpoint_series("checkpoints"))
+    [0, 100, 1000]
     """
     by_step: dict[int, Path] = {}
     for entry in sorted(Path(folder).glob("*")):
@@ -48,7 +54,14 @@ def checkpoint_series(folder: str | Path) -> dict[int, Path]:
 
 
 def checkpoint_step(path: str | Path) -> int | None:
-    """Training step in the name of a checkpoint's file or folder, or of the folder it is in; None if it has none."""
+    """Training step in the name of a checkpoint's file or folder, or of the folder it is in; None if it has none.
+
+    Examples
+    --------
+    >>> from brainmap.models import checkpoint_step
+    >>> checkpoint_step("runs/S/step_000400.safetensors"), checkpoint_step("final.safetensors")
+    (400, None)
+    """
     path = Path(path)
     for name in (path.name, path.parent.name):
         digits = re.search(r"(\d+)$", name.split(".")[0])

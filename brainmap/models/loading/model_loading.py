@@ -78,6 +78,13 @@ def load_model(
         For an unknown name, dtype or device, or weights that do not fit.
     MissingFileError
         If weights cannot be had; the message says how to get them.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> model = brainmap.load_model("dino-tiny")
+    >>> model.name, len(model.layers)
+    ('dino-tiny', 12)
     """
     if dtype not in {"float32", "float64", *AUTOCAST}:
         raise InputError(f"dtype '{dtype}' is not one of float32, float64, bfloat16, float16.")
@@ -118,6 +125,12 @@ def skeleton(name: str) -> VisionModel:
     -------
     VisionModel
         On torch's ``meta`` device: it knows its shape, takes no memory, and cannot compute.
+
+    Examples
+    --------
+    >>> from brainmap.models import skeleton
+    >>> len(skeleton("dinov2-small").layers)
+    12
     """
     card = find_card(name)
     adapter = ADAPTERS[card.adapter](card)

@@ -17,7 +17,14 @@ EMBEDDED = Path(__file__).parents[1] / "weights"
 
 
 def available_weights(name: str) -> list[str]:
-    """Names of the checkpoints of a model that come with this installation, in order of training."""
+    """Names of the checkpoints of a model that come with this installation, in order of training.
+
+    Examples
+    --------
+    >>> from brainmap.models import available_weights
+    >>> available_weights("dino-tiny")[-1]
+    'step_006400'
+    """
     folder = EMBEDDED / model_card(name).name.replace("-", "_")
     return sorted(file.stem for file in folder.glob("step_*.safetensors"))
 
@@ -29,6 +36,12 @@ def weights_status(name: str) -> str:
     -------
     str
         ``embedded``, ``installed package``, ``cached``, ``cached, but another commit: …``, or how to get them.
+
+    Examples
+    --------
+    >>> from brainmap.models import weights_status
+    >>> weights_status("dino-tiny")
+    'embedded'
     """
     card = model_card(name)
     if available_weights(card.name):
@@ -62,6 +75,12 @@ def missing_weights(name: str, weights: str | Path = "trained") -> str | None:
     -------
     str or None
         None also where the weights would be fetched: they are free to have, and their hub answers.
+
+    Examples
+    --------
+    >>> from brainmap.models import missing_weights
+    >>> missing_weights("dino-tiny") is None
+    True
     """
     from brainmap.models.checkpoints.weight_files import SUFFIXES
 

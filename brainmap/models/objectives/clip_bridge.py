@@ -110,6 +110,16 @@ def fit_clip_bridge(model: VisionModel, clip: VisionModel, stimuli: StimulusSet,
     ------
     InputError
         If captions are missing, there are fewer than 3 images, or ``clip`` has no text tower.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.models import fit_clip_bridge
+    >>> captioned = brainmap.sample_stimuli()
+    >>> clip = brainmap.load_model("clip-vit-base-patch32")  # doctest: +SKIP
+    >>> bridge = fit_clip_bridge(brainmap.load_model("dino-tiny"), clip, captioned)  # doctest: +SKIP
+    >>> bool(captioned.table["caption"].notna().all())  # what a bridge needs of the photographs
+    True
     """
     if len(stimuli) < 3:
         raise InputError(f"A bridge cannot be fitted to {len(stimuli)} images; give at least 3, better hundreds.")

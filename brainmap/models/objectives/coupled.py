@@ -71,6 +71,15 @@ class FrozenReference(Objective):
         Contributions of the reference photographs.
     reference : dict
         Number and hash of their ids, for provenance.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.models import freeze_reference
+    >>> stimuli, model = brainmap.sample_stimuli(), brainmap.load_model("dino-tiny")
+    >>> frozen = freeze_reference("koleo", model, stimuli.subset(range(4)))
+    >>> frozen.reference["photographs"]
+    4
     """
 
     exactness = "surrogate"
@@ -155,6 +164,16 @@ def freeze_reference(
     ------
     InputError
         If the objective is not batch-coupled, the model lacks its parts, or there are fewer than 2 photographs.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.models import freeze_reference
+    >>> stimuli, model = brainmap.sample_stimuli(), brainmap.load_model("dino-tiny")
+    >>> frozen = freeze_reference("koleo", model, stimuli.subset(range(4)))
+    >>> extractor = brainmap.FeatureExtractor(model, layers=["block.11"], objective=frozen)
+    >>> extractor.extract(stimuli.subset(range(8, 12))).losses.shape
+    (4,)
     """
     chosen = find_objective(model, objective)
     if not isinstance(chosen, CoupledObjective):

@@ -101,8 +101,8 @@ class Objective(ABC):
 
     Subclasses are frozen dataclasses; their fields are their parameters, and go into the store's key.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     name : str
         Registered name.
     exactness : {"exact", "native similarity", "surrogate"}
@@ -122,6 +122,15 @@ class Objective(ABC):
     -----
     Every forward of the differentiated branch must be *view-major*: with v views of n images, row ``j·n + i`` is view j
     of image i. That is what assigns rows of a site's output to images.
+
+    Examples
+    --------
+    >>> from brainmap.models import OBJECTIVES, skeleton
+    >>> objective = OBJECTIVES["koleo"]
+    >>> objective.batch_coupled
+    True
+    >>> objective.name in skeleton("dino-tiny").objectives
+    True
     """
 
     name: ClassVar[str]
@@ -188,9 +197,17 @@ def register_objective(
 
     Examples
     --------
+    >>> import brainmap
+    >>> from brainmap.models import register_objective
     >>> @register_objective("contrast", plain_view=True, version=1)
     ... def contrast(model, batch):
     ...     return model.tokens(batch.pixels).var((1, 2))
+    >>> from torch import nn
+    >>> network = nn.Sequential(nn.Conv2d(3, 4, 16, stride=16), nn.ReLU())
+    >>> model = brainmap.from_module(network, name="mine", layers=["1"], code_version="1")
+    >>> extractor = brainmap.FeatureExtractor(model, objective="contrast")
+    >>> extractor.extract(brainmap.sample_stimuli().subset(range(2))).losses.shape
+    (2,)
     """
 
     def decorate(function: Callable[[VisionModel, ImageBatch], Tensor]) -> Callable[[VisionModel, ImageBatch], Tensor]:

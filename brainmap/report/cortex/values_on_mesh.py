@@ -94,6 +94,13 @@ def cortex_of(targets: pd.DataFrame) -> Cortex | None:
     -------
     Cortex or None
         The areas of other templates than fsLR-32k are those that the targets name.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.cortex import cortex_of
+    >>> cortex_of(brainmap.open_run("brainmap_runs/demo").targets("fmri")) is not None
+    True
     """
     targets = targets[_placed(targets)]  # what lies below the cortex is not drawn on it
     if targets.empty:

@@ -55,6 +55,12 @@ def residual_bars(
     -------
     Figure
         One column wide; filled bars are significant.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.figures import residual_bars
+    >>> residual_bars(brainmap.open_run("brainmap_runs/demo").residual["fmri"]).savefig("gain.png")
     """
     table = table.assign(_kept=table["significant"] | table["unit"].astype(str).isin(as_names(planted)))
     chosen = pd.concat(
@@ -102,6 +108,13 @@ def model_bars(table: pd.DataFrame, *, title: str = "", ylabel: str = "Encoding 
     -------
     Figure
         Two columns wide above four models.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import model_bars
+    >>> table = pd.DataFrame({"model": ["DINOv3", "MAE"], "signal": "activation", "r": [0.2, 0.15]})
+    >>> figure = model_bars(table.assign(low=table["r"] - 0.02, high=table["r"] + 0.02))
     """
     models = list(dict.fromkeys(table["model"].astype(str)))
     signals = list(dict.fromkeys(table["signal"].astype(str)))
@@ -157,6 +170,14 @@ def layer_bars(
     -------
     Figure
         One column wide; the best layer is outlined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import layer_bars
+    >>> table = pd.DataFrame({"depth": np.linspace(0, 1, 4), "r": [0.2, 0.4, 0.3, 0.1]})
+    >>> figure = layer_bars({"V1": table.assign(low=table["r"] - 0.02, high=table["r"] + 0.02)})
     """
     figure = new_figure(COLUMN, 2.2)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -203,6 +224,13 @@ def factor_bars(
     -------
     Figure
         One column wide, two when there are more than five groups.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import factor_bars
+    >>> table = pd.DataFrame({"size": ["S", "B", "L"], "r": [0.1, 0.15, 0.17]})
+    >>> figure = factor_bars(table.assign(low=table["r"] - 0.02, high=table["r"] + 0.02), "size")
     """
     levels = list(dict.fromkeys(table[factor].astype(str)))
     groups = [""] if by is None else list(dict.fromkeys(table[by].astype(str)))
@@ -252,6 +280,14 @@ def factor_scores(
     -------
     Figure
         One column wide, two axes a row.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import factor_scores
+    >>> table = pd.DataFrame({"score": "Encoding", "level": ["S", "B"], "r": [0.1, 0.2]})
+    >>> table = table.assign(low=table["r"] - 0.02, high=table["r"] + 0.02)
+    >>> figure = factor_scores(table, {"Encoding": "p = .01"})
     """
     scores, levels = (list(dict.fromkeys(table[name].astype(str))) for name in ("score", "level"))
     figure, axes = small_axes(len(scores), sharex=True)

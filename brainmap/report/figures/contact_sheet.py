@@ -34,6 +34,12 @@ def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str
     -------
     Figure
         The sheet; the figures on it are pictures.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from brainmap.report.figures import contact_sheet
+    >>> contact_sheet({"a": Figure((4, 3)), "b": Figure((4, 3))}, columns=2).savefig("sheet.png")
     """
     columns = max(1, min(columns, len(figures)))
     pictures = {name: _thumbnail(figure) for name, figure in figures.items()}

@@ -58,6 +58,13 @@ def controls_dots(table: pd.DataFrame, *, title: str = "Compared with simple fea
     -------
     Figure
         One column wide, more where names of studies are long.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import controls_dots
+    >>> table = pd.DataFrame({"space": ["activation", "pixels"], "r": [0.2, 0.1]})
+    >>> figure = controls_dots(table.assign(low=table["r"] - 0.02, high=table["r"] + 0.02))
     """
     studies = table["study"].astype(str) if "study" in table else pd.Series("", index=table.index)
     names = [name for name in dict.fromkeys(studies) if name]

@@ -91,6 +91,14 @@ def layer_curves(
     -------
     Figure
         Bands are ± SEM over subjects.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import time_courses
+    >>> from brainmap.report.figures import layer_curves
+    >>> r = brainmap.open_run("brainmap_runs/demo").mean_r("meg").sel(signal="activation")
+    >>> layer_curves(time_courses(r), r["depth"].values, stimulus=(0, 0.5)).savefig("curves.png")
     """
     figure = new_figure(COLUMN, 3.05 if significance is not None else 2.7)
     if significance is not None:
@@ -148,6 +156,14 @@ def signal_curves(
     -------
     Figure
         Bands are ± SEM over subjects.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import time_courses
+    >>> from brainmap.report.figures import signal_curves
+    >>> r = time_courses(brainmap.open_run("brainmap_runs/demo").mean_r("meg")).mean("layer")
+    >>> figure = signal_curves({name: r.sel(signal=name) for name in ("activation", "gradient")})
     """
     figure = new_figure(COLUMN, 2.8)
     ax = figure.add_subplot()
@@ -203,6 +219,12 @@ def residual_curve(
     -------
     Figure
         One column wide.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.figures import residual_curve
+    >>> residual_curve(brainmap.open_run("brainmap_runs/demo").residual["meg"], stimulus=(0, 0.5)).savefig("gain.png")
     """
     figure = new_figure(COLUMN, 3.3)
     ax = figure.add_subplot()
@@ -256,6 +278,15 @@ def window_curves(
     -------
     Figure
         One column wide.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from brainmap.report.figures import window_curves
+    >>> times = np.linspace(-0.1, 0.5, 13)
+    >>> curve = xr.DataArray(np.clip(times, 0, 0.2), dims="time", coords={"time": times})
+    >>> figure = window_curves(curve, np.linspace(5, 60, 13))
     """
     from matplotlib.collections import LineCollection
 

@@ -48,6 +48,14 @@ def layer_time_heatmap(
     -------
     Figure
         One column wide; shallow layers at the bottom.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import time_courses
+    >>> from brainmap.report.figures import layer_time_heatmap
+    >>> r = brainmap.open_run("brainmap_runs/demo").mean_r("meg").sel(signal="gradient").mean("subject")
+    >>> figure = layer_time_heatmap(time_courses(r), "gradient")
     """
     figure = new_figure(COLUMN, 2.7)
     ax = figure.add_subplot()
@@ -114,6 +122,14 @@ def grid_heatmap(
     -------
     Figure
         One column wide; the largest value is outlined.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from brainmap.report.figures import grid_heatmap
+    >>> scores = xr.DataArray([[0.1, 0.2], [0.15, 0.25]])
+    >>> scores = scores.rename(dim_0="projection", dim_1="pca").assign_coords(projection=[50, 800], pca=[25, 300])
+    >>> figure = grid_heatmap(scores, labels=("Projection", "Components"))
     """
     figure = new_figure(COLUMN, 2.9)
     ax = figure.add_subplot()

@@ -146,6 +146,16 @@ def vertex_map(
     -------
     Figure
         One column wide.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import vertex_map
+    >>> from brainmap.report.figures.maps import score_scale
+    >>> targets = pd.DataFrame({"hemisphere": "L", "vertex": np.arange(0, 32492, 50)})
+    >>> values = np.linspace(0, 0.3, len(targets))
+    >>> figure = vertex_map(values, targets, score_scale(values, "activation"), views=["lateral"])
     """
     cortex = cortex_of(targets) or load_cortex()
     maps = on_vertices(np.asarray(values, dtype=float), targets, cortex)
@@ -185,25 +195,61 @@ def area_map(
     -------
     Figure
         One column wide.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.report.figures import area_map
+    >>> from brainmap.report.figures.maps import score_scale
+    >>> scale = score_scale(np.array([0.2, 0.3]), "activation")
+    >>> figure = area_map({"V1": 0.3, "FFC": 0.2}, scale, views=["lateral"], hemispheres=["L"])
+    >>> figure.savefig("areas.png")
     """
     cortex = cortex or load_cortex()
     return _map_figure(on_areas(values, cortex, hemispheres), scale, cortex, title=title, views=views)
 
 
 def score_map(values: np.ndarray, targets: pd.DataFrame, signal: str, *, title: str = "") -> Figure:
-    """Draw an encoding score per target in the colour of its signal. Study B 2A; Study A 4 and 6."""
+    """Draw an encoding score per target in the colour of its signal. Study B 2A; Study A 4 and 6.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.figures import score_map
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> r = run.mean_r("fmri").sel(signal="activation", layer="block.11").mean("subject")
+    >>> figure = score_map(r.values, run.targets("fmri"), "activation")
+    """
     return vertex_map(values, targets, score_scale(values, signal), title=title or signal_name(signal))
 
 
 def best_layer_map(
     depths: np.ndarray, targets: pd.DataFrame, *, title: str = "Best layer", smoothing: int = 3
 ) -> Figure:
-    """Draw the depth of the best layer per target. Study A 2A–B (smoothed over the mesh); Study B 3A."""
+    """Draw the depth of the best layer per target. Study A 2A–B (smoothed over the mesh); Study B 3A.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.hierarchy import best_layer
+    >>> from brainmap.report.figures import best_layer_map
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> depths = best_layer(run.mean_r("fmri").sel(signal="activation")).values
+    >>> figure = best_layer_map(depths, run.targets("fmri"))
+    """
     return vertex_map(depths, targets, depth_scale(), title=title, smoothing=smoothing)
 
 
 def ceiling_map(values: np.ndarray, targets: pd.DataFrame, *, title: str = "Noise ceiling") -> Figure:
-    """Draw the noise ceiling of r per target in grey: what a perfect model could reach."""
+    """Draw the noise ceiling of r per target in grey: what a perfect model could reach.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.figures import ceiling_map
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> figure = ceiling_map(run.ceilings["fmri"].mean("subject").values, run.targets("fmri"))
+    """
     return vertex_map(values, targets, score_scale(values, "ceiling", "Noise ceiling of r"), title=title)
 
 
@@ -214,7 +260,15 @@ def residual_map(
     hemispheres: Sequence[str] = HEMISPHERES,
     cortex: Cortex | None = None,
 ) -> Figure:
-    """Draw what gradients add to activations, by area. Study A 4 and 6, right panels."""
+    """Draw what gradients add to activations, by area. Study A 4 and 6, right panels.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.figures import residual_map
+    >>> table = brainmap.open_run("brainmap_runs/demo").residual["fmri"]
+    >>> figure = residual_map(dict(zip(table["unit"], table["delta"])), hemispheres=["L"])
+    """
     values = np.array([value for value in delta.values() if np.isfinite(value)])
     scale = score_scale(np.clip(values, 0, None), "residual", "Gain in r over activations")
     return area_map(delta, scale, title=title or signal_name("residual"), hemispheres=hemispheres, cortex=cortex)
@@ -228,7 +282,13 @@ def half_time_map(
     hemispheres: Sequence[str] = HEMISPHERES,
     cortex: Cortex | None = None,
 ) -> Figure:
-    """Draw the training step at which each area reaches half of its final score. Study B 5C."""
+    """Draw the training step at which each area reaches half of its final score. Study B 5C.
+
+    Examples
+    --------
+    >>> from brainmap.report.figures import half_time_map
+    >>> figure = half_time_map({"V1": 5.0, "FFC": 30.0}, hemispheres=["L"])
+    """
     scale = step_scale(np.array(list(half_times.values()), dtype=float), label)
     return area_map(half_times, scale, title=title, hemispheres=hemispheres, cortex=cortex)
 
@@ -241,7 +301,13 @@ def difference_map(
     hemispheres: Sequence[str] = HEMISPHERES,
     cortex: Cortex | None = None,
 ) -> Figure:
-    """Draw a difference of scores by area, white where there is none. Study B 6C (model size) and 7C (image type)."""
+    """Draw a difference of scores by area, white where there is none. Study B 6C (model size) and 7C (image type).
+
+    Examples
+    --------
+    >>> from brainmap.report.figures import difference_map
+    >>> figure = difference_map({"V1": -0.02, "FFC": 0.05}, "large − small, r", hemispheres=["L"])
+    """
     scale = difference_scale(np.array(list(values.values()), dtype=float), label)
     return area_map(values, scale, title=title, hemispheres=hemispheres, cortex=cortex)
 
@@ -249,7 +315,13 @@ def difference_map(
 def property_map(
     values: Mapping[str, float], label: str, *, title: str = "", hemispheres: Sequence[str] = HEMISPHERES
 ) -> Figure:
-    """Draw a cortical property (thickness, T1w/T2w, expansion, timescale) by area. Study B 8, left panels."""
+    """Draw a cortical property (thickness, T1w/T2w, expansion, timescale) by area. Study B 8, left panels.
+
+    Examples
+    --------
+    >>> from brainmap.report.figures import property_map
+    >>> figure = property_map({"V1": 1.8, "FFC": 2.9}, "Thickness (mm)", hemispheres=["L"])
+    """
     scale = step_scale(np.array(list(values.values()), dtype=float), label)
     return area_map(values, scale, title=title, hemispheres=hemispheres)
 

@@ -80,6 +80,17 @@ def plot_rsa(
         One panel per area. Bands: 95 % intervals. Filled marks: p < .05 over all layers of the area (permutation,
         maximum statistic). Dotted line: what a noise-free model would reach on average, with its interval; named in
         the corner where it lies above the panel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import brainmap
+    >>> from brainmap.report import plot_rsa
+    >>> rng = np.random.default_rng(0)
+    >>> layers = {f"block.{i}": rng.standard_normal((20, 10)) for i in range(4)}
+    >>> distances = 1 - np.corrcoef(layers["block.3"] + rng.standard_normal((20, 10)))
+    >>> np.fill_diagonal(distances, 0)
+    >>> figure = plot_rsa(brainmap.rsa(layers, {"IT": np.stack([distances, distances])}, n_bootstrap=100))
     """
     import matplotlib
     from matplotlib.figure import Figure

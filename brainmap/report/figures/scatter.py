@@ -55,6 +55,13 @@ def scatter_with_fit(
     -------
     Figure
         One column wide. Study B 5E–F and 8 are this figure with half times.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.report.figures import scatter_with_fit
+    >>> x = np.linspace(0, 120, 20)
+    >>> figure = scatter_with_fit(x, x / 150, labels=("Distance from V1 (mm)", "Best layer"), statistics={"r": 1.0})
     """
     figure = new_figure(COLUMN, 2.95)
     ax = figure.add_subplot()
@@ -87,6 +94,13 @@ def distance_vs_best_layer(table: pd.DataFrame, signal: str, *, title: str = "")
     -------
     Figure
         One column wide; one point per area.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.figures import distance_vs_best_layer
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> distance_vs_best_layer(run.hierarchy["spatial"]["activation"], "activation").savefig("order.png")
     """
     figure = new_figure(COLUMN, 2.95)
     ax = figure.add_subplot()
@@ -117,6 +131,13 @@ def depth_vs_peak_time(table: pd.DataFrame, signal: str, *, title: str = "") -> 
     -------
     Figure
         One column wide; one point per layer, bars are the interval given in the table.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.figures import depth_vs_peak_time
+    >>> run = brainmap.open_run("brainmap_runs/demo")
+    >>> depth_vs_peak_time(run.hierarchy["temporal"]["activation"], "activation").savefig("order.png")
     """
     figure = new_figure(COLUMN, 2.95)
     ax = figure.add_subplot()

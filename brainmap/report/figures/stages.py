@@ -57,6 +57,15 @@ def stage_curves(
     -------
     Figure
         One column wide for one stage, else 1.75 columns; one scale for all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import stage_curves
+    >>> table = pd.DataFrame({"time": np.linspace(-0.1, 0.5, 13), "r": 0.1})
+    >>> table = table.assign(low=table["r"] - 0.02, high=table["r"] + 0.02)
+    >>> figure = stage_curves({"step 0": {"activation": table}, "step 1000": {"activation": table}})
     """
     figure = new_figure(COLUMN if len(panels) == 1 else 1.75 * COLUMN, 2.9)
     axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
@@ -123,6 +132,15 @@ def map_grid(
     -------
     Figure
         One column wide for two maps a row, else 1.75 columns. Rows with a single map stand side by side.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.report.figures import map_grid
+    >>> from brainmap.report.figures.maps import score_scale
+    >>> values = np.linspace(0, 0.3, 32492)
+    >>> rows = {"Activations": (score_scale(values, "activation"), {"trained": {"L": values}})}
+    >>> figure = map_grid(rows, views=["lateral"])
     """
     cortex = cortex or load_cortex()
     borders = area_borders(set(LANDMARKS), cortex)

@@ -62,6 +62,14 @@ def sensor_maps(
     ------
     InputError
         If fewer than four sensors have a known place.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from brainmap.report.figures import sensor_maps
+    >>> names = ["Fz", "Cz", "Pz", "O1", "O2"]
+    >>> scores = xr.DataArray([[0.1, 0.1, 0.2, 0.3, 0.4]], dims=("panel", "sensor"), coords={"sensor": names})
+    >>> figure = sensor_maps(scores, ["block.11 at 180 ms"], "activation")
     """
     import mne
 

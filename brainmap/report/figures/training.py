@@ -58,6 +58,13 @@ def scores_vs_step(
     -------
     Figure
         One column wide.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import scores_vs_step
+    >>> table = pd.DataFrame({"step": [0, 10, 100], "signal": "activation", "r": [0.05, 0.1, 0.2]})
+    >>> figure = scores_vs_step(table.assign(low=table["r"] - 0.02, high=table["r"] + 0.02))
     """
     figure = new_figure(COLUMN, 2.8)
     ax = figure.add_subplot()
@@ -106,6 +113,14 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
     -------
     Figure
         One column wide; dots on the 50 % line are half times.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import score_sigmoids
+    >>> table = pd.DataFrame({"step": [1, 10, 100, 1000], "score": "encoding", "value": [0.1, 0.4, 0.9, 1.0]})
+    >>> fits = {"encoding": {"floor": 0.0, "gain": 1.0, "middle": 15.0, "slope": 1.2, "half_time": 15.0}}
+    >>> figure = score_sigmoids(table, fits)
     """
     figure = new_figure(COLUMN, 2.8)
     ax = figure.add_subplot()
@@ -167,6 +182,14 @@ def factor_curves(
     -------
     Figure
         One column wide, two axes a row; diamonds are half times.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import factor_curves
+    >>> table = pd.DataFrame({"level": ["S", "S", "B", "B"], "step": [1, 100] * 2, "r": [0, 0.1, 0, 0.2]})
+    >>> table = table.assign(score="Encoding")
+    >>> figure = factor_curves(table.assign(low=table["r"] - 0.02, high=table["r"] + 0.02), {})
     """
     scores, levels = (list(dict.fromkeys(table[name].astype(str))) for name in ("score", "level"))
     figure, axes = small_axes(len(scores), sharex=True)
@@ -244,6 +267,14 @@ def normalised_curves(
     -------
     Figure
         One column wide.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from brainmap.report.figures import normalised_curves
+    >>> table = pd.DataFrame({"step": [1, 10, 100] * 2, "roi": ["V1"] * 3 + ["FFC"] * 3})
+    >>> table["value"] = [0.2, 0.9, 1, 0, 0.5, 1]
+    >>> figure = normalised_curves(table, {"V1": 0.0, "FFC": 60.0})
     """
     figure = new_figure(COLUMN, 2.7)
     ax = figure.add_subplot()

@@ -53,6 +53,13 @@ def write_report(results: StudyResults, path: str | Path) -> Path:
     ------
     InputError
         If the results lack scores or do not say whether they are simulated.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report import write_report
+    >>> write_report(brainmap.open_run("brainmap_runs/meg"), "report.html").name
+    'report.html'
     """
     results.check()
     path = Path(path)
@@ -114,7 +121,15 @@ def _orders(results: StudyResults) -> str:
 
 
 def summary_html(results: StudyResults) -> str:
-    """Return a short summary for notebooks: what it is, the headline numbers, how to see more."""
+    """Return a short summary for notebooks: what it is, the headline numbers, how to see more.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report import summary_html
+    >>> "SIMULATED" in summary_html(brainmap.open_run("brainmap_runs/demo"))
+    True
+    """
     return (
         templates(trim=True)
         .get_template("summary.html.j2")
@@ -188,7 +203,14 @@ def _count(n: int, noun: str) -> str:
 
 
 def study_contact_sheet(results: StudyResults, *, columns: int = 4) -> Figure:
-    """Draw every figure that the report of a study shows on one sheet."""
+    """Draw every figure that the report of a study shows on one sheet.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report import study_contact_sheet
+    >>> study_contact_sheet(brainmap.open_run("brainmap_runs/meg")).savefig("everything.png")
+    """
     from brainmap.report.panels import study_panels
     from brainmap.report.words.methods import report_title
 
@@ -197,7 +219,14 @@ def study_contact_sheet(results: StudyResults, *, columns: int = 4) -> Figure:
 
 
 def study_overview(results: StudyResults) -> Figure:
-    """Draw the three figures that say most about a study side by side, for a README or a slide."""
+    """Draw the three figures that say most about a study side by side, for a README or a slide.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.page import study_overview
+    >>> study_overview(brainmap.open_run("brainmap_runs/meg")).savefig("overview.png")
+    """
     from brainmap.report.panels import study_panels
 
     panels = {panel.key: panel for panel in study_panels(results)}

@@ -39,6 +39,14 @@ class Panel:
         The statistical small print: how what is marked was tested.
     heading : str
         Title inside the figure, which a page that shows ``title`` leaves out.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.panels import study_panels
+    >>> panel = study_panels(brainmap.open_run("brainmap_runs/demo"))[0]
+    >>> panel.section, panel.caption != ""
+    ('where', True)
     """
 
     key: str

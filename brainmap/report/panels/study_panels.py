@@ -21,7 +21,15 @@ from brainmap.results.study_results import StudyResults
 
 
 def study_panels(results: StudyResults) -> list[Panel]:
-    """Return the panels that the results have data for, in reading order."""
+    """Return the panels that the results have data for, in reading order.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.panels import study_panels
+    >>> len(study_panels(brainmap.open_run("brainmap_runs/demo"))) > 5
+    True
+    """
     panels: list[Panel] = []
     if main_signal(results, "fmri") is not None:
         panels += cortex_panels(results)
@@ -34,7 +42,15 @@ def study_panels(results: StudyResults) -> list[Panel]:
 
 
 def missing_panels(results: StudyResults) -> dict[str, str]:
-    """Return, by section, what cannot be shown and why; nothing is left out silently."""
+    """Return, by section, what cannot be shown and why; nothing is left out silently.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.panels import missing_panels
+    >>> "where" in missing_panels(brainmap.open_run("brainmap_runs/demo"))
+    False
+    """
     notes: dict[str, str] = {}
     timed = results.timed
     if main_signal(results, "fmri") is None:
@@ -66,6 +82,14 @@ class StudyFigures(Mapping[str, Figure]):
     ----------
     results : StudyResults
         What to draw.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> figures = brainmap.open_run("brainmap_runs/demo").figures()
+    >>> len(figures) > 5
+    True
+    >>> figures["meg-curves-activation"].savefig("curves.pdf")
     """
 
     def __init__(self, results: StudyResults) -> None:

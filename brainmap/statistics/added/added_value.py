@@ -67,6 +67,12 @@ class ResidualOptions:
         Outer and inner folds, grouped.
     seed : int
         Seed of the folds.
+
+    Examples
+    --------
+    >>> from brainmap.statistics import ResidualOptions
+    >>> ResidualOptions(method="matched", matched_components=50).method
+    'matched'
     """
 
     method: Literal["nested", "matched"] = "nested"
@@ -180,6 +186,18 @@ class ResidualResult:
         Per target.
     test : ConditionalTest
         The test behind ``p``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import ConditionalOptions, ResidualOptions, residual
+    >>> rng = np.random.default_rng(0)
+    >>> activations, gradients = rng.standard_normal((100, 5)), rng.standard_normal((100, 5))
+    >>> responses = gradients @ rng.standard_normal((5, 3)) + rng.standard_normal((100, 3))
+    >>> options = (ResidualOptions(cv=3), ConditionalOptions(n_flips=200))
+    >>> gain = residual(activations, gradients, responses, units=["IT"] * 3, options=options)
+    >>> gain.table[["unit", "significant"]].values.tolist()
+    [['IT', True]]
     """
 
     table: pd.DataFrame
@@ -281,6 +299,18 @@ def residual(
     ------
     InputError
         As in :func:`residual_scores` and :func:`~brainmap.statistics.added.conditional_test.conditional_test`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import ConditionalOptions, ResidualOptions, residual
+    >>> rng = np.random.default_rng(0)
+    >>> activations, gradients = rng.standard_normal((100, 5)), rng.standard_normal((100, 5))
+    >>> responses = gradients @ rng.standard_normal((5, 3)) + rng.standard_normal((100, 3))
+    >>> options = (ResidualOptions(cv=3), ConditionalOptions(n_flips=200))
+    >>> gain = residual(activations, gradients, responses, units=["IT"] * 3, options=options).table.iloc[0]
+    >>> bool(gain["delta"] > 0.3), bool(gain["low"] > 0)
+    (True, True)
     """
     score_options, test_options = options or (ResidualOptions(), ConditionalOptions())
     scores = residual_scores(base, added, responses, groups=groups, confounds=confounds, options=score_options)

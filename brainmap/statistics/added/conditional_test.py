@@ -72,6 +72,12 @@ class ConditionalOptions:
         Family-wise error rate of ``significant``.
     seed : int
         Seed of flips, merging, drawing of groups, and of the noise that stands for what the baseline absorbed.
+
+    Examples
+    --------
+    >>> from brainmap.statistics import ConditionalOptions
+    >>> ConditionalOptions(n_flips=1000, alpha=0.01).n_added
+    200
     """
 
     n_components: int | None = None
@@ -106,6 +112,19 @@ class ConditionalTest:
         Images used, exchangeable blocks, baseline components removed.
     null : ndarray, (n_flips, n_units)
         Statistic of each unit under the flips; to pool tests of several subjects.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import ConditionalOptions, conditional_test
+    >>> rng = np.random.default_rng(0)
+    >>> base, added = rng.standard_normal((80, 5)), rng.standard_normal((80, 5))
+    >>> responses = np.c_[base @ rng.standard_normal((5, 3)), added @ rng.standard_normal((5, 3))]
+    >>> areas = np.repeat(["V1", "IT"], 3)
+    >>> options = ConditionalOptions(n_flips=200)
+    >>> test = conditional_test(base, added, responses + rng.standard_normal((80, 6)), units=areas, options=options)
+    >>> test.table.set_index("unit")["significant"].to_dict()
+    {'IT': True, 'V1': False}
     """
 
     table: pd.DataFrame
@@ -213,6 +232,17 @@ def conditional_test(
     -----
     Memory: a few (n_images × n_images) arrays; time: n_images² × targets for the responses and n_images³ per distinct
     baseline fit. Signs are shared by all units, targets and subjects, which keeps every dependence among them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import ConditionalOptions, conditional_test
+    >>> rng = np.random.default_rng(0)
+    >>> activations, gradients = rng.standard_normal((80, 5)), rng.standard_normal((80, 5))
+    >>> responses = gradients @ rng.standard_normal((5, 3)) + rng.standard_normal((80, 3))
+    >>> options = ConditionalOptions(n_flips=200)
+    >>> conditional_test(activations, gradients, responses, units=["IT"] * 3, options=options).table["p"].item() < 0.05
+    True
     """
     settings = options or ConditionalOptions()
     subjects = check_responses(responses)

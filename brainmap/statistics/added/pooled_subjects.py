@@ -24,6 +24,21 @@ class PooledResidual:
         As of :class:`~brainmap.statistics.added.added_value.ResidualResult`, with ``n_subjects``.
     subjects : tuple of ResidualResult
         Each subject's own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import ConditionalOptions, ResidualOptions, pool_residuals, residual
+    >>> rng = np.random.default_rng(0)
+    >>> subjects = []
+    >>> for seed in range(2):  # each saw photographs of their own
+    ...     activations, gradients = rng.standard_normal((100, 5)), rng.standard_normal((100, 5))
+    ...     responses = gradients @ rng.standard_normal((5, 3)) + rng.standard_normal((100, 3))
+    ...     options = (ResidualOptions(cv=3), ConditionalOptions(n_flips=200, seed=seed))
+    ...     subjects.append(residual(activations, gradients, responses, units=["IT"] * 3, options=options))
+    >>> pooled = pool_residuals(subjects)
+    >>> pooled.table["n_subjects"].tolist()
+    [2]
     """
 
     table: pd.DataFrame
@@ -60,6 +75,20 @@ def pool_residuals(results: Sequence[ResidualResult]) -> PooledResidual:
     ------
     InputError
         If fewer than two subjects are given, they share a seed or differ in flips, or no unit is in all of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import ConditionalOptions, ResidualOptions, pool_residuals, residual
+    >>> rng = np.random.default_rng(0)
+    >>> subjects = []
+    >>> for seed in range(2):  # each saw photographs of their own
+    ...     activations, gradients = rng.standard_normal((100, 5)), rng.standard_normal((100, 5))
+    ...     responses = gradients @ rng.standard_normal((5, 3)) + rng.standard_normal((100, 3))
+    ...     options = (ResidualOptions(cv=3), ConditionalOptions(n_flips=200, seed=seed))
+    ...     subjects.append(residual(activations, gradients, responses, units=["IT"] * 3, options=options))
+    >>> bool(pool_residuals(subjects).table["significant"].all())
+    True
     """
     seeds = [result.test.options.seed for result in results]
     if len(results) < 2 or len(set(seeds)) < len(seeds):

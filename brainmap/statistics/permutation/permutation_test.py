@@ -56,6 +56,17 @@ class PermutationTest:
         Settings used.
     split_hash : str
         Identifies the folds (of the first subject).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import PermutationOptions, permutation_test
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 5))
+    >>> Y = np.c_[X @ rng.standard_normal((5, 1)), rng.standard_normal((60, 1))]
+    >>> test = permutation_test(X, Y, alpha=10.0, options=PermutationOptions(n_permutations=99))
+    >>> (test.table["p"] < 0.05).tolist()
+    [True, False]
     """
 
     table: pd.DataFrame
@@ -111,6 +122,18 @@ def permutation_test(
     InputError
         If shapes disagree, values are not finite, penalties are not positive, a group lies in two strata, or each
         stratum holds one group only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import PermutationOptions, permutation_test
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 5))
+    >>> Y = X @ rng.standard_normal((5, 2)) + rng.standard_normal((60, 2))
+    >>> options = PermutationOptions(n_permutations=99)
+    >>> test = permutation_test(X, Y, alpha=10.0, groups=np.arange(60) // 2, options=options)
+    >>> test.table["p_fwer"].tolist()
+    [0.01, 0.01]
     """
     single = PermutationInput(X, Y, alpha, groups, strata)
     return group_permutation_test([single], options=options, checkpoint=checkpoint)
@@ -146,6 +169,19 @@ def group_permutation_test(
     ------
     InputError
         As in :func:`permutation_test`, and if subjects differ in their number of targets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import PermutationOptions, group_permutation_test
+    >>> from brainmap.statistics.permutation.permuted_subject import PermutationInput
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 5))
+    >>> weights = rng.standard_normal((5, 2))
+    >>> brains = [X @ weights + rng.standard_normal((60, 2)) for _ in range(3)]
+    >>> subjects = [PermutationInput(X, Y, alpha=10.0) for Y in brains]
+    >>> group_permutation_test(subjects, options=PermutationOptions(n_permutations=99)).table["p"].tolist()
+    [0.01, 0.01]
     """
     options = options or PermutationOptions()
     group = [
@@ -210,6 +246,18 @@ def permutation_null(
     ------
     InputError
         As in :func:`permutation_test`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainmap.statistics import PermutationOptions, permutation_null
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 5))
+    >>> Y = X @ rng.standard_normal((5, 4)) + rng.standard_normal((60, 4))
+    >>> options = PermutationOptions(n_permutations=99)
+    >>> observed, null, names = permutation_null(X, Y, alpha=10.0, units=["V1", "V1", "IT", "IT"], options=options)
+    >>> observed.shape, null.shape, names.tolist()
+    ((2,), (99, 2), ['IT', 'V1'])
     """
     options = options or PermutationOptions()
     subject = PermutedSubject(PermutationInput(X, Y, alpha, groups, strata), options)

@@ -44,6 +44,12 @@ class PermutationOptions:
         Targets held at a time.
     seed : int
         Seed of folds and permutations.
+
+    Examples
+    --------
+    >>> from brainmap.statistics import PermutationOptions
+    >>> PermutationOptions(n_permutations=5000, stop_after=20).n_permutations
+    5000
     """
 
     n_permutations: int = 1000

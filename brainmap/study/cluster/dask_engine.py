@@ -52,6 +52,15 @@ def run_on_dask(
         If the cluster is unknown or its settings are wrong.
     MissingFileError
         If Dask is not installed, or something that the studies need is not here.
+
+    Examples
+    --------
+    >>> from brainmap.study import Grid, GridConfig, run_on_dask
+    >>> grid = Grid(GridConfig.from_yaml("study.yaml"), out="brainmap_runs/grid")
+    >>> run_on_dask(grid, jobs=4)  # doctest: +SKIP
+    >>> run_on_dask(grid, jobs=64, cluster="slurm")  # doctest: +SKIP
+    >>> len(grid.config.cells())
+    4
     """
     if not skip_missing:
         grid.refuse_missing()

@@ -31,6 +31,12 @@ def share_of(cells: Sequence[Cell], share: str) -> list[Cell]:
     ------
     InputError
         If it is no such fraction.
+
+    Examples
+    --------
+    >>> from brainmap.study import GridConfig, share_of
+    >>> [len(share_of(GridConfig.from_yaml("study.yaml").cells(), f"{share}/2")) for share in (1, 2)]
+    [2, 2]
     """
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", share.strip())
     number, of = (int(match[1]), int(match[2])) if match else (0, 0)
@@ -42,7 +48,15 @@ def share_of(cells: Sequence[Cell], share: str) -> list[Cell]:
 
 
 def listed(grid: Grid) -> list[dict[str, str]]:
-    """Return a row for each study: its number, name, what is done of it, and its folder."""
+    """Return a row for each study: its number, name, what is done of it, and its folder.
+
+    Examples
+    --------
+    >>> from brainmap.study import Grid, GridConfig, listed
+    >>> rows = listed(Grid(GridConfig.from_yaml("study.yaml"), out="brainmap_runs/grid"))
+    >>> [row["state"] for row in rows]
+    ['0 of 6 parts', '0 of 6 parts', '0 of 6 parts', '0 of 6 parts']
+    """
     rows = []
     for number, cell in enumerate(grid.cells, 1):
         study = grid.study(cell)
@@ -67,6 +81,13 @@ def queue_script(file: Path, out: Path, jobs: int) -> str:
         Folder of all studies, seen by all machines.
     jobs : int
         Jobs in the array.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from brainmap.study import queue_script
+    >>> queue_script(Path("study.yaml"), Path("runs"), 64).splitlines()[0]
+    '#!/bin/bash'
     """
     settings = queue_settings()
     words = {"queue": "partition", "account": "account", "walltime": "time", "memory": "mem", "cores": "cpus-per-task"}

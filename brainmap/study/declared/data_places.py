@@ -30,6 +30,13 @@ class OwnData(BaseModel):
         Table of the photographs: ``name`` and optionally ``source``, ``category``, ``caption``.
     mask, atlas, labels, surface, resample, catch, confounds, montage, tmin, tmax, axes
         As :class:`brainmap.data.own_recordings.reading_options.ReadingOptions` has them.
+
+    Examples
+    --------
+    >>> from brainmap.study import OwnData, StudyConfig
+    >>> own = OwnData(stimuli="photos", responses="responses.npy", targets="targets.tsv", events="events.tsv")
+    >>> StudyConfig(dataset="own", own=own, modality=("meg",)).own.stimuli.name
+    'photos'
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

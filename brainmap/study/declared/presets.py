@@ -10,7 +10,14 @@ FOLDER = "presets"
 
 
 def preset_names() -> tuple[str, ...]:
-    """Return the names of the presets that ship with brainmap."""
+    """Return the names of the presets that ship with brainmap.
+
+    Examples
+    --------
+    >>> from brainmap.study import preset_names
+    >>> preset_names()
+    ('convergence', 'misalignment')
+    """
     files = resources.files("brainmap.study.declared").joinpath(FOLDER).iterdir()
     return tuple(sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")))
 
@@ -22,6 +29,12 @@ def preset_text(name: str) -> str:
     ------
     InputError
         If there is no such preset.
+
+    Examples
+    --------
+    >>> from brainmap.study import preset_text
+    >>> preset_text("convergence").splitlines()[0][:30]
+    '# Study B: Raugel et al. 2025,'
     """
     if name not in preset_names():
         raise InputError(f"there is no preset '{name}'; the presets are {', '.join(preset_names())}")

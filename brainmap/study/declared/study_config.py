@@ -117,6 +117,13 @@ class StudyConfig(BaseModel):
     batch_size, device, memory
         How to compute (``device: auto``: the fastest there is); they are part of the provenance. Without a batch size,
         the largest that ``memory`` holds.
+
+    Examples
+    --------
+    >>> from brainmap.study import StudyConfig
+    >>> config = StudyConfig.from_dict({"model": "DINOv3-S", "modality": "meg", "pooling": "cls"})
+    >>> config.model, config.modality
+    ('dinov3-vits16', ('meg',))
     """
 
     # Numbers are text where text is wanted: NSD calls its subjects 1, 2, …

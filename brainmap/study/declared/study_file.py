@@ -134,6 +134,13 @@ class GridConfig(BaseModel):
         Settings that replace those above where the data are the simulated sample, which is smaller than any real study.
     deviations : tuple of Deviation
         For presets.
+
+    Examples
+    --------
+    >>> from brainmap.study import GridConfig
+    >>> grid = {"weights": ["trained", "untrained"], "site": ["block", "mlp"]}
+    >>> len(GridConfig.from_dict({"schema": 2, "study": {"thin": 24}, "grid": grid}).cells())
+    4
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -348,5 +355,11 @@ def load_preset(name: str) -> GridConfig:
     ------
     InputError
         If there is no such preset.
+
+    Examples
+    --------
+    >>> from brainmap.study import load_preset
+    >>> len(load_preset("misalignment").cells()) > 10
+    True
     """
     return GridConfig.from_dict(current(parse_yaml(preset_text(name), f"preset '{name}'"), f"preset '{name}'"))

@@ -27,6 +27,12 @@ class MachineCheck:
         Whether brainmap can work with what was found.
     found : str
         Version, count or the sentence that says what to do.
+
+    Examples
+    --------
+    >>> from brainmap.study import MachineCheck
+    >>> MachineCheck("disk", True, "120 GB free").ok
+    True
     """
 
     name: str
@@ -41,6 +47,12 @@ def examine() -> list[MachineCheck]:
     -------
     list of MachineCheck
         In a fixed order; nothing is installed or changed.
+
+    Examples
+    --------
+    >>> from brainmap.study import examine
+    >>> all(check.ok for check in examine() if check.name == "Python")
+    True
     """
     return [
         MachineCheck("Python", sys.version_info >= (3, 11), f"{platform.python_version()} (3.11 or later is needed)"),

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 def describe_models() -> list[dict[str, str]]:
-    """One row per registered model: name, architecture, parameters, default objective, licence."""
+    """One row per registered model: name, architecture, parameters, default objective, licence.
+
+    Examples
+    --------
+    >>> from brainmap.study import describe_models
+    >>> list(describe_models()[0])
+    ['model', 'architecture', 'parameters', 'objective', 'weights', 'licence']
+    """
     from brainmap import models
 
     rows = []
@@ -40,6 +47,12 @@ def describe_model(name: str) -> list[tuple[str, str]]:
     ------
     InputError
         If there is no such model.
+
+    Examples
+    --------
+    >>> from brainmap.study import describe_model
+    >>> describe_model("dino-tiny")[0]
+    ('model', 'dino-tiny')
     """
     from brainmap.models.loading.card_summaries import card_summary
     from brainmap.models.loading.weight_sources import find_card
@@ -103,7 +116,14 @@ def _here(name: str) -> str:
 
 
 def list_datasets() -> list[dict[str, str]]:
-    """One row per dataset that ``--dataset`` takes."""
+    """One row per dataset that ``--dataset`` takes.
+
+    Examples
+    --------
+    >>> from brainmap.study import list_datasets
+    >>> list(list_datasets()[0])
+    ['dataset', 'photographs', 'responses', 'to use it']
+    """
     from brainmap.data import sample_stimuli
     from brainmap.data.manifests import list_manifests, load_manifest
     from brainmap.data.simulation import SimulationConfig

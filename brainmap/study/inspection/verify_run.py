@@ -27,6 +27,13 @@ class StoredNumbers:
         Files that are missing or not what was written, and what is wrong with each.
     not_verified : list of Path
         Stores without digests: written before brainmap kept them.
+
+    Examples
+    --------
+    >>> from brainmap.study import verify_run
+    >>> verification = verify_run("brainmap_runs/demo")
+    >>> verification.ok, verification.damaged
+    (True, [])
     """
 
     stores: int = 0
@@ -57,6 +64,12 @@ def verify_run(path: str | Path) -> StoredNumbers:
     ------
     MissingFileError
         If there is nothing that could be verified.
+
+    Examples
+    --------
+    >>> from brainmap.study import verify_run
+    >>> verify_run("brainmap_runs/demo").stores
+    2
     """
     path = Path(path)
     if not path.is_dir():

@@ -1,0 +1,35 @@
+"""
+On SLURM
+========
+
+How do many studies run on a cluster?
+
+A study file declares them (``study.yaml``); any number of processes that see the same folder may work on it::
+
+    brainmap run study.yaml --out /shared/runs --cluster slurm --jobs 32     # Dask asks the queue for workers
+    brainmap submit study.yaml --out /shared/runs --jobs 64 --print | sbatch # a plain array, without Dask
+    brainmap run study.yaml --out /shared/runs --list                        # what is done of each study
+
+Each job takes a share, ``--only 17/64``; what a lost job leaves is taken by the others. More: :doc:`/cluster`.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from brainmap.study import load_preset, queue_script, share_of
+
+# %%
+# The script that ``brainmap submit --print`` writes, to be looked at before it is handed over:
+print(queue_script(Path("study.yaml"), Path("/shared/runs"), 16))
+
+# %%
+# How many studies of the first paper's preset each of 16 jobs begins with:
+cells = load_preset("misalignment").cells()
+sizes = Counter({job: len(share_of(cells, f"{job}/16")) for job in range(1, 17)})
+
+figure, axis = plt.subplots(figsize=(5, 2.6))
+axis.bar(list(sizes), list(sizes.values()))
+axis.set(xlabel="Job of the array", ylabel="Studies", title=f"{len(cells)} studies of the preset 'misalignment'")
+figure.tight_layout()
