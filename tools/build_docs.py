@@ -10,6 +10,7 @@ fonts or pictures that a page would load from elsewhere.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
+NEEDED = ("sphinx", "pydata_sphinx_theme", "numpydoc", "sphinx_gallery", "myst_parser")
 LOADED = dict.fromkeys(("script", "img", "iframe", "source", "video", "audio", "embed"), "src")
 LOADED_LINKS = {"stylesheet", "icon", "shortcut", "preload", "modulepreload", "prefetch", "manifest", "font"}
 IN_STYLES = re.compile(r"url\(\s*['\"]?((?:https?:)?//[^'\")]+)|@import\s+['\"]((?:https?:)?//[^'\"]+)")
@@ -51,6 +53,9 @@ class Page(HTMLParser):
 
 def build(fast: bool, out: Path) -> None:
     """Run Sphinx; a warning stops it with what is wrong."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(f"The site needs {', '.join(missing)}; install it with: pip install 'brainmap[docs]'")
     environment = os.environ | {"BRAINMAP_GALLERY": "show" if fast else "execute", "MPLBACKEND": "Agg"}
     options = ["-W", "--keep-going", "-q", "-b", "html", "-d", str(out.parent / f"doctrees-{out.name}")]
     command = [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(out)]
@@ -60,7 +65,8 @@ def build(fast: bool, out: Path) -> None:
 
 def faults(site: Path) -> Iterator[str]:
     """Say what in a built site loads from elsewhere or leads nowhere."""
-    pages = {file: read_page(file) for file in sorted(site.rglob("*.html"))}
+    built = [file for file in sorted(site.rglob("*.html")) if "_static" not in file.parts]  # there lie templates
+    pages = {file: read_page(file) for file in built}
     for file, page in pages.items():
         where = file.relative_to(site)
         for address in sorted(page.loaded):

@@ -130,7 +130,7 @@ class Grid:
         Parameters
         ----------
         cells : sequence of Cell
-            Some or all of :attr:`cells`.
+            Some or all of ``cells``.
         reports : bool
             Write their HTML reports as well.
 

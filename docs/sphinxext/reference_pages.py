@@ -114,7 +114,8 @@ def name_page(entry: PublicName) -> str:
     """Return the page of a public name, with the gallery's examples that use it."""
     text = name_page_of(entry.path, entry.value)
     if entry.explained:
-        text += f"\n.. minigallery:: {entry.value.__module__}.{entry.value.__qualname__} {entry.path}\n"
+        called = dict.fromkeys((f"{entry.value.__module__}.{entry.name}", entry.path, f"brainmap.{entry.name}"))
+        text += f"\n.. minigallery:: {' '.join(called)}\n"
         text += "   :add-heading: In the gallery\n   :heading-level: -\n"
     return text
 
