@@ -161,7 +161,9 @@ def explore_run(run: str | Path, out: str | Path | None = None) -> Path:
 
     Examples
     --------
-    >>> explore_run("runs/1")  # doctest: +SKIP
+    >>> from brainmap.study import explore_run
+    >>> explore_run("brainmap_runs/meg").name
+    'explore.html'
     """
     from brainmap.report.explore import write_explorer
     from brainmap.report.explore.payload import Step

@@ -19,8 +19,8 @@ brains = bm.simulate(features, table, config=SimulationConfig.small(repeats=4))
 fmri, truth = brains["fmri"]["S1"], brains["truth"].ceiling("fmri", "S1")
 
 estimates = {
-    "explainable variance": explainable_variance(fmri.values, fmri.stimulus_ids).r,
-    "split half": split_half(fmri.values, fmri.stimulus_ids).r,
+    "explainable variance": explainable_variance(fmri.values, fmri.trials["stimulus"]).r,
+    "split half": split_half(fmri.values, fmri.trials["stimulus"]).r,
 }
 
 figure, axis = plt.subplots(figsize=(4.2, 3.6))

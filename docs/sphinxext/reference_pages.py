@@ -65,7 +65,8 @@ def written_pages(folder: Path) -> dict[int, str]:
     appendix = also_referred_to(homes)
     for path, value in appendix.items():
         pages[folder / f"{path}.rst"] = module_page(path) if inspect.ismodule(value) else name_page_of(path, value)
-    pages[folder / "index.rst"] = index_page(list(appendix))
+    pages[folder / "index.rst"] = index_page()
+    pages[folder / "also_referred_to.rst"] = appendix_page(list(appendix))
     folder.mkdir(exist_ok=True)
     for old in set(folder.glob("*.rst")) - set(pages):
         old.unlink()
@@ -80,20 +81,22 @@ def heading(text: str, line: str = "=") -> str:
     return f"{text}\n{line * len(text)}\n\n"
 
 
-def index_page(appendix: list[str]) -> str:
+def index_page() -> str:
     """Return the front page of the reference."""
     text = heading("Reference")
     text += "Every public name, with its parameters and an example that runs. Names load on first use.\n\n"
     text += ".. list-table::\n   :widths: 30 70\n\n"
     for package in ordered_packages():
         text += f"   * - :doc:`{package}`\n     - {WORDS.get(package, '')}\n"
-    text += "\n.. toctree::\n   :hidden:\n\n" + "".join(f"   {package}\n" for package in ordered_packages())
-    if appendix:
-        text += (
-            "\n" + heading("Also referred to", "-") + "Modules that explain a method, and what docstrings mention.\n"
-        )
-        text += "\n.. toctree::\n   :maxdepth: 1\n\n" + "".join(f"   {path}\n" for path in sorted(appendix))
-    return text
+    text += "   * - :doc:`also_referred_to`\n     - Modules that explain a method\n"
+    names = [*ordered_packages(), "also_referred_to"]
+    return text + "\n.. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in names)
+
+
+def appendix_page(appendix: list[str]) -> str:
+    """Return the page that lists what docstrings refer to besides public names."""
+    text = heading("Also referred to") + "Modules that explain a method, and what docstrings mention.\n"
+    return text + "\n.. toctree::\n   :maxdepth: 1\n\n" + "".join(f"   {path}\n" for path in sorted(appendix))
 
 
 def package_page(package: str, entries: list[PublicName]) -> str:
@@ -123,9 +126,7 @@ def name_page(entry: PublicName) -> str:
 def name_page_of(path: str, value: Any) -> str:
     """Return the page of an object."""
     package, _, name = path.rpartition(".")
-    text = (
-        heading(path.removeprefix("brainmap.") if path.count(".") > 1 else name) + f".. currentmodule:: {package}\n\n"
-    )
+    text = heading(name) + f".. currentmodule:: {package}\n\n"
     if inspect.isclass(value):
         members = "" if issubclass(value, BaseException) else "   :members:\n"
         return text + f".. autoclass:: {path}\n{members}"

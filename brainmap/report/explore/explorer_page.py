@@ -61,7 +61,10 @@ def write_explorer(studies: StudyResults | Sequence[Step], path: str | Path) -> 
 
     Examples
     --------
-    >>> write_explorer(brainmap.open_run("runs/1"), "explore.html")  # doctest: +SKIP
+    >>> import brainmap
+    >>> from brainmap.report import write_explorer
+    >>> write_explorer(brainmap.open_run("brainmap_runs/meg"), "explore.html").name
+    'explore.html'
     """
     every = check_alike([Step(studies)] if isinstance(studies, StudyResults) else studies)
     for study in every:
