@@ -65,7 +65,9 @@ def fit(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="sample, own, or a public one (`brainmap data`).")] = None,
     subject: Annotated[str | None, typer.Option(help="Subjects, comma-separated.", show_default="all")] = None,
-    layers: Annotated[str | None, typer.Option(help="Layers, comma-separated.", show_default="all")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers, comma-separated, or evenly:10.", show_default="all")
+    ] = None,
     signals: Annotated[str | None, typer.Option(help="Signals, comma-separated.")] = None,
     site: Annotated[
         str | None, typer.Option(help="block (residual stream), mlp or attn (their last projection).")

@@ -14,7 +14,12 @@ def reproduce(
     name: Annotated[str, typer.Argument(help="misalignment (Raugel et al. 2026) or convergence (2025).")],
     out: Annotated[Path | None, typer.Option(help="Folder.", show_default="brainmap_runs/<name>")] = None,
     maps: Annotated[
-        Path | None, typer.Option(help="convergence: folder with cortical maps (expansion, ...) on the fsLR-32k mesh.")
+        list[str] | None,
+        typer.Option(
+            metavar="KIND=FILE",
+            help="convergence: cortical map on the fsLR-32k mesh, or a folder of them; kinds: developmental-expansion, "
+            "thickness, timescale, myelin, evolutionary-expansion. Repeatable.",
+        ),
     ] = None,
     sizes: Annotated[
         list[str] | None,
@@ -23,6 +28,13 @@ def reproduce(
     types: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FOLDER", help="Image type: checkpoints of a training on such images. Once each."),
+    ] = None,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Checkpoints of one training (MODEL:FOLDER; DINOv3-S by default) for the panels over it.",
+        ),
     ] = None,
     study: Annotated[
         Path | None, typer.Option(help="Study file in place of the preset's; may start with `preset: NAME`.")
@@ -47,22 +59,25 @@ def reproduce(
     """
     from brainmap.papers import reproduce as run_reproduction
     from brainmap.papers import reproduction_grid
-    from brainmap.papers.reproduce import read_maps
+    from brainmap.papers.property_maps import read_maps
 
     settings: dict[str, Any] = {} if thin is None else {"thin": thin}
     factors = {"sizes": sizes or [], "types": types or []}
     place = {} if data_root is None else {"place": {"data_root": str(data_root)}}
     data = [{"dataset": data_set, **place} for data_set in dataset or []]
+    chosen: dict[str, Any] = {"study": study, "factors": factors, "checkpoints": checkpoints, "data": data}
     screen = console()
     with interruptible():
         if dry_run:
-            grid = reproduction_grid(name, out, study=study, factors=factors, data=data, **settings)
+            grid = reproduction_grid(name, out, **chosen, **settings)
             read_maps(name, maps)
             screen.print(grid.plan())
             if all(grid.missing(cell) for cell in grid.cells):  # what a machine lacks is left out, unless it is all
                 raise typer.Exit(EXIT_USER_ERROR)
             return
-        outcome = run_reproduction(name, out, maps=maps, study=study, factors=factors, data=data, settings=settings)
-    print_table([{str(key): str(value) for key, value in row.items()} for row in outcome.numbers.to_dict("records")])
-    screen.print(f"\n{len(outcome.drawn)} panels drawn, {len(outcome.missing)} say which data are missing")
+        outcome = run_reproduction(name, out, maps=maps, settings=settings, **chosen)
+    for table in (outcome.numbers, outcome.likeness):
+        print_table([{str(key): str(value) for key, value in row.items()} for row in table.to_dict("records")])
+        screen.print()
+    screen.print(f"{len(outcome.drawn)} panels drawn, {len(outcome.missing)} say which data are missing")
     screen.print(f"Page: {outcome.page}")

@@ -1,9 +1,16 @@
-"""Training dynamics: when, in the course of training, a score reaches half of its final value."""
+"""Training dynamics: when, in the course of training, a score has gained half of what it gains, or has half its end.
+
+Raugel et al. 2025 write "half of its final value", but their curves are normalised between the first checkpoint (0) and
+the last (1). Half of the final value depends on what the untrained model scores: three curves of one shape and one
+midpoint, from 0 to .09, from .03 to .09 and from .09 to .155, have half times that differ by a factor of two, and the
+third has none. Half of the gain is the same step for all three. Both are here: ``baseline="zero"`` and ``"first"``.
+"""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +22,9 @@ from brainmap.common.errors import InputError
 from brainmap.hierarchy.resampling import Resampling, interval, mean_of, resampled
 
 FloatArray = NDArray[np.float64]
+Baseline = Literal["zero", "first"]
+BASELINES = {"first": "half of the gain from the first checkpoint to the last", "zero": "half of the final value"}
+"""What a half time is half of."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +34,23 @@ class HalfTime:
     Attributes
     ----------
     step, low, high : float
-        Training step at which the fitted curve reaches half of its final value, with interval; NaN where ``failure``.
+        Training step at which the curve reaches half, with interval; NaN where ``failure``.
     fraction : float
         The same as a fraction of the last step.
     start, final : float
-        Fitted scores at the first and the last checkpoint.
+        Scores at the first and the last checkpoint: of the fitted sigmoid, or measured where the half time is
+        interpolated.
     fit_r2 : float
         Share of the curve's variance that the sigmoid explains.
     failure : str
         Empty, or why there is no half time.
     curve : tuple of float, optional
         The sigmoid ``floor + gain / (1 + exp(−slope · ln(step / middle)))`` as (floor, gain, middle, slope); None where
-        nothing was fitted.
+        the half time is not read off one.
+    method : str
+        ``sigmoid``, or ``interpolated`` for curves that do not look like one; empty where there is no half time.
+    baseline : {'zero', 'first'}
+        Half of what: of the final score, or of the gain.
 
     Examples
     --------
@@ -56,6 +71,18 @@ class HalfTime:
     fit_r2: float
     failure: str = ""
     curve: tuple[float, float, float, float] | None = None
+    method: str = ""
+    baseline: Baseline = "zero"
+
+    @property
+    def gain(self) -> float:
+        """Final minus first score; negative where the score falls over training."""
+        return self.final - self.start
+
+    @property
+    def level(self) -> float:
+        """Score that counts as half."""
+        return (self.start + self.final) / 2 if self.baseline == "first" else self.final / 2
 
     def __repr__(self) -> str:
         if self.failure:
@@ -70,9 +97,11 @@ class DynamicsOptions:
     Parameters
     ----------
     minimum_r2 : float
-        A sigmoid that explains less of the curve is a failure.
+        A sigmoid that explains less of the curve is a failure (``baseline="zero"``), or makes room for interpolation.
     minimum_final : float
-        A final score below (in units of the score) is a failure: half of nothing has no time.
+        ``baseline="zero"``: a final score below (in units of the score) is a failure: half of nothing has no time.
+    minimum_gain : float
+        ``baseline="first"``: the same of the size of the gain.
     resampling : Resampling
         Of the interval, over cells (subject × fold).
 
@@ -85,11 +114,14 @@ class DynamicsOptions:
 
     minimum_r2: float = 0.5
     minimum_final: float = 0.0
+    minimum_gain: float = 0.0
     resampling: Resampling = field(default_factory=lambda: Resampling(n=200))
 
 
-def half_time(steps: ArrayLike, scores: ArrayLike, *, options: DynamicsOptions | None = None) -> HalfTime:
-    """Fit a sigmoid in log step and find where it reaches half of its final value.
+def half_time(
+    steps: ArrayLike, scores: ArrayLike, *, baseline: Baseline = "zero", options: DynamicsOptions | None = None
+) -> HalfTime:
+    """Find the training step at which a score reaches half, on a sigmoid in log step.
 
     Parameters
     ----------
@@ -97,41 +129,52 @@ def half_time(steps: ArrayLike, scores: ArrayLike, *, options: DynamicsOptions |
         Training steps in increasing order. Step 0 is placed at half of the first step above 0 on the logarithmic axis.
     scores : array-like, (n_steps,) or (n_cells, n_steps)
         Score at each step; cells are subjects × folds, from which the interval is made.
+    baseline : {'zero', 'first'}
+        ``zero``: half of the final score, the words of Raugel et al. 2025; it depends on what the untrained model
+        scores. ``first``: half of the gain from the first checkpoint to the last, as their figures are normalised; it
+        does not change when a constant is added to the scores or they are multiplied.
     options : DynamicsOptions, optional
         Settings.
 
     Returns
     -------
     HalfTime
-        With ``failure`` instead of numbers where the score never rises, is already half its final value at the first
-        checkpoint, falls back, or does not look like a sigmoid. The interval is made on the logarithmic axis from
-        resampled cells; it is NaN if fewer than nine in ten resamples have a half time.
+        With ``failure`` instead of numbers where there is none. ``zero``: the score never rises, is already half its
+        final value at the first checkpoint, or does not look like a sigmoid. ``first``: it does not change; a score
+        that falls has a half time, too (half of the loss), and a curve that does not look like a sigmoid, such as one
+        that dips or overshoots, has that of the monotone curve nearest to it (isotonic regression in the direction of
+        the gain), interpolated between checkpoints on the logarithmic axis. The interval is made on that axis from
+        resampled cells; resamples that change in the other direction have none, and it is NaN if fewer than nine in ten
+        resamples have one.
 
     Raises
     ------
     InputError
-        For fewer than four steps, or steps that do not increase.
+        For fewer than four steps, steps that do not increase, or another baseline.
 
     Examples
     --------
     >>> import numpy as np
     >>> from brainmap.hierarchy import half_time
-    >>> steps = np.array([1, 3, 10, 30, 100, 300, 1000])
-    >>> half_time(steps, np.zeros(7)).failure != ""  # nothing that is learned has no half time
-    True
+    >>> steps = np.geomspace(100, 1_000_000, 9)
+    >>> trained = 1 / (1 + (12_000 / steps) ** 2)
+    >>> [round(half_time(steps, 0.03 + 0.06 * trained, baseline=b).step, -1) for b in ("first", "zero")]
+    [12000.0, 6930.0]
     """
     options = options or DynamicsOptions()
+    if baseline not in BASELINES:
+        raise InputError(f"A half time's baseline is 'first' or 'zero', not {baseline!r}.")
     axis, last = _log_axis(steps)
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if rows.shape[1] != len(axis):
         raise InputError(f"There are {len(axis)} steps but scores of shape {rows.shape}.")
-    curve = mean_of(rows)
-    fit = _fit(axis, curve, options)
+    fit = _fit(axis, mean_of(rows), baseline, options)
     if fit.failure or len(rows) < 2 or options.resampling.n == 0:
         return _on_steps(fit, np.nan, np.nan, last)
 
     def statistic(means: FloatArray) -> FloatArray:
-        return np.array([_fit(axis, mean, options, near=fit).step for mean in means])
+        fits = (_fit(axis, mean, baseline, options, near=fit) for mean in means)
+        return np.array([other.step if other.gain * fit.gain > 0 else np.nan for other in fits])
 
     draws = resampled(rows, statistic, options.resampling)
     low = high = np.nan
@@ -141,7 +184,12 @@ def half_time(steps: ArrayLike, scores: ArrayLike, *, options: DynamicsOptions |
 
 
 def half_times(
-    scores: xr.DataArray, *, unit: str = "target", step: str = "step", options: DynamicsOptions | None = None
+    scores: xr.DataArray,
+    *,
+    unit: str = "target",
+    step: str = "step",
+    baseline: Baseline = "zero",
+    options: DynamicsOptions | None = None,
 ) -> pd.DataFrame:
     """Half time of every unit (area, time window, layer).
 
@@ -151,13 +199,16 @@ def half_times(
         Scores with dimensions ``step`` (its coordinate: training steps), ``unit``, and optionally subject and split.
     unit, step : str
         Names of the dimensions.
+    baseline : {'zero', 'first'}
+        Half of what, see :func:`half_time`.
     options : DynamicsOptions, optional
         Settings.
 
     Returns
     -------
     pandas.DataFrame
-        ``unit``, ``half_time``, ``low``, ``high``, ``fraction``, ``start``, ``final``, ``fit_r2``, ``failure``.
+        ``unit``, ``half_time``, ``low``, ``high``, ``fraction``, ``start``, ``final``, ``fit_r2``, ``failure``,
+        ``method``, ``baseline``.
 
     Raises
     ------
@@ -185,7 +236,7 @@ def half_times(
     names = scores[unit].values if unit in scores.coords else np.arange(len(values))
     rows = []
     for name, cells in zip(names, values, strict=True):
-        fit = half_time(scores[step].values, cells, options=options)
+        fit = half_time(scores[step].values, cells, baseline=baseline, options=options)
         more = {key: value for key, value in vars(fit).items() if key not in ("step", "curve")}
         rows.append({"unit": name, "half_time": fit.step, **more})
     return pd.DataFrame(rows)
@@ -214,18 +265,42 @@ def _sigmoid(x: FloatArray, parameters: FloatArray) -> FloatArray:
     return curve
 
 
-def _failed(reason: str, start: float = np.nan, final: float = np.nan, fit: float = np.nan) -> HalfTime:
-    return HalfTime(np.nan, np.nan, np.nan, np.nan, start, final, fit, reason)
+def _failed(
+    reason: str, baseline: Baseline, start: float = np.nan, final: float = np.nan, fit: float = np.nan
+) -> HalfTime:
+    return HalfTime(np.nan, np.nan, np.nan, np.nan, start, final, fit, reason, baseline=baseline)
 
 
-def _fit(x: FloatArray, y: FloatArray, options: DynamicsOptions, *, near: HalfTime | None = None) -> HalfTime:
+def _fit(
+    x: FloatArray, y: FloatArray, baseline: Baseline, options: DynamicsOptions, *, near: HalfTime | None = None
+) -> HalfTime:
     """Half time on the logarithmic axis (in ``step``), or the reason why there is none."""
     if not np.isfinite(y).all():
-        return _failed("a score is missing")
-    spread = float(np.ptp(y))
-    if spread == 0:
-        return _failed("the score does not change", float(y[0]), float(y[-1]))
-    width = float(x[-1] - x[0])
+        return _failed("a score is missing", baseline)
+    if np.ptp(y) == 0:
+        return _failed("the score does not change", baseline, float(y[0]), float(y[-1]))
+    parameters, fit_r2 = _fitted_sigmoid(x, y, near)
+    start, final = (float(value) for value in _sigmoid(x[[0, -1]], parameters))
+    if baseline == "first":
+        like_sigmoid = fit_r2 >= options.minimum_r2 and (final - start) * (y[-1] - y[0]) > 0
+        if not like_sigmoid:
+            return _interpolated(x, y, fit_r2, options)
+        if abs(final - start) <= options.minimum_gain:
+            return _failed(_no_gain(final - start, options), baseline, start, final, fit_r2)
+        level = (start + final) / 2
+    else:
+        if failure := _why_not(start, final, fit_r2, options):
+            return _failed(failure, baseline, start, final, fit_r2)
+        level = final / 2
+    place = float(optimize.brentq(lambda t: float(_sigmoid(np.array(t), parameters)) - level, x[0], x[-1]))
+    floor, gain, middle, log_slope = (float(value) for value in parameters)
+    curve = (floor, gain, float(np.exp(middle)), float(np.exp(log_slope)))
+    return HalfTime(place, np.nan, np.nan, np.nan, start, final, fit_r2, "", curve, "sigmoid", baseline)
+
+
+def _fitted_sigmoid(x: FloatArray, y: FloatArray, near: HalfTime | None) -> tuple[FloatArray, float]:
+    """Parameters of the sigmoid nearest to a curve, and the share of its variance that this explains."""
+    spread, width = float(np.ptp(y)), float(x[-1] - x[0])
     scaled = y / spread  # the tolerances of the fit are absolute: without this, scores below .001 end at the guess
     low = [scaled.min() - 1, -3, x[0] - width / 2, np.log(0.5 / width)]
     high = [scaled.max() + 1, 3, x[-1] + width / 2, np.log(50.0 / width)]
@@ -236,17 +311,27 @@ def _fit(x: FloatArray, y: FloatArray, options: DynamicsOptions, *, near: HalfTi
         result = optimize.least_squares(lambda p: _sigmoid(x, p) - scaled, guess, bounds=(low, high))
         best = result if best is None or result.cost < best.cost else best
     assert best is not None
-    best.x[:2] *= spread
-    fitted = _sigmoid(x, best.x)
-    fit_r2 = 1.0 - float(np.sum((fitted - y) ** 2) / np.sum((y - y.mean()) ** 2))
-    start, final = float(fitted[0]), float(fitted[-1])
-    failure = _why_not(start, final, fit_r2, options)
-    if failure:
-        return _failed(failure, start, final, fit_r2)
-    place = float(optimize.brentq(lambda t: float(_sigmoid(np.array(t), best.x)) - final / 2, x[0], x[-1]))
-    floor, gain, middle, log_slope = (float(value) for value in best.x)
-    curve = (floor, gain, float(np.exp(middle)), float(np.exp(log_slope)))
-    return HalfTime(place, np.nan, np.nan, np.nan, start, final, fit_r2, curve=curve)
+    parameters: FloatArray = best.x
+    parameters[:2] *= spread
+    error = float(np.sum((_sigmoid(x, parameters) - y) ** 2))
+    return parameters, 1.0 - error / float(np.sum((y - y.mean()) ** 2))
+
+
+def _interpolated(x: FloatArray, y: FloatArray, fit_r2: float, options: DynamicsOptions) -> HalfTime:
+    """Where the monotone curve nearest to the scores has half of their gain, straight lines between checkpoints."""
+    start, final = float(y[0]), float(y[-1])
+    if abs(final - start) <= options.minimum_gain:
+        return _failed(_no_gain(final - start, options), "first", start, final, fit_r2)
+    sign = 1.0 if final > start else -1.0
+    monotone = np.asarray(optimize.isotonic_regression(sign * y).x)  # starts at or below the first score, ends above
+    level = sign * (start + final) / 2
+    after = int(np.argmax(monotone >= level))
+    place = float(np.interp(level, monotone[after - 1 : after + 1], x[after - 1 : after + 1]))
+    return HalfTime(place, np.nan, np.nan, np.nan, start, final, fit_r2, "", None, "interpolated", "first")
+
+
+def _no_gain(gain: float, options: DynamicsOptions) -> str:
+    return f"the score gains {gain:.3g} over training, of which no half is taken (at least {options.minimum_gain:g})"
 
 
 def _why_not(start: float, final: float, fit_r2: float, options: DynamicsOptions) -> str:
@@ -264,16 +349,22 @@ def _why_not(start: float, final: float, fit_r2: float, options: DynamicsOptions
 def _on_steps(fit: HalfTime, low: float, high: float, last: float) -> HalfTime:
     """Back from the logarithmic axis."""
     step = float(np.exp(fit.step))
-    numbers = (fit.start, fit.final, fit.fit_r2, fit.failure, fit.curve)
-    return HalfTime(step, float(np.exp(low)), float(np.exp(high)), step / last, *numbers)
+    return replace(fit, step=step, low=float(np.exp(low)), high=float(np.exp(high)), fraction=step / last)
 
 
-def training_half_times(cells: xr.DataArray) -> pd.DataFrame:
+def training_half_times(cells: xr.DataArray, baseline: Baseline = "zero") -> pd.DataFrame:
     """Half time of every unit (area or window) in % of training, with its interval over subjects and folds.
 
     A handful of checkpoints says little about four parameters: noise has a half time in one of three cases, but hardly
-    ever one whose resamples agree. A half time therefore counts only with an interval, and only where the score of the
-    last checkpoint reaches a tenth of the highest: a share of nothing says nothing.
+    ever one whose resamples agree. A half time therefore counts only with an interval, and only where there is
+    something to halve: the score of the last checkpoint (``first``: the gain) reaches a tenth of the highest.
+
+    Parameters
+    ----------
+    cells : xr.DataArray
+        Scores, dims (unit, subject, split, step).
+    baseline : {'zero', 'first'}
+        Half of what, see :func:`half_time`.
 
     Returns
     -------
@@ -284,9 +375,15 @@ def training_half_times(cells: xr.DataArray) -> pd.DataFrame:
     ordered = cells.transpose("unit", "subject", "split", "step")
     values = np.ascontiguousarray(ordered.values.reshape(ordered.sizes["unit"], -1, ordered.sizes["step"]), float)
     steps = tuple(float(step) for step in ordered["step"].values)
-    final = np.nanmean(values[:, :, -1], axis=1)
-    reaches = final >= 0.1 * np.nanmax(final)
-    fits = [_half_time(steps, unit.tobytes()) if high else _TOO_LOW for unit, high in zip(values, reaches, strict=True)]
+    mean = mean_of(values, axis=1)
+    whole = mean[:, -1] - mean[:, 0] if baseline == "first" else mean[:, -1]
+    reaches = whole >= 0.1 * np.nanmax(whole, initial=0.0)
+    if baseline == "first":
+        reaches &= whole > 0
+    low = _failed(f"the {WHOLE[baseline]} is below a tenth of the highest", baseline)
+    fits = [
+        _half_time(steps, unit.tobytes(), baseline) if high else low for unit, high in zip(values, reaches, strict=True)
+    ]
     table = pd.DataFrame([vars(fit) for fit in fits]).drop(columns="curve").rename(columns={"step": "half_time"})
     table.insert(0, "unit", ordered["unit"].values)
     table.loc[(table["failure"] == "") & table["low"].isna(), "failure"] = "the half time has no interval"
@@ -295,13 +392,11 @@ def training_half_times(cells: xr.DataArray) -> pd.DataFrame:
     return table.assign(**{name: (100.0 / steps[-1] * table[of]).where(counts) for name, of in share.items()})
 
 
-_TOO_LOW = HalfTime(
-    np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, "the final score is below a tenth of the highest"
-)
+WHOLE = {"zero": "final score", "first": "gain"}
 
 
-@functools.lru_cache(maxsize=2048)  # several panels and numbers ask for the same areas
-def _half_time(steps: tuple[float, ...], values: bytes) -> HalfTime:
+@functools.lru_cache(maxsize=4096)  # several panels and numbers ask for the same areas
+def _half_time(steps: tuple[float, ...], values: bytes, baseline: Baseline) -> HalfTime:
     """Half time of one unit from the bytes of its scores, (n_cells, n_steps) float64."""
     cells = np.frombuffer(values).reshape(-1, len(steps))
-    return half_time(steps, cells, options=DynamicsOptions(resampling=Resampling(n=100)))
+    return half_time(steps, cells, baseline=baseline, options=DynamicsOptions(resampling=Resampling(n=100)))

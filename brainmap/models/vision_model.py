@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from brainmap.models.objectives.objective import Objective
 
 
+EVENLY = "evenly:"
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -211,7 +212,9 @@ class VisionModel:
         return self.branches[branch or next(iter(self.branches))]
 
     def layer_names(self, layers: Iterable[str] | None = None) -> tuple[str, ...]:
-        """Check names of layers; all layers for None.
+        """Check names of layers.
+
+        All layers for None; for ``evenly:10`` ten at equal distances in depth, first and last included.
 
         Raises
         ------
@@ -222,12 +225,24 @@ class VisionModel:
         if layers is None:
             return known
         chosen = as_names(layers)
+        if len(chosen) == 1 and chosen[0].startswith(EVENLY):
+            return self._evenly_spaced(known, chosen[0])
         for name in chosen:
             if name not in known:
                 raise InputError(f"Model '{self.name}' has no layer '{name}'; it has {known[0]} … {known[-1]}.")
         if not chosen or len(set(chosen)) < len(chosen):
             raise InputError("Name at least one layer, each once.")
         return tuple(name for name in known if name in chosen)
+
+    def _evenly_spaced(self, known: tuple[str, ...], wanted: str) -> tuple[str, ...]:
+        """Layers at equal distances in depth, such as ``evenly:10``."""
+        count = wanted.removeprefix(EVENLY)
+        if not count.isdigit() or not 2 <= int(count) <= len(known):
+            raise InputError(
+                f"Layers '{wanted}': model '{self.name}' has {len(known)} layers; give evenly:2 to evenly:{len(known)}."
+            )
+        last = len(known) - 1  # halves are rounded up, so that equal steps stay equal
+        return tuple(known[(2 * i * last + int(count) - 1) // (2 * (int(count) - 1))] for i in range(int(count)))
 
     def site_modules(self, layers: Sequence[str], site: str, branch: str | None = None) -> dict[str, nn.Module]:
         """Modules whose output is the signal at ``site`` of the named layers.

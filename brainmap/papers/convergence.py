@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brainmap.papers import paper_tables
+from brainmap.papers import paper_tables, training_scores
 from brainmap.papers.control_panels import paper_control_panels
 from brainmap.papers.factor_panels import SIZES, TYPES, factor_panels
-from brainmap.papers.half_time_panels import ACTIVATION, figure_5, figure_8
+from brainmap.papers.half_time_panels import ACTIVATION, PERCENT, figure_5, figure_8
 from brainmap.papers.misalignment import best_layer_panel, distance_panel
 from brainmap.papers.paper_panel import (
     PaperPanel,
@@ -20,11 +20,12 @@ from brainmap.papers.paper_panel import (
     n_subjects,
     no_scores,
     no_training,
+    one_sided,
     sem_over,
     with_simulated,
 )
 from brainmap.report import figures
-from brainmap.report.cortex.values_on_mesh import cortex_of, load_cortex, on_vertices
+from brainmap.report.cortex.values_on_mesh import HEMISPHERES, cortex_of, load_cortex, on_vertices
 from brainmap.report.figures.maps import depth_scale, score_scale
 from brainmap.report.panels.order_gain_controls import order_words
 from brainmap.report.words import headlines
@@ -58,9 +59,9 @@ def convergence_panels(collection: Collection, properties: Mapping[str, pd.Serie
     ['2A', '2B', '3A']
     """
     training = collection_tables.ordered_by_step(collection.part("training"))
-    main = training[-1:] or list(collection)[:1]
+    main = collection_tables.end_of_training(collection) or list(collection)[:1]
     panels = list(_figures_2_and_3(main))
-    panels += _figure_4(training)
+    panels += _figure_4(training, main)
     panels += figure_5(training)
     panels += [*factor_panels(SIZES, collection), *factor_panels(TYPES, collection)]
     panels += figure_8(training, properties or {})
@@ -87,10 +88,12 @@ def _figures_2_and_3(main: Sequence[Member]) -> Iterator[PaperPanel]:
 def _score_map(member: Member) -> PaperPanel:
     title, results = "Encoding score of each vertex", member.results
     return PaperPanel(
-        "2A", title, "Best layer of each vertex, mean over splits and subjects; grey: not significant.",
+        "2A", title,
+        "Best layer of each vertex, mean over splits and subjects; grey: not "
+        f"significant.{one_sided(results.targets('fmri'))}",
         lambda: figures.score_map(
             lookups.best_layers(results, ACTIVATION)[2], results.targets("fmri"), ACTIVATION,
-            title=with_simulated(title, [member]),
+            title=with_simulated(title, [member]), hemispheres=HEMISPHERES,
         ),
     )  # fmt: skip
 
@@ -137,8 +140,10 @@ def _area_bars(member: Member) -> PaperPanel:
             "3C", title, f"Needs the areas {', '.join(paper_tables.AREAS_B)}; the targets have none of them."
         )
     return PaperPanel(
-        "3C", title, f"Score of each layer as a share of the best (outlined); lines: {_sem(member, 'fmri')}.",
-        lambda: figures.layer_bars(known, title=with_simulated(title, [member])),
+        "3C", title,
+        f"R̃ = R / max R: score of each layer as a share of that layer's maximum over {_areas_words(member)}; outlined: "
+        f"the highest; lines: {_sem(member, 'fmri')}.",
+        lambda: figures.layer_bars(known, title=with_simulated(title, [member]), ylabel=OVER_AREAS),
     )  # fmt: skip
 
 
@@ -146,9 +151,20 @@ def _window_bars(member: Member) -> PaperPanel:
     title, results = "Layers in three time windows", member.results
     tables = {name: paper_tables.layer_course_bars(results, span) for name, span in paper_tables.WINDOWS.items()}
     return PaperPanel(
-        "3D", title, f"Score of each layer as a share of the best (outlined); lines: {_sem(member, 'meg')}.",
-        lambda: figures.layer_bars(tables, title=with_simulated(title, [member])),
+        "3D", title,
+        "R̃ = R / max R: score of each layer as a share of that layer's maximum over time; outlined: the highest; "
+        f"lines: {_sem(member, 'meg')}.",
+        lambda: figures.layer_bars(tables, title=with_simulated(title, [member]), ylabel=OVER_TIME),
     )  # fmt: skip
+
+
+OVER_AREAS, OVER_TIME = "R / max R over areas", "R / max R over time"
+
+
+def _areas_words(member: Member) -> str:
+    here = len(paper_tables.known_areas(member.results))
+    n = len(paper_tables.ROIS_B)
+    return f"the {n} areas of the paper" if here == n else f"those {here} of the paper's {n} areas that hold targets"
 
 
 def _sem(member: Member, modality: str) -> str:
@@ -169,8 +185,10 @@ def _temporal(member: Member) -> PaperPanel:
     )  # fmt: skip
 
 
-def early_and_late(training: Sequence[Member]) -> dict[str, Member]:
+def early_and_late(training: Sequence[Member], main: Sequence[Member]) -> dict[str, Member]:
     """Return untrained weights and the checkpoint nearest to 68 % of training, under their names."""
+    if len(training) == 1 and training[0].step == 0 and main and main[0].step is None:  # weights as released
+        return {"0 %": training[0], "100 % of training": main[0]}
     if len(training) < 2 or training[0].step != 0:
         return {}
     last = int(training[-1].step or 0)
@@ -178,13 +196,14 @@ def early_and_late(training: Sequence[Member]) -> dict[str, Member]:
     return {"0 %": training[0], f"{100 * int(late.step or 0) / last:.0f} % of training": late}
 
 
-def _figure_4(training: Sequence[Member]) -> Iterator[PaperPanel]:
-    pair = early_and_late(training)
+def _figure_4(training: Sequence[Member], main: Sequence[Member]) -> Iterator[PaperPanel]:
+    pair = early_and_late(training, main)
     members = list(pair.values())
     where = "Before and after training: score and best layer"
     if pair and has(members, "fmri"):
         yield PaperPanel(
-            "4A, 4C", where, "Upper row: score at the best layer; lower row: its depth; grey: not significant.",
+            "4A, 4C", where,
+            f"Upper row: score at the best layer; lower row: its depth; grey: not significant. {_late(pair)}",
             lambda: _training_maps(pair, with_simulated(where, members)),
         )  # fmt: skip
     else:
@@ -193,11 +212,11 @@ def _figure_4(training: Sequence[Member]) -> Iterator[PaperPanel]:
     if pair and has(members, "meg"):
         yield PaperPanel(
             "4B, 4D", when,
-            f"Last layer, mean over sensors; bands: {sem_over(n_subjects(members, 'meg'))}. Bar below: p < .05, FDR "
-            "over time.",
-            lambda: figures.stage_curves(
-                {name: {ACTIVATION: paper_tables.course(m.results, ACTIVATION)} for name, m in pair.items()},
-                stimulus=stimulus_span(members[0].results), title=with_simulated(when, members),
+            f"R̃ = R / max R of every layer's mean curve; bands: {sem_over(n_subjects(members, 'meg'))}. {_late(pair)}",
+            lambda: figures.stage_layer_curves(
+                {name: paper_tables.normalised_courses(m.results) for name, m in pair.items()},
+                members[0].results.depths("meg"), stimulus=stimulus_span(members[0].results),
+                title=with_simulated(when, members), ylabel="R / max R",
             ),
         )  # fmt: skip
     else:
@@ -206,13 +225,25 @@ def _figure_4(training: Sequence[Member]) -> Iterator[PaperPanel]:
     if lacking := no_training(training, 4, "fmri", "meg"):
         yield absent_panel("4E", scores, lacking)
         return
-    table, fits = paper_tables.three_scores(training)
+    by_subject = training_scores.three_scores(training)
+    table, curves = training_scores.normalised_scores(by_subject, training_scores.score_half_times(by_subject))
+    if table.empty:
+        yield absent_panel("4E", scores, "No score changes from the first checkpoint to the last.")
+        return
     yield PaperPanel(
         "4E", scores,
-        "Share of the final value; curves: sigmoids in log step, where one fits; diamonds: half times, of one curve "
-        "each and without interval (5 has intervals). Untrained weights stand left of the first step.",
-        lambda: figures.score_sigmoids(table, fits, title=with_simulated(scores, training)),
+        f"0: first checkpoint, 1: last; lines: {sem_over(by_subject.sizes['subject'])}, each scored alone. Curves: "
+        "sigmoids in log step, dotted where none fits; diamonds: half of the gain, with 95 % intervals over subjects. "
+        "Untrained weights stand left of the first step.",
+        lambda: figures.score_sigmoids(table, curves, title=with_simulated(scores, training), xlabel=PERCENT),
     )  # fmt: skip
+
+
+def _late(pair: Mapping[str, Member]) -> str:
+    """Say so where no checkpoint is near to the 68 % of training that the paper shows."""
+    late = list(pair)[-1]
+    near = abs(float(late.split(" ")[0]) - 68.0) <= 5.0
+    return "" if near else f"The paper shows 68 %; the checkpoint nearest to that is at {late}."
 
 
 def _training_maps(pair: Mapping[str, Member], title: str) -> Figure:

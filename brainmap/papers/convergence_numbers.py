@@ -9,19 +9,20 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import MODALITY_NAMES
-from brainmap.hierarchy.half_times import training_half_times
+from brainmap.hierarchy.half_times import Baseline, HalfTime, training_half_times
 from brainmap.hierarchy.mixed_models import compare_levels
-from brainmap.papers import paper_tables
+from brainmap.papers import paper_tables, training_scores
 from brainmap.papers.convergence import NO_PAIR, early_and_late
 from brainmap.papers.factor_levels import level_scores, levels_of, words_of_test
 from brainmap.papers.factor_panels import SIZES, TYPES, Factor, unusable
-from brainmap.papers.half_time_panels import ACTIVATION, PROPERTIES
+from brainmap.papers.half_time_panels import ACTIVATION
 from brainmap.papers.misalignment import NO_MODEL
 from brainmap.papers.number_rows import CHANCE, Row, absent_row, number_row, order_words, subjects_words
 from brainmap.papers.paper_panel import count_of, has, no_scores, no_training
+from brainmap.papers.property_maps import PROPERTIES
 from brainmap.report.words import p_and_numbers
 from brainmap.report.words.p_and_numbers import format_score
-from brainmap.results import lookups, nameable
+from brainmap.results import collection_tables, lookups, nameable
 from brainmap.results.collection import Collection, Member
 
 
@@ -29,11 +30,12 @@ def convergence_numbers(
     collection: Collection, training: Sequence[Member], properties: Mapping[str, pd.Series]
 ) -> Iterator[Row]:
     """Rows of Study B: orders in space and time, half times, factors, cortical properties."""
-    if not training:
+    trained = collection_tables.end_of_training(collection)
+    if not trained:
         yield absent_row("all", "all", "", NO_MODEL)
         yield from _factor_rows(collection)
         return
-    main = training[-1]
+    (main,) = trained
     yield from _area_rows(main)
     yield from _when_rows(main)
     for kind, panel, paper in (("spatial", "3E", ".38 (p < 1e-6)"), ("temporal", "3F", ".96 (p < 1e-12)")):
@@ -45,7 +47,7 @@ def convergence_numbers(
             yield number_row(
                 panel, f"{kind.capitalize()} score", paper, order_words(table.attrs), f"{len(table)} {unit}", [main]
             )
-    yield from _trained_rows(training)
+    yield from _trained_rows(training, main)
     yield from _half_time_rows(training)
     yield from _factor_rows(collection)
     yield from _property_rows(training, properties)
@@ -130,53 +132,79 @@ def _when_rows(main: Member) -> Iterator[Row]:
         yield number_row("3F", "T_max, shallowest to deepest layer", ".12 s to .39 s (read off)", here, n, [main])
 
 
-def _trained_rows(training: Sequence[Member]) -> Iterator[Row]:
-    pair = list(early_and_late(training).values())
+def _trained_rows(training: Sequence[Member], main: Member) -> Iterator[Row]:
+    pair = list(early_and_late(training, [main]).values())
     if len(pair) < 2 or not has(pair, "fmri"):
         yield absent_row("4", "Untrained and trained", ".03 → .09", NO_PAIR if len(pair) < 2 else no_scores("fmri"))
         return
-    table, _ = paper_tables.three_scores([pair[0], training[-1]]) if len(training) > 1 else (pd.DataFrame(), {})
-    means = [float(m.results.mean_r("fmri").isel(signal=0).max("layer").mean()) for m in (pair[0], training[-1])]
+    means = [float(m.results.mean_r("fmri").isel(signal=0).max("layer").mean()) for m in (pair[0], main)]
     here = f"{format_score(means[0], 3)} → {format_score(means[1], 3)}"
     n = subjects_words(pair[0], "fmri")
-    yield number_row("4", "Mean over vertices, untrained → trained", ".03 → .09", here, n, [pair[0], training[-1]])
-    untrained = table[table["step"] == 0]
-    first = dict(zip(untrained["score"].astype(str), untrained["raw"].astype(float), strict=True))
-    text = ", ".join(f"{kind} {format_score(first[kind])}" for kind in ("spatial", "temporal") if kind in first)
+    yield number_row("4", "Mean over vertices, untrained → trained", ".03 → .09", here, n, [pair[0], main])
+    orders = {kind: lookups.hierarchy_table(pair[0].results, kind, ACTIVATION) for kind in ("spatial", "temporal")}
+    text = ", ".join(f"{kind} {format_score(t.attrs['r'])}" for kind, t in orders.items() if t is not None)
     yield number_row("4", "Untrained spatial and temporal score", "negative", text or "not computed", n, [pair[0]])
 
 
 def _half_time_rows(training: Sequence[Member]) -> Iterator[Row]:
     published = {"temporal": ".7 %", "encoding": "2 %", "spatial": "4 %"}
     lacking = no_training(training, 4, "fmri", "meg")
-    last = float(training[-1].step or 1)
-    fits = {} if lacking else paper_tables.three_scores(training)[1]
-    for kind, paper in published.items():
-        if lacking:
-            yield absent_row("4E", f"Half time, {kind} score", paper, lacking)
-            continue
-        here = f"{100 * fits[kind]['half_time'] / last:.1f} %" if kind in fits else "none (no sigmoid fits)"
-        yield number_row("4E", f"Half time, {kind} score", paper, here, f"{len(training)} checkpoints", training)
-    yield from _half_time_orders(training)
+    last = float(training[-1].step or 1) if training else 1.0
+    scores = None if lacking else training_scores.three_scores(training)
+    for baseline, words in HALVES.items():
+        fits = {} if scores is None else training_scores.score_half_times(scores, baseline)
+        for kind, paper in published.items():
+            quantity = f"Half time, {kind} score ({words})"
+            if lacking:
+                yield absent_row("4E", quantity, paper, lacking)
+            else:
+                n = f"{len(training)} checkpoints"
+                yield number_row("4E", quantity, paper, _half_words(fits.get(kind), last), n, training)
+    for baseline in HALVES:
+        yield from _half_time_orders(training, baseline)
 
 
-def _half_time_orders(training: Sequence[Member]) -> Iterator[Row]:
+HALVES: dict[Baseline, str] = {
+    "first": "half of the gain, as the figures are normalised",
+    "zero": "half of the final value, as the text says",
+}
+"""What a half time is half of; the panels draw the first."""
+
+
+def _half_words(fit: HalfTime | None, last: float) -> str:
+    """Half time in % of training, with its interval."""
+    if fit is None:
+        return "none: fewer than four checkpoints have this score"
+    if fit.failure:
+        return f"none: {fit.failure}"
+    words = f"{100 * fit.step / last:.1f} %"
+    if np.isfinite(fit.low):
+        words += f" [{100 * fit.low / last:.1f}, {100 * fit.high / last:.1f}]"
+    return (
+        words
+        + (", of a score that falls" if fit.gain < 0 else "")
+        + (", interpolated" if fit.method == "interpolated" else "")
+    )
+
+
+def _half_time_orders(training: Sequence[Member], baseline: Baseline) -> Iterator[Row]:
     from brainmap.hierarchy import agreement, distance_to
 
-    for panel, modality, quantity, paper in (
+    for panel, modality, name, paper in (
         ("5E", "fmri", "Half time and distance to V1", "r = .91"),
         ("5F", "meg", "Half time and MEG window", "r = .84"),
     ):
+        quantity = f"{name} ({HALVES[baseline]})"
         if lacking := no_training(training, 4, modality):
             yield absent_row(panel, quantity, paper, lacking)
             continue
         if modality == "fmri":
             targets = training[-1].results.targets("fmri")
-            table = paper_tables.area_half_times(training)
+            table = training_scores.area_half_times(training, baseline)
             table = table[table["unit"].isin(paper_tables.ROIS_B)]  # as in the panel, compared with all areas
             x = distance_to(targets).reindex(table["unit"]).to_numpy()
         else:
-            table = training_half_times(paper_tables.windows_over_training(training))
+            table = training_half_times(training_scores.windows_over_training(training), baseline)
             x = table["unit"].to_numpy(float)
         known = np.isfinite(x) & table["percent"].notna().to_numpy()
         if known.sum() < 4:
@@ -191,21 +219,33 @@ def _half_time_orders(training: Sequence[Member]) -> Iterator[Row]:
 
 
 def _property_rows(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[Row]:
-    published = {"expansion": ".88", "thickness": ".77", "timescale": ".71", "myelin": "−.85"}
     lacking = no_training(training, 4, "fmri")
-    table = None
-    if not lacking and properties:
-        table = paper_tables.area_half_times(training).set_index("unit")
-    for key, r in published.items():
-        quantity, paper = f"Half time and {key}", f"r = {r} (p fits n = 10 areas)"
-        if table is None or key not in properties:
-            sentence = lacking or f"a map of {PROPERTIES[key].lower()}; give its folder by --maps"
-            yield absent_row("8", quantity, paper, sentence)
-            continue
+    published = dict(zip(PROPERTIES, (".88", ".77", ".71", "−.85"), strict=True))
+    for baseline, words in HALVES.items():
+        half = None
+        if not lacking and properties:
+            half = training_scores.area_half_times(training, baseline).set_index("unit")["percent"]
+        for kind, r in published.items():
+            name = PROPERTIES[kind].split(" (")[0].lower()
+            quantity, paper = f"Half time and {name} ({words})", f"r = {r} (p fits n = 10 areas)"
+            if half is None or kind not in properties:
+                yield absent_row("8", quantity, paper, lacking or f"a map of {name}; give it by --maps {kind}=FILE")
+                continue
+            yield _property_row(quantity, paper, half, properties[kind], training)
+
+
+def _property_row(quantity: str, paper: str, half: pd.Series, values: pd.Series, training: Sequence[Member]) -> Row:
+    """Half times against a property, over the paper's areas and over all."""
+    parts, counts = [], []
+    for areas, which in (([a for a in paper_tables.ROIS_B if a in half.index], "paper's areas"), (half.index, "all")):
         try:
-            comparison = paper_tables.against_property(table["percent"], properties[key])
-        except InputError as error:
-            yield absent_row("8", quantity, paper, f"four areas with a half time: {error}")
+            comparison = paper_tables.against_property(half.loc[areas], values)
+        except InputError:
+            parts.append(f"{which}: fewer than four have a half time")
             continue
-        row = number_row("8", quantity, paper, order_words(comparison), f"{comparison['n']:.0f} areas", training)
-        yield row | {"data": f"half times {row['data']}, property real"}
+        parts.append(f"{which}: {order_words(comparison)}")
+        counts.append(f"{comparison['n']:.0f}")
+    if not counts:
+        return absent_row("8", quantity, paper, "four areas with a half time")
+    row = number_row("8", quantity, paper, "; ".join(parts), f"{' and '.join(counts)} areas", training)
+    return row | {"data": f"half times {row['data']}, property real"}

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.hierarchy import DynamicsOptions, HalfTime, Resampling, best_layer, half_time, peak_window_time
+from brainmap.hierarchy.half_times import Baseline
 from brainmap.hierarchy.mixed_models import LevelTest
 from brainmap.report.words.p_and_numbers import format_p, format_score
 from brainmap.results import lookups
@@ -147,13 +148,15 @@ def over_subjects(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return summary.assign(low=summary["r"] - sem, high=summary["r"] + sem).drop(columns="sem")
 
 
-def level_half_times(table: pd.DataFrame) -> dict[tuple[str, str], HalfTime]:
+def level_half_times(table: pd.DataFrame, baseline: Baseline) -> dict[tuple[str, str], HalfTime]:
     """Return the half time of each score and level with enough checkpoints, from the mean over subjects.
 
     Parameters
     ----------
     table : pandas.DataFrame
         From :func:`level_scores`.
+    baseline : {'zero', 'first'}
+        Half of what, see :func:`brainmap.hierarchy.half_time`.
 
     Returns
     -------
@@ -167,7 +170,7 @@ def level_half_times(table: pd.DataFrame) -> dict[tuple[str, str], HalfTime]:
         if len(rows) >= MINIMUM_STEPS:
             ordered = rows.sort_values("step")
             steps, values = ordered["step"].to_numpy(), ordered["r"].to_numpy()
-            fits[str(score), str(level)] = half_time(steps, values, options=options)
+            fits[str(score), str(level)] = half_time(steps, values, baseline=baseline, options=options)
     return fits
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from brainmap.hierarchy import HalfTime, factor_table, mixed_models
@@ -15,6 +18,7 @@ from brainmap.hierarchy.mixed_models import LevelTest
 from brainmap.papers import factor_levels, paper_tables
 from brainmap.papers.factor_levels import ACTIVATION, SCORES
 from brainmap.papers.paper_panel import PaperPanel, absent_panel, count_of, has, sem_over, with_simulated
+from brainmap.papers.training_scores import FIGURES
 from brainmap.report import figures
 from brainmap.report.cortex.values_on_mesh import HEMISPHERES, cortex_of, load_cortex
 from brainmap.report.words.p_and_numbers import format_p
@@ -62,12 +66,12 @@ def factor_panels(factor: Factor, collection: Collection) -> list[PaperPanel]:
     Returns
     -------
     list of PaperPanel
-        Always four; with fewer than two levels each says what to supply, and how.
+        Of A to D at least one each; with fewer than two levels each says what to supply, and how.
     """
     levels = factor_levels.levels_of(collection, factor.part)
     sentence = unusable(factor, levels)
     if sentence:
-        what = ("scores over training", "final scores", "map of areas", "areas")
+        what = ("scores over training", "final scores", "key of the areas", "areas")
         return [
             absent_panel(f"{factor.number}{letter}", f"{factor.title}: {word}", sentence)
             for letter, word in zip("ABCD", what, strict=True)
@@ -105,10 +109,8 @@ def _curves(factor: Factor, scores: pd.DataFrame, levels: Mapping[str, Sequence[
             number, title, f"Needs training checkpoints of each {factor.noun}; here is one step of each. Give folders "
             f"with checkpoints named by their step: --{factor.part} NAME=FOLDER.",
         )  # fmt: skip
-    halves = factor_levels.level_half_times(table)
-    fits = {
-        (SCORES[score], level): _sigmoid_of(half) for (score, level), half in halves.items() if half.curve is not None
-    }
+    halves = factor_levels.level_half_times(table, FIGURES)
+    fits = {(SCORES[score], level): _curve_of(half) for (score, level), half in halves.items() if not half.failure}
     drawn = _named(factor_levels.over_subjects(table, ["score", "level", "step"]))
     return PaperPanel(
         number, title,
@@ -126,9 +128,9 @@ SCORE_WORDS = (
 )
 
 
-def _sigmoid_of(half: HalfTime) -> dict[str, float]:
-    assert half.curve is not None
-    return {**dict(zip(("floor", "gain", "middle", "slope"), half.curve, strict=True)), "half_time": half.step}
+def _curve_of(half: HalfTime) -> dict[str, float]:
+    curve = dict(zip(("floor", "gain", "middle", "slope"), half.curve or (), strict=bool(half.curve)))
+    return {**curve, "half_time": half.step, "level": half.level}
 
 
 def _half_time_words(halves: Mapping[tuple[str, str], HalfTime]) -> str:
@@ -138,7 +140,7 @@ def _half_time_words(halves: Mapping[tuple[str, str], HalfTime]) -> str:
     for (score, level), half in halves.items():
         by_score.setdefault(score, []).append(f"{level} none" if half.failure else f"{level} {half.step:,.0f}")
     lists = "; ".join(f"{SCORES[score]}: {', '.join(words)}" for score, words in by_score.items())
-    return f"Half times (diamonds), in steps: {lists}."
+    return f"Half times (diamonds; half of the gain), in steps: {lists}."
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
@@ -154,20 +156,44 @@ def _final_scores(factor: Factor, scores: pd.DataFrame, finals: Mapping[str, Mem
     table = scores[scores["final"]]
     if table.empty:
         return absent_panel(number, title, "Needs scores of activations; the studies of these levels have none.")
-    tests = {
-        str(score): mixed_models.compare_levels(rows, ordered=factor.ordered)
-        for score, rows in table.groupby("score", sort=False)
-    }
+    by_score = {str(score): rows for score, rows in table.groupby("score", sort=False)}
+    tests = {score: mixed_models.compare_levels(rows, ordered=factor.ordered) for score, rows in by_score.items()}
+    pairs = {SCORES[score]: differing_neighbours(rows, list(finals)) for score, rows in by_score.items()}
     notes = {SCORES[score]: format_p(test.p) for score, test in tests.items() if test is not None}
     drawn = _named(factor_levels.over_subjects(table, ["score", "level"]))
     return PaperPanel(
         number, title,
         f"Last checkpoint of each {factor.noun}, mean over {count_of(_count(table))}; lines: "
-        f"{sem_over(_count(table))}. {SCORE_WORDS} {_test_words(tests, factor)}",
+        f"{sem_over(_count(table))}. {SCORE_WORDS} {_test_words(tests, factor)} Brackets: neighbours that differ with "
+        "p < .001, paired over subjects.",
         lambda: figures.factor_scores(
-            drawn, notes, ordered=factor.ordered, title=with_simulated(title, list(finals.values()))
+            drawn, notes, brackets=pairs, ordered=factor.ordered, title=with_simulated(title, list(finals.values()))
         ),
     )  # fmt: skip
+
+
+def differing_neighbours(table: pd.DataFrame, levels: Sequence[str], *, below: float = 1e-3) -> list[tuple[str, str]]:
+    """Return pairs of neighbouring levels that the mixed model of the two tells apart.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of one score of :func:`brainmap.papers.factor_levels.level_scores`: ``level``, ``subject``, ``r``.
+    levels : sequence of str
+        All levels in their order.
+    below : float
+        Highest p, without correction, as the paper's brackets have it.
+
+    Returns
+    -------
+    list of (str, str)
+    """
+    pairs = []
+    for first, second in itertools.pairwise(levels):
+        test = mixed_models.compare_levels(table[table["level"].isin([first, second])], ordered=True)
+        if test is not None and test.p < below:
+            pairs.append((first, second))
+    return pairs
 
 
 def _test_words(tests: Mapping[str, LevelTest | None], factor: Factor) -> str:
@@ -182,7 +208,7 @@ QUESTION = {True: "does the score change from each {0} to the next?", False: "do
 
 
 def _areas(factor: Factor, finals: Mapping[str, Member]) -> Iterator[PaperPanel]:
-    numbers = {f"{factor.number}C": "map of areas", f"{factor.number}D": "areas"}
+    numbers = {f"{factor.number}C": "key of the areas", f"{factor.number}D": "areas"}
     members = list(finals.values())
     sentence = ""
     if not has(members, "fmri", ACTIVATION):
@@ -193,6 +219,7 @@ def _areas(factor: Factor, finals: Mapping[str, Member]) -> Iterator[PaperPanel]
         for number, word in numbers.items():
             yield absent_panel(number, f"{factor.title}: {word}", sentence)
         return
+    yield _key(factor, finals)
     yield _map(factor, finals)
     yield _area_bars(factor, finals)
 
@@ -224,8 +251,31 @@ def level_difference(factor: Factor, scores: xr.DataArray) -> tuple[xr.DataArray
     return mean.isel(level=0, drop=True) - others, f"{names[0]} − mean of {' and '.join(names[1:])}"
 
 
+def area_colors(names: Sequence[str]) -> dict[str, str]:
+    """Return the colour of each of the paper's areas, the same in map and bars."""
+    wheel = colormaps["tab20"]
+    return {name: to_hex(wheel(i)) for i, name in enumerate(paper_tables.FACTOR_AREAS) if name in names}
+
+
+def _key(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
+    number, title = f"{factor.number}C", f"{factor.title}: key of the areas"
+    members = list(finals.values())
+    targets = members[0].results.targets("fmri")
+    cortex = cortex_of(targets) or load_cortex()
+    names = paper_tables.known_areas(members[0].results, paper_tables.FACTOR_AREAS)
+    colors = area_colors([name for name in names if name in set(cortex.names.values())])
+    if not colors:
+        return absent_panel(number, title, "Needs areas of HCP-MMP1 to draw on; the targets have none of them.")
+    sides = [side for side in HEMISPHERES if side in set(targets.get("hemisphere", ()))] or list(HEMISPHERES)
+    return PaperPanel(
+        number, title,
+        f"The {len(colors)} areas of the bars beside it; the paper has {len(paper_tables.FACTOR_AREAS)}.",
+        lambda: figures.area_key_map(colors, title=title, hemispheres=sides, cortex=cortex),
+    )  # fmt: skip
+
+
 def _map(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
-    number, title = f"{factor.number}C", f"{factor.title}: map of areas"
+    number, title = f"{factor.number}C", f"{factor.title}: difference by area"
     members = list(finals.values())
     names = significant_areas(members)
     targets = members[0].results.targets("fmri")
@@ -238,7 +288,7 @@ def _map(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
     return PaperPanel(
         number, title,
         f"Difference of the score at each area's best layer, {words}; mean over subjects. Grey: no vertex significant "
-        f"with any {factor.noun}.",
+        f"with any {factor.noun}. The paper does not show this map.",
         lambda: figures.difference_map(
             values, f"Difference in r, {words}", title=with_simulated(title, members), hemispheres=sides,
             cortex=cortex,
@@ -249,11 +299,10 @@ def _map(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
 def _area_bars(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
     number, title = f"{factor.number}D", f"{factor.title}: areas"
     members = list(finals.values())
-    present = set(members[0].results.targets("fmri")["roi"].astype(str))
-    names = [name for name in paper_tables.ROIS_B if name in present]
+    names = paper_tables.known_areas(members[0].results, paper_tables.FACTOR_AREAS)
     if not names:
         return absent_panel(
-            number, title, f"Needs the areas {', '.join(paper_tables.ROIS_B)}; the targets have none of them."
+            number, title, f"Needs the areas {', '.join(paper_tables.FACTOR_AREAS)}; the targets have none of them."
         )
     scores = factor_levels.area_scores(finals, names)
     table = factor_table(scores, ["area", "level"]).rename(columns={"mean": "r"})
@@ -278,4 +327,7 @@ def _area_bars(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
 
 
 def _bars(table: pd.DataFrame, factor: Factor, title: str) -> Callable[[], Figure]:
-    return lambda: figures.factor_bars(table, "level", by="area", ordered=factor.ordered, title=title)
+    colors = area_colors(list(table["area"].astype(str)))
+    return lambda: figures.factor_bars(
+        table, "level", by="area", ordered=factor.ordered, group_colors=colors, title=title
+    )

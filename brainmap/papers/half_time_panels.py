@@ -13,21 +13,17 @@ from matplotlib.figure import Figure
 from brainmap.common.errors import InputError
 from brainmap.hierarchy import agreement, distance_to
 from brainmap.hierarchy.half_times import training_half_times
-from brainmap.papers import paper_tables
-from brainmap.papers.paper_panel import PaperPanel, absent_panel, data_word, no_training, with_simulated
+from brainmap.papers import paper_tables, training_scores
+from brainmap.papers.paper_panel import PaperPanel, absent_panel, data_word, no_training, sem_over, with_simulated
+from brainmap.papers.property_maps import BESIDE, PROPERTIES
 from brainmap.report import figures
 from brainmap.report.cortex.values_on_mesh import cortex_of
 from brainmap.results import lookups
 from brainmap.results.collection import Member
 from brainmap.results.lookups import stimulus_span
 
-PROPERTIES = {
-    "expansion": "Cortical expansion",
-    "thickness": "Thickness (mm)",
-    "timescale": "Intrinsic timescale",
-    "myelin": "Myelin (T1w/T2w)",
-}
 ACTIVATION = "activation"
+PERCENT, HALF = "Training (% of all steps)", "Half time (% of training)"
 
 
 def figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
@@ -43,9 +39,9 @@ def _half_times_in_space(training: Sequence[Member]) -> list[PaperPanel]:
         return [absent_panel(number, "Half times of areas", lacking) for number in ("5A", "5C", "5E")]
     targets = training[-1].results.targets("fmri")
     names = [name for name in paper_tables.ROIS_B if name in set(targets["roi"])]
-    areas = paper_tables.cells_over_training(training, "fmri", "roi", names)
+    areas = training_scores.cells_over_training(training, "fmri", "roi", names)
     near = {str(name): float(value) for name, value in _distances(training[-1]).reindex(names).items()}
-    half = paper_tables.area_half_times(training)
+    half = training_scores.area_half_times(training)
     return [
         _share_panel("5A", areas, near, ("Distance from V1 (mm)", "Areas over training"), training),
         _half_time_map(half, training),
@@ -57,9 +53,9 @@ def _half_times_in_time(training: Sequence[Member]) -> list[PaperPanel]:
     """Panels 5B, 5D and 5F, which need MEG."""
     if lacking := no_training(training, 4, "meg"):
         return [absent_panel(number, "Half times of MEG windows", lacking) for number in ("5B", "5D", "5F")]
-    windows = paper_tables.windows_over_training(training)
+    windows = training_scores.windows_over_training(training)
     centres = {str(unit): float(unit) for unit in windows["unit"].values}
-    half = training_half_times(windows)
+    half = training_half_times(windows, training_scores.FIGURES)
     return [
         _share_panel("5B", windows, centres, ("Time window (s)", "MEG windows over training"), training),
         _half_time_curve(half, training),
@@ -70,17 +66,18 @@ def _half_times_in_time(training: Sequence[Member]) -> list[PaperPanel]:
 def _share_panel(
     number: str, cells: xr.DataArray, values: Mapping[str, float], words: tuple[str, str], training: Sequence[Member]
 ) -> PaperPanel:
-    table = paper_tables.normalised(cells)
+    table = training_scores.in_percent(training_scores.normalised(cells), float(training[-1].step or 1))
     table["unit"] = table["unit"].astype(str)
     known = {name: float(value) for name, value in values.items() if np.isfinite(value)}
     table = table[table["unit"].isin(list(known))]
     if table.empty:
-        return absent_panel(number, words[1], "No area or window has a positive score at the last checkpoint.")
+        return absent_panel(number, words[1], "No area or window gains anything from the first checkpoint to the last.")
     return PaperPanel(
-        number, words[1], "Score at the best layer as a share of that at the last checkpoint; dashed: 50 %. Windows: "
-        "those that reach a tenth of the highest score.",
+        number, words[1],
+        "Score at the best layer: 0 at the first checkpoint, 1 at the last; dashed: half of the gain. "
+        f"Bands: {sem_over(cells.sizes['subject'])}. Left out: what gains less than a tenth of the most.",
         lambda: figures.normalised_curves(
-            table, known, group="unit", label=words[0], title=with_simulated(words[1], training)
+            table, known, group="unit", label=words[0], title=with_simulated(words[1], training), xlabel=PERCENT
         ),
     )  # fmt: skip
 
@@ -94,7 +91,7 @@ def _half_time_map(table: pd.DataFrame, training: Sequence[Member]) -> PaperPane
     values = dict(zip(known["unit"].astype(str), known["percent"].astype(float), strict=True))
     return PaperPanel(
         "5C", title,
-        f"Step at which the score reaches half of its final value, {len(known)} of {len(table)} areas; {why}.",
+        f"When the score has half of its gain in training, {len(known)} of {len(table)} areas; {why}.",
         lambda: figures.half_time_map(
             values, title=with_simulated(title, training), hemispheres=_sides(training),
             cortex=cortex_of(training[-1].results.targets("fmri")),
@@ -141,7 +138,7 @@ def _half_time_scatter(
     if space:
         order |= paper_tables.spins_of(rows.set_index("unit")["percent"])
     spun = "; spin p: the map of distances turned over the cortex" if "spin_p" in order else ""
-    labels = ("Distance from V1 (mm)" if space else "Time after onset (s)", "Half time (% of training)")
+    labels = ("Distance from V1 (mm)" if space else "Time after onset (s)", HALF)
     names = rows["unit"].astype(str).tolist() if space else None
     return PaperPanel(
         number, title,
@@ -171,43 +168,53 @@ def _distances(member: Member) -> pd.Series:
 
 
 def figure_8(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[PaperPanel]:
-    """Each property of the cortex as a map, and the half times of its areas against it."""
-    if lacking := no_training(training, 4, "fmri"):
-        for key in PROPERTIES:
-            yield absent_panel("8", f"Half time and {key}", lacking)
-        return
-    table = paper_tables.area_half_times(training)
-    known = table.dropna(subset=["percent"]).set_index("unit")
-    for key, label in PROPERTIES.items():
-        if key not in properties:
-            where = "give a folder with its map by --maps"
-            yield absent_panel(
-                "8", f"Half time and {key}", f"Needs a map of {label.lower()} by HCP-MMP1 area; {where}."
-            )
+    """Each property of the cortex as a map, and the half times against it: of the paper's areas, and of all."""
+    lacking = no_training(training, 4, "fmri")
+    half = pd.DataFrame()
+    if not lacking:
+        half = training_scores.area_half_times(training).dropna(subset=["percent"]).set_index("unit")
+    given = {kind: label for kind, label in BESIDE.items() if kind in properties}
+    for kind, label in {**PROPERTIES, **given}.items():
+        title = f"Half time and {label.split(' (')[0].lower()}"
+        if lacking or kind not in properties:
+            where = f"give it by --maps {kind}=FILE, or a folder with files named after their kinds"
+            yield absent_panel("8", title, lacking or f"Needs a map of {label.lower()} on the fsLR-32k mesh; {where}.")
             continue
-        yield from _property_panels(key, label, properties[key], known, training)
+        values = {str(area): float(value) for area, value in properties[kind].items() if np.isfinite(value)}
+        yield _property_map(kind, label, values, training)
+        chosen = [area for area in paper_tables.ROIS_B if area in half.index and area in values]
+        every = [area for area in half.index if area in values]
+        for areas, words in ((chosen, "the paper's areas"), (every, "all areas")):
+            yield _property_scatter(f"{title}, {words}", (label, HALF), areas, values, half, training)
 
 
-def _property_panels(
-    key: str, label: str, values: pd.Series, half: pd.DataFrame, training: Sequence[Member]
-) -> Iterator[PaperPanel]:
-    shown = {str(area): float(value) for area, value in values.items() if np.isfinite(value)}
-    yield PaperPanel(
-        "8", f"Map of {key}", f"{label}, mean of each area (measured).",
-        lambda: figures.property_map(shown, label, title=f"{label} (measured)", hemispheres=_sides(training)),
+def _property_map(kind: str, label: str, values: Mapping[str, float], training: Sequence[Member]) -> PaperPanel:
+    beside = " The paper does not show this map." if kind in BESIDE else ""
+    name = label.split(" (")[0]
+    return PaperPanel(
+        "8", f"Map of {name.lower()}", f"{label}, mean of each area (measured).{beside}",
+        lambda: figures.property_map(values, label, title=f"{name} (measured)", hemispheres=_sides(training)),
     )  # fmt: skip
-    title = f"Half time and {key}"
-    both = [area for area in half.index if area in shown]
+
+
+def _property_scatter(
+    title: str,
+    labels: tuple[str, str],
+    areas: Sequence[str],
+    values: Mapping[str, float],
+    half: pd.DataFrame,
+    training: Sequence[Member],
+) -> PaperPanel:
     try:
-        statistics = paper_tables.against_property(half.loc[both, "percent"], values)
+        statistics = paper_tables.against_property(half.loc[list(areas), "percent"], pd.Series(values))
     except InputError as error:
-        yield absent_panel("8", title, f"Needs more areas with a half time: {error}")
-        return
-    yield PaperPanel(
+        return absent_panel("8", title, f"Needs more areas with a half time: {error}")
+    return PaperPanel(
         "8", title,
-        f"One point per area with a half time; bars: 95 % interval over subjects and folds, cut at the axes; spin p: "
-        f"{paper_tables.SPINS:,} rotations. The property is measured, half times are {data_word(training)}.",
-        _scatter(both, shown, half, (label, "Half time (% of training)"), statistics, with_simulated(title, training)),
+        f"One point per area with a half time (half of the gain), {len(areas)}; bars: 95 % interval over subjects and "
+        f"folds, cut at the axes; spin p: {paper_tables.SPINS:,} rotations. The property is measured, half times are "
+        f"{data_word(training)}.",
+        _scatter(areas, values, half, labels, statistics, with_simulated(title, training)),
     )  # fmt: skip
 
 

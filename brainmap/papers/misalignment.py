@@ -15,16 +15,18 @@ from brainmap.papers.control_panels import paper_control_panels
 from brainmap.papers.paper_panel import (
     PaperPanel,
     absent_panel,
+    count_of,
     has,
     n_subjects,
     no_scores,
     no_training,
+    one_sided,
     sem_over,
     with_simulated,
 )
 from brainmap.report import figures
-from brainmap.report.cortex.values_on_mesh import cortex_of, load_cortex, on_areas, on_vertices
-from brainmap.report.figures.maps import gain_scale, score_scale
+from brainmap.report.cortex.values_on_mesh import HEMISPHERES, Cortex, cortex_of, load_cortex, on_areas, on_vertices
+from brainmap.report.figures.maps import LANDMARKS, MapScale, gain_scale, score_scale
 from brainmap.report.panels.order_gain_controls import order_words
 from brainmap.report.words.p_and_numbers import STARS
 from brainmap.results import collection_tables, lookups
@@ -36,7 +38,7 @@ SIGNALS = ("activation", "gradient")
 PAPER_MODELS = ("DINOv3-S", "ViT-MAE", "ViT-L/16", "ConvNeXt-L", "ResNet-50", "OWL-ViT", "CLIP", "SigLIP 2")
 NO_MODEL = "Needs one study with trained weights, activations and gradients; this run has none."
 MEANS = {
-    "fmri": "Mean over subjects and over the vertices that are significant {where} (residual: over all areas).",
+    "fmri": "Mean over subjects and over the vertices that are significant {where}{residual}.",
     "meg": "Mean over subjects at the time with the highest score, which is above 0 by this choice alone.",
 }
 SHORT = {"activation": "Forward", "gradient": "Backward", "residual": "Residual"}
@@ -64,7 +66,7 @@ def misalignment_panels(collection: Collection) -> list[PaperPanel]:
     """
     training = collection_tables.ordered_by_step(collection.part("training"))
     models = [m for m in collection.part("models") if m.settings.get("weights") != "untrained"]
-    main = training[-1:] or models[:1]
+    main = collection_tables.end_of_training(collection) or models[:1]
     panels = list(_figure_2(main[0]) if main else _absent_2())
     panels += _figure_3(models or main)
     panels += _figure_4(models or main)
@@ -84,9 +86,12 @@ def best_layer_panel(number: str, member: Member, signal: str) -> PaperPanel:
         number,
         title,
         "Depth of the best layer, smoothed over the mesh (three passes of neighbour averaging, weight 0.3); grey: not "
-        "significant. Outlines: V1, V4, MT, FFC.",
+        f"significant. Outlines: {', '.join(LANDMARKS)}.{one_sided(results.targets('fmri'))}",
         lambda: figures.best_layer_map(
-            lookups.best_layers(results, signal)[1], results.targets("fmri"), title=with_simulated(title, [member])
+            lookups.best_layers(results, signal)[1],
+            results.targets("fmri"),
+            title=with_simulated(title, [member]),
+            hemispheres=HEMISPHERES,
         ),
     )
 
@@ -152,11 +157,16 @@ def _figure_3(models: Sequence[Member]) -> Iterator[PaperPanel]:
         yield PaperPanel(
             "3",
             title,
-            f"{MEANS[modality].format(where='with any of the models')} Lines: "
+            f"{_mean_words(models, modality, 'with any of the models')} Lines: "
             f"{sem_over(n_subjects(models, modality))}; residual: gain of gradients over {residual_over(models)}"
             f"{_spread(table)}. {STARS} {absent}",
             _bars(table, with_simulated(title, models)),
         )
+
+
+def _mean_words(members: Sequence[Member], modality: str, where: str) -> str:
+    """Say over what scores are means; gains of gradients once were kept by area only."""
+    return MEANS[modality].format(where=where, residual="" if by_vertex(members) else " (residual: over all areas)")
 
 
 def _spread(table: pd.DataFrame) -> str:
@@ -176,8 +186,8 @@ def _figure_4(models: Sequence[Member]) -> Iterator[PaperPanel]:
         yield PaperPanel(
             "4",
             title,
-            f"Score of the last layer, and gain of gradients over {residual_over(models)} by area{over}, also of "
-            "models in which a place is not significant; grey: significant in no model (areas: p < .05, family-wise).",
+            f"Score of the last layer, and gain of gradients over {residual_over(models)} {gain_words(models)}{over}, "
+            "also of models in which a place is not significant; grey: significant in no model.",
             lambda: _maps({"": models}, with_simulated(title, models)),
         )
     else:
@@ -211,9 +221,7 @@ def _maps(stages: dict[str, Sequence[Member]], title: str) -> Figure:
         scale = score_scale(np.concatenate(list(values.values())), signal)
         cells = {name: on_vertices(value, targets, cortex) for name, value in values.items()}
         rows[SHORT[signal]] = (scale, cells)
-    gains = {name: _mean_gain(members) for name, members in stages.items()}
-    scale = gain_scale(np.array([value for gain in gains.values() for value in gain.values()]))
-    rows[SHORT[RESIDUAL]] = (scale, {name: on_areas(gain, cortex, sides) for name, gain in gains.items()})
+    rows[SHORT[RESIDUAL]] = _gain_row(stages, targets, cortex, sides)
     return figures.map_grid(rows, title=title, cortex=cortex)
 
 
@@ -221,6 +229,39 @@ def _mean_map(members: Sequence[Member], signal: str) -> np.ndarray:
     """Mean over all models of the last layer's map; NaN where it is significant in none of them."""
     maps_of = [paper_tables.last_layer_map(member.results, signal) for member in members]
     return paper_tables.mean_where_any([r for r, _ in maps_of], [shown for _, shown in maps_of])
+
+
+def _gain_row(
+    stages: dict[str, Sequence[Member]], targets: pd.DataFrame, cortex: Cortex, sides: Sequence[str]
+) -> tuple[MapScale, dict[str, dict[str, np.ndarray]]]:
+    """Gain of gradients vertex by vertex; by area for studies that kept no vertices."""
+    if all(by_vertex(members) for members in stages.values()):
+        values = {name: _mean_vertex_gain(members) for name, members in stages.items()}
+        scale = score_scale(np.concatenate(list(values.values())), RESIDUAL, "Gain in r")
+        return scale, {name: on_vertices(value, targets, cortex) for name, value in values.items()}
+    gains = {name: _mean_gain(members) for name, members in stages.items()}
+    scale = gain_scale(np.array([value for gain in gains.values() for value in gain.values()]))
+    return scale, {name: on_areas(gain, cortex, sides) for name, gain in gains.items()}
+
+
+def by_vertex(members: Sequence[Member]) -> bool:
+    """Whether all studies know what gradients add at each vertex."""
+    return all("fmri" in member.results.gains for member in members)
+
+
+def gain_words(members: Sequence[Member]) -> str:
+    """Say of what the gain is shown and how it was tested."""
+    vertices = "by vertex (p < .05, false discovery rate over vertices)"
+    return vertices if by_vertex(members) else "by area (only areas with p < .05, family-wise)"
+
+
+def _mean_vertex_gain(members: Sequence[Member]) -> np.ndarray:
+    """Mean over all models of the gain at each vertex that is significant in one of them."""
+    gains = [member.results.gains["fmri"] for member in members]
+    return paper_tables.mean_where_any(
+        [gain["delta"].values.astype(float) for gain in gains],
+        [gain["significant"].values.astype(bool) for gain in gains],
+    )
 
 
 def _mean_gain(members: Sequence[Member]) -> dict[str, float]:
@@ -244,7 +285,7 @@ def _figure_5(training: Sequence[Member]) -> Iterator[PaperPanel]:
         yield PaperPanel(
             "5",
             title,
-            f"{MEANS[modality].format(where='at the last checkpoint')} Bands: "
+            f"{_mean_words(training, modality, 'at the last checkpoint')} Bands: "
             f"{sem_over(n_subjects(training, modality))}; residual: gain of gradients over "
             f"{residual_over(training)}{_spread(table)}.",
             _steps(table, with_simulated(title, training)),
@@ -271,8 +312,8 @@ def _figures_6_and_7(training: Sequence[Member]) -> Iterator[PaperPanel]:
         yield PaperPanel(
             "6",
             where,
-            f"Score of the last layer (grey: not significant) and gain of gradients over {residual_over(members)} by "
-            "area (only areas with p < .05, family-wise); one scale per row.",
+            f"Score of the last layer (grey: not significant) and gain of gradients over {residual_over(members)} "
+            f"{gain_words(members)}; one scale per row.",
             lambda: _maps({name: [member] for name, member in stages.items()}, with_simulated(where, members)),
         )
     else:
@@ -324,7 +365,9 @@ def _figure_s1_space(models: Sequence[Member], signal: str) -> Iterator[PaperPan
         yield absent_panel("S1", second, "Needs at least four areas with significant scores in one of the models.")
     else:
         yield PaperPanel(
-            "S1", second, f"One point per area ({len(table)}): mean of the map beside it. {order_words(table)}",
+            "S1", second,
+            f"One point per area ({len(table)}): mean of the map beside it; bars: ± SEM over {n} models. "
+            f"{order_words(table)}",
             lambda: figures.distance_vs_best_layer(table, signal, title=with_simulated(second, models)),
         )  # fmt: skip
 
@@ -353,7 +396,9 @@ def _figure_s2(collection: Collection) -> Iterator[PaperPanel]:
         yield PaperPanel(
             "S2",
             title,
-            "Score of the last layer over the dimensions of random projection and PCA; outlined: the highest.",
+            "Score of the last layer over the dimensions of random projection and PCA; ±: SEM over "
+            f"{count_of(n_subjects(members, modality))}; outlined: the highest. There are no more components than the "
+            "projection has dimensions.",
             _grid(grid, with_simulated(title, members)),
         )
 

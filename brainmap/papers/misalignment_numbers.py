@@ -23,7 +23,7 @@ from brainmap.study.analysis.orders_and_hypotheses import judged_hypotheses
 def misalignment_numbers(collection: Collection, training: Sequence[Member]) -> Iterator[Row]:
     """Rows of Study A: scores of activations and gradients, their orders, residuals and hypotheses."""
     models = [m for m in collection.part("models") if m.settings.get("weights") != "untrained"]
-    main = training[-1] if training else (models[0] if models else None)
+    main = next(iter(collection_tables.end_of_training(collection) or models), None)
     if main is None:
         yield absent_row("all", "all", "", NO_MODEL)
         return

@@ -43,6 +43,8 @@ class Reproduction:
         Panels with data, and panels that say which data are absent.
     numbers : pandas.DataFrame
         The table of published and measured numbers.
+    likeness : pandas.DataFrame
+        Of every panel, what it has in common with the paper's.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Reproduction:
     drawn: tuple[str, ...]
     missing: tuple[str, ...]
     numbers: pd.DataFrame
+    likeness: pd.DataFrame
 
 
 def write_reproduction(
@@ -59,6 +62,7 @@ def write_reproduction(
     collection: Collection,
     folder: str | Path,
     *,
+    likeness: pd.DataFrame | None = None,
     deviations: Sequence[Mapping[str, str]] = (),
     citation: str = "",
 ) -> Reproduction:
@@ -78,6 +82,8 @@ def write_reproduction(
     folder : str or Path
         Created if needed; files of the same names are replaced. Panels that the page of an earlier run shows and this
         one does not write are removed, and no other file.
+    likeness : pandas.DataFrame, optional
+        From :func:`brainmap.papers.panel_likeness.panel_likeness`; ends ``numbers.md`` and stands on the page.
     deviations : sequence of mapping
         ``what``, ``paper``, ``default``, ``here``: shown on the page.
     citation : str
@@ -111,7 +117,8 @@ def write_reproduction(
         width, height = (round(96 * size) for size in figure.get_size_inches())
         shown.append({"name": name, "panel": panel, "width": width, "height": height})
         figures[f"{panel.number}{' ' * len(figures)}"] = figure  # names must differ; spaces are not seen
-    _write_numbers(numbers, folder)
+    likeness = pd.DataFrame() if likeness is None else likeness
+    _write_numbers(numbers, folder, likeness)
     sheet = folder / SHEET
     simulated = " (simulated responses)" if collection.simulated else ""
     save_sheet(figures, sheet, title=f"{collection.title}{simulated}")
@@ -119,11 +126,12 @@ def write_reproduction(
     _remove_earlier(page, {item["name"] for item in shown})
     notes = {"citation": citation, "deviations": list(deviations)}
     compared = write_comparison(collection, folder / COMPARISON, notes=notes).name if len(collection) else ""
-    context = {**notes, "absent": collection.absent, "comparison": compared}
+    context: dict[str, Any] = {**notes, "absent": collection.absent, "comparison": compared}
+    context |= {"likeness": likeness.to_dict("records"), "likeness_columns": list(likeness.columns)}
     page.write_text(_page(shown, numbers, collection, context), encoding="utf-8")
     drawn = tuple(item["name"] for item in shown if not item["panel"].missing)
     missing = tuple(item["name"] for item in shown if item["panel"].missing)
-    return Reproduction(folder, page, sheet, drawn, missing, numbers)
+    return Reproduction(folder, page, sheet, drawn, missing, numbers, likeness)
 
 
 def _remove_earlier(page: Path, names: set[str]) -> None:
@@ -159,9 +167,12 @@ def markdown_table(table: pd.DataFrame) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in cells.to_numpy()]) + "\n"
 
 
-def _write_numbers(numbers: pd.DataFrame, folder: Path) -> None:
+def _write_numbers(numbers: pd.DataFrame, folder: Path, likeness: pd.DataFrame) -> None:
     spreadsheet_safe(numbers).to_csv(folder / f"{TABLE}.csv", index=False)
-    (folder / f"{TABLE}.md").write_text(markdown_table(numbers), encoding="utf-8")
+    text = markdown_table(numbers)
+    if len(likeness):
+        text += f"\n## What each panel has in common with the paper's\n\n{markdown_table(likeness)}"
+    (folder / f"{TABLE}.md").write_text(text, encoding="utf-8")
     body = numbers.to_html(index=False, border=0, escape=True)
     text = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Numbers</title>{body}</html>\n'
     (folder / f"{TABLE}.html").write_text(text, encoding="utf-8")

@@ -6,10 +6,12 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from brainmap.common.names import MODALITY_NAMES
+from brainmap.report.cortex.values_on_mesh import HEMISPHERE_NAMES
 from brainmap.report.figures.colors_and_type import COLUMN, MUTED, TITLE, TITLE_SIZE, figure_title, new_figure, styled
 from brainmap.results.collection import Member
 
@@ -63,6 +65,12 @@ def with_simulated(text: str, members: Sequence[Member]) -> str:
     return f"{text} (simulated)" if any(member.results.simulated for member in members) else text
 
 
+def one_sided(targets: pd.DataFrame) -> str:
+    """Say so where one hemisphere of a map of both has no data."""
+    lacking = [name for side, name in HEMISPHERE_NAMES.items() if side not in set(targets.get("hemisphere", ()))]
+    return f" {lacking[0]} hemisphere: no data." if len(lacking) == 1 else ""
+
+
 def has(members: Sequence[Member], modality: str, *signals: str) -> bool:
     """Return whether all studies have scores of a modality with these signals."""
     return bool(members) and all(
@@ -95,7 +103,10 @@ def no_training(training: Sequence[Member], least: int, *modalities: str, signal
     if len(training) < least:
         number = {2: "two", 3: "three", 4: "four"}[least]
         here = f"only {len(training)}" if training else "none"
-        return f"Needs the scores of at least {number} training checkpoints of one model; this run has {here}."
+        return (
+            f"Needs the scores of at least {number} training checkpoints of one model; this run has {here}; "
+            "give a folder with them by --checkpoints."
+        )
     missing = [modality for modality in modalities if not has(training, modality, *signals)]
     return no_scores(*missing, signals=signals) if missing else ""
 
@@ -171,14 +182,14 @@ PAPER_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
         "3C, 3D": ("layer_bars",),
         "3E": ("distance_vs_best_layer",),
         "3F": ("depth_vs_peak_time",),
-        "4A–D": ("map_grid", "stage_curves"),
+        "4A–D": ("map_grid", "stage_layer_curves"),
         "4E": ("score_sigmoids",),
         "5A, 5B": ("normalised_curves",),
         "5C": ("half_time_map",),
         "5D": ("window_curves",),
         "5E, 5F": ("scatter_with_fit",),
-        "6": ("factor_curves", "factor_scores", "difference_map", "factor_bars"),
-        "7": ("factor_curves", "factor_scores", "difference_map", "factor_bars"),
+        "6": ("factor_curves", "factor_scores", "area_key_map", "difference_map", "factor_bars"),
+        "7": ("factor_curves", "factor_scores", "area_key_map", "difference_map", "factor_bars"),
         "8": ("property_map", "scatter_with_fit"),
     },
 }

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainmap.hierarchy import half_time, temporal_hierarchy, time_courses
-from brainmap.hierarchy.half_times import training_half_times
+from brainmap.hierarchy import temporal_hierarchy, time_courses
 from brainmap.results import lookups
 from brainmap.results.collection import Member
-from brainmap.results.collection_tables import RESIDUAL, _mean_and_sem, score_table, significant_targets
+from brainmap.results.collection_tables import RESIDUAL, _mean_and_sem
 from brainmap.results.study_results import StudyResults
 
 SPINS = 1000
@@ -22,6 +21,8 @@ AREAS_B = ("V1", "FFC", "44")
 ROIS_B = (
     *("V1", "V2", "V3", "V4", "FFC", "TPOJ2", "TPOJ1", "TE2p", "STV", "TE1p", "IFJp", "IFJa", "44", "IFSp", "IFSa"),
 )
+FACTOR_AREAS = (*ROIS_B[:-2], "45", *ROIS_B[-2:])
+"""Areas of Study B's figures 6 and 7."""
 
 
 def course(results: StudyResults, signal: str, *, layer: int | None = -1) -> pd.DataFrame:
@@ -85,124 +86,55 @@ def mean_where_any(maps: Sequence[np.ndarray], shown: Sequence[np.ndarray]) -> n
     return mean
 
 
-def cells_over_training(members: Sequence[Member], modality: str, by: str, names: Sequence[Any] = ()) -> xr.DataArray:
-    """Best layer's score (layers: highest mean) of each area or time at each checkpoint.
-
-    Returns
-    -------
-    xr.DataArray
-        Dims (step, subject, split, unit), as :func:`brainmap.hierarchy.half_times` takes it.
-    """
-    parts = []
-    for member in members:
-        r = member.results.scores[modality]["r"].isel(signal=0)
-        labels = np.asarray(r[by].values)
-        units = list(names) if len(names) else sorted(set(labels.tolist()))
-        stacked = [r.isel(target=np.flatnonzero(labels == unit)).mean("target", skipna=True) for unit in units]
-        both = xr.concat(stacked, "unit").assign_coords(unit=units)
-        best = both.mean(("subject", "split")).argmax("layer")
-        parts.append(both.isel(layer=best).drop_vars(["layer", "depth", "signal"], errors="ignore"))
-    steps = [member.step for member in members]
-    return xr.concat(parts, "step").assign_coords(step=steps).transpose("step", "subject", "split", "unit")
-
-
-def windows_over_training(members: Sequence[Member], width: float = 0.08) -> xr.DataArray:
-    """The same for windows of the MEG response after onset; ``unit`` is the window's centre in s.
-
-    Windows whose score at the last checkpoint is below a tenth of the highest are left out: a share of nothing says
-    nothing.
-    """
-    times = np.asarray(sorted(set(members[0].results.targets("meg")["time"].astype(float))))
-    fine = cells_over_training(members, "meg", "time", times.tolist())
-    window = np.floor(times / width).astype(int)
-    centres, parts = [], []
-    for number in np.unique(window[times > 0]):
-        chosen = np.flatnonzero(window == number)
-        centres.append(round(float(times[chosen].mean()), 4))
-        parts.append(fine.isel(unit=chosen).mean("unit"))
-    stacked = xr.concat(parts, "unit").assign_coords(unit=centres)
-    final = stacked.isel(step=-1).mean(("subject", "split"))
-    kept = np.flatnonzero(final.values >= 0.1 * float(final.max()))
-    return stacked.isel(unit=kept).transpose("step", "subject", "split", "unit")
-
-
-def normalised(cells: xr.DataArray) -> pd.DataFrame:
-    """Score of every unit as a share of that at the last checkpoint: ``step``, ``unit``, ``value``."""
-    mean = cells.mean(("subject", "split")).transpose("step", "unit")
-    last = mean.isel(step=-1)
-    share = (mean / last.where(last > 0)).to_series().rename("value").reset_index()
-    return share.dropna()
-
-
-def area_half_times(training: Sequence[Member]) -> pd.DataFrame:
-    """Half time of every area, see :func:`training_half_times`; the part of them that counts depends on all of them."""
-    names = sorted(set(training[-1].results.targets("fmri")["roi"].astype(str)) - {""})
-    return training_half_times(cells_over_training(training, "fmri", "roi", names))
-
-
-def three_scores(members: Sequence[Member]) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
-    """Study B 4E: encoding, spatial and temporal score at every checkpoint, and the sigmoid of each.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        ``step``, ``score``, ``raw`` and ``value`` (share of the final value).
-    fits : dict
-        Score → its curve as :func:`~brainmap.report.figures.score_sigmoids` takes it; scores without a fit are absent.
-    """
-    targets = significant_targets(members[-1].results, "fmri")
-    raw: dict[str, list[float]] = {"encoding": [], "spatial": [], "temporal": []}
-    for member in members:
-        results = member.results
-        raw["encoding"].append(float(score_table(results, "fmri", layer="best", targets=targets)["r"].iloc[0]))
-        for kind in ("spatial", "temporal"):
-            table = lookups.hierarchy_table(results, kind, "activation")
-            raw[kind].append(float(table.attrs["r"]) if table is not None and "r" in table.attrs else np.nan)
-    steps = [int(member.step or 0) for member in members]
-    rows, fits = [], {}
-    for name, values in raw.items():
-        final = values[-1] if np.isfinite(values[-1]) and values[-1] > 0 else np.nan
-        share = np.asarray(values) / final
-        rows += [{"step": s, "score": name, "raw": v, "value": x} for s, v, x in zip(steps, values, share, strict=True)]
-        known = np.isfinite(share)
-        if known.sum() < 4:
-            continue
-        fit = half_time(np.asarray(steps)[known], share[known])
-        if not fit.failure and fit.curve is not None:
-            floor, gain, middle, slope = fit.curve
-            fits[name] = {"floor": floor, "gain": gain, "middle": middle, "slope": slope, "half_time": fit.step}
-    return pd.DataFrame(rows).dropna(subset=["value"]), fits
-
-
 def temporal_table(results: StudyResults, signal: str = "activation") -> pd.DataFrame | None:
     """Return the temporal hierarchy of a signal."""
     return lookups.hierarchy_table(results, "temporal", signal)
 
 
-def layer_course_bars(results: StudyResults, span: tuple[float, float]) -> pd.DataFrame:
-    """Score of every layer in a time window, normalised to the best layer, ± SEM over subjects."""
-    scores = lookups.averaged_over(results, "meg", "time").isel(signal=0)
-    times = scores["time"].values
-    inside = np.flatnonzero((times >= span[0] - 1e-9) & (times <= span[1] + 1e-9))
-    if not len(inside):  # slower sampling than the window: the sample nearest to its middle
-        inside = np.array([int(np.argmin(np.abs(times - np.mean(span))))])
-    values = scores.isel(time=inside).mean("time").transpose("subject", "layer").values
-    return _layer_bars(values, results.depths("meg"))
+def normalised_by(scores: xr.DataArray, dim: str) -> xr.DataArray:
+    """Study B's R̃ = R / max R: scores of each layer divided by the highest of its mean over subjects along a dimension.
 
-
-def layer_area_bars(results: StudyResults, area: str) -> pd.DataFrame | None:
-    """Score of every layer in an area, normalised to the best layer, ± SEM over subjects; None without the area."""
-    scores = lookups.averaged_over(results, "fmri", "roi").isel(signal=0)
-    if area not in scores["roi"].values:
-        return None
-    return _layer_bars(scores.sel(roi=area).transpose("subject", "layer").values, results.depths("fmri"))
+    A layer whose highest mean is not above 0 has none (NaN).
+    """
+    top = scores.mean("subject").max(dim)
+    return scores / top.where(top > 0)
 
 
 def normalised_courses(results: StudyResults) -> xr.DataArray:
-    """Study B 3B: R̃(t), each layer's course divided by its maximum over time; dims (subject, layer, time)."""
-    scores = lookups.averaged_over(results, "meg", "time").isel(signal=0).transpose("subject", "layer", "time")
-    top = scores.mean("subject").max("time")
-    return scores / top.where(top > 0)
+    """Study B 3B, 4B, 4D: R̃(t), each layer's course divided by its maximum over time; dims (subject, layer, time)."""
+    scores = lookups.averaged_over(results, "meg", "time").isel(signal=0)
+    return normalised_by(scores, "time").transpose("subject", "layer", "time")
+
+
+def layer_course_bars(results: StudyResults, span: tuple[float, float]) -> pd.DataFrame:
+    """Study B 3D: mean of R̃(t) of every layer in a time window, ± SEM over subjects."""
+    courses = normalised_courses(results)
+    times = courses["time"].values
+    inside = np.flatnonzero((times >= span[0] - 1e-9) & (times <= span[1] + 1e-9))
+    if not len(inside):  # slower sampling than the window: the sample nearest to its middle
+        inside = np.array([int(np.argmin(np.abs(times - np.mean(span))))])
+    return _layer_bars(courses.isel(time=inside).mean("time"), results.depths("meg"))
+
+
+def known_areas(results: StudyResults, areas: Sequence[str] = ROIS_B) -> list[str]:
+    """Return those of some areas that hold fMRI targets, in the order given."""
+    present = set(np.asarray(results.scores["fmri"]["roi"].values).astype(str).tolist())
+    return [area for area in areas if area in present]
+
+
+def layer_area_bars(results: StudyResults, area: str) -> pd.DataFrame | None:
+    """Study B 3C: score of every layer in an area as a share of that layer's maximum over the paper's 15 areas.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        ``depth``, ``r``, ``low``, ``high`` (± SEM over subjects); None without the area.
+    """
+    names = known_areas(results)
+    if area not in names:
+        return None
+    scores = lookups.averaged_over(results, "fmri", "roi").isel(signal=0).sel(roi=names)
+    return _layer_bars(normalised_by(scores, "roi").sel(roi=area), results.depths("fmri"))
 
 
 def mean_depth_map(members: Sequence[Member], signal: str) -> np.ndarray:
@@ -215,6 +147,13 @@ def mean_depth_map(members: Sequence[Member], signal: str) -> np.ndarray:
     return mean_where_any(maps, shown)
 
 
+def _shown_depths(member: Member, signal: str, members: Sequence[Member]) -> pd.Series:
+    """Depth of a model's best layer at the targets of the mean map; NaN elsewhere."""
+    best = lookups.best_layers(member.results, signal)[0]
+    shown = np.isfinite(mean_depth_map(members, signal)) & (best >= 0)
+    return pd.Series(np.where(shown, member.results.depths("fmri")[best], np.nan))
+
+
 def mean_spatial(members: Sequence[Member], signal: str) -> pd.DataFrame | None:
     """Mean of :func:`mean_depth_map` in every area of the models' spatial hierarchies, against distance from V1."""
     from brainmap.hierarchy import agreement
@@ -225,8 +164,12 @@ def mean_spatial(members: Sequence[Member], signal: str) -> pd.DataFrame | None:
         return None
     roi = members[0].results.targets("fmri")["roi"].astype(str).to_numpy()
     depth = pd.Series(mean_depth_map(members, signal)).groupby(roi).mean().rename("best_layer")
+    each = [_shown_depths(member, signal, members).groupby(roi).mean() for member in members]
+    sem = pd.concat(each, axis=1).sem(axis=1).rename("sem")
     distance = pd.concat(known).groupby(level=0).mean().rename("distance_mm")
-    mean = pd.concat([distance, depth], axis=1, join="inner").dropna().rename_axis("roi").reset_index()
+    mean = pd.concat([distance, depth, sem], axis=1, join="inner").dropna(subset=["distance_mm", "best_layer"])
+    mean = mean.rename_axis("roi").reset_index()
+    mean = mean.assign(low=mean["best_layer"] - mean["sem"], high=mean["best_layer"] + mean["sem"]).drop(columns="sem")
     if len(mean) < 4:
         return None
     mean.attrs = agreement(mean["distance_mm"], mean["best_layer"]).as_attrs()
@@ -284,8 +227,5 @@ def onset_of(results: StudyResults) -> float:
     return float(table["onset"].min())
 
 
-def _layer_bars(values: np.ndarray, depths: np.ndarray) -> pd.DataFrame:
-    table = _mean_and_sem(values, depths).rename(columns={"time": "depth"})
-    top = float(table["r"].max())
-    scale = top if top > 0 else 1.0
-    return table.assign(**{name: table[name] / scale for name in ("r", "low", "high")})
+def _layer_bars(shares: xr.DataArray, depths: np.ndarray) -> pd.DataFrame:
+    return _mean_and_sem(shares.transpose("subject", "layer").values, depths).rename(columns={"time": "depth"})

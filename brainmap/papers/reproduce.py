@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.errors import InputError
 from brainmap.common.yaml_text import read_yaml
+from brainmap.papers.property_maps import read_maps
 from brainmap.study.declared.level_checkpoints import read_levels
 from brainmap.study.declared.presets import preset_names
 from brainmap.study.declared.study_file import GridConfig, Part, load_preset
@@ -20,15 +18,8 @@ if TYPE_CHECKING:
     from brainmap.papers.panels_on_disk import Reproduction
 
 
-MAP_WORDS = {
-    "expansion": ("expansion",),
-    "thickness": ("thickness",),
-    "timescale": ("timescale",),
-    "myelin": ("t1t2", "t1wt2w", "myelin"),
-}
 FACTORS = ("sizes", "types")
-WITH_MAPS = "convergence"  # the one study with a panel of cortical properties, figure 8
-MAP_FILES = (".dscalar.nii", ".gii", ".mgh", ".npy", ".txt")
+PAPERS_MODEL = "dinov3-vits16"  # whose training both papers follow
 
 
 def reproduction_grid(
@@ -37,6 +28,7 @@ def reproduction_grid(
     *,
     study: str | Path | None = None,
     factors: Mapping[str, Sequence[str]] | None = None,
+    checkpoints: str | None = None,
     data: Sequence[Mapping[str, Any]] = (),
     **settings: Any,
 ) -> Grid:
@@ -53,6 +45,9 @@ def reproduction_grid(
     factors : mapping of str to sequence of str, optional
         ``sizes`` and ``types`` of ``convergence``: levels as
         :func:`brainmap.study.declared.level_checkpoints.read_levels` takes them.
+    checkpoints : str, optional
+        ``FOLDER`` or ``MODEL:FOLDER``: checkpoints of one training in place of those of the preset, DINOv3-S by
+        default; untrained weights are added where the folder has no step 0.
     data : sequence of mapping, optional
         Data sets in place of the sample, each as settings: ``[{"dataset": "nsd"}, {"dataset": "things-meg"}]``.
     **settings
@@ -77,6 +72,8 @@ def reproduction_grid(
     if started != name:
         raise InputError(f"{study} starts from the preset '{started}'; say `brainmap reproduce {started}`")
     parts = {key: _with(part, settings) for key, part in preset.parts.items()} | _factor_parts(name, factors or {})
+    if checkpoints is not None:
+        parts["training"] = _training_of(parts, checkpoints)
     sample = {key: value for key, value in preset.sample.items() if key not in settings}
     update = {"study": {**preset.study, **settings}, "parts": parts, "sample": sample}
     config = preset.model_copy(update=update | ({"data": tuple(map(dict, data))} if data else {}))
@@ -88,9 +85,10 @@ def reproduce(
     name: str,
     out: str | Path | None = None,
     *,
-    maps: str | Path | None = None,
+    maps: str | Path | Sequence[str | Path] | None = None,
     study: str | Path | None = None,
     factors: Mapping[str, Sequence[str]] | None = None,
+    checkpoints: str | None = None,
     data: Sequence[Mapping[str, Any]] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> Reproduction:
@@ -102,10 +100,10 @@ def reproduce(
         ``misalignment`` (Raugel et al. 2026) or ``convergence`` (Raugel et al. 2025).
     out : str or Path, optional
         Folder; ``brainmap_runs/<name>`` by default. Studies finished there are not computed again.
-    maps : str or Path, optional
-        Folder with cortical maps (expansion, thickness, timescale, T1w/T2w) on the fsLR-32k mesh, for figure 8 of
-        ``convergence``; the file names say which is which.
-    study, factors, data
+    maps : str, Path or sequence of them, optional
+        Cortical maps for figure 8 of ``convergence``: ``KIND=FILE`` or a folder, see
+        :func:`brainmap.papers.property_maps.read_maps`.
+    study, factors, checkpoints, data
         As in :func:`reproduction_grid`. What was asked for by ``factors`` must be there; the preset's own studies are
         left out where their model or data are not.
     settings : mapping, optional
@@ -130,81 +128,47 @@ def reproduce(
     """
     from brainmap.papers.convergence import convergence_panels
     from brainmap.papers.misalignment import misalignment_panels
+    from brainmap.papers.panel_likeness import panel_likeness
     from brainmap.papers.panels_on_disk import write_reproduction
     from brainmap.papers.published_numbers import paper_numbers
     from brainmap.results.joined_modalities import join_modalities
 
-    grid = reproduction_grid(name, out, study=study, factors=factors, data=data, **dict(settings or {}))
+    grid = reproduction_grid(
+        name, out, study=study, factors=factors, checkpoints=checkpoints, data=data, **dict(settings or {})
+    )
     properties = read_maps(name, maps)
     _check_levels(grid, factors or {})
-    collection = join_modalities(grid.run(skip_missing=True).check())
+    apart = grid.run(skip_missing=True).check()
+    collection = join_modalities(apart)
     draw: dict[str, Callable[[], Any]] = {
         "misalignment": lambda: misalignment_panels(collection),
         "convergence": lambda: convergence_panels(collection, properties),
     }
+    panels = draw[name]()
     return write_reproduction(
-        draw[name](),
+        panels,
         paper_numbers(name, collection, properties),
         collection,
         grid.out,
+        likeness=panel_likeness(name, panels, apart),
         deviations=[item.model_dump() for item in grid.config.deviations],
         citation=grid.config.citation,
     )
 
 
-def read_maps(name: str, folder: str | Path | None) -> dict[str, pd.Series]:
-    """Read the cortical maps for a study's panels, see :func:`read_properties`; without a folder, none.
+def _training_of(parts: Mapping[str, Part], checkpoints: str) -> Part:
+    """The part ``training`` with a folder of checkpoints in place of the preset's weights."""
+    from brainmap.models import checkpoint_step
 
-    Raises
-    ------
-    InputError
-        If no panel of the study shows them.
-    """
-    if folder is None:
-        return {}
-    if name != WITH_MAPS:
-        raise InputError(f"--maps is of no use to '{name}', which has no panel of cortical maps; '{WITH_MAPS}' has one")
-    return read_properties(folder)
-
-
-def read_properties(folder: str | Path) -> dict[str, pd.Series]:
-    """Read cortical maps from a folder and average them over HCP-MMP1 areas of the left hemisphere.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Files whose names contain ``expansion``, ``thickness``, ``timescale``, or ``T1T2`` (or ``myelin``).
-
-    Returns
-    -------
-    dict of str to pandas.Series
-        Property → mean by area; only those that have a file.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, it holds no such map, or one is not on the fsLR-32k mesh.
-    """
-    from brainmap.data.atlas import load_atlas
-    from brainmap.hierarchy import parcel_means, read_map
-
-    path = Path(folder)
-    if not path.is_dir():
-        raise MissingFileError(f"there is no folder {path} with cortical maps")
-    labels = load_atlas()["L"]
-    files = sorted(file for file in path.iterdir() if file.name.lower().endswith(MAP_FILES))
-    maps_by_word = {}
-    for key, words in MAP_WORDS.items():
-        names = [file for file in files if any(word in _plain(file.name) for word in words)]
-        if names:
-            means = parcel_means(read_map(names[0], "L"), labels)
-            maps_by_word[key] = means[np.isfinite(means)]
-    if not maps_by_word:
-        raise MissingFileError(
-            f"{path} holds no cortical map: a file's name says its property ({', '.join(MAP_WORDS)}) "
-            f"and ends in {', '.join(MAP_FILES)}"
-        )
-    return maps_by_word
+    if "training" not in parts:
+        raise InputError("--checkpoints replaces the part 'training' of the study file, which has none")
+    level = read_levels([f"training={checkpoints}"], "--checkpoints")["training"]
+    if level.checkpoints is None:
+        raise InputError(f"--checkpoints {checkpoints}: give a folder with the checkpoints of one training")
+    studies = [{"model": PAPERS_MODEL, **settings} for settings in level.settings()]
+    if all(checkpoint_step(str(each["weights"])) != 0 for each in studies):
+        studies = [{"model": studies[0]["model"], "weights": "untrained"}, *studies]
+    return parts["training"].model_copy(update={"studies": studies, "sample_studies": [], "grid": {}})
 
 
 def _factor_parts(name: str, factors: Mapping[str, Sequence[str]]) -> dict[str, Part]:
@@ -226,10 +190,6 @@ def _check_levels(grid: Grid, factors: Mapping[str, Sequence[str]]) -> None:
                     f" (name its architecture by --{part} {level}=MODEL:FOLDER)" if "do not fit" in missing[0] else ""
                 )
                 raise InputError(f"level '{level}' of --{part}: {missing[0]}{hint}")
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
 
 
 def _with(part: Any, settings: Mapping[str, Any]) -> Any:

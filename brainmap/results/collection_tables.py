@@ -50,12 +50,15 @@ def score_table(
         mean = float(np.nanmean(values))
         row = {"signal": signal, "layer": name, "r": mean, "low": mean - sem, "high": mean + sem, "spread": "sem"}
         rows.append(row | {"significant": significant_somewhere(results, modality, signal, name), "n": len(values)})
-    residual = residual_row(results, modality)
+    residual = residual_row(results, modality, targets=targets)
     return pd.DataFrame(rows + ([residual] if residual is not None else []))
 
 
-def residual_row(results: StudyResults, modality: str) -> dict[str, Any] | None:
-    """Return the gain of gradients: mean over areas (fMRI), or at the best time (MEG, EEG); None where not computed.
+def residual_row(results: StudyResults, modality: str, *, targets: np.ndarray | None = None) -> dict[str, Any] | None:
+    """Return the gain of gradients: mean over targets (fMRI), or at the best time (MEG, EEG); None where not computed.
+
+    Of fMRI, ``targets`` are those of :func:`score_table`; studies of earlier versions kept no gains of targets, and
+    have the mean over areas.
 
     ``low`` and ``high`` are ± SEM over subjects where the study kept each subject's gain (``spread`` is then ``sem``);
     else, or with one subject, its 95 % interval over photographs (``interval``).
@@ -63,9 +66,15 @@ def residual_row(results: StudyResults, modality: str) -> dict[str, Any] | None:
     table = results.residual.get(modality)
     if table is None or not len(table):
         return None
-    rows = table if modality == "fmri" else table.iloc[[int(table["delta"].to_numpy().argmax())]]
-    mean, low, high = (float(rows[name].mean()) for name in ("delta", "low", "high"))
-    each = gain_by_subject(rows)
+    if modality in results.gains:
+        mask = significant_targets(results, modality) if targets is None else targets
+        gains = results.gains[modality].isel(target=np.flatnonzero(mask)).mean("target", skipna=True)
+        mean, low, high = (float(gains[name]) for name in ("delta", "low", "high"))
+        each = gains["delta_subject"].values.astype(float)
+    else:
+        rows = table if modality == "fmri" else table.iloc[[int(table["delta"].to_numpy().argmax())]]
+        mean, low, high = (float(rows[name].mean()) for name in ("delta", "low", "high"))
+        each = gain_by_subject(rows)
     if len(each) > 1:
         sem = float(each.std(ddof=1) / np.sqrt(len(each)))
         low, high = mean - sem, mean + sem
@@ -212,6 +221,13 @@ def ordered_by_step(collection: Collection) -> list[Member]:
     return sorted(known, key=lambda member: int(member.step or 0))
 
 
+def end_of_training(collection: Collection) -> list[Member]:
+    """Return the trained study of the part ``training`` as a list of one: its last step, or weights as released."""
+    trained = [member for member in collection.part("training") if member.step != 0]
+    last = sorted(trained, key=lambda member: np.inf if member.step is None else member.step)
+    return last[-1:]
+
+
 def scores_over_training(members: Sequence[Member], modality: str) -> pd.DataFrame:
     """Study A 5: last layer's score of each signal at each checkpoint; fMRI: the last one's significant targets."""
     targets = significant_targets(members[-1].results, modality) if modality == "fmri" else None
@@ -231,24 +247,27 @@ def models_table(members: Sequence[Member], modality: str) -> pd.DataFrame:
 
 
 def robustness(collection: Collection, modality: str, signal: str = "gradient") -> xr.DataArray | None:
-    """Study A S2: score over projection and PCA dimension; None where fewer than two of either were run.
+    """Study A S2: score over projection and PCA dimension, with its SEM over subjects as coordinate ``sem``.
 
-    Of studies that differ in other settings as well, the largest set that does not is taken.
+    None where fewer than two of either dimension were run. Of studies that differ in other settings as well, the
+    largest set that does not is taken; cells with more components than the projection has dimensions, which cannot
+    exist, are left out (NaN), as those that were not run.
     """
     rows = []
     for member in collection:
         table = score_table(member.results, modality)
-        value = table.loc[table["signal"] == signal, "r"]
+        value = table.loc[table["signal"] == signal, ["r", "high"]]
         if len(value) and member.settings.get("projection") and member.settings.get("pca"):
             rest = {name: item for name, item in member.settings.items() if name not in ("pca", "projection")}
-            rows.append((repr(rest), member.settings["pca"], member.settings["projection"], float(value.iloc[0])))
+            sizes = (member.settings["pca"], member.settings["projection"])
+            r, high = value.iloc[0].astype(float)
+            rows += [(repr(rest), *sizes, r, high - r)] if sizes[0] <= sizes[1] else []
     if not rows:
         return None
-    frame = pd.DataFrame(rows, columns=["rest", "pca", "projection", "r"])
-    frame = frame[frame["rest"] == frame["rest"].value_counts().index[0]]
-    series = frame.set_index(["pca", "projection"])["r"]
-    grid = series.to_xarray()
-    return grid if min(grid.shape) > 1 else None
+    frame = pd.DataFrame(rows, columns=["rest", "pca", "projection", "r", "sem"])
+    frame = frame[frame["rest"] == frame["rest"].value_counts().index[0]].set_index(["pca", "projection"])
+    grid = frame["r"].to_xarray()
+    return grid.assign_coords(sem=frame["sem"].to_xarray()) if min(grid.shape) > 1 else None
 
 
 def _mean_and_sem(values: np.ndarray, axis: np.ndarray) -> pd.DataFrame:

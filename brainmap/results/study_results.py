@@ -50,6 +50,10 @@ class StudyResults:
         By modality, one row per area (fMRI) or time (MEG, EEG): ``unit``, ``delta`` (gain in r of held-out data when
         gradients join activations), ``low``, ``high``, ``statistic``, ``p_fwer``, ``significant``, and ``delta
         <subject>`` (each subject's own gain; studies of earlier versions have none).
+    gains : dict of str to xr.Dataset
+        By modality, what gradients add at each target: ``delta``, ``low``, ``high``, ``p`` and ``significant`` (false
+        discovery rate over targets), dims ``(target,)``, and ``delta_subject``, dims ``(subject, target)``; studies of
+        earlier versions have none.
     hierarchy : dict
         ``spatial``: signal → DataFrame with ``roi``, ``distance_mm``, ``best_layer`` (depth). ``temporal``: signal →
         DataFrame with ``layer``, ``depth``, ``t_max`` (s) and optionally ``low``, ``high``. Statistics in ``.attrs``:
@@ -78,6 +82,7 @@ class StudyResults:
     provenance: dict[str, Any]
     scores: dict[str, xr.Dataset]
     residual: dict[str, pd.DataFrame] = field(default_factory=dict)
+    gains: dict[str, xr.Dataset] = field(default_factory=dict)
     hierarchy: dict[str, Any] = field(default_factory=dict)
     significance: dict[str, xr.DataArray] = field(default_factory=dict)
     controls: dict[str, pd.DataFrame] = field(default_factory=dict)

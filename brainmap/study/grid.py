@@ -13,7 +13,7 @@ from brainmap.common.progress import track
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.declared.study_file import Cell, GridConfig
 from brainmap.study.inputs import Simulated
-from brainmap.study.plan import lines_of_tests
+from brainmap.study.plan import lines_of_sizes, lines_of_tests
 from brainmap.study.run import HeldElsewhereError, Study, everything_missing
 from brainmap.study.run_folder import check_out
 
@@ -77,6 +77,7 @@ class Grid:
             state = "finished" if self.study(cell).folder.results.is_dir() else ", ".join(finished) or "to do"
             state = "something is missing, see below" if plan.missing else state
             lines.append(f"  {cell.label:<{width}}  {rows['features'][0]}  [{state}]")
+        lines += ["", *lines_of_sizes(self.cells, plans)]
         absent = Counter(sentence for plan in plans for sentence in plan.missing)
         if absent:
             lines += ["", "  missing:"]

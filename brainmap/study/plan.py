@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmap.common.errors import BrainmapError, MissingFileError
@@ -39,6 +40,7 @@ from brainmap.study.run_folder import IDENTITY, RunFolder
 
 if TYPE_CHECKING:
     from brainmap.features import FeatureExtractor
+    from brainmap.study.declared.study_file import Cell
 
 FLOAT32 = 4
 DATA_SETTINGS = (
@@ -49,6 +51,7 @@ MODEL_SETTINGS = (
     *("model", "weights", "features", "layers", "signals", "site", "pooling", "objective", "projection", "wrt"),
     *("bridge", "batch_size", "memory"),
 )
+OF_CAPTIONS = (CLIP_BRIDGE, "image-text-similarity", "contrastive")
 TESTS = {
     "folds": "t test over folds",
     "subjects": "t test over subjects",
@@ -75,6 +78,8 @@ class StudyPlan:
         What permutations that are still to do take here, by the stage of their row.
     duration : str
         What features and encoding take here, in words; empty where that is unknown.
+    operations : tuple of float
+        Floating-point operations of features and of encoding that are still to do; 0 where they are unknown.
 
     Examples
     --------
@@ -92,6 +97,12 @@ class StudyPlan:
     missing: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     duration: str = ""
+    operations: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the study is done."""
+        return any(stage == "report" and state == "finished" for stage, _, state in self.rows)
 
     def to_text(self) -> str:
         """Return the plan as aligned lines."""
@@ -126,6 +137,8 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     rows = [photographs_row]
     n_layers, width, operations, model_row = _once(known, _model, config, MODEL_SETTINGS, missing)
     rows.append(model_row)
+    if config.objective in OF_CAPTIONS and "gradient" in config.signals:
+        _once(known, _captions, config, (*DATA_SETTINGS, "objective"), missing)
     targets = _once(known, _targets, config, DATA_SETTINGS, missing)
     wanted = {name: shape for name, shape in targets.items() if not config.modality or name in config.modality}
     absent = [name for name in config.modality or () if targets and name not in targets]
@@ -143,6 +156,7 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
             missing.append(f"there is no subject '{unknown[0]}'; the subjects are {', '.join(subjects)}")
         what = f"{len(chosen)} subjects × {trials:,} trials × {n_targets:,} targets"
         word = MODALITY_NAMES[modality]
+        seen = min(n_images, trials, _facts(config).get("photographs_of_a_subject", n_images))
         rows.append((f"{word} responses", what, "simulated" if config.dataset == "sample" else ""))
         spaces = [*config.signals, "controls"]
         done = sum(folder.scores(modality, name, space).is_dir() for name in chosen for space in spaces)
@@ -154,12 +168,12 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
         rows.append(_test_row(config, modality, len(chosen)))
         if config.yardstick(modality) == "permutation":
             sizes = (len(chosen), n_layers, n_targets)
-            row, cost = _permutation_row(config, modality, sizes, (n_images, width), folder.results.is_dir())
+            row, cost = _permutation_row(config, modality, sizes, (seen, width), folder.results.is_dir())
             rows.append(row)
             seconds |= {} if cost is None else {row[0]: cost}
         disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
         memory += len(chosen) * trials * n_targets * FLOAT32
-        work += encoding_operations((n_images, width), len(chosen), n_targets, config.cv)
+        work += encoding_operations((seen, width), len(chosen), n_targets, config.cv)
     if config.dataset != "sample":  # larger ones stay on disk, see align()
         memory = min(memory, parse_memory(config.memory) // 4)
     disk += len(config.signals) * n_layers * width * FLOAT32 * n_images
@@ -168,10 +182,11 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     weights = config.weights if config.features is None else "features in a file"
     title = f"{config.model_name} ({weights}) on {config.dataset}, {state} run in {folder.path}"
     missing += lacking_room(folder.path, disk, memory + parse_memory(config.memory))
-    told = ""
+    told, todo = "", (0.0, 0.0)
     if n_images and operations and not folder.results.is_dir():
-        told = duration_words(n_images * operations, work * n_layers * len(config.signals))
-    return StudyPlan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds, told)
+        todo = (n_images * operations, work * n_layers * len(config.signals))
+        told = duration_words(*todo)
+    return StudyPlan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds, told, todo)
 
 
 def planned_subjects(config: StudyConfig, known: dict[str, Any] | None = None) -> dict[str, list[str]]:
@@ -214,6 +229,30 @@ def _once(
     kept, sentences = known[key]
     missing += sentences
     return kept
+
+
+def lines_of_sizes(cells: Sequence[Cell], plans: Sequence[StudyPlan]) -> list[str]:
+    """Say once for many studies what they are of, and what they take together."""
+    weights: dict[str, list[str]] = {}
+    for cell in cells:
+        weights.setdefault(cell.config.model_name, []).append(Path(cell.config.weights).stem)
+    models = [f"{name} ({', '.join(dict.fromkeys(each))})" for name, each in weights.items()]
+    lines = [f"  models and weights: {'; '.join(models)}"]
+    data: dict[str, None] = {}
+    for cell, plan in zip(cells, plans, strict=True):
+        photographs = next((what for stage, what, _ in plan.rows if stage == "photographs"), "")
+        sizes = [
+            f"{stage.removesuffix(' responses')} of {what}" for stage, what, _ in plan.rows if "responses" in stage
+        ]
+        data[f"  {cell.config.dataset}: {'; '.join([*sizes, photographs])}"] = None
+    features, encoding = (sum(plan.operations[i] for plan in plans) for i in range(2))
+    disk = sum(plan.disk_bytes for plan in plans if not plan.finished)
+    lines += [*data, f"  disk in the run folder: {readable(disk)} at most, beside the data"]
+    if features or encoding:
+        unknown = sum(not (plan.finished or any(plan.operations)) for plan in plans)
+        more = f" ({unknown} of {len(plans)} studies not counted: their size is unknown)" if unknown else ""
+        lines.append(f"  time: {duration_words(features, encoding)}{more}")
+    return lines
 
 
 def lines_of_tests(plans: Sequence[StudyPlan]) -> list[str]:
@@ -272,16 +311,36 @@ def _photographs(config: StudyConfig, missing: list[str]) -> tuple[int, tuple[st
         stimuli = load_stimuli(config)
     except BrainmapError as error:
         missing.append(str(error))
-        return 0, ("photographs", "cannot be opened", "")
+        count = int(_facts(config).get("photographs", 0))
+        if not count:
+            return 0, ("photographs", "cannot be opened", "")
+        return count, ("photographs", f"{count:,} images, by the manifest of {config.dataset}", "not here")
     return len(stimuli), ("photographs", f"{len(stimuli):,} images of {stimuli.n_listed_sources:,} sources", "")
+
+
+def _captions(config: StudyConfig, missing: list[str]) -> None:
+    """Say that a loss needs captions where the photographs have none."""
+    try:
+        table = load_stimuli(config).table
+        known = "caption" in table and bool(table["caption"].notna().any())
+    except BrainmapError:  # the photographs are among what is missing
+        known = "captions" in _facts(config)
+    if not known:
+        missing.append(
+            f"loss '{config.objective}' needs captions, and the photographs of {config.dataset} have none; choose "
+            "another loss, or give them as own data with a column 'caption'"
+        )
 
 
 def _model(config: StudyConfig, missing: list[str]) -> tuple[int, int, float, tuple[str, str, str]]:
     """Layers, width, operations for one photograph, and the row of the model; its weights are looked for, not read."""
     try:
         planned = planned_extractor(config)
-        sentence = None if config.features is not None else missing_weights(config.model, config.weights)
-        missing += [] if sentence is None else [sentence]
+        needed = [(config.model, config.weights)] if config.features is None else []
+        if config.objective == CLIP_BRIDGE and "gradient" in config.signals:
+            needed.append((config.bridge, config.bridge_weights))
+        sentences = [missing_weights(model, weights) for model, weights in needed]
+        missing += [sentence for sentence in sentences if sentence is not None]
     except BrainmapError as error:
         missing.append(str(error))
         return 0, 0, 0.0, ("features", "cannot be extracted", "")
@@ -331,7 +390,31 @@ def _targets(config: StudyConfig, missing: list[str]) -> dict[str, tuple[list[st
         absent = absent_files(config)
         if absent is not None:
             missing.append(absent)
+        return _listed_targets(config)
+
+
+def _facts(config: StudyConfig) -> dict[str, Any]:
+    """What the manifest of a public dataset says of its size; empty where there is none."""
+    from brainmap.data.manifests import list_manifests, load_manifest
+
+    return load_manifest(config.dataset).facts if config.dataset in list_manifests() else {}
+
+
+def _listed_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]]:
+    """Subjects, trials and targets of a public dataset that is not on disk, as its manifest has them."""
+    from brainmap.data.manifests import load_manifest
+    from brainmap.data.manifests.file_entries import resolve_subject
+
+    targets = int(_facts(config).get("targets", 0))
+    if not targets:
         return {}
+    manifest = load_manifest(config.dataset)
+    try:
+        names = [resolve_subject(manifest, name) for name in config.subjects or manifest.subjects]
+    except BrainmapError:  # named among what is missing
+        return {}
+    trials = max(facts.trials or 0 for facts in manifest.subjects.values())
+    return {manifest.modality: (names, trials, targets)}
 
 
 def _sample_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]]:

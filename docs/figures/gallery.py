@@ -79,6 +79,13 @@ def _time_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
         "layer_curves": lambda: figures.layer_curves(
             courses, DEPTH, significance=mean > 0.012, peaks=peaks, stimulus=(0, 0.5), title="Activations"
         ),
+        "stage_layer_curves": lambda: figures.stage_layer_curves(
+            {"0 %": courses / courses.max("time"), "68 % of training": courses / courses.max()},
+            DEPTH,
+            stimulus=(0, 0.5),
+            title="Before and after training",
+            ylabel="R / max R",
+        ),
         "signal_curves": lambda: figures.signal_curves(
             signals,
             significance={name: value.mean("subject").values > 0.01 for name, value in signals.items()},
@@ -228,6 +235,9 @@ def _maps(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
             {name: (value - 1.2) / 20 for name, value in by_area.items()}, "Difference in r, L − S", title="Model size"
         ),
         "half_time_map": lambda: figures.half_time_map(by_area, title="Half time"),
+        "area_key_map": lambda: figures.area_key_map(
+            {"V1": "#1f77b4", "V2": "#ff7f0e", "FFC": "#2ca02c", "44": "#d62728", "45": "#9467bd"}, title="Areas"
+        ),
         "property_map": lambda: figures.property_map(by_area, "Cortical thickness (mm)", title="Thickness"),
         "map_grid": lambda: figures.map_grid(_map_rows(score, depth, targets), title="Before and after training"),
         "ceiling_map": lambda: figures.ceiling_map(0.75 - 0.3 * place + noise, targets),

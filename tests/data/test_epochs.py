@@ -31,6 +31,21 @@ def test_what_passes_keeps_its_phase_at_every_onset_and_nothing_folds_back():
     assert np.abs(found[:, 1:]).max() < 0.02
 
 
+def test_antialiasing_at_half_of_the_sampling_rate_keeps_what_is_below():
+    onsets = np.array([20.0, 25.0137, 31.2521])
+    raw = tones(6.0, 13.5, 16.0, 25.0)
+    sharp = epochs(raw, onsets, EpochSettings(tmin=-0.5, tmax=1.0, antialias=15))
+    times = onsets[:, None] + EpochSettings(tmin=-0.5, tmax=1.0).times
+    for row, frequency in enumerate((6.0, 13.5)):
+        assert np.abs(sharp[:, row] - np.sin(2 * np.pi * frequency * times)).max() < 0.04
+    assert np.abs(sharp[:, 2:]).max() < 0.02  # 16 Hz would appear at 14
+    gentle = epochs(raw, onsets, EpochSettings(tmin=-0.5, tmax=1.0))
+    assert np.abs(gentle[:, 1]).max() < 0.6  # the reader's own filter takes half of 13.5 Hz
+    with pytest.raises(ValidationError, match="would fold back"):
+        EpochSettings(antialias=16)
+    assert "antialias" not in EpochSettings().described() and EpochSettings(antialias=15).described()["antialias"] == 15
+
+
 def test_baseline_and_fewer_channels_at_once():
     raw, onsets = tones(3.0, 5.0, 7.0), np.array([10.0, 20.3])
     settings = EpochSettings(baseline=(-0.4, 0.0))

@@ -53,6 +53,50 @@ def test_half_time_of_a_noiseless_sigmoid_is_exact(middle: float) -> None:
     assert "step" in repr(found)
 
 
+LONG = np.r_[0, np.geomspace(100, 1_000_000, 9)]
+TRAINED = 1 / (1 + (12_000 / np.maximum(LONG, 50)) ** 2)  # slope 2 in ln step
+
+
+@pytest.mark.parametrize(("floor", "end", "of_final"), [(0, 0.09, 12_000), (0.03, 0.09, 6_930), (0.09, 0.155, None)])
+def test_half_of_the_gain_does_not_depend_on_the_untrained_score(floor, end, of_final) -> None:
+    scores = floor + (end - floor) * TRAINED
+    first = half_time(LONG, scores, baseline="first")
+    assert first.step == pytest.approx(12_000, rel=2e-3) and (first.method, first.failure) == ("sigmoid", "")
+    assert first.gain == pytest.approx(end - floor, rel=1e-3) and first.level == pytest.approx(
+        (floor + end) / 2, rel=1e-3
+    )
+    zero = half_time(LONG, scores)
+    if of_final is None:
+        assert "already has half" in zero.failure
+    else:
+        assert zero.step == pytest.approx(of_final, rel=2e-3)
+    fallen = half_time(LONG, -7 * scores, baseline="first")  # a score that falls loses half of the loss at that step
+    assert fallen.step == pytest.approx(first.step, rel=1e-6) and fallen.gain < 0
+    for found in (first, fallen):
+        with pytest.raises(InputError, match="baseline is 'first' or 'zero', not 'last'"):
+            half_time(LONG, scores, baseline="last")
+        assert np.isfinite(found.fraction)
+
+
+def test_curves_that_are_no_sigmoid_have_half_of_their_gain() -> None:
+    steps = np.array([1.0, 10, 100, 1000, 10000])
+    overshoot = half_time(steps, [0.0, 0.1, 0.9, 0.0, 0.2], baseline="first")
+    # The nearest rising curve is 0, .1, .367, .367, .367; .1 is half of the gain of .2.
+    assert (overshoot.method, overshoot.curve, overshoot.level) == ("interpolated", None, 0.1)
+    assert overshoot.step == pytest.approx(10.0)
+    dip = half_time(steps, [0.4, -0.9, 0.9, -0.9, 0.6], baseline="first")  # -.25, -.25, 0, 0, .6: half at .5
+    assert dip.step == pytest.approx(10 ** (3 + 0.5 / 0.6)) and not dip.failure
+    temporal = half_time(steps, [-0.3, -0.5, 0.1, 0.9, 0.96], baseline="first")
+    assert temporal.method == "sigmoid" and 100 < temporal.step < 1000
+    same = half_time(steps, [0.1, 0.9, -0.9, 0.9, 0.1], baseline="first")
+    assert "gains 0 over training" in same.failure and np.isnan(same.step)
+    rows = np.array([0.0, 0.1, 0.9, 0.0, 0.2]) + 0.01 * np.random.default_rng(0).standard_normal((6, 5))
+    many = half_time(steps, rows, baseline="first")
+    assert many.low < many.step < many.high
+    noise = 0.1 * np.random.default_rng(1).standard_normal((6, 5))
+    assert np.isnan(half_time(steps, noise - noise[:, :1].mean() + noise[:, -1:].mean(), baseline="first").low)
+
+
 def test_half_time_intervals_cover_the_truth() -> None:
     covered, width = [], []
     for seed in range(40):

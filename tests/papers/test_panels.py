@@ -22,9 +22,12 @@ from brainmap.papers import (
     misalignment_panels,
     paper_numbers,
     paper_tables,
+    training_scores,
     write_reproduction,
 )
+from brainmap.papers.panel_likeness import panel_likeness
 from brainmap.papers.paper_panel import absent_panel
+from brainmap.report import figures
 from brainmap.report.page.comparison_data import comparison_table
 from brainmap.report.page.comparison_page import write_comparison
 from brainmap.results import collection_tables, lookups
@@ -141,13 +144,81 @@ def test_bars_of_the_residual_say_what_their_spread_is(training, small_results):
     assert np.ptp(segment[:, 1]) == pytest.approx(2 * 0.001)  # two subjects, 0.001 either side of their mean
 
 
+def with_scores(results: StudyResults, modality: str, by_layer: dict[str, np.ndarray]) -> StudyResults:
+    """The same results with one score per layer (12) for each area or time, the same for all subjects and splits."""
+    scores = results.scores[modality]
+    by = "roi" if modality == "fmri" else "time"
+    names = scores[by].values.astype(str)
+    values = np.zeros((12, len(names)))
+    for name, layers in by_layer.items():
+        values[:, names == name] = np.asarray(layers)[:, None]
+    r = xr.DataArray(values, dims=("layer", "target")).broadcast_like(scores["r"]).transpose(*scores["r"].dims)
+    changed = copy.copy(results)
+    changed.scores = {**results.scores, modality: scores.assign(r=(scores["r"].dims, r.values))}
+    return changed
+
+
+def test_bars_of_areas_are_shares_of_each_layers_own_maximum(small_results):
+    depth = np.arange(12.0)
+    planted = {"V1": 12 - depth, "FFC": 4 + depth, "44": np.full(12, 3.0), "PH": np.full(12, 99.0)}  # PH: not of the 15
+    results = with_scores(small_results, "fmri", planted)
+    top = np.maximum(12 - depth, 4 + depth)
+    for area in ("V1", "FFC", "44"):
+        table = paper_tables.layer_area_bars(results, area)
+        np.testing.assert_allclose(table["r"], planted[area] / top, rtol=1e-6)
+        np.testing.assert_allclose(table["low"], table["r"])
+    results = with_scores(small_results, "fmri", {"V1": np.where(depth == 3, -1.0, 1.0)})
+    table = paper_tables.layer_area_bars(results, "V1")  # every other area has 0, so layer 3 has no maximum above it
+    assert np.isnan(table["r"]).tolist() == [layer == 3 for layer in range(12)]
+    assert isinstance(figures.layer_bars({"V1": table}), Figure)
+
+
+def test_bars_of_windows_and_curves_are_shares_of_each_layers_maximum_over_time(small_results):
+    times = sorted(set(small_results.scores["meg"]["time"].values.tolist()))
+    peak, gain = 0.1 + 0.02 * np.arange(12), 1.0 + np.arange(12)  # layers differ in height, which must not be seen
+    planted = {str(t): gain * np.exp(-(((t - peak) / 0.1) ** 2)) for t in times}
+    results = with_scores(small_results, "meg", planted)
+    whole = np.stack(list(planted.values()))
+    shares = whole / whole.max(axis=0)
+    curves = paper_tables.normalised_courses(results)
+    np.testing.assert_allclose(curves.isel(subject=0).transpose("time", "layer").values, shares, rtol=1e-5)
+    for low, high in paper_tables.WINDOWS.values():
+        inside = [i for i, t in enumerate(times) if low - 1e-9 <= t <= high + 1e-9]
+        inside = inside or [int(np.argmin(np.abs(np.array(times) - (low + high) / 2)))]
+        table = paper_tables.layer_course_bars(results, (low, high))
+        np.testing.assert_allclose(table["r"], shares[inside].mean(axis=0), rtol=1e-5)
+
+
+def test_scores_over_training_run_from_0_to_1():
+    steps = np.array([0, 100, 1000, 10_000])
+    values = np.array([[[0.2, 0.3, 0.4, 0.6], [0.4, 0.5, 0.6, 0.8]], [[0.5, 0.4, 0.2, 0.1], [np.nan] * 4]])
+    scores = xr.DataArray(
+        values,
+        dims=("score", "subject", "step"),
+        coords={"score": ["up", "down"], "subject": ["a", "b"], "step": steps},
+    )
+    fits = training_scores.score_half_times(scores)
+    table, curves = training_scores.normalised_scores(scores, fits)
+    up, down = (table[table["score"] == name] for name in ("up", "down"))
+    np.testing.assert_allclose(up["value"], [0, 0.25, 0.5, 1])
+    np.testing.assert_allclose(down["value"], [0, 0.25, 0.75, 1])
+    np.testing.assert_allclose(up["step"], [0, 1, 10, 100])
+    np.testing.assert_allclose(up["high"] - up["low"], 2 * 0.1 / 0.4)  # two subjects 0.1 either side of their mean
+    assert curves["up"]["level"] == pytest.approx(0.5, abs=0.03) and 1 < curves["up"]["half_time"] < 30
+    assert fits["down"].gain < 0 and not fits["down"].failure and curves["down"]["level"] == pytest.approx(0.5, abs=0.1)
+    cells = scores.sel(score="up").expand_dims(unit=["V1"], split=[0])
+    shares = training_scores.normalised(cells)
+    np.testing.assert_allclose(shares["value"], [0, 0.25, 0.5, 1])
+
+
 def test_half_times_recover_the_planted_step(training):
-    cells = paper_tables.cells_over_training(list(training), "fmri", "roi", ["V1", "V2", "FFC"])
-    table = training_half_times(cells)
+    cells = training_scores.cells_over_training(list(training), "fmri", "roi", ["V1", "V2", "FFC"])
+    table = training_half_times(cells, "first")
     curve = 1.0 / (1.0 + np.exp(-2.0 * (np.log([50, 100, 400, 1600, 6400]) - np.log(400.0))))
     np.testing.assert_allclose(table["half_time"], 400.0, rtol=0.02)  # the curve ends at 0.996 of its ceiling
     assert curve[-1] > 0.99
-    shares = paper_tables.normalised(cells)
+    np.testing.assert_allclose(training_half_times(cells)["half_time"], 400.0, rtol=0.02)  # it starts near 0
+    shares = training_scores.normalised(cells)
     assert shares.loc[shares["step"] == 6400, "value"].tolist() == [1.0] * 3
     np.testing.assert_allclose(table["percent"], 100 * table["half_time"] / 6400)
     assert (table["percent_low"] <= table["percent"]).all() and (table["percent"] <= table["percent_high"]).all()
@@ -177,7 +248,9 @@ def test_numbers_are_those_of_the_results(training, small_results):
     assert row["here"].startswith(f"r = {attrs['r']:.2f}".replace("0.", "."))
     assert set(table["data"]) == {"simulated"}
     other = paper_numbers("convergence", training).set_index("quantity")
-    assert other.loc["Half time, encoding score", "here"] == "6.2 %"  # step 400 of 6,400
+    for words in ("half of the gain, as the figures are normalised", "half of the final value, as the text says"):
+        here = other.loc[f"Half time, encoding score ({words})", "here"]
+        assert re.fullmatch(r"6\.[23] % \[6\.\d, 6\.\d\]", here)  # step 400 of 6,400
     assert other.loc["Size G / L / B / S", "data"].startswith("absent: Needs models of at least two sizes")
     with pytest.raises(InputError, match="no table of numbers for 'x'"):
         paper_numbers("x", training)
@@ -186,7 +259,8 @@ def test_numbers_are_those_of_the_results(training, small_results):
 def test_everything_is_written(training, tmp_path):
     panels = [panel for panel in convergence_panels(training) if panel.number in {"2B", "6A", "3C"}]
     table = paper_numbers("convergence", training)
-    found = write_reproduction(panels, table, training, tmp_path, citation="A paper", deviations=[])
+    likeness = panel_likeness("convergence", panels, training)
+    found = write_reproduction(panels, table, training, tmp_path, citation="A paper", likeness=likeness)
     files = {path.name for path in (tmp_path / "panels").iterdir()}
     assert len(files) == 2 * len(panels) and {name[-4:] for name in files} == {".png", ".pdf"}
     assert (len(found.drawn), len(found.missing)) == (2, 1)
@@ -194,7 +268,9 @@ def test_everything_is_written(training, tmp_path):
     assert page.count("<img") == 3 and "Simulated data" in page and "1 without data" in page
     assert set(re.findall(r'src="panels/([^"]+)"', page)) == {name for name in files if name.endswith("png")}
     assert pd.read_csv(tmp_path / "numbers.csv")["paper"].tolist() == table["paper"].tolist()
-    assert (tmp_path / "numbers.md").read_text().count("\n") == len(table) + 2
+    text = (tmp_path / "numbers.md").read_text()
+    assert text.count("\n") == len(table) + 2 + 3 + 3 + 2  # a heading between blank lines, and three rows
+    assert "## What each panel has in common with the paper's" in text and found.likeness is likeness
     assert found.sheet.stat().st_size < 2_000_000
     headings = re.findall(r"<h3[^>]*>(.*?)</h3>", page)  # the pictures hold the titles
     assert headings == [panel.number for panel in panels] and f'<h3 aria-label="2B: {panels[0].title}">' in page
@@ -252,7 +328,15 @@ def test_robustness_takes_studies_that_differ_in_nothing_else(small_results):
     assert isinstance(found, xr.DataArray)
     expected = np.array([[1.0, 0.8], [0.9, 0.7]])
     np.testing.assert_allclose(found.values / found.values[0, 0], expected, rtol=1e-5)
+    sem = [score_table(member.results, "meg").set_index("signal").loc["gradient"] for member in members[:4]]
+    np.testing.assert_allclose(found["sem"].values.T.ravel(), [row["high"] - row["r"] for row in sem], rtol=1e-5)
+    text = [t.get_text() for t in figures.grid_heatmap(found, labels=("PCA", "Projection")).axes[0].texts]
+    assert len(text) == 4 and all("\n±." in words for words in text)
     assert collection_tables.robustness(Collection(tuple(members[:2])), "meg") is None
+    more = (*members[:4], member(20, 20, 0, 1.0), member(20, 50, 0, 1.0))
+    impossible = collection_tables.robustness(Collection(more), "meg")
+    assert impossible.sizes == {"pca": 2, "projection": 3}  # 50 components of 20 dimensions do not exist
+    assert np.isnan(impossible.sel(pca=10, projection=20)) and np.isfinite(impossible.sel(pca=20, projection=20))
 
 
 def test_comparison_needs_a_study(tmp_path):

@@ -18,8 +18,10 @@ from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.yaml_text import parse_yaml
 from brainmap.data import sample_stimuli
 from brainmap.data.atlas import load_atlas
+from brainmap.models import skeleton
 from brainmap.papers import convergence_panels, reproduce, reproduction_grid
-from brainmap.papers.reproduce import read_properties
+from brainmap.papers.panel_likeness import EIGHT
+from brainmap.papers.property_maps import read_maps, read_properties
 from brainmap.report.page.comparison_data import comparison_table
 from brainmap.results import StudyResults
 from brainmap.results.joined_modalities import join_modalities
@@ -179,6 +181,71 @@ def test_misalignment_says_what_the_paper_states() -> None:
     assert {(config.site, config.residual, config.thin) for config in sample} == {("block", "nested", 6)}
     assert {(config.method, config.fmri_test) for config in sample} == {("ridge", "folds")}
     assert {config.residual_layers for config in sample} == {"last"}
+
+
+def test_the_eight_models_of_the_paper_are_the_presets(tmp_path: Path) -> None:
+    data = [{"dataset": "nsd"}, {"dataset": "things-meg"}]
+    grid = reproduction_grid("misalignment", tmp_path, data=data)
+    cells = [cell for cell in grid.cells if "models" in cell.parts and cell.config.dataset == "nsd"]
+    assert [cell.config.model for cell in cells] == list(EIGHT)
+    losses = ["own", "mae-reconstruction", *["clip-bridge"] * 3, *["image-text-similarity"] * 3]
+    assert [cell.config.objective or "own" for cell in cells] == losses
+    assert {(cell.config.site, cell.config.layers) for cell in cells} == {("block", ("evenly:10",))}
+    readings = {cell.config.dataset: cell.config.reading for cell in grid.cells}
+    assert readings["nsd"] == {} and readings["things-meg"]["zscore"] == "subject"
+    assert readings["things-meg"]["epochs"]["antialias"] == 15
+    sizes = {(cell.config.projection, cell.config.pca) for cell in grid.cells if "robustness" in cell.parts}
+    assert len(sizes) == 6 and all(pca <= projection for projection, pca in sizes)
+    sample = reproduction_grid("misalignment", tmp_path).cells
+    assert [cell.config.model for cell in sample if "models" in cell.parts] == ["dino-tiny", "efficientnet-lite0"]
+    assert {cell.config.model for cell in sample} == {"dino-tiny", "efficientnet-lite0"}
+    text = grid.plan()
+    assert "nsd: fMRI of 8 subjects × 30,000 trials × 327,684 targets" in text
+    assert "things-meg: MEG of 4 subjects × 27,048 trials × 28,726 targets" in text
+    for words in ("in the run folder:", "time: features about", "loss 'clip-bridge' needs captions", "vit-mae-base"):
+        assert words in text
+
+
+def test_layers_at_equal_distances() -> None:
+    model = skeleton("dino-tiny")
+    assert model.layer_names("evenly:12") == model.layer_names()
+    assert model.layer_names(["evenly:2"]) == ("block.0", "block.11")
+    numbers = [int(name.split(".")[1]) for name in model.layer_names("evenly:10")]
+    assert numbers == [0, 1, 2, 4, 5, 6, 7, 9, 10, 11]
+    for wrong in ("evenly:13", "evenly:1", "evenly:x"):
+        with pytest.raises(InputError, match="has 12 layers; give evenly:2 to evenly:12"):
+            model.layer_names(wrong)
+
+
+def test_studies_of_a_part_differ_in_several_settings() -> None:
+    part = {"studies": [{"model": "clip"}, {"model": "vit-mae", "pooling": "cls"}], "grid": {"cv": [3, 4]}}
+    cells = GridConfig.from_dict({"parts": {"a": part}}).cells()
+    assert [(cell.config.model[:4], cell.config.pooling, cell.config.cv) for cell in cells] == [
+        ("clip", "patch-mean", 3), ("clip", "patch-mean", 4), ("vit-", "cls", 3), ("vit-", "cls", 4)
+    ]  # fmt: skip
+    part = {"studies": [{"model": "clip"}], "sample_studies": [{"pca": 5}, {"pca": 6}]}
+    file = {"parts": {"a": part}, "data": [{"dataset": "sample"}, {"dataset": "nsd"}]}
+    cells = GridConfig.from_dict(file | {"datasets": {"nsd": {"cv": 7}}}).cells()
+    found = [(cell.config.model[:4], cell.config.dataset, cell.config.pca, cell.config.cv) for cell in cells]
+    assert found == [("clip", "nsd", None, 7), ("dino", "sample", 5, 5), ("dino", "sample", 6, 5)]
+    for wrong, sentence in (
+        ({"sample_studies": [{"pca": 5}]}, "'sample_studies' stand in place of 'studies'"),
+        ({"studies": [{"modle": "x"}]}, "unknown setting 'modle'"),
+        ({"studies": [{"model": "clip"}], "levels": {"a": {"model": "clip"}}}, "exclude one another"),
+    ):
+        with pytest.raises(InputError) as caught:
+            GridConfig.from_dict({"parts": {"a": wrong}})
+        assert sentence in str(caught.value)
+
+
+def test_checkpoints_of_ones_own_take_the_place_of_the_presets(tmp_path: Path) -> None:
+    for step in (100, 2000):
+        (tmp_path / f"step_{step:06d}.safetensors").write_bytes(b"")
+    cells = reproduction_grid("convergence", tmp_path / "out", checkpoints=f"dino-tiny:{tmp_path}").cells
+    assert [Path(cell.config.weights).stem for cell in cells] == ["untrained", "step_000100", "step_002000"]
+    assert {cell.config.model for cell in cells} == {"dino-tiny"}
+    with pytest.raises(InputError, match="give a folder with the checkpoints of one training"):
+        reproduction_grid("convergence", tmp_path / "out", checkpoints="dino-tiny")
 
 
 def test_convergence_says_what_the_paper_states() -> None:
@@ -344,6 +411,30 @@ def test_maps_are_found_by_their_names_and_averaged_over_areas(tmp_path: Path) -
     expected = pd.Series({"V1": 2.5, "V2": 2.0, "44": 1.0})
     pd.testing.assert_series_equal(found["thickness"][expected.index], expected, check_names=False)
     assert found["myelin"]["V1"] == -2.5
+    np.save(tmp_path / "T1wT2w.npy", values)
+    with pytest.raises(InputError, match=r"maps of myelin, T1T2ratio\.npy and T1wT2w\.npy; give one by --maps myelin="):
+        read_properties(tmp_path)
+    (one,) = read_maps("convergence", f"myelin={tmp_path / 'T1wT2w.npy'}").values()
+    assert one["V1"] == 2.5
+
+
+def test_an_expansion_is_asked_for_by_its_kind(tmp_path: Path) -> None:
+    np.save(tmp_path / "Expansion.npy", np.ones(32492))
+    with pytest.raises(InputError, match=r"says expansion, but not which: give it by --maps developmental-expansion="):
+        read_properties(tmp_path)
+    file = (tmp_path / "Expansion.npy").rename(tmp_path / "Evolution.Expansion.npy")
+    assert set(read_maps("convergence", [tmp_path])) == {"evolutionary-expansion"}
+    assert set(read_maps("convergence", [f"developmental-expansion={file}"])) == {"developmental-expansion"}
+    for item, sentence in (
+        (f"expansion={file}", "'expansion' is no kind of map, of which kind: developmental or evolutionary"),
+        (f"fish={file}", "'fish' is no kind of map; the kinds are developmental-expansion, thickness"),
+        ("myelin=nowhere.npy", "there is no file nowhere.npy"),
+    ):
+        with pytest.raises(InputError) as caught:
+            read_maps("convergence", [item])
+        assert sentence in str(caught.value)
+    with pytest.raises(InputError, match="--maps gives evolutionary-expansion twice"):
+        read_maps("convergence", [tmp_path, f"evolutionary-expansion={file}"])
 
 
 class _Gradients:

@@ -379,3 +379,19 @@ def test_decomposition_survives_a_failure_of_the_fast_algorithm(monkeypatch: pyt
     again, values = left_singular(matrix)
     np.testing.assert_allclose(values, singular)
     np.testing.assert_allclose(np.abs(np.sum(again * left, axis=0)), 1.0)
+
+
+def test_targets_have_a_test_and_a_correction_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    base, added = rng.standard_normal((2, 120, 20))
+    responses = 0.3 * base @ rng.standard_normal((20, 60)) + rng.standard_normal((120, 60))
+    nothing = residual_scores(base, added, responses).by_target()
+    assert not nothing["significant"].any() and (nothing["p"] < 0.05).mean() <= 0.05
+    planted = np.arange(60) < 20
+    responses[:, planted] += 1.5 * added @ rng.standard_normal((20, 20)) / np.sqrt(20)
+    scores = residual_scores(base, added, responses)
+    table = scores.by_target()
+    assert table["significant"][planted].mean() > 0.7 and not table["significant"][~planted].any()
+    np.testing.assert_array_equal(table["significant"], stats.false_discovery_control(table["p"]) <= 0.05)
+    np.testing.assert_allclose(table["delta"], scores.dataset["delta"].mean(("subject", "split")), atol=1e-6)
+    assert (table["low"] <= table["delta"]).all() and (table["p"][table["low"] > 0] < 0.025).all()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import false_discovery_control
 
 from brainmap.results.collection_tables import gain_by_subject
 from brainmap.study import StudyConfig
@@ -55,13 +56,22 @@ def test_each_subject_has_a_column(features: Any, same: bool) -> None:
         subject(features, name, share, rows[i])
         for i, (name, share) in enumerate(zip("abc", (0.0, 0.5, 2.0), strict=True))
     ]
-    table, method = residual_of_gradients(subjects, features, config)
+    table, gains, method = residual_of_gradients(subjects, features, config)
     assert table is not None, method
+    if same:  # of every vertex by itself: areas are their means, and a correction of their own
+        assert gains is not None and gains["delta"].dims == ("target",)
+        by_area = pd.Series(gains["delta"].values).groupby(np.array(UNITS)).mean()
+        np.testing.assert_allclose(by_area[table["unit"]], table["delta"], atol=1e-6)
+        p, marked = gains["p"].values, gains["significant"].values
+        np.testing.assert_array_equal(marked, false_discovery_control(p) <= 0.05)
+        assert marked.any() and (gains["low"] <= gains["delta"]).all() and (gains["delta"] <= gains["high"]).all()
+    else:
+        assert gains is None
     own = table[["delta a", "delta b", "delta c"]]
     np.testing.assert_allclose(own.mean(axis=1), table["delta"], atol=1e-6)
-    gains = gain_by_subject(table)
-    assert gains[0] < gains[1] < gains[2] and gains[2] > 0.1
-    alone, _ = residual_of_gradients(subjects[2:], features, config)
+    each = gain_by_subject(table)
+    assert each[0] < each[1] < each[2] and each[2] > 0.1
+    alone, _, _ = residual_of_gradients(subjects[2:], features, config)
     assert alone is not None and ("pooled" in method or "summed" in method) is not same
     if same:  # the same folds, so the same numbers
         np.testing.assert_allclose(alone["delta"], table["delta c"], atol=1e-6)
@@ -94,7 +104,7 @@ def test_only_the_last_layer_where_asked() -> None:
     found = {}
     for layers in ("all", "last"):
         config = StudyConfig(cv=4, flips=100, residual_layers=layers)
-        found[layers], _ = residual_of_gradients([one], two, config)
+        found[layers], _, _ = residual_of_gradients([one], two, config)
     direct = residual(
         {"late": two["activation", "late"]},
         {"late": two["gradient", "late"]},

@@ -193,6 +193,7 @@ def paint(
     norm: Normalize,
     areas: np.ndarray | None = None,
     pixels_per_mm: float = 2.0,
+    nearest: bool = False,
 ) -> np.ndarray:
     """Draw one view of one hemisphere.
 
@@ -210,6 +211,8 @@ def paint(
         Area of each vertex; borders between areas are outlined, 0 means no area.
     pixels_per_mm : float
         Resolution of the result.
+    nearest : bool
+        Every pixel takes the value of the nearest vertex, for values between which there is nothing, such as names.
 
     Returns
     -------
@@ -225,6 +228,10 @@ def paint(
     covered = raster.covered
     corner, weight = raster.vertices[covered], raster.weights[covered]
     color = _grey_cortex(mesh, corner, weight)
+    if nearest:
+        weight = (weight == weight.max(axis=1, keepdims=True)).astype(weight.dtype)
+        weight[:, 1] *= 1 - weight[:, 0]  # a pixel between two vertices is the first one's
+        weight[:, 2] *= (1 - weight[:, 0]) * (1 - weight[:, 1])
     known = np.isfinite(values)[corner]
     share = (weight * known).sum(axis=1)
     has_value = share >= 0.5

@@ -8,9 +8,11 @@ from .control_dots import controls_dots as controls_dots
 from .curves import layer_curves as layer_curves
 from .curves import residual_curve as residual_curve
 from .curves import signal_curves as signal_curves
+from .curves import stage_layer_curves as stage_layer_curves
 from .curves import window_curves as window_curves
 from .heatmaps import grid_heatmap as grid_heatmap
 from .heatmaps import layer_time_heatmap as layer_time_heatmap
+from .maps import area_key_map as area_key_map
 from .maps import area_map as area_map
 from .maps import best_layer_map as best_layer_map
 from .maps import ceiling_map as ceiling_map

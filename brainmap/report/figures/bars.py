@@ -162,7 +162,7 @@ def layer_bars(
     Parameters
     ----------
     panels : mapping of str to pd.DataFrame
-        Panel title (``V1``, ``0.08–0.13 s``) to a table with ``depth``, ``r``, ``low``, ``high``.
+        Panel title (``V1``, ``0.08–0.13 s``) to a table with ``depth``, ``r``, ``low``, ``high``; NaN is no bar.
     title, ylabel : str
         Text.
 
@@ -184,7 +184,7 @@ def layer_bars(
     for ax, (name, table) in zip(axes, panels.items(), strict=True):
         depth, r = table["depth"].to_numpy(float), table["r"].to_numpy(float)
         width = 0.85 * float(np.median(np.diff(depth))) if len(depth) > 1 else 0.5
-        best = int(np.nanargmax(r))
+        best = int(np.nanargmax(r)) if np.isfinite(r).any() else -1
         edges = [INK if i == best else "none" for i in range(len(r))]
         ax.bar(depth, r, width, color=depth_colors(depth), edgecolor=edges, lw=1.0)
         ax.vlines(depth, table["low"], table["high"], color=INK, lw=0.7)
@@ -204,6 +204,7 @@ def factor_bars(
     *,
     by: str | None = None,
     ordered: bool = True,
+    group_colors: Mapping[str, str] | None = None,
     title: str = "",
     ylabel: str = "Encoding score r",
 ) -> Figure:
@@ -217,6 +218,8 @@ def factor_bars(
         Column of the levels and of the groups.
     ordered : bool
         Whether the levels have an order (sizes) or not (image types); decides the colours.
+    group_colors : mapping of str to str, optional
+        Colour of each group in a map of areas; a square of it stands under the group's bars.
     title, ylabel : str
         Text.
 
@@ -252,7 +255,10 @@ def factor_bars(
                       rotation_mode="anchor")  # fmt: skip
         ax.set_xlim(-0.6, len(groups) - 0.4)
         figure.legend(loc="outside lower center", ncols=len(levels))
-    ax.tick_params(axis="x", length=0)
+    ax.tick_params(axis="x", length=0, pad=3 if group_colors is None else 9)
+    for place, group in enumerate(groups if group_colors else []):
+        ax.plot(place, -0.035, "s", ms=5, color=(group_colors or {}).get(group, MUTED), clip_on=False,
+                transform=ax.get_xaxis_transform())  # fmt: skip
     _tight_bars(ax, table)
     round_ticks(ax)
     ax.set(ylabel=ylabel, title=title)
@@ -261,7 +267,12 @@ def factor_bars(
 
 @styled
 def factor_scores(
-    table: pd.DataFrame, notes: Mapping[str, str] | None = None, *, ordered: bool = True, title: str = ""
+    table: pd.DataFrame,
+    notes: Mapping[str, str] | None = None,
+    *,
+    brackets: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    ordered: bool = True,
+    title: str = "",
 ) -> Figure:
     """Draw several scores of each level of a factor, each on its own axes. Study B 6B (model size) and 7B (image type).
 
@@ -271,6 +282,8 @@ def factor_scores(
         Columns ``score`` (title of its axes), ``level``, ``r``, ``low``, ``high`` (mean ± SEM over subjects).
     notes : mapping of str to str, optional
         Score → words beside its title, such as the p value of its test.
+    brackets : mapping of str to sequence of (str, str), optional
+        Score → pairs of levels that differ; a bracket joins their bars.
     ordered : bool
         Whether the levels have an order (sizes) or not (image types); decides the colours.
     title : str
@@ -303,12 +316,26 @@ def factor_scores(
                       rotation_mode="anchor")  # fmt: skip
         ax.tick_params(axis="x", length=0)
         _tight_bars(ax, rows)
+        for number, pair in enumerate((brackets or {}).get(score, ())):
+            _bracket(ax, [levels.index(level) for level in pair], number)
         round_ticks(ax)
     for ax in axes[::2]:
         ax.set_ylabel("Score r")
     figure.align_ylabels()
     figure_title(figure, title)
     return figure
+
+
+def _bracket(ax: Axes, places: Sequence[int], number: int) -> None:
+    """Join two bars above the axes' contents; the one after the other stands a little higher."""
+    low, high = ax.get_ylim()
+    if number == 0:
+        high += 0.14 * (high - low)
+        ax.set_ylim(low, high)
+    y = high - (0.05 if number % 2 else 0.09) * (high - low)
+    tip = 0.025 * (high - low)
+    left, right = min(places) + 0.08, max(places) - 0.08
+    ax.plot([left, left, right, right], [y - tip, y, y, y - tip], color=INK, lw=0.9)
 
 
 def small_axes(n: int, *, sharex: bool = False) -> tuple[Figure, list[Axes]]:

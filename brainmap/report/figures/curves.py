@@ -21,6 +21,7 @@ from brainmap.report.figures.colors_and_type import (
     STIMULUS,
     depth_cmap,
     depth_colors,
+    figure_title,
     new_figure,
     round_ticks,
     signal_color,
@@ -107,13 +108,8 @@ def layer_curves(
         strip = figure.add_subplot(grid[1], sharex=ax)
     else:
         ax, strip = figure.add_subplot(), None
-    mean, sem = mean_and_sem(scores)
-    time = mean["time"].values
-    colors = depth_colors(depths)
-    for i, color in enumerate(colors):
-        center, spread = mean.isel(layer=i).values, sem.isel(layer=i).values
-        ax.fill_between(time, center - spread, center + spread, color=color, alpha=0.10, lw=0, zorder=2)
-        ax.plot(time, center, color=color, lw=1.3, zorder=3)
+    time, colors = scores["time"].values, depth_colors(depths)
+    _layers(ax, scores, colors)
     mark_stimulus(ax, stimulus)
     ax.set(xlim=(time[0], time[-1]), ylabel=ylabel, title=title)
     ax.set_ylim(top=ax.get_ylim()[1] * 1.16)
@@ -128,6 +124,67 @@ def layer_curves(
     (strip or ax).set_xlabel(TIME_LABEL)
     _depth_bar(figure, [ax] if strip is None else [ax, strip])
     return figure
+
+
+@styled
+def stage_layer_curves(
+    panels: Mapping[str, xr.DataArray],
+    depths: np.ndarray,
+    *,
+    stimulus: tuple[float, float] | None = None,
+    title: str = "",
+    ylabel: str = "Encoding score r",
+) -> Figure:
+    """Draw one curve per layer, coloured by depth, one panel per stage of training. Study B 4B and 4D.
+
+    Parameters
+    ----------
+    panels : mapping of str to xr.DataArray
+        Stage → scores with dims ``(subject, layer, time)``; layers without a score (NaN) are not drawn.
+    depths : np.ndarray of shape (n_layers,)
+        Depth of each layer in [0, 1].
+    stimulus : tuple of float, optional
+        When the photograph was shown, in s; shaded where it is told.
+    title, ylabel : str
+        Text.
+
+    Returns
+    -------
+    Figure
+        1.75 columns wide; one scale for all. Bands are ± SEM over subjects.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from brainmap.report.figures import stage_layer_curves
+    >>> values, times = np.random.default_rng(0).random((2, 3, 10)), np.linspace(-0.2, 1, 10)
+    >>> scores = xr.DataArray(values, dims=("subject", "layer", "time"), coords={"time": times})
+    >>> figure = stage_layer_curves({"0 %": scores, "68 % of training": scores}, np.array([0, 0.5, 1]))
+    """
+    figure = new_figure(1.75 * COLUMN, 2.7)
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, (stage, scores) in zip(axes, panels.items(), strict=True):
+        _layers(ax, scores, depth_colors(depths))
+        mark_stimulus(ax, stimulus, label=ax is axes[0])
+        ax.set_title(stage, fontsize=8.5)
+        ax.set_xlabel(TIME_LABEL)
+    axes[0].set_xlim(scores["time"].values[[0, -1]])
+    axes[0].set_ylabel(ylabel)
+    round_ticks(axes[0])
+    figure_title(figure, title)
+    _depth_bar(figure, list(axes))
+    return figure
+
+
+def _layers(ax: Axes, scores: xr.DataArray, colors: np.ndarray) -> None:
+    """Mean ± SEM over subjects of every layer."""
+    mean, sem = mean_and_sem(scores)
+    time = mean["time"].values
+    for i, color in enumerate(colors):
+        center, spread = mean.isel(layer=i).values, sem.isel(layer=i).values
+        ax.fill_between(time, center - spread, center + spread, color=color, alpha=0.10, lw=0, zorder=2)
+        ax.plot(time, center, color=color, lw=1.3, zorder=3)
 
 
 @styled

@@ -108,7 +108,8 @@ def grid_heatmap(
     Parameters
     ----------
     scores : xr.DataArray
-        Two dims: rows and columns, with coordinates.
+        Two dims: rows and columns, with coordinates; where there is a coordinate ``sem`` on both, the standard error
+        of each cell is written below its score. Cells without a score (NaN) stay empty.
     labels : tuple of str
         Words beside the rows and under the columns.
     title : str
@@ -150,7 +151,7 @@ def grid_heatmap(
         ax.text(
             j,
             i,
-            f"{value:.3f}".replace("0.", ".", 1),
+            _cell_words(value, float(scores["sem"].values[i, j]) if "sem" in scores.coords else np.nan),
             ha="center",
             va="center",
             fontsize=7,
@@ -163,6 +164,12 @@ def grid_heatmap(
     ax.tick_params(length=0)
     value_bar(figure, image, ax, colorbar_label)
     return figure
+
+
+def _cell_words(value: float, sem: float) -> str:
+    """Score of a cell, and its standard error where there is one."""
+    text = f"{value:.3f}".replace("0.", ".", 1)
+    return text if not np.isfinite(sem) else f"{text}\n±{f'{sem:.3f}'.replace('0.', '.', 1)}"
 
 
 def _cell(row: int, column: int) -> Rectangle:

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from brainmap.common.names import signal_name
+from brainmap.common.names import as_names, signal_name
 from brainmap.report.cortex.mesh_raster import View, paint, smooth
 from brainmap.report.cortex.values_on_mesh import (
     HEMISPHERE_NAMES,
@@ -43,7 +44,7 @@ SINGLE_VIEWS: tuple[View, ...] = ("lateral", "medial", "ventral", "dorsal")
 """Views of a map of one hemisphere, two a row."""
 _PIXELS_PER_MM = 2.6
 _ROUND = (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10)  # their halves, the middle tick, are round as well
-LANDMARKS = ("V1", "V4", "MT", "FFC")
+LANDMARKS = ("V1", "V2", "V3", "V4", "MT", "FFC")
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def vertex_map(
     title: str = "",
     views: Sequence[View] | None = None,
     smoothing: int = 0,
+    hemispheres: Sequence[str] = (),
 ) -> Figure:
     """Draw one value per target on the inflated cortex: the hemispheres that have targets.
 
@@ -141,6 +143,8 @@ def vertex_map(
         Lateral, medial and ventral by default, and dorsal for a single hemisphere.
     smoothing : int
         Passes of neighbour averaging with weight 0.3; Study A, figure 2, uses 3.
+    hemispheres : sequence of str
+        Drawn even if they have no targets, and are then grey.
 
     Returns
     -------
@@ -161,7 +165,8 @@ def vertex_map(
     maps = on_vertices(np.asarray(values, dtype=float), targets, cortex)
     if smoothing:
         maps = {side: smooth(full, cortex.meshes[side].faces, passes=smoothing) for side, full in maps.items()}
-    return _map_figure(maps, scale, cortex, title=title, views=views)
+    empty = {side: np.full(cortex.n_vertices, np.nan) for side in as_names(hemispheres)}
+    return _map_figure(empty | maps, scale, cortex, title=title, views=views)
 
 
 @styled
@@ -209,7 +214,9 @@ def area_map(
     return _map_figure(on_areas(values, cortex, hemispheres), scale, cortex, title=title, views=views)
 
 
-def score_map(values: np.ndarray, targets: pd.DataFrame, signal: str, *, title: str = "") -> Figure:
+def score_map(
+    values: np.ndarray, targets: pd.DataFrame, signal: str, *, title: str = "", hemispheres: Sequence[str] = ()
+) -> Figure:
     """Draw an encoding score per target in the colour of its signal. Study B 2A; Study A 4 and 6.
 
     Examples
@@ -220,11 +227,17 @@ def score_map(values: np.ndarray, targets: pd.DataFrame, signal: str, *, title: 
     >>> r = run.mean_r("fmri").sel(signal="activation", layer="block.11").mean("subject")
     >>> figure = score_map(r.values, run.targets("fmri"), "activation")
     """
-    return vertex_map(values, targets, score_scale(values, signal), title=title or signal_name(signal))
+    scale = score_scale(values, signal)
+    return vertex_map(values, targets, scale, title=title or signal_name(signal), hemispheres=hemispheres)
 
 
 def best_layer_map(
-    depths: np.ndarray, targets: pd.DataFrame, *, title: str = "Best layer", smoothing: int = 3
+    depths: np.ndarray,
+    targets: pd.DataFrame,
+    *,
+    title: str = "Best layer",
+    smoothing: int = 3,
+    hemispheres: Sequence[str] = (),
 ) -> Figure:
     """Draw the depth of the best layer per target. Study A 2A–B (smoothed over the mesh); Study B 3A.
 
@@ -237,7 +250,7 @@ def best_layer_map(
     >>> depths = best_layer(run.mean_r("fmri").sel(signal="activation")).values
     >>> figure = best_layer_map(depths, run.targets("fmri"))
     """
-    return vertex_map(depths, targets, depth_scale(), title=title, smoothing=smoothing)
+    return vertex_map(depths, targets, depth_scale(), title=title, smoothing=smoothing, hemispheres=hemispheres)
 
 
 def ceiling_map(values: np.ndarray, targets: pd.DataFrame, *, title: str = "Noise ceiling") -> Figure:
@@ -312,6 +325,44 @@ def difference_map(
     return area_map(values, scale, title=title, hemispheres=hemispheres, cortex=cortex)
 
 
+@styled
+def area_key_map(
+    colors: Mapping[str, str],
+    *,
+    title: str = "",
+    hemispheres: Sequence[str] = HEMISPHERES,
+    cortex: Cortex | None = None,
+) -> Figure:
+    """Draw some areas, each in its colour, with their names as a key. Study B 6C and 7C.
+
+    Parameters
+    ----------
+    colors : mapping of str to str
+        Area → colour, in the order of the key.
+    title : str
+        Title above the map.
+    hemispheres : sequence of str
+        Sides to draw.
+    cortex : Cortex, optional
+        Mesh and areas; HCP-MMP1 on fsLR-32k by default.
+
+    Returns
+    -------
+    Figure
+        One column wide.
+
+    Examples
+    --------
+    >>> from brainmap.report.figures import area_key_map
+    >>> figure = area_key_map({"V1": "#1f77b4", "FFC": "#ff7f0e", "44": "#2ca02c"}, hemispheres=["L"])
+    """
+    cortex = cortex or load_cortex()
+    numbers = {name: float(i) for i, name in enumerate(colors)}
+    scale = MapScale(ListedColormap(list(colors.values())), -0.5, len(colors) - 0.5, "")
+    maps = on_areas(numbers, cortex, hemispheres)
+    return _map_figure(maps, scale, cortex, title=title, views=None, key=colors)
+
+
 def property_map(
     values: Mapping[str, float], label: str, *, title: str = "", hemispheres: Sequence[str] = HEMISPHERES
 ) -> Figure:
@@ -327,15 +378,22 @@ def property_map(
 
 
 def _map_figure(
-    maps: Mapping[str, np.ndarray], scale: MapScale, cortex: Cortex, *, title: str, views: Sequence[View] | None
+    maps: Mapping[str, np.ndarray],
+    scale: MapScale,
+    cortex: Cortex,
+    *,
+    title: str,
+    views: Sequence[View] | None,
+    key: Mapping[str, str] | None = None,
 ) -> Figure:
     norm = Normalize(scale.low, scale.high, clip=True)
-    borders = area_borders(set(LANDMARKS), cortex)
+    borders = area_borders(set(LANDMARKS if key is None else key), cortex)
     sides = [side for side in HEMISPHERES if side in maps]
 
     def draw(side: str, view: View) -> np.ndarray:
         mesh, areas = cortex.meshes[side], borders[side]
-        return paint(mesh, maps[side], view, cmap=scale.cmap, norm=norm, areas=areas, pixels_per_mm=_PIXELS_PER_MM)
+        style = {"cmap": scale.cmap, "norm": norm, "areas": areas, "pixels_per_mm": _PIXELS_PER_MM}
+        return paint(mesh, maps[side], view, nearest=key is not None, **style)  # type: ignore[arg-type]
 
     if len(sides) == 2:
         rows = [[draw(side, view) for side in sides] for view in views or VIEWS]
@@ -357,7 +415,12 @@ def _map_figure(
         ax.text(x, y - 6, head, ha="center", va="bottom", color=MUTED, fontsize=8)
     if title:
         figure.text(0.02, 1 - 0.06 / figure_height, title, fontsize=TITLE_SIZE, color=TITLE, va="top")
-    _color_bar(figure, scale, figure_height)
+    if key is None:
+        _color_bar(figure, scale, figure_height)
+    else:
+        patches = [Patch(color=color, label=name) for name, color in key.items()]
+        figure.legend(handles=patches, loc="lower center", ncols=-(-len(key) // 3), fontsize=7, handlelength=0.9,
+                      columnspacing=0.9, borderaxespad=0.2)  # fmt: skip
     return figure
 
 

@@ -84,7 +84,8 @@ def distance_vs_best_layer(table: pd.DataFrame, signal: str, *, title: str = "")
     Parameters
     ----------
     table : pd.DataFrame
-        Columns ``roi``, ``distance_mm``, ``best_layer`` (depth in [0, 1]); statistics in ``attrs``.
+        Columns ``roi``, ``distance_mm``, ``best_layer`` (depth in [0, 1]) and optionally ``low``, ``high``, drawn as
+        bars; statistics in ``attrs``.
     signal : str
         Decides colour and title.
     title : str
@@ -106,6 +107,8 @@ def distance_vs_best_layer(table: pd.DataFrame, signal: str, *, title: str = "")
     ax = figure.add_subplot()
     x, y = table["distance_mm"].to_numpy(float), table["best_layer"].to_numpy(float)
     line = _points(ax, x, y, color=signal_color(signal))
+    if {"low", "high"} <= set(table.columns):
+        ax.vlines(x, table["low"], table["high"], color=signal_color(signal), alpha=0.35, lw=1.0, zorder=2)
     ax.set(xlabel="Distance from V1 (mm)", ylabel="Best layer (depth)", title=title or signal_name(signal))
     ax.set_ylim(min(-0.06, *(line - 0.03)), max(1.06, *(line + 0.03)))
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 shallow", ".25", ".5", ".75", "1 deep"])

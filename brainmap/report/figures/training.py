@@ -28,6 +28,7 @@ from brainmap.report.figures.colors_and_type import (
 )
 
 STEP_LABEL = "Training step"
+SHARE_LABEL = "Share of the gain in training"
 _MARKERS = ("o", "s", "^", "v", "P", "X")
 
 
@@ -95,24 +96,28 @@ def scores_vs_step(
 
 
 @styled
-def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
+def score_sigmoids(
+    table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]], *, title: str = "", xlabel: str = STEP_LABEL
+) -> Figure:
     """Draw encoding, spatial and temporal score against training with their sigmoid fits. Study B 4E.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Columns ``step``, ``score`` (``encoding``, ``spatial``, ``temporal``), ``value`` (fraction of the final value).
+        Columns ``step``, ``score`` (``encoding``, ``spatial``, ``temporal``), ``value`` (0 at the first checkpoint, 1
+        at the last) and optionally ``low``, ``high``.
     fits : mapping of str to mapping
-        Score to ``floor``, ``gain``, ``middle``, ``slope`` of ``floor + gain / (1 + exp(−slope · ln(step / middle)))``
-        and ``half_time``, the step at which that is half of its final value, as in
-        :class:`brainmap.hierarchy.HalfTime`; scores whose fit failed are absent.
-    title : str
-        Title.
+        Score to ``floor``, ``gain``, ``middle``, ``slope`` of ``floor + gain / (1 + exp(−slope · ln(step / middle)))``,
+        and ``half_time``, the step at which the curve has half, as in :class:`brainmap.hierarchy.HalfTime`; optionally
+        its ``low`` and ``high``. An interpolated half time has ``half_time`` and ``level`` only, and gets a dotted line
+        from checkpoint to checkpoint; scores without a half time are absent.
+    title, xlabel : str
+        Text; steps may be in % of training.
 
     Returns
     -------
     Figure
-        One column wide; dots on the 50 % line are half times.
+        One column wide; diamonds are half times.
 
     Examples
     --------
@@ -127,37 +132,43 @@ def score_sigmoids(table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]],
     names = list(dict.fromkeys(table["score"].astype(str)))
     colors = level_colors(len(names), ordered=False)
     place = _log_places(ax, table["step"].to_numpy(float))
-    positive = table["step"][table["step"] > 0]
-    steps = np.geomspace(positive.min(), positive.max(), 200)
     for color, name in zip(colors, names, strict=True):
-        rows = table[table["score"].astype(str) == name]
-        ax.scatter(
-            place(rows["step"].to_numpy(float)), rows["value"], color=color, s=18, edgecolor="white", lw=0.6, zorder=3
-        )
+        rows = table[table["score"].astype(str) == name].sort_values("step")
+        x = place(rows["step"].to_numpy(float))
+        if {"low", "high"} <= set(rows.columns):
+            ax.vlines(x, rows["low"], rows["high"], color=color, lw=0.9, alpha=0.6)
+        ax.scatter(x, rows["value"], color=color, s=18, edgecolor="white", lw=0.6, zorder=3)
         fit = fits.get(name)
-        label = name.capitalize()
-        if fit is None:
-            label += " (no sigmoid fits)"
-        else:
-            ax.plot(np.log10(steps), _sigmoid(steps, fit), color=color, lw=1.5)
-            ax.scatter(
-                np.log10(fit["half_time"]),
-                _sigmoid(np.array(fit["half_time"]), fit),
-                marker="D",
-                color=color,
-                s=26,
-                edgecolor=INK,
-                lw=0.8,
-                zorder=4,
-            )
-        ax.plot([], [], color=color, lw=1.5, label=label)
+        _fitted(ax, rows["step"].to_numpy(float), rows["value"].to_numpy(float), fit, place, color)
+        ax.plot([], [], color=color, lw=1.5, label=name.capitalize() + (" (no half time)" if fit is None else ""))
     ax.axhline(0.5, color=MUTED, lw=0.8, ls=(0, (4, 3)))
-    ax.set(xlabel=STEP_LABEL, ylabel="Share of final score", title=title)
-    figure.legend(
-        loc="outside lower center",
-        ncols=len(names) if len(fits) == len(names) else 2,
-    )
+    ax.set(xlabel=xlabel, ylabel=SHARE_LABEL, title=title)
+    figure.legend(loc="outside lower center", ncols=len(names) if len(fits) == len(names) else 2)
     return figure
+
+
+def _fitted(
+    ax: Axes,
+    steps: np.ndarray,
+    values: np.ndarray,
+    fit: Mapping[str, float] | None,
+    place: _LogPlaces,
+    color: str,
+) -> None:
+    """Draw the sigmoid, or a dotted line where there is none, and the half time as a diamond with its interval."""
+    if fit is not None and "slope" in fit:
+        positive = steps[steps > 0]
+        fine = np.geomspace(positive.min(), positive.max(), 200)
+        ax.plot(np.log10(fine), _sigmoid(fine, fit), color=color, lw=1.4)
+    else:
+        ax.plot(place(steps), values, color=color, lw=1.1, ls=(0, (1, 1.5)))
+    if fit is None:
+        return
+    half = np.array(fit["half_time"])
+    level = _sigmoid(half, fit) if "slope" in fit else fit["level"]
+    if np.isfinite(fit.get("low", np.nan)):
+        ax.hlines(level, np.log10(fit["low"]), np.log10(fit["high"]), color=INK, lw=0.9, zorder=4)
+    ax.scatter(np.log10(half), level, marker="D", color=color, s=25, edgecolor=INK, lw=0.9, zorder=4)
 
 
 @styled
@@ -171,8 +182,8 @@ def factor_curves(
     table : pd.DataFrame
         Columns ``score`` (title of its axes), ``level``, ``step``, ``r``, ``low``, ``high`` (mean ± SEM over subjects).
     fits : mapping of (str, str) to mapping
-        (score, level) → sigmoid as in :func:`score_sigmoids`, in units of the score. Levels without one get a dotted
-        line from checkpoint to checkpoint.
+        (score, level) → curve as in :func:`score_sigmoids`, in units of the score. Levels without a sigmoid get a
+        dotted line from checkpoint to checkpoint.
     ordered : bool
         Whether the levels have an order (sizes) or not (image types); decides the colours.
     title : str
@@ -231,14 +242,7 @@ def _level_curve(
     color, marker = look
     ax.vlines(x, rows["low"], rows["high"], color=color, lw=0.9)
     ax.plot(x, rows["r"], ms=4.5, ls="none", mec="white", mew=0.4, zorder=3, color=color, marker=marker)
-    if fit is None:
-        ax.plot(x, rows["r"], color=color, lw=1.1, ls=(0, (1, 1.5)))
-        return
-    positive = rows["step"][rows["step"] > 0]
-    steps = np.geomspace(positive.min(), positive.max(), 200)
-    ax.plot(np.log10(steps), _sigmoid(steps, fit), color=color, lw=1.4)
-    half = np.array(fit["half_time"])
-    ax.scatter(np.log10(half), _sigmoid(half, fit), marker="D", color=color, s=24, edgecolor=INK, lw=0.9, zorder=4)
+    _fitted(ax, rows["step"].to_numpy(float), rows["r"].to_numpy(float), fit, place, color)
 
 
 @styled
@@ -249,19 +253,21 @@ def normalised_curves(
     group: str = "roi",
     label: str = "Distance from V1 (mm)",
     title: str = "",
+    xlabel: str = STEP_LABEL,
 ) -> Figure:
     """Draw normalised scores against training step per area or MEG window, with the 50 % line. Study B 5A–B.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Columns ``step``, ``group``, ``value`` (score as a share of its final value).
+        Columns ``step``, ``group``, ``value`` (0 at the first checkpoint, 1 at the last) and optionally ``low``,
+        ``high``, drawn as a band.
     values : mapping of str to float
         Group to the value that colours it (distance from V1, or centre of the time window).
     group : str
         Column of the groups.
-    label, title : str
-        Text.
+    label, title, xlabel : str
+        Text; steps may be in % of training.
 
     Returns
     -------
@@ -282,9 +288,14 @@ def normalised_curves(
     place = _log_places(ax, table["step"].to_numpy(float))
     for name, rows in table.groupby(group, sort=False):
         rows = rows.sort_values("step")
-        ax.plot(place(rows["step"].to_numpy(float)), rows["value"], color=depth_cmap()(norm(values[str(name)])), lw=1.3)
+        x, color = place(rows["step"].to_numpy(float)), depth_cmap()(norm(values[str(name)]))
+        if {"low", "high"} <= set(rows.columns):
+            ax.fill_between(x, rows["low"], rows["high"], color=color, alpha=0.08, lw=0)
+        ax.plot(x, rows["value"], color=color, lw=1.3)
     ax.axhline(0.5, color=INK, lw=0.8, ls=(0, (4, 3)))
-    ax.set(xlabel=STEP_LABEL, ylabel="Share of final score", title=title)
+    low, high = float(table["value"].min()), float(table["value"].max())  # wide bands are cut
+    ax.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low))
+    ax.set(xlabel=xlabel, ylabel=SHARE_LABEL, title=title)
     value_bar(figure, ScalarMappable(norm, depth_cmap()), ax, label)
     return figure
 
@@ -317,7 +328,7 @@ def _log_places(ax: Axes, steps: np.ndarray, most: int = 9) -> _LogPlaces:
     if len(ticks) < 2:
         ticks = sorted({round(value, 3) for value in place.logs})
     ticks = ticks[:: -(-len(ticks) // most)]
-    names = [f"{10**power:,.0f}" if power < 4 else f"{10.0 ** (power - 3):,.0f}k" for power in ticks]
+    names = [f"{10.0**power:,.4g}" if power < 4 else f"{10.0 ** (power - 3):,.0f}k" for power in ticks]
     if (steps == 0).any():
         ticks, names = [place.zero, *ticks], ["0", *names]
     ax.set_xticks(ticks, names)

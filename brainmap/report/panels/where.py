@@ -48,7 +48,7 @@ def cortex_panels(results: StudyResults) -> Iterator[Panel]:
             f"{name}: how well each place is predicted",
             f"Pearson r between predicted and held-out response at each vertex's best of {n_layers} layers, mean over "
             f"splits and subjects. {which} Taking the best layer on the same data flatters r slightly. "
-            f"Outlines: V1, V4, MT, FFC.{mesh}",
+            f"Outlines: {', '.join(maps.LANDMARKS)}.{mesh}",
             f"Inflated cortex coloured by encoding score of {name.lower()}; {highest}.",
             _score_map(top, targets, signal, name + suffix),
             by_area.reset_index(),

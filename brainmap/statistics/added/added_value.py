@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from brainmap.common.errors import InputError
 from brainmap.encoding.folds import SplitPlan, plan_splits
@@ -34,6 +35,7 @@ from brainmap.statistics.checked_arrays import (
     with_constant,
     without,
 )
+from brainmap.statistics.correction import adjust
 from brainmap.statistics.jackknife import (
     corrected_residuals,
     half_width,
@@ -150,6 +152,32 @@ class ResidualScores:
         table.insert(2, "low", table["delta"] - half)
         table.insert(3, "high", table["delta"] + half)
         return table.assign(n_targets=np.bincount(codes))
+
+    def by_target(self, *, level: float = 0.05) -> pd.DataFrame:
+        """Size and test the gain of every target by itself, with a correction over targets of its own.
+
+        Parameters
+        ----------
+        level : float
+            False discovery rate over targets.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per target: ``delta``, ``low``, ``high`` (95 %), ``p`` (one-sided t test of ``delta`` with the
+            standard error over groups of images that the interval has), ``significant`` (Benjamini–Hochberg at
+            ``level``). Targets to which nothing was added have p = 1. Unlike the test of units, whose null refits, this
+            test knows other images by the jackknife only.
+        """
+        n_targets = self.dataset.sizes["target"]
+        table = self.by_unit(np.arange(n_targets))[["delta", "low", "high"]]
+        freedom = max(len(self.test) - self.dataset.sizes["split"], 1)
+        delta = table["delta"].to_numpy()
+        error = (table["high"].to_numpy() - delta) / stats.t.ppf(0.975, freedom)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            p = np.where(error > 0, stats.t.sf(delta / error, freedom), 1.0)
+        tested = xr.DataArray(np.where(np.isfinite(delta), p, np.nan), dims="target")
+        return table.assign(p=tested.values, significant=(adjust(tested, "bh", over=["target"]) <= level).values)
 
     def by_subject(self, units: ArrayLike) -> pd.DataFrame:
         """Average ``delta`` over splits and the targets of each unit, subject by subject.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
@@ -26,7 +27,7 @@ UNIT = {"fmri": "roi", **dict.fromkeys(TIMED, "time")}
 
 def residual_of_gradients(
     subjects: Sequence[Encoded], features: Features, config: StudyConfig
-) -> tuple[pd.DataFrame | None, str]:
+) -> tuple[pd.DataFrame | None, xr.Dataset | None, str]:
     """Test and size what gradients add.
 
     Subjects who saw the same photographs are tested together; others one by one, and then pooled.
@@ -46,6 +47,9 @@ def residual_of_gradients(
         ``unit``, ``delta`` (gain in held-out r), ``low``, ``high``, ``statistic``, ``p_fwer``, ``significant`` and
         more, see :func:`brainmap.statistics.added.added_value.residual`, and ``delta <subject>`` for each subject.
         None where it cannot be computed.
+    gains : xarray.Dataset or None
+        Of fMRI, the same at each target, see :meth:`~brainmap.statistics.added.added_value.ResidualScores.by_target`;
+        None for subjects who saw different photographs or have other targets.
     method : str
         How p was made, or why there is no table.
     """
@@ -58,20 +62,35 @@ def residual_of_gradients(
     )
     if needed > parse_memory(config.memory):
         which = "all layers" if config.residual_layers == "all" else "the last layer"
-        return None, (
-            f"not computed: {which} of both signals together need about {needed / 1e9:.0f} GB; raise --memory, "
-            "choose fewer layers (or residual_layers: last), or project the features"
+        return (
+            None,
+            None,
+            (
+                f"not computed: {which} of both signals together need about {needed / 1e9:.0f} GB; raise --memory, "
+                "choose fewer layers (or residual_layers: last), or project the features"
+            ),
         )
     try:
         if all(subject.design == subjects[0].design for subject in subjects):
             result = _residual(subjects, features, config, config.seed)
-            return _with_subjects(result.to_frame(), [result], subjects), result.test.method
+            return _with_subjects(result.to_frame(), [result], subjects), _gains(subjects, result), result.test.method
         seeds = [config.seed + number for number in range(len(subjects))]
         each = [_residual([subject], features, config, seed) for subject, seed in zip(subjects, seeds, strict=True)]
         pooled = pool_residuals(each)
     except InputError as error:
-        return None, f"not computed: {error}"
-    return _with_subjects(pooled.to_frame(), each, subjects), pooled.method
+        return None, None, f"not computed: {error}"
+    return _with_subjects(pooled.to_frame(), each, subjects), None, pooled.method
+
+
+def _gains(subjects: Sequence[Encoded], result: ResidualResult) -> xr.Dataset | None:
+    """Gain of each fMRI target; moments are units already."""
+    if subjects[0].responses.modality != "fmri":
+        return None
+    table = result.scores.by_target()
+    gains = xr.Dataset({str(name): ("target", column.to_numpy()) for name, column in table.items()})
+    each = result.scores.dataset["delta"].mean("split", skipna=True).transpose("subject", "target").values
+    names = [subject.responses.subject for subject in subjects]
+    return gains.assign(delta_subject=(("subject", "target"), each)).assign_coords(subject=names)
 
 
 def compared_layers(features: Features, config: StudyConfig) -> list[str]:

@@ -64,6 +64,7 @@ def summarise(
         ),
         scores=scores,
         residual={modality: part.residual for modality, part in parts.items() if part.residual is not None},
+        gains={modality: part.gains for modality, part in parts.items() if part.gains is not None},
         hierarchy=hierarchy,
         significance={name: part.significance for name, part in parts.items() if part.significance is not None},
         controls={modality: part.controls for modality, part in parts.items()},
@@ -80,6 +81,7 @@ class _Part:
 
     scores: xr.Dataset
     residual: pd.DataFrame | None
+    gains: xr.Dataset | None
     hierarchy: dict[str, dict[str, pd.DataFrame]]
     significance: xr.DataArray | None
     controls: pd.DataFrame
@@ -95,13 +97,14 @@ def _summarise_modality(
     marks, tested = above_chance(scores["r"], subjects, inputs.stimuli, features, config, scratch=scratch)
     hierarchy, methods = order_of_layers(scores, subjects[0].responses, config, marks)
     methods[modality] = tested
-    residual = None
+    residual = gains = None
     if set(config.signals) == {"activation", "gradient"}:
-        residual, made = residual_of_gradients(subjects, features, config)
+        residual, gains, made = residual_of_gradients(subjects, features, config)
         methods["residual"] = made
     return _Part(
         scores=scores,
         residual=residual,
+        gains=gains,
         hierarchy=hierarchy,
         significance=marks,
         controls=compare_with_controls(subjects, scores),

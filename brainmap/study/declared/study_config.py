@@ -51,7 +51,7 @@ class StudyConfig(BaseModel):
     modality : tuple of {"fmri", "meg", "eeg", "ieeg", "fnirs"}, optional
         What to predict, in any case (``EEG``); all the dataset has by default, and for ``both``.
     subjects, layers : tuple of str, optional
-        All by default.
+        All by default; ``layers: evenly:10`` takes ten layers at equal distances in depth, first and last included.
     signals : tuple of {"activation", "gradient"}
         What to predict from.
     site, pooling, objective : str

@@ -35,7 +35,8 @@ WHERE_AND_HOW = (
     *("batch_size", "device", "memory", "out_space"),
 )
 LONGEST_LABEL = 200  # file systems take names of 255 bytes
-DEFAULT_PART = "study"
+DEFAULT_PART, SAMPLE = "study", "sample"
+WHERE_NEEDED = ("studies", "sample_studies", "levels")
 
 
 def single_values(grid: Any) -> Any:
@@ -54,6 +55,11 @@ class Part(BaseModel):
         Settings of these cells, over those of the whole file.
     grid : dict of str to list
         Setting → values; one study for each combination.
+    studies : list of dict
+        Studies that differ in several settings at once (``[{model: clip}, {model: mae, pooling: cls}]``), each at every
+        combination of the grid.
+    sample_studies : list of dict
+        What stands in their place where the data are the simulated sample.
     levels : dict of str to Level
         Levels of a factor: each a model, or the checkpoints of a training, at every combination of the grid. The parts
         ``sizes`` (from small to large) and ``types`` are the model sizes and image types of Study B's figures 6 and 7.
@@ -67,6 +73,8 @@ class Part(BaseModel):
 
     study: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, list[Any]] = Field(default_factory=dict)
+    studies: list[dict[str, Any]] = Field(default_factory=list)
+    sample_studies: list[dict[str, Any]] = Field(default_factory=list)
     levels: dict[str, Level] = Field(default_factory=dict)
     sample: dict[str, Any] = Field(default_factory=dict)
     needs: str = ""
@@ -85,13 +93,39 @@ class Part(BaseModel):
 
     @model_serializer(mode="wrap")
     def _as_written(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the levels of a part that has none, as a file does."""
-        return {name: value for name, value in plain(self).items() if name != "levels" or value}
+        """Leave out the levels and studies of a part that has none, as a file does."""
+        return {name: value for name, value in plain(self).items() if name not in WHERE_NEEDED or value}
 
-    def combinations(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the settings of every study of the part, which is called ``name``, and its level if it has some."""
+    @model_validator(mode="after")
+    def _either(self) -> Part:
+        if self.levels and (self.studies or self.sample_studies):
+            raise ValueError("'levels' and 'studies' of a part exclude one another; give one of them")
+        if self.sample_studies and not self.studies:
+            raise ValueError("'sample_studies' stand in place of 'studies', and there are none; use 'sample' or a grid")
+        return self
+
+    def combinations(self, name: str) -> Iterator[tuple[dict[str, Any], bool | None]]:
+        """Yield the settings of every study of the part, which is called ``name``, and its level if it has some.
+
+        Yields
+        ------
+        settings : dict
+        of_sample : bool or None
+            True for studies of the simulated sample only, False for those of other data only.
+        """
         for level in level_settings(self.levels, name) if self.levels else [{}]:
-            yield from (combination | level for combination in _combinations(self.grid))
+            yield from ((combination | level | each, of) for each, of in self._each() for combination in self._grid())
+
+    def _each(self) -> Iterator[tuple[dict[str, Any], bool | None]]:
+        if not self.sample_studies:
+            yield from ((each, None) for each in self.studies or [{}])
+            return
+        yield from ((each, False) for each in self.studies)
+        yield from ((each, True) for each in self.sample_studies)
+
+    def _grid(self) -> Iterator[dict[str, Any]]:
+        for values in itertools.product(*self.grid.values()):
+            yield dict(zip(self.grid, values, strict=True))
 
 
 class Deviation(BaseModel):
@@ -132,6 +166,8 @@ class GridConfig(BaseModel):
         them. Studies of fMRI and of MEG that differ in nothing else are shown as one.
     sample : dict
         Settings that replace those above where the data are the simulated sample, which is smaller than any real study.
+    datasets : dict of str to dict
+        The same for other data sets, by name: ``{things-meg: {reading: {zscore: subject}}}``.
     deviations : tuple of Deviation
         For presets.
 
@@ -153,6 +189,7 @@ class GridConfig(BaseModel):
     parts: dict[str, Part] = Field(default_factory=dict)
     data: tuple[dict[str, Any], ...] = ()
     sample: dict[str, Any] = Field(default_factory=dict)
+    datasets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
 
     @field_validator("grid", mode="before")
@@ -167,8 +204,14 @@ class GridConfig(BaseModel):
             for name, values in grid.items():
                 if not values:
                     raise ValueError(f"the axis '{name}' of the grid needs at least one value")
-        samples = (self.sample, *(part.sample for part in parts))  # looked at by no cell where the data are real
-        levelled = [*self.data, self.grid, *(part.grid for part in parts)]  # a level is given by 'levels' alone
+        samples = (
+            self.sample,
+            *(part.sample for part in parts),
+            *self.datasets.values(),
+        )  # of other data: not looked at
+        studies = [each for part in parts for each in (*part.studies, *part.sample_studies)]
+        samples += tuple(studies)
+        levelled = [*self.data, self.grid, *(part.grid for part in parts), *studies]  # 'levels' alone give levels
         unknown = [name for sample in samples for name in sample if name not in (*StudyConfig.model_fields, *WORDS)]
         unknown += [LEVEL for settings in levelled if LEVEL in settings]
         if unknown:
@@ -221,12 +264,14 @@ class GridConfig(BaseModel):
         """
         by_digest: dict[str, Cell] = {}
         for name, part in self._parts():
-            for settings in self._with_data(part.combinations(name)):
+            for settings, of_sample in self._with_data(part.combinations(name)):
                 declared = {**self.study, **part.study}
                 declared |= {key: value for key, value in settings.items() if key != LEVEL}
-                if declared.get("dataset", "sample") == "sample":
-                    sample = {**self.sample, **part.sample}
-                    declared |= {key: value for key, value in sample.items() if key not in settings}
+                dataset = declared.get("dataset", SAMPLE)
+                if of_sample not in (None, dataset == SAMPLE):
+                    continue
+                replaced = {**self.sample, **part.sample} if dataset == SAMPLE else self.datasets.get(dataset, {})
+                declared |= {key: value for key, value in replaced.items() if key not in settings}
                 config = StudyConfig.from_dict(declared)
                 cell = by_digest.setdefault(config.digest(), Cell(config, _label(config, settings), part.needs))
                 cell.spellings.add(str(declared.get("model", config.model)))
@@ -238,11 +283,13 @@ class GridConfig(BaseModel):
                     raise InputError(f"the study file asks for more than {MAX_CELLS:,} studies; make its grid smaller")
         return list(by_digest.values())
 
-    def _with_data(self, combinations: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _with_data(
+        self, combinations: Iterator[tuple[dict[str, Any], bool | None]]
+    ) -> Iterator[tuple[dict[str, Any], bool | None]]:
         """Yield every combination with each of the data sets."""
-        for settings in combinations:
+        for settings, of_sample in combinations:
             for data in self.data or ({},):
-                yield settings | data
+                yield settings | data, of_sample
 
     def _parts(self) -> Iterator[tuple[str, Part]]:
         if self.grid or not self.parts:
@@ -261,6 +308,7 @@ class GridConfig(BaseModel):
                 "parts": self.parts if own else base.parts,
                 "data": self.data or base.data,
                 "sample": {k: v for k, v in {**base.sample, **self.sample}.items() if k not in self.study},
+                "datasets": {**base.datasets, **self.datasets},
                 "deviations": (*base.deviations, *self._changed(base), *self.deviations),
                 "preset": None,
             }
@@ -315,11 +363,6 @@ def _wrapped(values: Mapping[str, Any]) -> dict[str, Any]:
     if values and set(values) <= {*StudyConfig.model_fields, *WORDS}:
         return {"study": dict(values)}
     return dict(values)
-
-
-def _combinations(axes: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    for values in itertools.product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
 
 
 def _label(config: StudyConfig, settings: Mapping[str, Any]) -> str:

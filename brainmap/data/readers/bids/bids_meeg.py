@@ -318,7 +318,7 @@ class BIDSMEEGReader(BIDSReader):
                 continue
             parts.append(self._prepared(raw, events, path, channels, table))
             tables.append(table)
-        info = {"sfreq": self.epochs.sfreq, "epochs": self.epochs.model_dump()}
+        info = {"sfreq": self.epochs.sfreq, "epochs": self.epochs.described()}
         return PreparedRuns(parts, tables, channels, self.epochs.times, self._raw(runs[0][1]).info, info)
 
     def _epoched_parts(self, subject: str, findings: Findings) -> PreparedRuns:
@@ -363,7 +363,7 @@ class BIDSMEEGReader(BIDSReader):
         settings |= {
             "version": PREPARATION_VERSION,
             "channels": channels,
-            "epochs": self.epochs.model_dump(mode="json"),
+            "epochs": self.epochs.described(),
             "rows": table["row"].tolist(),
         }
 

@@ -213,7 +213,7 @@ class ThingsMEGReader(DatasetReader):
             "onsets": self.options.onsets,
             "lag_ms": {"median": float(np.nanmedian(lag)), "low": float(np.nanmin(lag)), "high": float(np.nanmax(lag))},
             "zscore": self.options.zscore,
-            "epochs": self.options.epochs.model_dump(),
+            "epochs": self.options.epochs.described(),
             "stimulus_duration": STIMULUS_DURATION,
             "content": content_of(parts),
             "findings": findings.to_info(),
@@ -267,7 +267,7 @@ class ThingsMEGReader(DatasetReader):
         events_file = path.with_name(path.name.replace("_meg.ds", "_events.tsv"))
         settings = {
             "version": PREPARATION_VERSION,
-            "epochs": self.options.epochs.model_dump(),
+            "epochs": self.options.epochs.described(),
             "onsets": self.options.onsets,
             "trigger": [self.options.trigger_channel, self.options.trigger_value],
             "labels": self.options.labels,

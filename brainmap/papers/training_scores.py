@@ -1,0 +1,175 @@
+"""Scores over training as Study B's figures 4E, 5 and 8 normalise them, and their half times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainmap.hierarchy import HalfTime, half_time
+from brainmap.hierarchy.half_times import Baseline, training_half_times
+from brainmap.papers.factor_levels import spatial_by_subject, temporal_by_subject
+from brainmap.results.collection import Member
+from brainmap.results.collection_tables import significant_targets, subject_scores
+
+FIGURES: Baseline = "first"
+"""Half times as Study B draws them: its curves start at 0; its text says half of the final value ("zero")."""
+
+
+def cells_over_training(members: Sequence[Member], modality: str, by: str, names: Sequence[Any] = ()) -> xr.DataArray:
+    """Best layer's score (layers: highest mean) of each area or time at each checkpoint.
+
+    Returns
+    -------
+    xr.DataArray
+        Dims (step, subject, split, unit), as :func:`brainmap.hierarchy.half_times` takes it.
+    """
+    parts = []
+    for member in members:
+        r = member.results.scores[modality]["r"].isel(signal=0)
+        labels = np.asarray(r[by].values)
+        units = list(names) if len(names) else sorted(set(labels.tolist()))
+        stacked = [r.isel(target=np.flatnonzero(labels == unit)).mean("target", skipna=True) for unit in units]
+        both = xr.concat(stacked, "unit").assign_coords(unit=units)
+        best = both.mean(("subject", "split")).argmax("layer")
+        parts.append(both.isel(layer=best).drop_vars(["layer", "depth", "signal"], errors="ignore"))
+    steps = [member.step for member in members]
+    return xr.concat(parts, "step").assign_coords(step=steps).transpose("step", "subject", "split", "unit")
+
+
+def windows_over_training(members: Sequence[Member], width: float = 0.08) -> xr.DataArray:
+    """The same for windows of the MEG response after onset; ``unit`` is the window's centre in s."""
+    times = np.asarray(sorted(set(members[0].results.targets("meg")["time"].astype(float))))
+    fine = cells_over_training(members, "meg", "time", times.tolist())
+    window = np.floor(times / width).astype(int)
+    centres, parts = [], []
+    for number in np.unique(window[times > 0]):
+        chosen = np.flatnonzero(window == number)
+        centres.append(round(float(times[chosen].mean()), 4))
+        parts.append(fine.isel(unit=chosen).mean("unit"))
+    return xr.concat(parts, "unit").assign_coords(unit=centres).transpose("step", "subject", "split", "unit")
+
+
+def normalised(cells: xr.DataArray) -> pd.DataFrame:
+    """Score of every unit as a share of its gain in training: 0 at the first checkpoint, 1 at the last.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``step``, ``unit``, ``value``, ``low``, ``high`` (± SEM over subjects, on the same scale). Units that gain less
+        than a tenth of what the best gains are left out: a share of nothing says nothing.
+    """
+    subjects = cells.mean("split").transpose("step", "unit", "subject")
+    mean = subjects.mean("subject")
+    gain = mean.isel(step=-1) - mean.isel(step=0)
+    gain = gain.where((gain > 0) & (gain >= 0.1 * gain.max()))
+    share = (mean - mean.isel(step=0)) / gain
+    n = subjects.sizes["subject"]
+    sem = subjects.std("subject", ddof=1) / np.sqrt(n) / gain if n > 1 else 0.0 * share
+    table = xr.Dataset({"value": share, "low": share - sem, "high": share + sem}).to_dataframe().reset_index()
+    return table[["step", "unit", "value", "low", "high"]].dropna(subset=["value"])
+
+
+def in_percent(table: pd.DataFrame, last: float) -> pd.DataFrame:
+    """Give ``step`` in % of the last step."""
+    return table.assign(step=100.0 * table["step"].astype(float) / last)
+
+
+def area_half_times(training: Sequence[Member], baseline: Baseline = FIGURES) -> pd.DataFrame:
+    """Half time of every area, see :func:`training_half_times`; the part of them that counts depends on all of them."""
+    names = sorted(set(training[-1].results.targets("fmri")["roi"].astype(str)) - {""})
+    return training_half_times(cells_over_training(training, "fmri", "roi", names), baseline)
+
+
+def three_scores(members: Sequence[Member]) -> xr.DataArray:
+    """Study B 4E: encoding, spatial and temporal score of every subject at every checkpoint.
+
+    Returns
+    -------
+    xr.DataArray
+        Dims (score, subject, step), NaN where a subject has no score at a checkpoint. Encoding: best layer, mean over
+        the vertices that are significant at the last checkpoint.
+    """
+    targets = significant_targets(members[-1].results, "fmri")
+    names = list(map(str, members[-1].results.scores["fmri"]["subject"].values))
+    names += [str(name) for name in members[-1].results.scores["meg"]["subject"].values if str(name) not in names]
+    scores = np.full((3, len(names), len(members)), np.nan)
+    for step, member in enumerate(members):
+        values, _ = subject_scores(member.results, "fmri", "activation", layer="best", targets=targets)
+        subjects = map(str, member.results.scores["fmri"]["subject"].values)
+        kinds = (dict(zip(subjects, values, strict=True)), spatial_by_subject(member.results))
+        for row, by_subject in enumerate((*kinds, temporal_by_subject(member.results))):
+            for subject, value in by_subject.items():
+                scores[row, names.index(subject), step] = value
+    steps = [int(member.step or 0) for member in members]
+    coords = {"score": ["encoding", "spatial", "temporal"], "subject": names, "step": steps}
+    return xr.DataArray(scores, dims=("score", "subject", "step"), coords=coords)
+
+
+def score_half_times(scores: xr.DataArray, baseline: Baseline = FIGURES) -> dict[str, HalfTime]:
+    """Half time of each of :func:`three_scores`, with its interval over subjects; absent with fewer than four steps."""
+    fits = {}
+    for name in map(str, scores["score"].values):
+        rows = scores.sel(score=name).dropna("step", how="all")
+        if rows.sizes["step"] >= 4:
+            kept = rows.dropna("subject", how="all").transpose("subject", "step")
+            fits[name] = half_time(rows["step"].values, kept.values, baseline=baseline)
+    return fits
+
+
+def normalised_scores(
+    scores: xr.DataArray, fits: Mapping[str, HalfTime]
+) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
+    """Bring scores and sigmoids to 0 at the first checkpoint and 1 at the last, and steps to % of training.
+
+    Parameters
+    ----------
+    scores : xr.DataArray
+        From :func:`three_scores`.
+    fits : mapping of str to HalfTime
+        From :func:`score_half_times`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        ``step`` (%), ``score``, ``value``, ``low``, ``high`` (± SEM over subjects).
+    curves : dict of str to dict
+        As :func:`~brainmap.report.figures.score_sigmoids` takes them; scores without a half time are absent.
+    """
+    last = float(scores["step"].values[-1])
+    rows, curves = [], {}
+    for name in map(str, scores["score"].values):
+        known = scores.sel(score=name).dropna("step", how="all")
+        if known.sizes["step"] < 2:
+            continue
+        mean, sem = known.mean("subject").values, _sem_over(known.transpose("subject", "step").values)
+        gain = mean[-1] - mean[0]
+        if gain == 0:
+            continue
+        percent = 100.0 * known["step"].values / last
+        for step, value, spread in zip(percent, (mean - mean[0]) / gain, sem / abs(gain), strict=True):
+            rows.append({"step": step, "score": name, "value": value, "low": value - spread, "high": value + spread})
+        if name in fits and not fits[name].failure:
+            curves[name] = normalised_curve(fits[name], float(mean[0]), float(gain), last)
+    return pd.DataFrame(rows, columns=["step", "score", "value", "low", "high"]), curves
+
+
+def normalised_curve(fit: HalfTime, start: float, gain: float, last: float) -> dict[str, float]:
+    """Curve and half time of a fit, scores as ``(score − start) / gain``, steps in % of the last."""
+    percent = 100.0 / last
+    half = {"half_time": fit.step * percent, "low": fit.low * percent, "high": fit.high * percent}
+    half["level"] = (fit.level - start) / gain
+    if fit.curve is None:
+        return half
+    floor, rise, middle, slope = fit.curve
+    return half | {"floor": (floor - start) / gain, "gain": rise / gain, "middle": middle * percent, "slope": slope}
+
+
+def _sem_over(values: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over the first axis; 0 where fewer than two are known."""
+    n = np.isfinite(values).sum(axis=0)
+    spread = np.nanstd(values, axis=0, ddof=1, where=np.isfinite(values) & (n > 1)) if (n > 1).any() else 0.0 * n
+    return np.where(n > 1, spread / np.sqrt(np.maximum(n, 1)), 0.0)
