@@ -89,11 +89,11 @@ def _score_map(member: Member) -> PaperPanel:
     title, results = "Encoding score of each vertex", member.results
     return PaperPanel(
         "2A", title,
-        "Best layer of each vertex, mean over splits and subjects; grey: not "
+        "Best layer of each vertex, mean over splits and subjects; last row: cortex laid flat; grey: not "
         f"significant.{one_sided(results.targets('fmri'))}",
         lambda: figures.score_map(
             lookups.best_layers(results, ACTIVATION)[2], results.targets("fmri"), ACTIVATION,
-            title=with_simulated(title, [member]), hemispheres=HEMISPHERES,
+            title=with_simulated(title, [member]), hemispheres=HEMISPHERES, flat=True,
         ),
     )  # fmt: skip
 

@@ -15,7 +15,6 @@ from brainmap.papers.control_panels import paper_control_panels
 from brainmap.papers.paper_panel import (
     PaperPanel,
     absent_panel,
-    count_of,
     has,
     n_subjects,
     no_scores,
@@ -86,12 +85,14 @@ def best_layer_panel(number: str, member: Member, signal: str) -> PaperPanel:
         number,
         title,
         "Depth of the best layer, smoothed over the mesh (three passes of neighbour averaging, weight 0.3); grey: not "
-        f"significant. Outlines: {', '.join(LANDMARKS)}.{one_sided(results.targets('fmri'))}",
+        "significant. Last row: cortex laid flat. "
+        f"Outlines: {', '.join(LANDMARKS)}.{one_sided(results.targets('fmri'))}",
         lambda: figures.best_layer_map(
             lookups.best_layers(results, signal)[1],
             results.targets("fmri"),
             title=with_simulated(title, [member]),
             hemispheres=HEMISPHERES,
+            flat=True,
         ),
     )
 
@@ -396,8 +397,8 @@ def _figure_s2(collection: Collection) -> Iterator[PaperPanel]:
         yield PaperPanel(
             "S2",
             title,
-            "Score of the last layer over the dimensions of random projection and PCA; ±: SEM over "
-            f"{count_of(n_subjects(members, modality))}; outlined: the highest. There are no more components than the "
+            "Score of the last layer over the dimensions of random projection and PCA; below it: "
+            f"{sem_over(n_subjects(members, modality))}; outlined: the highest. There are no more components than the "
             "projection has dimensions.",
             _grid(grid, with_simulated(title, members)),
         )

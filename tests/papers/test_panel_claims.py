@@ -155,7 +155,7 @@ def test_with_one_modality_each_panel_of_study_b_is_drawn_or_says_what_it_lacks(
         if panel.number not in mine | {"8", "Controls"}:
             assert f"Needs {other} responses" in panel.missing
     assert mine - drawn <= {"8", "5C", "5E", "5F"}  # these want maps, or enough units with a half time
-    rows = paper_numbers("convergence", collection).set_index("panel")["data"]
+    rows = paper_numbers("convergence", collection).groupby("panel")["data"].first()
     lacking, there = ("5E", "5F") if modality == "meg" else ("5F", "5E")
     assert f"Needs {other} responses" in rows[lacking] and "responses" not in rows[there]
 

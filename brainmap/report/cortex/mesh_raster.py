@@ -17,7 +17,7 @@ from scipy import sparse
 
 from brainmap.common.errors import InputError
 
-View = Literal["lateral", "medial", "ventral", "dorsal", "posterior"]
+View = Literal["lateral", "medial", "ventral", "dorsal", "posterior", "flat"]
 
 _OVERSAMPLING = 2
 _LIGHT = np.array([-0.25, 0.45, 0.86])  # right, up, towards the viewer
@@ -70,7 +70,8 @@ class Raster:
 def view_axes(hemisphere: str, view: View) -> np.ndarray:
     """Return the right, up and towards-the-viewer directions of a view as rows, ``(3, 3)``.
 
-    Ventral and dorsal views are the lateral view tipped over, so the front of the brain stays on the same side.
+    Ventral and dorsal views are the lateral view tipped over, so the front of the brain stays on the same side. The
+    view ``flat`` is that of a mesh in the plane, see :func:`brainmap.report.cortex.flat_meshes.flat_cortex`.
     """
     outward = -1.0 if hemisphere == "L" else 1.0
     side, front, up = np.eye(3)
@@ -80,6 +81,7 @@ def view_axes(hemisphere: str, view: View) -> np.ndarray:
         "ventral": (outward * front, outward * side, -up),
         "dorsal": (outward * front, -outward * side, up),
         "posterior": (side, up, -front),
+        "flat": (side, front, up),
     }
     if view not in axes:
         raise InputError(f"unknown view {view!r}; choose one of {', '.join(axes)}")

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from brainmap.common.names import as_names, signal_name
-from brainmap.report.cortex.mesh_raster import View, paint, smooth
+from brainmap.report.cortex.flat_meshes import flat_cortex
+from brainmap.report.cortex.mesh_raster import HemisphereMesh, View, paint, smooth
 from brainmap.report.cortex.values_on_mesh import (
     HEMISPHERE_NAMES,
     HEMISPHERES,
@@ -126,6 +127,7 @@ def vertex_map(
     views: Sequence[View] | None = None,
     smoothing: int = 0,
     hemispheres: Sequence[str] = (),
+    flat: bool = False,
 ) -> Figure:
     """Draw one value per target on the inflated cortex: the hemispheres that have targets.
 
@@ -145,6 +147,8 @@ def vertex_map(
         Passes of neighbour averaging with weight 0.3; Study A, figure 2, uses 3.
     hemispheres : sequence of str
         Drawn even if they have no targets, and are then grey.
+    flat : bool
+        Also draw the cortex laid flat, below, where the template's flat mesh is at hand.
 
     Returns
     -------
@@ -166,7 +170,7 @@ def vertex_map(
     if smoothing:
         maps = {side: smooth(full, cortex.meshes[side].faces, passes=smoothing) for side, full in maps.items()}
     empty = {side: np.full(cortex.n_vertices, np.nan) for side in as_names(hemispheres)}
-    return _map_figure(empty | maps, scale, cortex, title=title, views=views)
+    return _map_figure(empty | maps, scale, cortex, title=title, views=views, flat=flat)
 
 
 @styled
@@ -215,7 +219,13 @@ def area_map(
 
 
 def score_map(
-    values: np.ndarray, targets: pd.DataFrame, signal: str, *, title: str = "", hemispheres: Sequence[str] = ()
+    values: np.ndarray,
+    targets: pd.DataFrame,
+    signal: str,
+    *,
+    title: str = "",
+    hemispheres: Sequence[str] = (),
+    flat: bool = False,
 ) -> Figure:
     """Draw an encoding score per target in the colour of its signal. Study B 2A; Study A 4 and 6.
 
@@ -228,7 +238,7 @@ def score_map(
     >>> figure = score_map(r.values, run.targets("fmri"), "activation")
     """
     scale = score_scale(values, signal)
-    return vertex_map(values, targets, scale, title=title or signal_name(signal), hemispheres=hemispheres)
+    return vertex_map(values, targets, scale, title=title or signal_name(signal), hemispheres=hemispheres, flat=flat)
 
 
 def best_layer_map(
@@ -238,6 +248,7 @@ def best_layer_map(
     title: str = "Best layer",
     smoothing: int = 3,
     hemispheres: Sequence[str] = (),
+    flat: bool = False,
 ) -> Figure:
     """Draw the depth of the best layer per target. Study A 2A–B (smoothed over the mesh); Study B 3A.
 
@@ -250,7 +261,8 @@ def best_layer_map(
     >>> depths = best_layer(run.mean_r("fmri").sel(signal="activation")).values
     >>> figure = best_layer_map(depths, run.targets("fmri"))
     """
-    return vertex_map(depths, targets, depth_scale(), title=title, smoothing=smoothing, hemispheres=hemispheres)
+    shown = {"title": title, "smoothing": smoothing, "hemispheres": hemispheres, "flat": flat}
+    return vertex_map(depths, targets, depth_scale(), **shown)  # type: ignore[arg-type]
 
 
 def ceiling_map(values: np.ndarray, targets: pd.DataFrame, *, title: str = "Noise ceiling") -> Figure:
@@ -385,24 +397,28 @@ def _map_figure(
     title: str,
     views: Sequence[View] | None,
     key: Mapping[str, str] | None = None,
+    flat: bool = False,
 ) -> Figure:
     norm = Normalize(scale.low, scale.high, clip=True)
     borders = area_borders(set(LANDMARKS if key is None else key), cortex)
     sides = [side for side in HEMISPHERES if side in maps]
+    laid = flat_cortex(cortex) if flat else None
 
     def draw(side: str, view: View) -> np.ndarray:
-        mesh, areas = cortex.meshes[side], borders[side]
-        style = {"cmap": scale.cmap, "norm": norm, "areas": areas, "pixels_per_mm": _PIXELS_PER_MM}
+        mesh, areas = (cortex if view != "flat" or laid is None else laid).meshes[side], borders[side]
+        pixels = _PIXELS_PER_MM * (1.0 if view != "flat" else _flat_share(cortex.meshes[side], mesh))
+        style = {"cmap": scale.cmap, "norm": norm, "areas": areas, "pixels_per_mm": pixels}
         return paint(mesh, maps[side], view, nearest=key is not None, **style)  # type: ignore[arg-type]
 
     if len(sides) == 2:
-        rows = [[draw(side, view) for side in sides] for view in views or VIEWS]
+        shown: list[View] = [*(views or VIEWS), *(["flat"] if laid is not None else [])]  # type: ignore[list-item]
+        rows = [[draw(side, view) for side in sides] for view in shown]
         heads = [HEMISPHERE_NAMES[side] for side in sides]
         canvas, places = _mosaic(rows, gap_mm=6)
     else:
-        flat = list(views or SINGLE_VIEWS)
-        rows = [[draw(sides[0], view) for view in flat[i : i + 2]] for i in range(0, len(flat), 2)]
-        heads = [f"{HEMISPHERE_NAMES[sides[0]]}, {flat[0]}", *flat[1:]]
+        single: list[View] = [*(views or SINGLE_VIEWS), *(["flat"] if laid is not None else [])]  # type: ignore[list-item]
+        rows = [[draw(sides[0], view) for view in single[i : i + 2]] for i in range(0, len(single), 2)]
+        heads = [f"{HEMISPHERE_NAMES[sides[0]]}, {single[0]}", *single[1:]]
         canvas, places = _mosaic(rows, gap_mm=15)
     height, width = canvas.shape[:2]
     figure_height = COLUMN * 0.98 * height / width + 1.02
@@ -422,6 +438,11 @@ def _map_figure(
         figure.legend(handles=patches, loc="lower center", ncols=-(-len(key) // 3), fontsize=7, handlelength=0.9,
                       columnspacing=0.9, borderaxespad=0.2)  # fmt: skip
     return figure
+
+
+def _flat_share(inflated: HemisphereMesh, flat: HemisphereMesh) -> float:
+    """How much smaller a flat mesh is drawn, so that it is as wide as the inflated one is long."""
+    return float(np.ptp(inflated.coordinates[:, 1]) / np.ptp(flat.coordinates[np.unique(flat.faces), 0]))
 
 
 def _mosaic(rows: list[list[np.ndarray]], *, gap_mm: float) -> tuple[np.ndarray, list[tuple[float, float]]]:
