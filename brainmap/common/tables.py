@@ -24,12 +24,7 @@ from brainmap.common.storage.file_errors import reading
 DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 MISSING = ("", "n/a")
 SNIFFED_LINES = 2000
-_MARKS = (
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
+_MARKS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
@@ -188,8 +183,8 @@ def as_numbers(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     if commas and (points or not decimal):
         other = f"beside {points[0]!r} " if points else ""
         raise InputError(
-            f"{where} has the number {commas[0]!r} {other}in {_listed(text)}: its comma may be a decimal sign or "
-            "separate thousands; write decimal points and no separators."
+            f"{where} has the number {commas[0]!r} {other}in {', '.join(map(repr, text))}: its comma may be a decimal "
+            "sign or separate thousands; write decimal points and no separators."
         )
     result = table.copy()
     for name, column in text.items():
@@ -383,10 +378,6 @@ def _folded(name: str) -> str:
     return re.sub(r"[\s_\-]+", "_", name.strip().casefold())
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)
-
-
 def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose texts no spreadsheet takes for a formula: those that begin with ``= + - @`` are quoted.
 
@@ -401,12 +392,6 @@ def spreadsheet_safe(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _no_formula(cell: object) -> object:
-    if not isinstance(cell, str) or (
-        not cell.lstrip().startswith(("=", "+", "-", "@")) and cell[:1] not in ("\t", "\r")
-    ):
+    if not isinstance(cell, str) or _NUMBER.fullmatch(cell.strip()):
         return cell
-    try:
-        float(cell)
-    except ValueError:
-        return "'" + cell
-    return cell
+    return f"'{cell}" if cell.lstrip().startswith(("=", "+", "-", "@")) or cell[:1] in ("\t", "\r") else cell

@@ -36,9 +36,8 @@ def feature_arrays(features: Features, name: str) -> dict[str, FloatArray]:
     InputError
         If an array is not two-dimensional, not finite or entirely constant, or row counts differ.
     """
-    layers: dict[Any, ArrayLike] = dict(features) if isinstance(features, Mapping) else {"all": features}
     result: dict[str, FloatArray] = {}
-    for layer, values in layers.items():
+    for layer, values in layers_of(features).items():
         array = np.asarray(values, dtype=np.float64)
         if array.ndim != 2 or not np.isfinite(array).all():
             raise InputError(f"The {name} features {layer!r} must be a finite (n_images, d) array, got {array.shape}.")
@@ -46,11 +45,17 @@ def feature_arrays(features: Features, name: str) -> dict[str, FloatArray]:
         keep = (array.min(axis=0, initial=np.inf) < array.max(axis=0, initial=-np.inf)) & ~rounding
         if not keep.any():
             raise InputError(f"The {name} features {layer!r} are constant over images.")
-        result[str(layer)] = array[:, keep]
+        result[layer] = array[:, keep]
     rows = {layer: len(array) for layer, array in result.items()}
     if len(set(rows.values())) != 1:
         raise InputError(f"The {name} features have different numbers of rows: {rows}.")
     return result
+
+
+def layers_of(features: Features) -> dict[str, ArrayLike]:
+    """Return features by layer; a single array gets the key 'all'."""
+    layers = features if isinstance(features, Mapping) else {"all": features}
+    return {str(layer): values for layer, values in layers.items()}
 
 
 def standardised(features: Features, name: str) -> dict[str, FloatArray]:
@@ -121,30 +126,3 @@ def in_own_units(block: ArrayLike) -> NDArray[np.float32]:
     size = np.where(typical > 0, typical, np.abs(values).max(axis=0))
     scaled: NDArray[np.float32] = (values / power_of_two(size)).astype(np.float32)
     return scaled
-
-
-def with_constant(confounds: ArrayLike, n_rows: int) -> NDArray[np.float64]:
-    """Check confounds, (n_rows,) or (n_rows, n_confounds): z-scored, a constant first, without what never changes.
-
-    Raises
-    ------
-    InputError
-        If rows are too many or too few, or a value is not finite.
-    """
-    columns = np.asarray(confounds, dtype=np.float64)
-    columns = columns[:, None] if columns.ndim == 1 else columns
-    if columns.ndim != 2 or len(columns) != n_rows or not np.isfinite(columns).all():
-        raise InputError(f"Confounds must be finite with {n_rows} rows, got shape {columns.shape}.")
-    centred = columns - columns.mean(axis=0)
-    spread = centred.std(axis=0)
-    kept = spread > 1e-12 * np.abs(columns).max(axis=0, initial=0.0)
-    return np.column_stack([np.ones(n_rows), centred[:, kept] / spread[kept]])
-
-
-def without(nuisance: NDArray[np.float64] | None, values: NDArray[Any], train: NDArray[np.int64]) -> NDArray[Any]:
-    """Subtract what regressors explain of some values, as fitted on train rows; nothing where there are none."""
-    if nuisance is None:
-        return values
-    weights = np.linalg.lstsq(nuisance[train], values[train].astype(np.float64), rcond=None)[0]
-    result: NDArray[Any] = (values - nuisance @ weights).astype(values.dtype)
-    return result

@@ -1,35 +1,48 @@
-"""Ridge on two bands of features that are orthogonal on the train split, or side by side in one band."""
+"""A baseline and what is added to it, as the ridge engine factorises them: bands are views of its train sets."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmap.encoding.layer.z_scores import leading_eigenvectors, standard_deviations
+from brainmap.encoding.engine import make_problem, make_settings
+from brainmap.encoding.folds import SplitPlan
+from brainmap.encoding.layer.factors import alpha_grids, placing
+from brainmap.encoding.layer.notation import LayerFactors, Train, TrainSet
+from brainmap.encoding.layer.rows import PreparedRows, factorise_rows
+from brainmap.encoding.layer.z_scores import FeatureMoments
+from brainmap.encoding.ridge import EncodingRidgeCV
+from brainmap.encoding.settings import CheckedRows, Problem
 
 Array = NDArray[np.floating]
-Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Principal components of one set of features, fitted on the train rows.
+    """Whitened principal components of one set of features, fitted on train rows, and a ridge on them.
 
     Parameters
     ----------
     left : ndarray, (n_train, k)
-        Orthonormal left singular vectors of the train rows.
-    singular : ndarray, (k,)
-        Singular values.
+        Train rows: orthonormal columns.
+    values : ndarray, (k,)
+        Eigenvalues of the train rows' Gram matrix.
     test : ndarray, (n_test, k)
-        Scores of the test rows.
+        Test rows about the train rows' mean.
     """
 
     left: NDArray[np.float32]
-    singular: NDArray[np.float32]
+    values: NDArray[np.float32]
     test: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, train: Train) -> Band:
+        """View a train set of the engine (form 'rows') that predicts one set of rows."""
+        (held,) = train.validations
+        return cls(train.map.T, train.values, held.map.T + held.gap)
 
     def weights(self, y: Array) -> NDArray[np.float32]:
         """Projections of the centred train responses, (k, n_targets)."""
@@ -41,17 +54,17 @@ class Band:
 
     def fitted(self, weights: Array, alpha: Array) -> NDArray[np.float32]:
         """Fitted values of the (centred) train responses."""
-        return np.asarray(self.left @ (self.singular[:, None] * self.shrunk(weights, alpha)), dtype=np.float32)
+        return np.asarray(self.left @ self.shrunk(weights, alpha), dtype=np.float32)
 
     def shrunk(self, weights: Array, alpha: Array) -> Array:
-        """Ridge coefficients s / (s² + alpha) times the weights, (k, n_targets)."""
-        s = self.singular[:, None]
-        shrink: Array = np.where(np.isinf(alpha), 0.0, s / (s**2 + np.where(np.isinf(alpha), 1.0, alpha)))
-        return shrink * weights
+        """What a penalty leaves of weights, λ / (λ + alpha) of each component, (k, n_targets)."""
+        values = self.values[:, None]
+        shrunk: Array = values / (values + np.asarray(alpha, dtype=np.float32)) * weights
+        return shrunk
 
     def absorbed(self, alpha: float) -> Array:
-        """Share s² / (s² + alpha) of each component that the fit takes from the train responses, (k,)."""
-        return self.singular**2 / (self.singular**2 + alpha)
+        """Share λ / (λ + alpha) of each component that the fit takes from the train responses, (k,)."""
+        return self.values / (self.values + alpha)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +73,8 @@ class TwoBands:
 
     Parameters
     ----------
+    train, test : ndarray of int
+        Rows among those sorted by atom.
     base : Band
         The baseline.
     added : Band
@@ -69,22 +84,24 @@ class TwoBands:
         Which of the two.
     """
 
+    train: Rows
+    test: Rows
     base: Band
     added: Band
     additive: bool
 
 
-def fit_bands(
-    x: Array, g: Array, split: Split, *, limits: tuple[float, int, int], matched: int | None = None
-) -> TwoBands:
-    """Reduce baseline and added features on the train rows of a split.
+def factorise_bands(
+    x: Array, g: Array, problem: Problem, *, limits: tuple[float, int, int], matched: int | None = None
+) -> tuple[LayerFactors, list[list[TwoBands]]]:
+    """Factorise baseline and added features for every split of a plan, scaled and reduced on the outer train sets.
 
     Parameters
     ----------
     x, g : ndarray, (n, d)
         Baseline and added features.
-    split : tuple of ndarray
-        Train and test rows.
+    problem : Problem
+        Splits, penalties and confounds.
     limits : tuple of (float, int, int)
         Share of the baseline's variance to keep, its largest number of components, that of the added features.
     matched : int, optional
@@ -92,61 +109,66 @@ def fit_bands(
 
     Returns
     -------
-    TwoBands
+    LayerFactors
+        The baseline, to choose its penalties.
+    list of list of TwoBands
+        For each outer split, its inner splits' bands and then its own.
     """
-    train, test = split
-    x_train, x_test = _standardise(x[train], x[test])
-    g_train, g_test = _standardise(g[train], g[test])
-    if matched is not None:
-        base = _components(x_train, x_test, 2 * matched)
-        halves = [_components(x_train, x_test, matched), _components(g_train, g_test, matched)]
-        side_train = np.concatenate([half.left * half.singular for half in halves], axis=1)
-        side_test = np.concatenate([half.test for half in halves], axis=1)
-        return TwoBands(base, _components(side_train, side_test, 2 * matched), additive=False)
+    plan, bands = problem.plan, []
+    inner: list[Train] = []
+    outer: list[Train] = []
+    x, g = x[plan.order], g[plan.order]
+    alphas = alpha_grids(problem, FeatureMoments.of(x, plan.atoms[plan.order], plan.n_atoms))
+    for split, (train, _) in enumerate(plan.outer):
+        rows = plan.rows(plan.members(train))
+        prepared = _nested(x, g, rows, problem, limits) if matched is None else _side(x, g, rows, problem, matched)
+        pairs = []
+        for pair in (*plan.inner[split], plan.outer[split]):
+            members = [plan.members(part) for part in pair]
+            inside, held = map(plan.rows, members)
+            base, added = prepared
+            if matched is None:
+                added = added.beyond(base, inside, problem)
+            last = pair is plan.outer[split]
+            train_set = TrainSet(split, members[0], ((split, members[1]),), last, None)
+            fits = []
+            for band, final in ((base, last), (added, True)):  # predictions of the added band are formed
+                fits.append(
+                    factorise_rows(replace(train_set, final=final), band, alphas, problem, placing(problem.backend))
+                )
+            (outer if last else inner).append(fits[0])
+            pairs.append(TwoBands(inside, held, Band.of(fits[0]), Band.of(fits[1]), matched is None))
+        bands.append(pairs)
+    info = {"alphas": alphas}
+    return LayerFactors("baseline", "rows", tuple(inner), tuple(outer), problem.backend, info=info), bands
+
+
+def _nested(
+    x: Array, g: Array, train: Rows, problem: Problem, limits: tuple[float, int, int]
+) -> tuple[PreparedRows, PreparedRows]:
+    """Components of the baseline, and those of what the added features hold beyond them."""
     explained, most, most_added = limits
-    base = _components(x_train, x_test, most, explained)
-    # Regressing the added features on the components: exact on the train rows, carried over to the test rows.
-    slopes = base.left.T @ g_train
-    rest_train = g_train - base.left @ slopes
-    rest_test = g_test - (base.test / base.singular) @ slopes
-    return TwoBands(base, _components(rest_train, rest_test, most_added), additive=True)
+    base = PreparedRows.scaled(x, train, problem).components(train, most)
+    shares = np.cumsum(np.square(base.features[train]).sum(axis=0)) / (len(train) * base.n_varying)
+    keep = int(np.searchsorted(shares, explained)) + 1
+    base = replace(base, features=base.features[:, :keep], back=base.back[:keep])
+    rest = PreparedRows.scaled(g, train, problem).beyond(base, train, problem)
+    return base, rest.components(train, most_added)
 
 
-def principal_band(x: Array, split: Split) -> Band:
+def _side(x: Array, g: Array, train: Rows, problem: Problem, matched: int) -> tuple[PreparedRows, PreparedRows]:
+    """Components of the baseline, and half as many of it beside as many of the added features."""
+    base = PreparedRows.scaled(x, train, problem).components(train, 2 * matched)
+    other = PreparedRows.scaled(g, train, problem).components(train, matched)
+    return base, replace(other, features=np.hstack([base.features[:, :matched], other.features]))
+
+
+def principal_band(x: Array, split: tuple[Rows, Rows]) -> Band:
     """Standardise features on the train rows of a split and decompose them, all components kept."""
-    train, test = split
-    return _components(*_standardise(x[train], x[test]), min(len(train), x.shape[1]))
-
-
-def _standardise(train: Array, test: Array) -> tuple[Array, Array]:
-    """Scale both by the train rows' mean and spread, as the engine does; columns constant there become zero."""
-    centre, spread = train.mean(axis=0), standard_deviations(train)
-    return (train - centre) / spread, (test - centre) / spread
-
-
-def _components(train: Array, test: Array, most: int, explained: float = 1.0) -> Band:
-    """Leading principal components of the train rows, and the scores of the test rows."""
-    values, right = _leading(train, most)
-    keep = min(most, int(np.sum(values > 1e-8 * values[0])))
-    if explained < 1.0:
-        shares = np.cumsum(values) / np.einsum("ij,ij->", train, train)
-        keep = min(keep, int(np.searchsorted(shares, explained)) + 1)
-    right, singular = right[:, :keep], np.sqrt(values[:keep])
-    return Band(*(part.astype(np.float32) for part in (train @ right / singular, singular, test @ right)))
-
-
-def _leading(train: Array, most: int) -> tuple[Array, Array]:
-    """Eigenvalues of the rows' covariance (times n) and its eigenvectors, largest first.
-
-    From the Gram matrix of rows or of columns, whichever is smaller; where few of many are wanted, by randomised
-    subspace iteration (Halko et al. 2011), as scikit-learn's PCA does.
-    """
-    if min(train.shape) > max(2000, 8 * most):
-        from sklearn.utils.extmath import randomized_svd
-
-        _, singular, rows = randomized_svd(train, most, n_oversamples=20, n_iter=5, random_state=0)
-        return singular**2, rows.T
-    if train.shape[1] <= train.shape[0]:
-        return leading_eigenvectors(train.T @ train, 0.0)
-    values, left = leading_eigenvectors(train @ train.T, 1e-15)
-    return values, train.T @ (left / np.sqrt(values))
+    rows = np.concatenate(split)
+    atoms = np.repeat([0, 1], [len(part) for part in split])
+    plan = SplitPlan(((np.flatnonzero(atoms == 0), np.flatnonzero(atoms == 1)),), ((),), atoms, "", "", grouped=False)
+    problem = make_problem(plan, make_settings(EncodingRidgeCV(1.0)), CheckedRows())
+    train_set = TrainSet(0, np.array([True, False]), ((0, np.array([False, True])),), True, None)
+    prepared = PreparedRows.of(x[rows], plan.outer[0][0], problem)
+    return Band.of(factorise_rows(train_set, prepared, np.ones((1, 1)), problem, placing(problem.backend)))

@@ -39,7 +39,7 @@ Part = tuple[str, str, str]
 T = TypeVar("T")
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 7
+STUDY_VERSION = 8
 MENDINGS = 100  # damaged files that one run sets aside and computes again
 OWN_FILES = ("responses", "targets", "events")
 

@@ -18,7 +18,7 @@ def energies(values, held, white, alphas=ALPHAS, precision="float64", **kwargs):
     values = np.sort(values)[::-1]
     place, shrink = placing(Backend("cpu", precision)), values / (values + alphas[:, None])
     coupling = couple(values, shrink, held.T @ held, place, **kwargs)
-    train = Train(np.ones(1, dtype=bool), np.eye(len(values)), place(shrink), (), None, alphas)
+    train = Train(np.ones(1, dtype=bool), np.eye(len(values)), values, place(shrink), (), None, alphas)
     found = path_energy(train, coupling, white.astype(precision))
     expected = np.array([((held @ ((values / (values + alpha))[:, None] * white)) ** 2).sum(0) for alpha in alphas])
     return found, expected, coupling

@@ -163,7 +163,10 @@ def factorise_cross(
             validations.append(replace(held, coupling=couple(values, shrink, energy, place)))
     degrees = shrink.sum(axis=1) + settings.fit_intercept
     universe = None if table.weighted is not None else train_set.universe
-    return Train(train_set.members, place(columns.T), place(shrink), tuple(validations), universe, degrees), unsafe
+    train = Train(
+        train_set.members, place(columns.T), place(values), place(shrink), tuple(validations), universe, degrees
+    )
+    return train, unsafe
 
 
 def train_sets(problem: Problem) -> tuple[list[TrainSet], list[TrainSet]]:

@@ -93,6 +93,8 @@ class Train:
         Atoms that make up the set.
     map : (rank, n_inputs)
         Gives ``c``.
+    values : (rank,)
+        Eigenvalues of the train Gram matrix, largest first.
     shrink : (n_alphas, rank)
         ``φ``.
     validations : tuple of Validation
@@ -105,6 +107,7 @@ class Train:
 
     members: Mask
     map: Any
+    values: Any
     shrink: Any
     validations: tuple[Validation, ...]
     universe: Mask | None

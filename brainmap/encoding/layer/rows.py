@@ -41,7 +41,7 @@ class PreparedRows:
     features : ndarray, shape (n_rows, n_components)
         After nuisance projection, centring, scaling and PCA, float64, rows sorted by atom.
     kernel : ndarray, shape (n_rows, n_rows) or None
-        ``features @ features.T`` where there are more components than train rows.
+        ``features @ features.T``, made where there are more components than train rows.
     back : ndarray, shape (n_components, n_features)
         From weights on `features` to weights on original features.
     centre : ndarray, shape (n_features,)
@@ -59,6 +59,15 @@ class PreparedRows:
     @classmethod
     def of(cls, X: NDArray[Any], train: NDArray[np.int64], problem: Problem) -> PreparedRows:
         """Prepare all rows with statistics of the outer train rows."""
+        rows = cls.scaled(X, train, problem)
+        if problem.settings.pca is not None:
+            rows = rows.components(train, problem.settings.pca)
+        dual = rows.features.shape[1] > len(train)
+        return replace(rows, kernel=rows.features @ rows.features.T) if dual else rows
+
+    @classmethod
+    def scaled(cls, X: NDArray[Any], train: NDArray[np.int64], problem: Problem) -> PreparedRows:
+        """Prepare all rows up to PCA: without nuisance regressors, centred and scaled."""
         settings = problem.settings
         features = X.astype(np.float64)
         mean = features[train].mean(axis=0)
@@ -80,12 +89,21 @@ class PreparedRows:
         if settings.band_scale is not None:
             features *= settings.band_scale
             back = back * settings.band_scale
-        if settings.pca is not None:
-            keep = max(1, min(settings.pca, len(train) - 1, features.shape[1]))
-            components = principal_axes(features[train], keep)
-            features, back = features @ components, components.T * back
-        dual = features.shape[1] > len(train)
-        return cls(features, features @ features.T if dual else None, back, centre, int(varies.sum()))
+        return cls(features, None, back, centre, int(varies.sum()))
+
+    def components(self, train: NDArray[np.int64], most: int) -> PreparedRows:
+        """Return the leading principal components of the outer train rows, at most so many, largest first."""
+        axes = principal_axes(self.features[train], max(1, min(most, len(train) - 1, self.features.shape[1])))
+        return replace(self, features=self.features @ axes, back=axes.T * self.back)
+
+    def beyond(self, base: PreparedRows, train: NDArray[np.int64], problem: Problem) -> PreparedRows:
+        """Return what these rows hold beyond another band, regressed out as it is fitted on some train rows.
+
+        The two are orthogonal on these rows: a ridge on both, with a penalty each, is then the sum of two ridges.
+        """
+        whitened = _whiten(base, train, problem)
+        white = _apply(whitened, base, train, np.arange(len(base.features)), problem)
+        return replace(self, features=self.features - white @ (whitened.map @ self.features[train]))
 
     def original(self, weights: Float64) -> Float64:
         """Turn weights on the prepared features, (n_components, n), into weights on the original ones."""
@@ -97,9 +115,9 @@ def principal_axes(centred: Float64, keep: int) -> Float64:
     """Return the leading principal axes of centred rows, shape (n_features, ≤ keep)."""
     n, d = centred.shape
     if d <= n:
-        return leading_eigenvectors(centred.T @ centred, 0.0)[1][:, :keep]
-    values, left = leading_eigenvectors(centred @ centred.T, 1e-15)
-    return centred.T @ (left[:, :keep] / np.sqrt(values[:keep]))
+        return leading_eigenvectors(centred.T @ centred, 0.0, keep)[1]
+    values, left = leading_eigenvectors(centred @ centred.T, 1e-15, keep)
+    return centred.T @ (left / np.sqrt(values))
 
 
 @dataclass(frozen=True)
@@ -174,7 +192,8 @@ def factorise_rows(
             coupling = couple(whitened.values, shrink, energy, place, rows=held)
             validations.append(replace(validation, coupling=coupling))
     degrees = shrink.sum(axis=1) + settings.fit_intercept
-    return Train(train_set.members, place(whitened.map), place(shrink), tuple(validations), None, degrees)
+    values = place(whitened.values)
+    return Train(train_set.members, place(whitened.map), values, place(shrink), tuple(validations), None, degrees)
 
 
 def weight_map(train_set: TrainSet, rows: PreparedRows, problem: Problem) -> tuple[Float64, Float64]:

@@ -23,17 +23,21 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from brainmap.common.errors import InputError
-from brainmap.encoding.folds import SplitPlan, plan_splits
+from brainmap.encoding.cross_validation import encoding_provenance
+from brainmap.encoding.engine import make_problem, make_settings
+from brainmap.encoding.folds import plan_splits
+from brainmap.encoding.layer.notation import LayerFactors
+from brainmap.encoding.layer.nuisance import without_nuisance
+from brainmap.encoding.layer.scores import score_batch, target_batch, target_block
+from brainmap.encoding.ridge import EncodingRidgeCV
+from brainmap.encoding.settings import Problem, RidgeOptions, RowDesign
 from brainmap.statistics.added.conditional_test import ConditionalOptions, ConditionalTest, conditional_test
 from brainmap.statistics.added.penalty_choice import DRAWS, held_out
 from brainmap.statistics.checked_arrays import (
     Features,
     check_responses,
     feature_arrays,
-    in_own_units,
     target_blocks,
-    with_constant,
-    without,
 )
 from brainmap.statistics.correction import adjust
 from brainmap.statistics.jackknife import (
@@ -44,7 +48,7 @@ from brainmap.statistics.jackknife import (
     tested_changes,
     training_changes,
 )
-from brainmap.statistics.two_bands import TwoBands, fit_bands
+from brainmap.statistics.two_bands import TwoBands, factorise_bands
 
 FloatArray = NDArray[np.floating]
 
@@ -63,8 +67,9 @@ class ResidualOptions:
         … but are at most so many, and at most a quarter of the images. Added features keep at most so many, too.
     matched_components : int
         ``matched``: components of each half; the baseline has twice as many.
-    alphas : tuple of float
-        Ridge penalties to choose from, per target, by inner cross-validation of r.
+    alphas : tuple of float, optional
+        Ridge penalties to choose from, per target, by inner cross-validation of r; default as in
+        :class:`~brainmap.encoding.EncodingRidgeCV`, multiples of the baseline's mean eigenvalue.
     cv, inner_cv : int
         Outer and inner folds, grouped.
     seed : int
@@ -81,16 +86,20 @@ class ResidualOptions:
     explained: float = 0.999
     max_components: int = 200
     matched_components: int = 150
-    alphas: tuple[float, ...] = (1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
+    alphas: tuple[float, ...] | None = None
     cv: int = 5
-    inner_cv: int = 4
+    inner_cv: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in ("nested", "matched"):
             raise InputError(f"The residual method {self.method!r} is unknown; choose 'nested' or 'matched'.")
-        if not self.alphas or min(self.alphas) <= 0:
-            raise InputError(f"Ridge penalties must be positive, got {self.alphas}.")
+        make_settings(self.ridge)
+
+    @property
+    def ridge(self) -> EncodingRidgeCV:
+        """The ridge of both bands."""
+        return EncodingRidgeCV(self.alphas, cv=self.inner_cv, options=RidgeOptions(seed=self.seed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +267,8 @@ def residual_scores(
     Parameters
     ----------
     base, added : array-like (n_images, d) or mapping of layer to array-like
-        Activations (of all layers) and gradients. Scaling, PCA and residualisation are fitted on each train split.
+        Activations (of all layers) and gradients. Scaling and PCA are fitted on each outer train split, the gradients
+        are residualised on each train split, outer and inner.
     responses : array-like (n_images, n_targets), or a sequence of them
         Responses to the same images; a sequence holds several subjects with the same targets.
     groups : array-like, (n_images,), optional
@@ -286,15 +296,18 @@ def residual_scores(
         sizes = (len(x), len(g), len(subjects[0]), len(labels))
         raise InputError(f"Baseline, added features, responses and groups have {sizes} rows; they must agree.")
     plan = plan_splits(len(x), options.cv, groups=groups, inner_cv=options.inner_cv, seed=options.seed)
-    nuisance = None if confounds is None else with_constant(confounds, len(x))
-    bands = _all_bands(x, g, plan, options, nuisance)
-    codes = np.unique(labels, return_inverse=True)[1]
-    scored = [_score_subject(y, plan, bands, (codes, nuisance), options) for y in subjects]
+    design = RowDesign(nuisance=confounds).checked(len(x))
+    problem = make_problem(plan, make_settings(options.ridge), design)
+    limits = (options.explained, min(options.max_components, len(x) // 4), options.max_components)
+    matched = options.matched_components if options.method == "matched" else None
+    layer, bands = factorise_bands(x, g, problem, limits=limits, matched=matched)
+    codes = np.unique(labels, return_inverse=True)[1][plan.order]
+    scored = [_score_subject(y, problem, layer, bands, codes) for y in subjects]
     base_r, full_r, changes = (np.stack(parts) for parts in zip(*scored, strict=True))
     dims = ("subject", "split", "target")
     dataset = xr.Dataset({"r_base": (dims, base_r), "r_full": (dims, full_r), "delta": (dims, full_r - base_r)})
-    dataset.attrs = {**asdict(options), "n_images": len(x), "split_hash": plan.hash, "split_scheme": plan.scheme}
-    dataset.attrs |= {"inner_scheme": plan.inner_scheme, "scoring": "pearson r, difference of held-out scores"}
+    dataset.attrs = {**asdict(options), **encoding_provenance(options.ridge, problem)}
+    dataset.attrs |= {"scoring": "pearson r, difference of held-out scores"}
     return ResidualScores(dataset, *changes.mean(axis=0))
 
 
@@ -350,51 +363,34 @@ def residual(
     return ResidualResult(effects.merge(test.table[columns], on="unit"), scores, test)
 
 
-def _all_bands(
-    x: FloatArray, g: FloatArray, plan: SplitPlan, options: ResidualOptions, nuisance: NDArray[np.float64] | None
-) -> list[list[TwoBands]]:
-    """For each outer split, its inner splits' bands and then its own."""
-    limits = (options.explained, min(options.max_components, len(x) // 4), options.max_components)
-    matched = options.matched_components if options.method == "matched" else None
-    bands = []
-    for outer, inner in zip(plan.outer, plan.inner, strict=True):
-        own_x, own_g = (without(nuisance, values, outer[0]) for values in (x, g))
-        bands.append([fit_bands(own_x, own_g, split, limits=limits, matched=matched) for split in [*inner, outer]])
-    return bands
-
-
 def _score_subject(
-    y: FloatArray,
-    plan: SplitPlan,
-    bands: list[list[TwoBands]],
-    rows: tuple[NDArray[np.intp], NDArray[np.float64] | None],
-    options: ResidualOptions,
+    y: FloatArray, problem: Problem, layer: LayerFactors, bands: list[list[TwoBands]], codes: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Scores (split, target) without and with the added features, and the changes by group (3, group, target)."""
-    n_targets, (codes, nuisance) = y.shape[1], rows
-    scores = np.full((2, len(plan.outer), n_targets), np.nan, dtype=np.float32)
+    n_splits, n_targets, grids = len(bands), y.shape[1], layer.info["alphas"]
+    scores = np.full((2, n_splits, n_targets), np.nan, dtype=np.float32)
     changes = np.zeros((3, int(codes.max()) + 1, n_targets), dtype=np.float32)
-    alphas = np.sort(np.asarray(options.alphas, dtype=np.float32))
     added = np.zeros(n_targets)
-    for part in target_blocks(max(len(y), DRAWS) * (len(alphas) + 1), n_targets):
-        scaled = in_own_units(y[:, part])
-        for number, (outer, inner) in enumerate(zip(plan.outer, plan.inner, strict=True)):
-            block = without(nuisance, scaled, outer[0])
-            fit = held_out(block, (outer, inner), bands[number], alphas, codes)
-            predictions, penalties = fit.predictions, fit.penalties
-            truth, test_codes = block[outer[1]], codes[outer[1]]
-            base_r, base_changes = tested_changes(truth, predictions[0], test_codes)
-            full_r, full_changes = tested_changes(truth, predictions[1], test_codes)
+    for part in target_blocks(max(len(y), DRAWS) * (grids.shape[1] + 1), n_targets):
+        block = target_block(np.asarray(y[:, part]), problem, name="the response", first=part.start)
+        batch = target_batch(block, layer, problem)
+        chosen = score_batch(batch)[0].alpha
+        for number, (splits, outer) in enumerate(zip(bands, layer.outer, strict=True)):
+            values = (without_nuisance(batch, outer, None) if problem.n_nuisance else batch).inputs
+            own, penalties = splits[-1], (grids[number], problem.settings.tie_tolerance)
+            fit = held_out(values, splits, chosen[number], penalties, codes)
+            truth, test_codes, train_codes = values[own.test], codes[own.test], codes[own.train]
+            base_r, base_changes = tested_changes(truth, fit.predictions[0], test_codes)
+            full_r, full_changes = tested_changes(truth, fit.predictions[1], test_codes)
             scores[0, number, part], scores[1, number, part] = base_r, full_r
-            changes[0, np.unique(test_codes), part] += (full_changes - base_changes) / len(plan.outer)
-            slopes = [score_gradient(truth, prediction) for prediction in predictions]
-            taught = _taught(bands[number][-1], block[outer[0]], penalties, slopes, codes[outer[0]])
-            names, sums = sum_by_group(taught, codes[outer[0]])
-            changes[1, names, part] += sums / len(plan.outer)
-            changes[2, :, part] += fit.choice / len(plan.outer)
-            added[part] += np.isfinite(penalties[1])
+            changes[0, np.unique(test_codes), part] += (full_changes - base_changes) / n_splits
+            slopes = [score_gradient(truth, prediction) for prediction in fit.predictions]
+            names, sums = sum_by_group(_taught(own, values[own.train], fit.penalties, slopes, train_codes), train_codes)
+            changes[1, names, part] += sums / n_splits
+            changes[2, :, part] += fit.choice / n_splits
+            added[part] += np.isfinite(fit.penalties[1])
     # A pair of groups enters twice only if both their splits chose to add anything: the share of the other splits did.
-    changes[1] *= np.sqrt(np.maximum(added - 1, 0) / (len(plan.outer) - 1))
+    changes[1] *= np.sqrt(np.maximum(added - 1, 0) / (n_splits - 1))
     return scores[0], scores[1], changes
 
 

@@ -11,8 +11,8 @@ predict for it from the added features: a quadratic form ``T = Σ_{g≠h} y_g' N
 * is the kernel of the added features, residualised on the leading principal components U of the baseline, whitened by
   the covariance that the baseline's remainder would give the responses, ``V = h K + (1 − h) I`` with h by maximum
   likelihood per unit (the score test of a variance component, Lin 1997);
-* is then made *hollow*: projected onto the matrices with ``N_gg = 0`` and ``N U = 0``. So T has mean zero for every
-  signal in the span of U and every noise that is independent between groups, whatever its covariance inside a group.
+* is then made *hollow* (``N_gg = 0``, ``N U = 0``): T has mean zero for every signal in the span of U and every noise
+  that is independent between groups, whatever its covariance inside a group.
 
 Its null distribution flips the sign of whole groups of residuals, ``T(s) = Σ s_g s_h e_g' N_gh e_h``: refitting costs
 one product of small matrices. Residuals from U are correlated between groups, so the noise that U absorbed is drawn
@@ -24,7 +24,7 @@ family-wise error. ``docs/statistics.md`` holds measured calibration and power.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +36,11 @@ from brainmap.common.decompositions import left_singular
 from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import FLIP_BLOCKS, FLIP_NOISE, FLIPS
 from brainmap.encoding.row_groups import RowGroups
+from brainmap.encoding.settings import RowDesign
 from brainmap.statistics.added.group_noise import GroupNoise
 from brainmap.statistics.added.hollow_matrices import block_sums, hollow, remove
 from brainmap.statistics.added.prewhitening import Filtered, TimeFilter, noise_correlation
-from brainmap.statistics.checked_arrays import Features, check_responses, standardised, target_blocks, with_constant
+from brainmap.statistics.checked_arrays import Features, check_responses, layers_of, standardised, target_blocks
 
 FloatArray = NDArray[np.float64]
 SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
@@ -137,8 +138,8 @@ class ConditionalTest:
     def to_frame(self) -> pd.DataFrame:
         """Return the table; settings are in ``attrs``."""
         table = self.table.copy()
-        table.attrs = {"n_images": self.n_images, "n_blocks": self.n_blocks, "n_components": self.n_components}
-        table.attrs |= {"n_flips": self.options.n_flips, "alpha": self.options.alpha, "p": self.method}
+        sizes: dict[Any, Any] = {name: getattr(self, name) for name in ("n_images", "n_blocks", "n_components")}
+        table.attrs = {**sizes, "n_flips": self.options.n_flips, "alpha": self.options.alpha, "p": self.method}
         return table
 
     @property
@@ -177,11 +178,9 @@ class _Design:
         kept = (singular > 1e-8 * singular[0]) & (np.arange(len(singular)) < self.options.n_added)
         eigen = singular[kept] ** 2
         left = remove(self.removed, self._filter(left[:, kept], np.sqrt(shrink)))
-        kernels: list[FloatArray] = []
-        for penalty in self.options.ridge:
-            weight = eigen / eigen.mean() if np.isinf(penalty) else eigen / (eigen + penalty * eigen.mean())
-            kernels.append(hollow((left * weight) @ left.T, self.removed, self.blocks))
-        return kernels
+        mean = eigen.mean()
+        weights = [eigen / (mean if np.isinf(penalty) else eigen + penalty * mean) for penalty in self.options.ridge]
+        return [hollow((left * weight) @ left.T, self.removed, self.blocks) for weight in weights]
 
     def _filter(self, x: FloatArray, factor: FloatArray) -> FloatArray:
         """Scale x along the baseline's eigenvectors, leaving the rest of it alone."""
@@ -251,22 +250,22 @@ def conditional_test(
         raise InputError(f"There are {subjects[0].shape[1]} targets but units of shape {labels.shape}.")
     n_images = int(subjects[0].shape[0])
     rows, blocks = _blocks(groups, n_images, settings)
-    used = [_rows_of(features, rows, n_images) for features in (base, added)]
-    fixed = np.ones((n_images, 1)) if confounds is None else with_constant(confounds, n_images)
-    design = _prepare(used[0], used[1], (rows, fixed[rows]), blocks, settings)
+    fixed, regressors = np.ones((n_images, 1)), RowDesign(nuisance=confounds).checked(n_images).nuisance
+    if regressors is not None:
+        fixed = np.column_stack([fixed, regressors])
+    design = _prepare(base, added, (rows, fixed), blocks, settings)
     apart = None
     if isinstance(groups, RowGroups):
         apart = ~groups.take(rows).touching(blocks)
         white = TimeFilter(groups, noise_correlation(subjects, design.order, design.removed, groups))
         if white.correlation:
-            whitened = [{name: white(layer) for name, layer in _layers(part).items()} for part in (base, added)]
+            x, g = ({name: white(np.asarray(f)) for name, f in layers_of(part).items()} for part in (base, added))
             fixed = np.column_stack([fixed, white(fixed)])
-            used = [_rows_of(features, rows, n_images) for features in whitened]
-            design = _prepare(used[0], used[1], (rows, fixed[rows]), blocks, settings)
+            design = _prepare(x, g, (rows, fixed), blocks, settings)
             subjects = [Filtered(values, white) for values in subjects]
     names, codes = np.unique(labels, return_inverse=True)
     shares = _fit_shares(subjects, codes, design)
-    sums: list[FloatArray] = [np.empty(0)] * len(names)
+    sums: list[Any] = [None] * len(names)
     for share in np.unique(shares):
         kernels = design.kernels(SHARES[share])
         for unit in np.flatnonzero(shares == share):
@@ -324,10 +323,13 @@ def _prepare(
     blocks: NDArray[np.intp],
     options: ConditionalOptions,
 ) -> _Design:
-    """Decompose the baseline kernel, sort images by block; ``used`` are the images and what is always removed."""
-    rows, fixed = used
-    layers = standardised(base, "baseline")
-    extra = np.concatenate(list(standardised(added, "added").values()), axis=1)
+    """Decompose the baseline kernel, sort images by block; ``used``: images used, what is always removed of all."""
+    rows, fixed = used[0], used[1][used[0]]
+    layers, others = (
+        standardised(_rows_of(features, rows, len(used[1])), name)
+        for features, name in ((base, "baseline"), (added, "added"))
+    )
+    extra = np.concatenate(list(others.values()), axis=1)
     together = np.concatenate([array / np.sqrt(array.shape[1]) for array in layers.values()], axis=1)
     # Inside a block in an order of their own: what is drawn must not depend on the order in which images are given.
     order = np.lexsort((together.sum(axis=1), blocks))
@@ -349,22 +351,18 @@ def _prepare(
     return _Design(vectors, values, removed, rest, slices, GroupNoise(removed, slices, draws), rows[order], options)
 
 
-def _layers(features: Features) -> dict[Any, Any]:
-    return dict(features) if isinstance(features, Mapping) else {"all": features}
-
-
 def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray[Any]]:
     """Take the images used from each layer, before anything is copied or converted."""
-    rows_by_group = {}
-    for layer, values in _layers(features).items():
+    taken = {}
+    for layer, values in layers_of(features).items():
         array = np.asarray(values)
         if len(array) != n_images:
             raise InputError(
                 f"Features {layer!r} have {len(array)} rows for responses to {n_images} images; they must be the same "
                 "images."
             )
-        rows_by_group[str(layer)] = array if len(rows) == n_images else array[rows]
-    return rows_by_group
+        taken[layer] = array if len(rows) == n_images else array[rows]
+    return taken
 
 
 def _fit_shares(subjects: list[Any], codes: NDArray[np.intp], design: _Design) -> NDArray[np.intp]:
@@ -416,23 +414,15 @@ def _flip(sums: FloatArray, options: ConditionalOptions) -> tuple[FloatArray, Fl
     spread = np.sqrt(2.0 * (sums**2).sum(axis=(2, 3)))
     spread = np.where(spread > 0, spread, np.inf)
     statistic = (sums.sum(axis=(2, 3)) / spread).max(axis=1)  # no sign flipped
-    null = np.empty((options.n_flips, n_units))
-    for unit in range(n_units):
-        draws = [((signs @ sums[unit, a]) * signs).sum(axis=1) / spread[unit, a] for a in range(n_penalties)]
-        null[:, unit] = np.max(draws, axis=0)
+    null = np.full((options.n_flips, n_units), -np.inf)
+    for unit, penalty in np.ndindex(n_units, n_penalties):
+        flipped = ((signs @ sums[unit, penalty]) * signs).sum(axis=1) / spread[unit, penalty]
+        np.maximum(null[:, unit], flipped, out=null[:, unit])
     return statistic, null
 
 
 def flip_p(statistic: FloatArray, null: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
-    """Return p of each unit, and p over the family by the maximum over units.
-
-    Parameters
-    ----------
-    statistic : ndarray, (n_units,)
-        Observed.
-    null : ndarray, (n_flips, n_units)
-        Under the flips.
-    """
+    """Return p of each unit, and over the family by the maximum; of statistics, (n_units,), and flips, (…, n_units)."""
     p = (1 + (null >= statistic).sum(axis=0)) / (1 + len(null))
     p_fwer = (1 + (null.max(axis=1)[:, None] >= statistic).sum(axis=0)) / (1 + len(null))
     return p, p_fwer

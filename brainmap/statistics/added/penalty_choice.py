@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from brainmap.encoding.any_estimator import pearson
 from brainmap.encoding.layer.scores import choose
-from brainmap.encoding.settings import TIE_TOLERANCE as TIE
 from brainmap.statistics.jackknife import tested_changes
-from brainmap.statistics.two_bands import Band, Split, TwoBands
+from brainmap.statistics.two_bands import TwoBands
 
 Array = NDArray[np.floating]
 Float64 = NDArray[np.float64]
-DRAWS = 512  # noise draws per target: the regression on six to eight penalties then errs by one or two per cent
+Groups = NDArray[np.intp]
+DRAWS = 512  # noise draws per target: the regression on six to eight directions then errs by one or two per cent
+FAINT = 0.01  # of the largest spread: what varies less decides nothing, and a slope on it would be one of draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,39 +45,29 @@ class HeldOut:
     choice: Float64
 
 
-def held_out(
-    y: Array,
-    splits: tuple[Split, tuple[Split, ...]],
-    bands: list[TwoBands],
-    alphas: Array,
-    codes: NDArray[np.intp],
-) -> HeldOut:
-    """Predict the outer test rows without and with the added features, penalties chosen by inner cross-validation.
+def held_out(y: Array, bands: list[TwoBands], chosen: Array, penalties: tuple[Array, float], codes: Groups) -> HeldOut:
+    """Predict the outer test rows without and with the added features, whose penalty inner cross-validation chooses.
 
     Parameters
     ----------
     y : ndarray, (n, n_targets)
-        Responses.
-    splits : tuple of (outer split, inner splits)
-        Train and test rows of each.
+        Responses, rows sorted by atom.
     bands : list of TwoBands
         One per inner split, and the outer split's last.
-    alphas : ndarray
-        Penalties in increasing order. For an additive band infinity (nothing added) is tried, too.
+    chosen : ndarray, (n_targets,)
+        Penalties of the baseline.
+    penalties : tuple of (ndarray, float)
+        Those to choose from, in increasing order (for an additive band infinity, nothing added, is tried, too), and the
+        tolerance within which scores are even.
     codes : ndarray of int, (n,)
         Group of each row.
     """
-    (train, test), inner = splits
-    own, additive = bands[-1], bands[-1].additive
-    chosen = alphas[choose(_base_scores(y, inner, [band.base for band in bands[:-1]], alphas), TIE)]
-    grid = np.append(alphas, np.float32(np.inf)) if additive else alphas
-    scores, changes = _added_scores(y, inner, bands[:-1], chosen if additive else None, grid, codes)
-    best = choose(scores, TIE)
-    centred = y[train] - y[train].mean(axis=0)
-    base = own.base.predict(own.base.weights(centred), chosen)
-    start = base if additive else np.zeros_like(base)
-    weights = own.added.weights(centred)
-    reached = np.stack([pearson(y[test], start + own.added.predict(weights, alpha)) for alpha in grid])
+    own, (grid, tie) = bands[-1], penalties
+    grid = np.append(grid, np.inf) if own.additive else grid
+    scores, changes = _inner_scores(y, bands[:-1], chosen, grid, codes)
+    best = choose(scores, tie)
+    base, start, weights = _start(y, own, chosen)
+    reached = np.stack([pearson(y[own.test], start + own.added.predict(weights, alpha)) for alpha in grid])
     full = start + own.added.predict(weights, grid[best])
     return HeldOut((base, full), (chosen, grid[best]), choice_changes(scores, changes, np.nan_to_num(reached)))
 
@@ -98,12 +89,14 @@ def choice_changes(inner: Float64, changes: Float64, reached: Float64) -> Float6
     ndarray, (n_groups, n_targets)
     """
     values, vectors = np.linalg.eigh(np.einsum("agt,bgt->tab", changes, changes, optimize=True))
-    spread = np.sqrt(np.maximum(values, 0.0))
-    draws = _draws(len(inner))
+    spread = np.sqrt(np.maximum(values, 0.0))  # ascending
+    known = spread > FAINT * spread.max(axis=1, keepdims=True)
+    last = slice(-max(int(known.sum(axis=1).max()), 1), None)
+    vectors, spread, known = vectors[:, :, last], spread[:, last], known[:, last]
+    draws = _draws(spread.shape[1])
     noise = (vectors * spread[:, None, :]) @ draws.T  # (target, option, draw)
     winner = (inner.T[:, :, None] + noise).argmax(axis=1)
     slope = np.take_along_axis(reached.T, winner, axis=1) @ draws / len(draws)
-    known = spread > 1e-6 * spread.max(axis=1, keepdims=True)
     share = (vectors @ np.where(known, slope / np.where(known, spread, 1.0), 0.0)[:, :, None])[:, :, 0]
     moved: Float64 = np.einsum("agt,ta->gt", changes, share)
     return moved
@@ -116,35 +109,26 @@ def _draws(n: int) -> Float64:
     return draws
 
 
-def _base_scores(y: Array, inner: tuple[Split, ...], bands: list[Band], alphas: Array) -> Float64:
-    """Mean validation r of every penalty, (n_penalties, n_targets)."""
-    total, count = np.zeros((len(alphas), y.shape[1])), np.zeros(y.shape[1])
-    for (train, validation), band in zip(inner, bands, strict=True):
-        weights = band.weights(y[train] - y[train].mean(axis=0))
-        r = np.stack([pearson(y[validation], band.predict(weights, alpha)) for alpha in alphas])
-        count += np.isfinite(r[0])  # NaN where a target is constant: missing, not a zero
-        total += np.nan_to_num(r)
-    return total / np.maximum(count, 1)
+def _start(y: Array, bands: TwoBands, chosen: Array) -> tuple[Array, Array, Array]:
+    """Predictions of the baseline, what the added band's are added to, and its projections of the responses."""
+    centred = y[bands.train] - y[bands.train].mean(axis=0)
+    base = bands.base.predict(bands.base.weights(centred), chosen)
+    return base, base if bands.additive else np.zeros_like(base), bands.added.weights(centred)
 
 
-def _added_scores(
-    y: Array,
-    inner: tuple[Split, ...],
-    bands: list[TwoBands],
-    chosen: Array | None,
-    grid: Array,
-    codes: NDArray[np.intp],
+def _inner_scores(
+    y: Array, bands: list[TwoBands], chosen: Array, grid: Array, codes: Groups
 ) -> tuple[Float64, Float64]:
     """Mean validation r of every penalty of the added band, beside the baseline's chosen ones, and changes by group."""
     scores, count = np.zeros((len(grid), y.shape[1])), np.zeros(y.shape[1])
     changes = np.zeros((len(grid), int(codes.max()) + 1, y.shape[1]))
-    for (train, validation), band in zip(inner, bands, strict=True):
-        centred = y[train] - y[train].mean(axis=0)
-        start = 0.0 if chosen is None else band.base.predict(band.base.weights(centred), chosen)
-        weights, names = band.added.weights(centred), np.unique(codes[validation])
+    for band in bands:
+        _, start, weights = _start(y, band, chosen)
+        held = codes[band.test]
+        names = np.unique(held)
         for index, alpha in enumerate(grid):
             with np.errstate(divide="ignore", invalid="ignore"):  # of a single group nothing can be left out
-                r, moved = tested_changes(y[validation], start + band.added.predict(weights, alpha), codes[validation])
+                r, moved = tested_changes(y[band.test], start + band.added.predict(weights, alpha), held)
             scores[index] += np.nan_to_num(r)
             changes[index, names] += moved
         count += np.isfinite(r)

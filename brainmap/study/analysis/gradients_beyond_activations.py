@@ -122,7 +122,7 @@ def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConf
         groups=first.groups,
         confounds=first.confounds,
         options=(
-            ResidualOptions(config.residual, cv=config.cv, seed=config.seed),
+            ResidualOptions(config.residual, alphas=config.alphas, cv=config.cv, seed=config.seed),
             ConditionalOptions(n_flips=config.flips, seed=seed),
         ),
     )
