@@ -8,6 +8,7 @@ from .encoding_result import concat as concat
 from .folds import group_kfold as group_kfold
 from .folds import plan_splits as plan_splits
 from .folds import split_hash as split_hash
+from .pooled_scores import pooled_r as pooled_r
 from .ridge import EncodingRidgeCV as EncodingRidgeCV
 from .row_groups import RowGroups as RowGroups
 from .row_groups import time_blocks as time_blocks

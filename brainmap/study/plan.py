@@ -434,8 +434,9 @@ def _sample_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]
 def _own_targets(config: StudyConfig, own: OwnData, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:
     """Check that a user's files fit together, without reading the responses themselves."""
     absent = [
-        f"there is no file {path}; give the {name} with --{name}, or own.{name} in a study file"
-        for name, path in (("responses", split_variable(own.responses)[0]), *own.tables)
+        f"there is no file {path}; give the {name} with "
+        f"{'--set labels=…' if name == 'labels' else '--' + name}, or own.{name} in a study file"
+        for name, path in (("responses", split_variable(own.responses)[0]), *own.files)
         if not path.exists()
     ]
     if absent:

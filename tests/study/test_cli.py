@@ -143,7 +143,9 @@ def test_dry_run_says_what_does_not_fit(own: OwnFiles, tmp_path: Path) -> None:
     np.save(own.folder / "responses.npy", responses[:-1])
     assert missing().startswith("The responses have too few rows: 79 rows for 80 rows in ")
     (own.folder / "responses.npy").unlink()
-    assert "give the responses with --responses, or own.responses in a study file" in missing()
+    absent = missing("--atlas", "no.nii.gz", "--confounds", "no.tsv")
+    for name in ("responses", "atlas", "confounds"):
+        assert f"give the {name} with --{name}, or own.{name} in a study file" in absent
 
 
 def test_wrong_files(own: OwnFiles, tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_words_go_where_they_belong() -> None:
     config = StudyConfig.from_dict({"stimuli": "p", "responses": "r.npy", "set": {"catch": "blank", "flips": 200}})
     assert config.dataset == "own" and config.own is not None
     assert (config.own.catch, config.flips) == (("blank",), 200)
+    assert StudyConfig.from_dict({"own": {"stimuli": "p", "responses": "r.npy"}}).dataset == "own"
     public = StudyConfig.from_dict({**PUBLIC, "stimuli": "p", "subject": 1, "set": {"zscore": "run"}})
     assert public.place.stimuli == Path("p") and public.subjects == ("1",) and public.reading == {"zscore": "run"}
     assert StudyConfig.from_dict({"test": "subjects"}).meg_test == "subjects"
@@ -84,6 +85,7 @@ def test_words_go_where_they_belong() -> None:
         ({"set": {"flips": 200}, "flips": 300}, "'set flips' and 'flips' say the same"),
         ({"checkpoint": "/nowhere.pt"}, "there is no such file or folder"),
         ({"device": "tpu"}, "a device is cpu, cuda"),
+        ({"set": {"foo": 1}}, "'reading' \\(foo\\) is for readers of public datasets; 'sample' has none"),
     ],
 )
 def test_two_words_for_one_thing_are_refused(values: dict[str, Any], told: str) -> None:

@@ -82,6 +82,7 @@ def _with_data(settings: dict[str, Any], given: Mapping[str, Any], reading: Mapp
         (place if public else own)["stimuli"] = given["stimuli"]
     if own:
         settings["own"] = _merged(settings.get("own"), own, "own")
+    if settings.get("own") is not None:
         settings.setdefault("dataset", "own")
     if place:
         settings["place"] = _merged(settings.get("place"), place, "place")

@@ -81,10 +81,10 @@ class OwnData(BaseModel):
         return {name: value for name, value in options.items() if value != type(self).model_fields[name].default}
 
     @property
-    def tables(self) -> list[tuple[str, Path]]:
-        """The tables that were given, by name."""
-        given = [(name, getattr(self, name)) for name in ("targets", "events", "table")]
-        return [(name, path) for name, path in given if path is not None]
+    def files(self) -> list[tuple[str, Path]]:
+        """The files that were given beside the responses, by name."""
+        names = ("targets", "events", "table", "mask", "atlas", "labels", "confounds")
+        return [(name, path) for name in names if (path := getattr(self, name)) is not None]
 
     @property
     def is_plain(self) -> bool:

@@ -21,7 +21,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import LEVEL, Modality, Signal, as_names
 from brainmap.common.yaml_text import read_yaml
-from brainmap.study.declared.command_words import settings_of_words
+from brainmap.study.declared.command_words import BY_SET, settings_of_words
 from brainmap.study.declared.data_places import OwnData, Place
 from brainmap.study.declared.schema import current
 
@@ -200,6 +200,11 @@ class StudyConfig(BaseModel):
             raise ValueError(
                 "dataset 'own' and the files of 'own' (stimuli, responses, and targets and "
                 "events where the file does not say them) go together"
+            )
+        if self.reading and self.dataset in ("sample", "own"):
+            raise ValueError(
+                f"'reading' ({', '.join(self.reading)}) is for readers of public datasets; {self.dataset!r} has none "
+                f"(with --set go: {', '.join(BY_SET)})"
             )
         self._check_groups()
         for name in ("modality", "signals", "layers", "subjects", "nuisance", "controls"):
