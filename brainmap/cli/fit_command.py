@@ -163,7 +163,10 @@ def fit(
     memory: Annotated[str | None, typer.Option(help="Bound on memory, as 8GB.")] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=0, help="Images per forward and backward pass; 0: the largest that --memory holds."),
+        typer.Option(
+            min=0,
+            help="Images per pass, fewer where --memory holds no more; 0: as many as it holds.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:

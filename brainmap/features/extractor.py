@@ -63,8 +63,9 @@ class FeatureExtractor:
         Images per pass. Part of the store's key, because it can change the last bits. None: the largest power of two
         that ``memory`` holds, measured when first needed.
     memory : str or int, optional
-        Budget for weights and one batch where ``batch_size`` is None, such as ``"8GB"``; by default four fifths of
-        what a GPU has free, or 4 GB of the machine's memory.
+        Budget for weights and one batch, such as ``"8GB"``. On the CPU fewer images than ``batch_size`` share a pass
+        where they would not fit; a loss over a batch keeps its batch. Where ``batch_size`` is None, the default is four
+        fifths of what a GPU has free, or 4 GB of the machine's memory.
     store : FeatureStore, str or Path, optional
         Where rows are kept and found again; in memory by default.
     wrt : {"output", "weights"}
@@ -124,6 +125,7 @@ class FeatureExtractor:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}.")
         self._batch_size = batch_size
+        self._settled_batch_size: int | None = None
         self._memory = memory
         self.objective = find_objective(model, objective) if "gradient" in self.signals else None
         self.store = store if store is None or isinstance(store, FeatureStore) else FeatureStore(store)
@@ -140,12 +142,23 @@ class FeatureExtractor:
         return self._planned_batch_size(None)
 
     def _planned_batch_size(self, table: pd.DataFrame | None) -> int:
-        if self._batch_size is None:
-            memory = available_memory(self.model) if self._memory is None else self._memory
-            self._batch_size = batch_size_for(
-                self.model, memory, objective=self.objective, site=self.site, table=table, gradients=self._gradients
-            )
-        return self._batch_size
+        if self._settled_batch_size is None:
+            given = self._batch_size
+            if given is not None and (self._memory is None or self._coupled or self.model.device.type != "cpu"):
+                self._settled_batch_size = given
+            else:
+                memory = available_memory(self.model) if self._memory is None else self._memory
+                largest = {} if given is None else {"largest": given}
+                self._settled_batch_size = batch_size_for(
+                    self.model,
+                    memory,
+                    objective=self.objective,
+                    site=self.site,
+                    table=table,
+                    gradients=self._gradients,
+                    **largest,
+                )
+        return self._settled_batch_size
 
     @property
     def _gradients(self) -> bool:

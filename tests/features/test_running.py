@@ -144,6 +144,9 @@ def test_batch_size_is_found_from_the_budget(dino_tiny: VisionModel, stimuli: St
     assert 1 <= small < large
     activations = FeatureExtractor(dino_tiny, signals=["activation"], batch_size=None, memory="60MB").batch_size
     assert activations > small
+    given = [FeatureExtractor(dino_tiny, batch_size=n, memory="60MB").batch_size for n in (2, 32)]
+    assert given == [2, small]  # a batch given is kept as far as it fits
+    assert FeatureExtractor(dino_tiny, batch_size=32).batch_size == 32
     with pytest.raises(InputError, match=r"weights of 'dino-tiny' alone take"):
         FeatureExtractor(dino_tiny, batch_size=None, memory="1MB").extract(stimuli)
 

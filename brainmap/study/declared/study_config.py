@@ -115,8 +115,8 @@ class StudyConfig(BaseModel):
     out_space : {"nifti", "gifti", "cifti"}, optional
         Also write maps of the scores to ``maps/`` in the run folder, in the space that the responses came in.
     batch_size, device, memory
-        How to compute (``device: auto``: the fastest there is); they are part of the provenance. Without a batch size,
-        the largest that ``memory`` holds.
+        How to compute (``device: auto``: the fastest there is); they are part of the provenance. Of a batch
+        the CPU takes no more than ``memory`` holds at once; without a batch size, the largest that it holds.
 
     Examples
     --------
