@@ -90,7 +90,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "download_all_examples": False,
     "min_reported_time": 1,
-    "image_scrapers": ("matplotlib",),
+    "image_scrapers": ("gallery_figures",),
     "matplotlib_animations": False,
     "reset_modules": ("matplotlib",),
     "nested_sections": False,

@@ -4,8 +4,8 @@ Bands of features
 
 Two feature spaces side by side: which one does a voxel lean on?
 
-:class:`~brainmap.encoding.BandedRidgeCV` gives each band a penalty of its own, chosen for each target. The share is
-that of the first band.
+:class:`~brainmap.encoding.BandedRidgeCV` gives each band a penalty of its own, chosen for each target. The share
+is that of the first band: a balance of penalties, not of variance.
 """
 
 import matplotlib.pyplot as plt

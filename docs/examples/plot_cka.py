@@ -17,6 +17,8 @@ from brainmap.comparison import cka_matrix
 stimuli = bm.sample_stimuli().subset(np.arange(0, 600, 4))
 features = bm.FeatureExtractor(bm.load_model("dino-tiny"), store="brainmap_runs/features").extract(stimuli)
 table = cka_matrix(features, debiased=True)
+spaces = [(signal, layer) for signal in features.signals for layer in features.layers]  # activations, then gradients
+table = table.loc[spaces, spaces]
 
 figure, axis = plt.subplots(figsize=(4.6, 4))
 shown = axis.imshow(table, vmin=0, vmax=1, cmap="magma")

@@ -30,15 +30,18 @@ groups = stimuli.table["source"].to_numpy()[rows]
 scores = {}
 for weights, space in features.items():
     X = {layer: np.asarray(space["activation", layer])[rows] for layer in space.layers}
-    scores[weights] = bm.cross_val_encode(X, fmri.values, groups=groups).with_targets(fmri.targets).r
+    scores[weights] = bm.cross_val_encode(X, fmri.values, groups=groups, cv=10).with_targets(fmri.targets).r
 
-test = compare(scores["trained"], scores["untrained"], test="folds")
-print(f"{int(test.significant.any('layer').sum())} of {fmri.n_targets} vertices differ. {test.method}")
+areas = {weights: r.groupby("roi").mean().rename(roi="target") for weights, r in scores.items()}
+test = compare(areas["trained"], areas["untrained"], test="folds")
+differ = test.significant.any("layer")
+print(f"{int(differ.sum())} of {differ.size} areas differ at some layer. {test.method}")
 
 figure, axis = plt.subplots(figsize=(5.5, 3))
-for weights, r in scores.items():
-    mean = r.mean("split").max("layer").groupby("roi").mean()
-    axis.plot(mean["roi"], mean, marker="o", ls="", label=weights)
+for weights, r in areas.items():
+    axis.plot(r["target"], r.mean("split").max("layer"), marker="o", ls="", label=weights)
+for place in np.flatnonzero(differ):
+    axis.text(place, 0.47, "*", ha="center")
 axis.set(ylabel="Pearson r of the better layer", title="Simulated fMRI, driven by the trained network")
 axis.tick_params(axis="x", rotation=40)
 axis.legend(frameon=False)

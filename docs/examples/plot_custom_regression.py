@@ -17,7 +17,8 @@ import brainmap as bm
 from brainmap.data.simulation import SimulationConfig, toy_features
 
 features, table = toy_features(sources=60, crops=4)
-fmri = bm.simulate(features, table, config=SimulationConfig.small())["fmri"]["S1"].average_repeats()
+brains = bm.simulate(features, table, config=SimulationConfig.small())
+fmri = brains["fmri"]["S1"].average_repeats(table["stimulus"].to_numpy())  # in the order of the features
 X = {layer: values for (signal, layer), values in features.items() if signal == "activation"}
 groups = table["source"].to_numpy()
 

@@ -18,7 +18,7 @@ from brainmap.hierarchy import best_layer
 
 features, table = toy_features(sources=60, crops=4)
 fmri = bm.simulate(features, table, config=SimulationConfig(subjects=("S1",), modalities=("fmri",)))["fmri"]["S1"]
-fmri = fmri.average_repeats()
+fmri = fmri.average_repeats(table["stimulus"].to_numpy())
 X = {layer: values for (signal, layer), values in features.items() if signal == "activation"}
 result = bm.cross_val_encode(X, fmri.values, groups=table["source"].to_numpy())
 r = result.r.assign_coords(depth=("layer", np.linspace(0, 1, len(X))))
@@ -30,7 +30,7 @@ values[fmri.targets["vertex"]] = depth
 shown = triangles[np.isfinite(values[triangles]).all(axis=1)]
 
 figure, axis = plt.subplots(figsize=(6, 4))
-x, y = vertices[:, 0], vertices[:, 1]
+x, y = vertices[:, 1], vertices[:, 2]
 axis.tripcolor(x, y, triangles, np.zeros(len(x)), cmap="Greys", vmin=-0.3, vmax=1, shading="gouraud")
 colours = axis.tripcolor(x, y, shown, np.nan_to_num(values), cmap="viridis", vmin=0, vmax=1)
 axis.set(aspect="equal", title="Simulated fMRI, left hemisphere")

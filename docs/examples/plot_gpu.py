@@ -30,6 +30,6 @@ numpy = bm.cross_val_encode(X, Y).r.mean("split").values.ravel()
 torch = bm.cross_val_encode(X, Y, device="torch").r.mean("split").values.ravel()
 
 figure, axis = plt.subplots(figsize=(5, 3))
-axis.hist(np.log10(np.maximum(abs(numpy - torch), 1e-12)), 30)
-axis.set(xlabel="log10 of the difference in r", ylabel="Targets", title="numpy and torch, 500 simulated targets")
+axis.hist(1e9 * (numpy - torch), 40)
+axis.set(xlabel="Difference in r (× 10⁻⁹)", ylabel="Targets", title="numpy and torch, 500 simulated targets")
 figure.tight_layout()

@@ -25,4 +25,3 @@ print(best.head())
 # Every figure of the report has a name, and is drawn when it is asked for.
 print(list(run.figures()))
 figure = run.figures()["meg-curves-activation"]
-figure.set_layout_engine("tight")

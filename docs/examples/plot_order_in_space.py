@@ -17,7 +17,7 @@ from brainmap.report.figures import distance_vs_best_layer
 
 features, table = toy_features(sources=60, crops=4, layers=8)
 settings = SimulationConfig(subjects=("S1",), modalities=("fmri",), every=12)
-fmri = bm.simulate(features, table, config=settings)["fmri"]["S1"].average_repeats()
+fmri = bm.simulate(features, table, config=settings)["fmri"]["S1"].average_repeats(table["stimulus"].to_numpy())
 X = {layer: values for (signal, layer), values in features.items() if signal == "activation"}
 result = bm.cross_val_encode(X, fmri.values, groups=table["source"].to_numpy()).with_targets(fmri.targets)
 r = result.r.assign_coords(depth=("layer", np.linspace(0, 1, len(X))))

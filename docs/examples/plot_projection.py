@@ -4,8 +4,8 @@ Random projections
 
 How many dimensions are enough?
 
-Gradients of large models have many. :class:`~brainmap.features.RandomProjection` maps them to fewer, independently of
-the data, while they are extracted (``--projection``).
+Large models have many, their gradients above all. :class:`~brainmap.features.RandomProjection` maps them to fewer,
+independently of the data, while they are extracted (``--projection``).
 """
 
 import matplotlib.pyplot as plt
@@ -24,8 +24,8 @@ groups = stimuli.table["source"].to_numpy()
 
 
 def score(features: bm.features.Features) -> float:
-    """Mean r of the gradients."""
-    X = np.asarray(features["gradient", "block.5"])
+    """Mean r of the activations."""
+    X = np.asarray(features["activation", "block.5"])
     return float(bm.cross_val_encode(X, fmri.values, groups=groups).r.mean())
 
 
@@ -33,7 +33,7 @@ dimensions = [4, 8, 16, 32, 64]
 scores = [
     score(
         bm.FeatureExtractor(
-            model, layers=["block.5"], projection=RandomProjection(size), store="brainmap_runs/features"
+            model, layers=["block.5"], projection={"activation": RandomProjection(size)}, store="brainmap_runs/features"
         ).extract(stimuli)
     )
     for size in dimensions
@@ -42,7 +42,8 @@ scores = [
 figure, axis = plt.subplots(figsize=(5, 3))
 axis.plot(dimensions, scores, marker="o")
 axis.axhline(score(whole), color="0.5", ls=":", label="all 96 dimensions")
-axis.set(xscale="log", xlabel="Dimensions", ylabel="Pearson r of gradients", title="Simulated fMRI")
+axis.set(xscale="log", xlabel="Dimensions", ylabel="Pearson r, mean of vertices", title="Simulated fMRI")
 axis.set_xticks(dimensions, [str(size) for size in dimensions])
+axis.minorticks_off()
 axis.legend(frameon=False)
 figure.tight_layout()

@@ -22,14 +22,14 @@ from brainmap.study import load_preset, queue_script, share_of
 
 # %%
 # The script that ``brainmap submit --print`` writes, to be looked at before it is handed over:
-print(queue_script(Path("study.yaml"), Path("/shared/runs"), 16))
+print(queue_script(Path("study.yaml"), Path("/shared/runs"), 4))
 
 # %%
-# How many studies of the first paper's preset each of 16 jobs begins with:
+# How many studies of the first paper's preset each of four jobs begins with:
 cells = load_preset("misalignment").cells()
-sizes = Counter({job: len(share_of(cells, f"{job}/16")) for job in range(1, 17)})
+sizes = Counter({job: len(share_of(cells, f"{job}/4")) for job in range(1, 5)})
 
 figure, axis = plt.subplots(figsize=(5, 2.6))
-axis.bar(list(sizes), list(sizes.values()))
+axis.bar([f"{job}/4" for job in sizes], list(sizes.values()))
 axis.set(xlabel="Job of the array", ylabel="Studies", title=f"{len(cells)} studies of the preset 'misalignment'")
 figure.tight_layout()

@@ -15,7 +15,7 @@ from brainmap.report.figures import sensor_maps
 
 features, table = toy_features(sources=60, crops=4)
 settings = SimulationConfig.small(modalities=("meg",), sensor_every=4, meg_snr=0.2, times=(-0.2, 1.0))
-meg = bm.simulate(features, table, config=settings)["meg"]["S1"].average_repeats()
+meg = bm.simulate(features, table, config=settings)["meg"]["S1"].average_repeats(table["stimulus"].to_numpy())
 X = {layer: values for (signal, layer), values in features.items() if signal == "activation"}
 result = bm.cross_val_encode(X, meg.values, groups=table["source"].to_numpy()).with_targets(meg.targets)
 r = result.r.assign_coords(depth=("layer", np.linspace(0, 1, len(X))))

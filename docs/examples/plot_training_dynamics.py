@@ -18,7 +18,7 @@ from brainmap.hierarchy import half_time
 from brainmap.models import available_weights, checkpoint_step
 
 stimuli = bm.sample_stimuli().subset(np.arange(0, 600, 3))
-names = [name for name in available_weights("dino-tiny") if checkpoint_step(name) is not None]
+names = ["untrained", *(name for name in available_weights("dino-tiny") if checkpoint_step(name) is not None)]
 layers = ["block.2", "block.11"]
 
 
@@ -31,7 +31,7 @@ def extracted(weights: str, signals: tuple[str, ...] = ("activation",)) -> bm.fe
 brains = bm.simulate(extracted(names[-1], ("activation", "gradient")), stimuli.table, config=SimulationConfig.small())
 fmri = brains["fmri"]["S1"].average_repeats(stimuli.ids)
 groups = stimuli.table["source"].to_numpy()
-steps, scores = [checkpoint_step(name) for name in names], []
+steps, scores = [checkpoint_step(name) or 0 for name in names], []
 for name in names:
     X = {layer: np.asarray(values) for layer, values in extracted(name).by_layer("activation").items()}
     scores.append(bm.cross_val_encode(X, fmri.values, groups=groups).r.mean("target").values)
@@ -39,11 +39,16 @@ scores = np.array(scores)  # steps × layers × splits
 
 figure, axis = plt.subplots(figsize=(5, 3))
 for number, layer in enumerate(layers):
-    line = axis.plot(np.maximum(steps, 1), scores[:, number].mean(1), marker="o", label=layer)[0]
+    line = axis.plot(np.maximum(steps, 50), scores[:, number].mean(1), marker="o", label=layer)[0]
     found = half_time(steps, scores[:, number].T)
     print(layer, found.failure or f"half of the final score at step {found.step:.0f}")
     if not found.failure:
         axis.axvline(found.step, color=line.get_color(), ls=":")
-axis.set(xscale="log", xlabel="Training step", ylabel="Pearson r, mean of vertices", title="Simulated fMRI")
+axis.set(
+    xscale="log",
+    xlabel="Training step (untrained at the left edge)",
+    ylabel="Pearson r, mean of vertices",
+    title="Simulated fMRI",
+)
 axis.legend(frameon=False)
 figure.tight_layout()
