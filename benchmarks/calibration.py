@@ -3,7 +3,7 @@
     python benchmarks/calibration.py [part ...] [--runs 1000] [--out docs/calibration.json]
 
 Each part adds rows (observed rate, exact 99 % binomial interval, nominal rate) to a JSON file; ``--table`` prints it as
-Markdown and ``--write docs/statistics.md`` puts it between the two marks of that page. One core; a thousand runs of
+Markdown and ``--write docs/calibration.md`` puts it between the two marks of that page. One core; a thousand runs of
 everything take more than an hour, so every row says how many runs it had.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import calibration_hierarchy
-import calibration_latencies
+import calibration_orders
 import calibration_permutation
 import calibration_scores
 import numpy as np
@@ -190,10 +190,10 @@ def ceilings(runs: int) -> Iterator[Row]:
 
 for _part in calibration_scores.PARTS:
     part(_part)
-for _name in ("spatial", "spins", "dynamics", "factors", "clusters"):
+for _name in ("agreements", "spins", "dynamics", "factors", "clusters"):
     part(getattr(calibration_hierarchy, _name))
-for _name in ("temporal", "temporal_null", "hypotheses"):
-    part(getattr(calibration_latencies, _name))
+for _part in calibration_orders.PARTS:
+    part(_part)
 
 for _name in ("permutations", "shuffled_labels"):
     part(getattr(calibration_permutation, _name))

@@ -1,4 +1,4 @@
-"""Parts of ``benchmarks/calibration.py`` about orders in space, spins, half times, factors and clusters."""
+"""Parts of ``benchmarks/calibration.py`` about correlations, spins, half times, factors and clusters."""
 
 from __future__ import annotations
 
@@ -10,42 +10,10 @@ import pandas as pd
 from calibration_table import Row, row
 
 
-def layer_curves(rng: np.random.Generator, best: np.ndarray, noise: float, subjects: int = 3) -> np.ndarray:
-    """Scores (subject, 12 layers, 5 folds, target) tuned to a best depth, with noise half shared by layers."""
-    depth = np.linspace(0, 1, 12)
-    truth = 0.25 * np.exp(-(((depth[:, None] - best) / 0.5) ** 2))
-    own = rng.standard_normal((subjects, 12, 5, len(best)))
-    return truth[None, :, None] + noise * (np.sqrt(0.5) * own + np.sqrt(0.5) * own[:, :1])
+def agreements(runs: int) -> Iterator[Row]:
+    """Coverage of the intervals of correlations over independent units."""
+    from brainmap.hierarchy import agreement
 
-
-def spatial(runs: int) -> Iterator[Row]:
-    """Coverage of the intervals of the spatial score, over cells and subjects, and over areas."""
-    import xarray as xr
-
-    from brainmap.hierarchy import Resampling, SpatialOptions, agreement, spatial_hierarchy
-
-    dims, coords = ("subject", "layer", "split", "target"), {"depth": ("layer", np.linspace(0, 1, 12))}
-    place = np.repeat(np.append(np.arange(1, 40), 0), 5)
-    targets = pd.DataFrame({"roi": np.repeat([f"A{i}" for i in range(39)] + ["V1"], 5), "hemisphere": "L"})
-    targets = targets.assign(x=2.0 * place, y=0.0, z=0.0)
-    none = SpatialOptions(resampling=Resampling(n=0))
-    for noise, over, subjects in ((0.02, "cell", 3), (0.06, "cell", 3), (0.12, "cell", 3), (0.06, "subject", 8)):
-        inside = []
-        for seed in range(runs // 2):
-            options = SpatialOptions(resampling=Resampling(n=300, over=over, seed=seed))
-            rng = np.random.default_rng([seed, 1])
-            best = np.clip(place / 40 + 0.25 * rng.standard_normal(41)[place], 0, 1)
-            truth, found = (
-                spatial_hierarchy(
-                    xr.DataArray(layer_curves(rng, best, sd, subjects), dims=dims, coords=coords),
-                    targets,
-                    options=setup,
-                ).attrs
-                for sd, setup in ((0.0, none), (noise, options))
-            )
-            inside.append(found["noise_low"] <= truth["r"] <= found["noise_high"])
-        unit = "subject × fold" if over == "cell" else "subjects"
-        yield row(f"spatial score, interval over {unit}", f"{subjects} subjects, noise {noise} in r", inside, 0.95)
     for n in (15, 50):
         for rho in (0.0, 0.5):
             held: dict[str, list[bool]] = {"Pearson": [], "Spearman": []}
@@ -69,66 +37,30 @@ def smooth_maps(rng: np.random.Generator, sphere: np.ndarray, n: int = 2) -> np.
 
 
 def spins(runs: int) -> Iterator[Row]:
-    """False positives of spin tests of smooth maps: by area and by vertex, of properties, and of the spatial score."""
+    """False positives of spin tests of smooth maps of a hemisphere, by area and by vertex."""
     from scipy.stats import pearsonr
 
     from brainmap.data.atlas import load_atlas, load_surface
-    from brainmap.hierarchy import SpinOptions, compare_properties, compare_vertices, cortex_areas, spin_test
+    from brainmap.hierarchy import SpinOptions, compare_vertices, cortex_areas, spin_test
     from brainmap.hierarchy import spins as spins_of
 
     cortex = cortex_areas().query("hemisphere == 'L'").reset_index(drop=True)
     sphere = _unit(cortex[["sphere_x", "sphere_y", "sphere_z"]].to_numpy())
-    visual = np.argsort(cortex["distance_mm"].to_numpy())[:50]
-    for name, at in {"180 areas": np.arange(180), "50 areas around V1": visual}.items():
-        assignment = spins_of(sphere[at], sphere, n_spins=199)
-        hits: dict[str, list[bool]] = {"spun": [], "plain": []}
-        for seed in range(runs):
-            first, second = smooth_maps(np.random.default_rng([seed, 3]), sphere)
-            hits["spun"].append(spin_test(first[at], second, assignment, at=at).p <= 0.05)
-            hits["plain"].append(pearsonr(first[at], second[at]).pvalue <= 0.05)
-        yield row("spin test of smooth maps", name, hits["spun"], 0.05)
-        yield row("plain correlation of smooth maps", f"{name}, for comparison", hits["plain"], None)
-    found = []
+    assignment = spins_of(sphere, sphere, n_spins=199)
+    hits: dict[str, list[bool]] = {"spun": [], "plain": []}
     for seed in range(runs):
-        first, second = smooth_maps(np.random.default_rng([seed, 14]), sphere)
-        values, known = pd.Series(first[visual], index=cortex["roi"].iloc[visual]), pd.Series(second, cortex["roi"])
-        options = SpinOptions(n_spins=99, seed=seed)
-        found.append(compare_properties(values, {"map": known}, cortex, options=options).iloc[0])
-    for name, column in {"r": "spin_p", "ρ": "spin_rho_p"}.items():
-        called = [one[column] <= 0.05 for one in found]
-        yield row(f"property against property by area, spin p of {name}", "50 areas around V1", called, 0.05)
-    yield _spatial_spins(runs, cortex, sphere, visual)
+        first, second = smooth_maps(np.random.default_rng([seed, 3]), sphere)
+        hits["spun"].append(spin_test(first, second, assignment).p <= 0.05)
+        hits["plain"].append(pearsonr(first, second).pvalue <= 0.05)
+    yield row("spin test of smooth maps", "180 areas", hits["spun"], 0.05)
+    yield row("plain correlation of smooth maps", "180 areas, for comparison", hits["plain"], None)
     labels, vertices = load_atlas()["L"][::32], _unit(load_surface("L", "sphere")[0][::32])
-    for name, cover in {"every 32nd vertex": labels != "", "the same, 150 around V1": None}.items():
-        if cover is None:
-            away = vertices @ vertices[labels == "V1"].mean(axis=0)
-            cover = (labels != "") & (away >= np.sort(away[labels != ""])[-150])
-        vertex = []
-        for seed in range(runs):
-            first, second = smooth_maps(np.random.default_rng([seed, 9]), vertices)
-            maps = np.where(cover, first, np.nan), np.where(labels != "", second, np.nan)
-            vertex.append(compare_vertices(*maps, vertices, options=SpinOptions(n_spins=99, seed=seed)).p <= 0.05)
-        yield row("property against property by vertex, spin p of r", name, vertex, 0.05)
-
-
-def _spatial_spins(runs: int, cortex: pd.DataFrame, sphere: np.ndarray, at: np.ndarray) -> Row:
-    """False positives of the spatial score's spin test: best layers are a smooth map unrelated to distance."""
-    import xarray as xr
-
-    from brainmap.hierarchy import Resampling, SpatialOptions, spatial_hierarchy
-
-    options = SpatialOptions(n_spins=99, resampling=Resampling(n=0))
-    table = cortex.iloc[at].reset_index(drop=True)
-    targets = table.assign(x=table["distance_mm"], y=0.0, z=0.0)
-    dims, coords = ("subject", "layer", "split", "target"), {"depth": ("layer", np.linspace(0, 1, 12))}
-    hits = []
+    vertex = []
     for seed in range(runs):
-        rng = np.random.default_rng([seed, 10])
-        best = np.clip(0.5 + 0.2 * smooth_maps(rng, sphere, 1)[0][at], 0, 1)
-        scores = xr.DataArray(layer_curves(rng, best, 0.06), dims=dims, coords=coords)
-        attrs = spatial_hierarchy(scores, targets, cortex=cortex, options=options, seed=seed).attrs
-        hits.append(attrs["spin_p"] <= 0.05)
-    return row("spatial score, spin p", "50 areas around V1, smooth map of best layers", hits, 0.05)
+        first, second = smooth_maps(np.random.default_rng([seed, 9]), vertices)
+        maps = np.where(labels != "", first, np.nan), np.where(labels != "", second, np.nan)
+        vertex.append(compare_vertices(*maps, vertices, options=SpinOptions(n_spins=99, seed=seed)).p <= 0.05)
+    yield row("property against property by vertex, spin p of r", "every 32nd vertex", vertex, 0.05)
 
 
 def _unit(places: np.ndarray) -> np.ndarray:

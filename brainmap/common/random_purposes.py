@@ -34,8 +34,8 @@ PLANTED_STUDY, PLANTED_NOISE = 31, 32
 # Tests of scores
 GROUP_ORDERS, SUBJECT_FLIPS, SHUFFLED_ROWS = 41, 42, 43
 
-# Orders in space and time
-RESAMPLED_CELLS, SPINS, SECOND_ERRORS, EXCHANGED_ERRORS, DATA_SETS = 51, 52, 53, 54, 55
+# Orders in space and time (53 to 55 until 0.2.0: intervals of orders that are no longer made)
+RESAMPLED_CELLS, SPINS, SURROGATE_MAPS = 51, 52, 56
 
 # Quality of a recording
 CHOSEN_TARGETS = 61

@@ -1,9 +1,11 @@
 """Resampling images and pairs of images: bootstrap replicates, corrected intervals, permutation nulls.
 
 A bootstrap sample of images is a count per image. The pair (i, j) then occurs c_i · c_j times, and pairs of an image
-with itself, whose dissimilarity is zero by construction, are left out. All replicates are therefore *weighted*
-correlations over the same pairs, and ranks in a replicate are cumulative sums of weights in an order that is sorted
-once: the result equals that of building each resampled matrix, hundreds of times faster.
+with itself, whose dissimilarity is zero by construction, are left out. Images that belong together (crops of a
+photograph, a category) are drawn as whole groups: two images of one group occur together once per copy of the group,
+and pairs across two copies of it are left out, as those of an image with itself are. All replicates are therefore
+*weighted* correlations over the same pairs, and ranks in a replicate are cumulative sums of weights in an order that is
+sorted once: the result equals that of building each resampled matrix, hundreds of times faster.
 """
 
 from __future__ import annotations
@@ -15,14 +17,13 @@ from scipy import stats
 
 from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import PERMUTED_LABELS, RESAMPLED_IMAGES, RESAMPLED_PAIRS
+from brainmap.statistics.permutation.group_orders import group_orders
 
 METHODS = {"spearman": "spearman", "pearson": "corr", "kendall": "tau-a"}
 """Similarity of two RDMs → its name in rsatoolbox."""
 
 CHUNK = 2_000_000
 """Numbers held at once per array while resampling (16 MB)."""
-
-"""Purposes of the random streams derived from one seed."""
 
 
 def similarity(models: np.ndarray, brains: np.ndarray, method: str) -> np.ndarray:
@@ -58,8 +59,16 @@ def image_counts(n_images: int, draws: int, seed: int) -> np.ndarray:
     return counts.T.astype(np.float64)
 
 
-def bootstrap_images(models: np.ndarray, brain: np.ndarray, *, method: str, draws: int, seed: int) -> np.ndarray:
-    """Similarities in bootstrap samples of images.
+def _codes(brain: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Group number of each image, every image for itself by default, (images,)."""
+    n_images = round((1 + np.sqrt(1 + 8 * len(brain))) / 2)
+    return np.arange(n_images) if groups is None else np.unique(groups, return_inverse=True)[1]
+
+
+def bootstrap_images(
+    models: np.ndarray, brain: np.ndarray, *, method: str, draws: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Similarities in bootstrap samples of images, or of groups of them.
 
     Parameters
     ----------
@@ -71,44 +80,55 @@ def bootstrap_images(models: np.ndarray, brain: np.ndarray, *, method: str, draw
         As in :func:`similarity`.
     draws, seed : int
         Number of samples and seed. The same seed draws the same images whatever the model: comparisons are paired.
+    groups : array, (images,), optional
+        Images that are drawn together.
 
     Returns
     -------
     numpy.ndarray, (draws, m)
     """
-    n_images = round((1 + np.sqrt(1 + 8 * len(brain))) / 2)
-    counts = image_counts(n_images, draws, seed)
-    rows, columns = np.triu_indices(n_images, 1)
+    codes = _codes(brain, groups)
+    counts = image_counts(int(codes.max()) + 1, draws, seed)
+    rows, columns = (codes[side] for side in np.triu_indices(len(codes), 1))
+    together = (rows == columns)[:, None]
     step = max(1, CHUNK // len(brain))
-    parts = [
-        weighted_similarity(models, brain, counts[rows, at : at + step] * counts[columns, at : at + step], method)
-        for at in range(0, draws, step)
-    ]
+    parts = []
+    for at in range(0, draws, step):
+        first, second = counts[rows, at : at + step], counts[columns, at : at + step]
+        parts.append(weighted_similarity(models, brain, np.where(together, first, first * second), method))
     return np.concatenate(parts)
 
 
-def bootstrap_pairs(models: np.ndarray, brain: np.ndarray, *, method: str, draws: int, seed: int) -> np.ndarray:
-    """Similarities in bootstrap samples of *pairs*, (draws, m); what for, see :func:`corrected_interval`."""
+def bootstrap_pairs(
+    models: np.ndarray, brain: np.ndarray, *, method: str, draws: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Similarities in bootstrap samples of *pairs* (of groups), (draws, m); why, see :func:`corrected_interval`."""
     rng = np.random.default_rng([seed, RESAMPLED_PAIRS])
-    n_pairs = len(brain)
-    step = max(1, CHUNK // n_pairs)
+    codes = _codes(brain, groups)
+    sides = np.sort([codes[side] for side in np.triu_indices(len(codes), 1)], axis=0)
+    block = np.unique(sides[0] * len(codes) + sides[1], return_inverse=True)[1]
+    n_pairs = int(block.max()) + 1
+    step = max(1, CHUNK // len(brain))
     parts = []
     for at in range(0, draws, step):
         size = (min(step, draws - at), n_pairs)
         drawn = rng.integers(n_pairs, size=size)
         weights = np.stack([np.bincount(row, minlength=n_pairs) for row in drawn], axis=1)
-        parts.append(weighted_similarity(models, brain, weights.astype(np.float64), method))
+        parts.append(weighted_similarity(models, brain, weights.astype(np.float64)[block], method))
     return np.concatenate(parts)
 
 
-def leave_one_out(models: np.ndarray, brain: np.ndarray, *, method: str) -> np.ndarray:
-    """Similarities without one image at a time, (images, m): the jackknife over images."""
-    n_images = round((1 + np.sqrt(1 + 8 * len(brain))) / 2)
-    rows, columns = np.triu_indices(n_images, 1)
+def leave_one_out(
+    models: np.ndarray, brain: np.ndarray, *, method: str, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Similarities without one image (or group) at a time, (images, m): the jackknife over images."""
+    codes = _codes(brain, groups)
+    rows, columns = (codes[side] for side in np.triu_indices(len(codes), 1))
+    n_groups = int(codes.max()) + 1
     step = max(1, CHUNK // len(brain))
     parts = []
-    for at in range(0, n_images, step):
-        out = np.arange(at, min(at + step, n_images))
+    for at in range(0, n_groups, step):
+        out = np.arange(at, min(at + step, n_groups))
         kept = (rows[:, None] != out) & (columns[:, None] != out)
         parts.append(weighted_similarity(models, brain, kept.astype(np.float64), method))
     return np.concatenate(parts)
@@ -164,14 +184,23 @@ def corrected_interval(
     return low, high
 
 
-def permuted_images(models: np.ndarray, brain: np.ndarray, *, method: str, draws: int, seed: int) -> np.ndarray:
-    """Similarities, (draws, m), after shuffling the images of the brain RDM: its rows and columns move together."""
+def permuted_images(
+    models: np.ndarray, brain: np.ndarray, *, method: str, draws: int, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Similarities, (draws, m), after shuffling the images of the brain RDM: its rows and columns move together.
+
+    Groups move as a whole, to places of groups of their own size.
+    """
     n_images = round((1 + np.sqrt(1 + 8 * len(brain))) / 2)
     rows, columns = np.triu_indices(n_images, 1)
     where = np.zeros((n_images, n_images), dtype=np.int64)
     where[rows, columns] = where[columns, rows] = np.arange(len(brain))
     rng = np.random.default_rng([seed, PERMUTED_LABELS])
-    orders = np.stack([rng.permutation(n_images) for _ in range(draws)])
+    if groups is None:
+        orders = np.stack([rng.permutation(n_images) for _ in range(draws)])
+    else:
+        sizes = np.bincount(codes := _codes(brain, groups))[codes]
+        orders = np.stack(list(group_orders(codes, draws, strata=sizes, seed=seed)))
     if method == "kendall":
         shuffled = (brain[where[order[rows], order[columns]]] for order in orders)
         return np.concatenate([similarity(models, vector, method).T for vector in shuffled])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 CONFIDENCE = 0.95
+LEAST_GROUPS = 8  # of images: fewer have too few orders, and too rough a spread
 KEYS = ["area", "signal", "layer"]
 
 
@@ -108,6 +109,7 @@ def rsa(
     *,
     method: str = "spearman",
     distance: Distance = "correlation",
+    groups: Any = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> RSAResult:
@@ -124,6 +126,9 @@ def rsa(
         as categories; about 20 times slower).
     distance : {'correlation', 'euclidean'}
         Dissimilarity of two images in a feature space.
+    groups : array-like, (images,), optional
+        Images that belong together (crops of a photograph, exemplars of a category): intervals then hold for new
+        groups, which are drawn, left out and permuted as a whole. At least eight; p needs groups of equal size.
     n_bootstrap : int
         Number of bootstrap samples, and of permutations.
     seed : int
@@ -143,7 +148,8 @@ def rsa(
     RDMs, similarities [1]_ and noise ceilings [2]_ are rsatoolbox's. Brain RDMs are averaged over subjects, as single
     subjects are noisy; similarities with single subjects are kept too, because the usual noise ceiling holds for their
     mean only. Intervals hold for new images, not for new subjects, and are corrected as :func:`corrected_interval`
-    says. Images are the unit of both resampling schemes; crops of one photograph are not independent images.
+    says. Images, or ``groups`` of them, are the unit of both resampling schemes: crops of one photograph, or exemplars
+    of one category, are not independent images, and intervals over single ones are then too narrow.
 
     References
     ----------
@@ -175,8 +181,11 @@ def rsa(
             raise InputError(
                 f"All images are equally far apart in the RDM of subject {flat[0]} of {area!r}; leave it out."
             )
+    codes = _group_codes(groups, brain.n_images)
     info = {"method": method, "distance": distance, "n_bootstrap": n_bootstrap, "seed": seed} | _provenance(brain)
-    parts = [_compare(models, brain.vectors(area), method=method, draws=n_bootstrap, seed=seed) for area in brain.areas]
+    info |= _group_words(codes)
+    more: dict[str, Any] = {"method": method, "draws": n_bootstrap, "seed": seed, "groups": codes}
+    parts = [_compare(models, brain.vectors(area), **more) for area in brain.areas]
     labels = pd.DataFrame({name: [getattr(space, name) for space in spaces] for name in ("signal", "layer", "depth")})
     tables = []
     for area, part in zip(brain.areas, parts, strict=True):
@@ -227,7 +236,7 @@ def rsa_difference(first: RSAResult, second: RSAResult) -> pd.DataFrame:
     >>> bool(table["low"].iloc[0] > 0)
     True
     """
-    for setting in ("brain", "method", "distance", "n_bootstrap", "seed"):
+    for setting in ("brain", "method", "distance", "n_bootstrap", "seed", "groups"):
         a, b = first.info[setting], second.info[setting]
         if a != b:
             raise InputError(f"The two results differ in {setting} ({a} and {b}); run rsa() with the same for both.")
@@ -280,18 +289,49 @@ class _Compared:
     left_out: np.ndarray
 
 
-def _compare(models: np.ndarray, single: np.ndarray, *, method: str, draws: int, seed: int) -> _Compared:
+def _group_codes(groups: Any, n_images: int) -> np.ndarray | None:
+    if groups is None:
+        return None
+    labels = np.asarray(groups)
+    if labels.shape != (n_images,):
+        raise InputError(f"groups must name the group of each of the {n_images} images; got shape {labels.shape}.")
+    names, codes = np.unique(labels, return_inverse=True)
+    if len(names) < LEAST_GROUPS:
+        raise InputError(f"Intervals over groups need at least {LEAST_GROUPS} of them, here are {len(names)}.")
+    return codes if len(names) < n_images else None
+
+
+def _group_words(codes: np.ndarray | None) -> dict[str, Any]:
+    if codes is None:
+        return {"groups": ""}
+    sizes = np.bincount(codes)
+    alike = np.bincount(sizes)
+    p = f"one-sided permutation of {len(sizes)} groups of images; p_fwer by the maximum over feature spaces of an area"
+    return {
+        "groups": hashlib.sha256(codes.astype(np.int64).tobytes()).hexdigest()[:16],
+        "interval": f"{CONFIDENCE:.0%} bootstrap over {len(sizes)} groups of images, corrected for pair noise",
+        "p": p if alike.max() >= LEAST_GROUPS else "none: groups of images of equal size are needed to permute them",
+    }
+
+
+def _compare(
+    models: np.ndarray, single: np.ndarray, *, method: str, draws: int, seed: int, groups: np.ndarray | None
+) -> _Compared:
     """Compare model RDMs (spaces, pairs) with the RDMs of one area (subjects, pairs)."""
     mean = single.mean(axis=0)
     rho = similarity(models, mean, method)[:, 0]
-    images = bootstrap_images(models, mean, method=method, draws=draws, seed=seed)
-    pairs = bootstrap_pairs(models, mean, method=method, draws=draws, seed=seed)
+    more: dict[str, Any] = {"method": method, "groups": groups}
+    images = bootstrap_images(models, mean, draws=draws, seed=seed, **more)
+    pairs = bootstrap_pairs(models, mean, draws=draws, seed=seed, **more)
     subjects = similarity(models, single, method).T
-    left_out = leave_one_out(models, mean, method=method)
+    left_out = leave_one_out(models, mean, **more)
     low, high = corrected_interval(rho, images, pairs, left_out, CONFIDENCE)
     tail = (1 - CONFIDENCE) / 2
     percentile = np.quantile(images, [tail, 1 - tail], axis=0)
-    p, p_fwer = permutation_p(rho, permuted_images(models, mean, method=method, draws=draws, seed=seed))
+    if groups is not None and np.bincount(np.bincount(groups)).max() < LEAST_GROUPS:
+        p = p_fwer = np.full(len(rho), np.nan)
+    else:
+        p, p_fwer = permutation_p(rho, permuted_images(models, mean, draws=draws, seed=seed, **more))
     columns = {
         "rho": rho,
         "low": np.clip(low, -1, 1),

@@ -32,5 +32,7 @@ from .spin_tests import SpinTest as SpinTest
 from .spin_tests import random_rotations as random_rotations
 from .spin_tests import spin_test as spin_test
 from .spin_tests import spins as spins
+from .surrogate_maps import MapAgreement as MapAgreement
+from .surrogate_maps import SurrogateMaps as SurrogateMaps
 from .t_max_and_onset import onset_latency as onset_latency
 from .t_max_and_onset import peak_window_time as peak_window_time

@@ -141,7 +141,7 @@ def _bca(
     """Bias-corrected and accelerated bootstrap interval of a correlation (Efron 1987).
 
     For Pearson's r the normal quantiles are those of a t interval (Hesterberg 2015): at 15 pairs the plain interval
-    covers .93, while that of ranks needs no help (``docs/statistics.md``).
+    covers .93, while that of ranks needs no help (``docs/calibration.md``).
     """
     drawn_a, drawn_b = a[index], b[index]
     if ranks:

@@ -13,25 +13,26 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.data.atlas import N_VERTICES, load_atlas
-from brainmap.hierarchy.agreement import agreement
 from brainmap.hierarchy.spin_tests import SpinTest, spin_test, spins
+from brainmap.hierarchy.surrogate_maps import map_order
 
 FloatArray = NDArray[np.float64]
 GIFTI_LABEL, GIFTI_POINTS = 1002, 1008  # NIFTI_INTENT_LABEL, NIFTI_INTENT_POINTSET
 _LABELS = "it holds labels of areas, not values; give a map of numbers, such as a .dscalar.nii file"
+COVERED = 0.75  # of the rotated map, at least
 VERTICES = {32492: "fsLR-32k", 163842: "fsaverage", 40962: "fsaverage6", 10242: "fsaverage5"}
 
 
 @dataclass(frozen=True)
 class SpinOptions:
-    """Settings of spin tests against cortical properties.
+    """Settings of the spin test of whole maps.
 
     Parameters
     ----------
     n_spins : int
         Rotations.
     seed : int
-        Seed of rotations and bootstraps.
+        Seed of rotations.
 
     Examples
     --------
@@ -157,28 +158,32 @@ def compare_properties(
     cortex: pd.DataFrame,
     *,
     hemisphere: str = "L",
-    options: SpinOptions | None = None,
+    n_surrogates: int = 5000,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Correlate a value of areas with cortical properties, with spin tests.
+    """Correlate a value of areas with cortical properties, against random maps as smooth as the values.
 
     Parameters
     ----------
     values : pandas.Series
-        Value by area (half time, best layer, score …), for some areas or all.
+        Value by area (half time, best layer, score …), for some areas or all; NaN is left out.
     properties : mapping of str to pandas.Series
-        Properties by area, for as much of the cortex as is known: these are the maps that are rotated.
+        Properties by area. Each is kept, and the values are replaced by random maps of their smoothness
+        (:mod:`brainmap.hierarchy.surrogate_maps`).
     cortex : pandas.DataFrame
         Areas with their place on the sphere, from :func:`brainmap.hierarchy.cortex_distances.cortex_areas`.
     hemisphere : {'L', 'R'}
-        Side on whose sphere the areas are rotated.
-    options : SpinOptions, optional
-        Settings.
+        Side on whose sphere the areas lie.
+    n_surrogates : int
+        Random maps of every smoothness.
+    seed : int
+        Seed.
 
     Returns
     -------
     pandas.DataFrame
-        One row per property: ``property``, ``r``, ``low``, ``high`` (over areas), ``p`` (parametric, which takes areas
-        for independent), ``spin_p``, ``rho``, ``rho_p``, ``spin_rho_p``, ``n``.
+        One row per property: ``property``, ``r`` with ``low``, ``high`` and ``p``, ``rho`` with ``rho_p``, all against
+        random maps; ``areas_p``, the t test that takes areas for independent; ``n``.
 
     Raises
     ------
@@ -187,36 +192,32 @@ def compare_properties(
 
     Examples
     --------
-    >>> from brainmap.hierarchy import SpinOptions, compare_properties, cortex_areas
+    >>> from brainmap.hierarchy import compare_properties, cortex_areas
     >>> cortex = cortex_areas()
     >>> left = cortex[cortex["hemisphere"] == "L"].set_index("roi")
     >>> properties = {"x": left["sphere_x"]}
-    >>> table = compare_properties(left["distance_mm"], properties, cortex, options=SpinOptions(n_spins=50))
+    >>> table = compare_properties(left["distance_mm"], properties, cortex, n_surrogates=99)
     >>> table[["property", "n"]].values.tolist()
     [['x', 180]]
     """
-    options = options or SpinOptions()
-    whole = cortex[cortex["hemisphere"] == hemisphere].reset_index(drop=True)
-    place = pd.Series(whole.index, index=whole["roi"].astype(str))
+    whole = cortex[cortex["hemisphere"] == hemisphere]
+    place = whole.set_index(whole["roi"].astype(str))[["sphere_x", "sphere_y", "sphere_z"]].astype(float)
     for what, series in {"values": values, **properties}.items():
         if twice := series.index[series.index.duplicated()].astype(str).tolist():
             raise InputError(f"The area {twice[0]!r} occurs twice in {what!r}; give one value for each area.")
     absent = [name for name in values.index.astype(str) if name not in place.index]
     if absent:
         raise InputError(f"The area {absent[0]!r} is not in the table of the cortex ({hemisphere} hemisphere).")
-    at = place.loc[values.index.astype(str)].to_numpy(dtype=np.intp)
-    sphere = whole[["sphere_x", "sphere_y", "sphere_z"]].to_numpy(dtype=float)
-    turned = spins(sphere[at], sphere, n_spins=options.n_spins, seed=options.seed)
-    x = values.to_numpy(dtype=float)
+    mine = values.set_axis(values.index.astype(str)).astype(float)
     rows = []
     for name, series in properties.items():
-        y = series.set_axis(series.index.astype(str)).reindex(place.index).to_numpy(dtype=float)
-        order = agreement(x, y[at], seed=options.seed)
-        pearson = spin_test(x, y, turned, at=at)
-        spearman = spin_test(x, y, turned, at=at, method="spearman")
-        row: dict[str, Any] = {"property": name, "r": order.r, "low": order.low, "high": order.high, "p": order.p}
-        row |= {"spin_p": pearson.p, "rho": order.rho, "rho_p": order.rho_p, "spin_rho_p": spearman.p, "n": order.n}
-        rows.append(row)
+        measured = series.set_axis(series.index.astype(str)).astype(float).reindex(mine.index)
+        known = np.isfinite(mine) & np.isfinite(measured)
+        if known.sum() < 4:
+            raise InputError(f"a correlation of orders needs at least 4 units with values, got {int(known.sum())}")
+        x, y = (np.asarray(part[known], dtype=np.float64) for part in (mine, measured))
+        at = np.asarray(place.loc[mine.index[known]], dtype=np.float64)
+        rows.append({"property": name, **map_order(x, y, at, n_surrogates=n_surrogates, seed=seed)})
     return pd.DataFrame(rows)
 
 
@@ -248,7 +249,8 @@ def compare_vertices(
     Raises
     ------
     InputError
-        If the maps are not of one mesh, or the method is unknown.
+        If the maps are not of one mesh, the method is unknown, or ``x`` covers less than three quarters of what ``y``
+        does: a rotated map is then compared in few places that are alike, and p ≤ .05 comes up to one time in eight.
 
     Examples
     --------
@@ -270,6 +272,12 @@ def compare_vertices(
     known = np.flatnonzero(np.isfinite(a))
     if len(known) < 4:
         raise InputError(f"A spin test needs at least 4 places with both values, here are {len(known)}.")
+    covered = len(known) / max(int(np.isfinite(b).sum()), 1)
+    if covered < COVERED:
+        raise InputError(
+            f"The first map covers {covered:.0%} of the second, and a spin test of a part of the cortex finds too "
+            "much; average both in areas (parcel_means) and use compare_properties, which holds there."
+        )
     turned = spins(places[known], places, n_spins=options.n_spins, seed=options.seed)
     return spin_test(a[known], b, turned, at=known, method=method)
 

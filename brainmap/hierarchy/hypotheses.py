@@ -28,8 +28,9 @@ class HypothesisOptions:
     Parameters
     ----------
     smallest_r, smallest_lag, smallest_order : float
-        Smallest effects of interest: a score (r), a lag (s), a correlation of orders. An interval inside ± the smallest
-        effect is called negligible rather than inconclusive.
+        Smallest effects of interest: a score (r), a lag or a change of T_max from the first to the last layer (s), a
+        correlation of an order in space. An interval inside ± the smallest effect is called negligible rather than
+        inconclusive.
     spatial, temporal
         Settings of the hierarchies.
 
@@ -109,13 +110,13 @@ def evaluate_hypotheses(
     -------
     pandas.DataFrame
         One row per prediction: ``hypothesis`` (1–3), ``prediction``, ``modality``, ``effect``, ``low``, ``high``,
-        ``unit``, ``expected`` (sign), ``p``, ``verdict``, ``note``. Predictions
+        ``unit``, ``expected`` (sign), ``p``, ``how`` p was made, ``verdict``, ``note``. Predictions
         whose data are absent are left out; ``attrs['absent']`` names them. A signal that predicts nothing has no peak
         and no order in time: unless its score, mean over layers and sensors, is above chance at some moment (test over
-        folds, false discovery rate), verdicts about its peaks are inconclusive, and ``note`` says so. Verdicts of
-        orders rest on p: in space that of the spin test where the areas are those of HCP-MMP1, for areas are not
-        independent, else of a t test over areas; in time that of the slope of T_max over depth, with layers resampled
-        together.
+        folds, false discovery rate), verdicts about its peaks are inconclusive, and ``note`` says so. Verdicts rest on
+        p: of scores by the test over folds; of lag and order in time (the slope of T_max over depth) by the t test over
+        subjects, or folds (:mod:`brainmap.hierarchy.replication`); of orders in space by random maps as smooth as that
+        of the best layers (:mod:`brainmap.hierarchy.surrogate_maps`).
 
     Raises
     ------
@@ -126,11 +127,9 @@ def evaluate_hypotheses(
     Examples
     --------
     >>> import brainmap
-    >>> from brainmap.hierarchy import HypothesisOptions, Resampling, TemporalOptions, evaluate_hypotheses
+    >>> from brainmap.hierarchy import evaluate_hypotheses
     >>> run = brainmap.open_run("brainmap_runs/demo")
-    >>> few = Resampling(n=50)
-    >>> options = HypothesisOptions(temporal=TemporalOptions(resampling=few))
-    >>> table = evaluate_hypotheses({"meg": run.scores["meg"]["r"].load()}, options=options)
+    >>> table = evaluate_hypotheses({"meg": run.scores["meg"]["r"].load()})
     >>> sorted(set(table["hypothesis"]))
     [1, 2, 3]
     """
@@ -196,7 +195,7 @@ def _maps_onto_brain(modality: str, r: xr.DataArray, options: HypothesisOptions)
     mean = r.sel(signal="gradient").mean(("layer", "target"), skipna=True)
     values = mean.mean("subject").values if "subject" in mean.dims else mean.values
     _, p = folds_t(values)
-    low, high = folds_interval(values, options.temporal.resampling.confidence)
+    low, high = folds_interval(values, options.temporal.confidence)
     return _row(
         1,
         "gradients predict responses (mean r over layers and targets)",
@@ -207,6 +206,7 @@ def _maps_onto_brain(modality: str, r: xr.DataArray, options: HypothesisOptions)
         unit="r",
         expected=1,
         p=float(p),
+        how=f"one-sided t test over {len(values)} folds (mean of subjects), corrected for shared training data",
         smallest=options.smallest_r,
     )
 
@@ -217,21 +217,24 @@ def _temporal(modality: str, r: xr.DataArray, options: HypothesisOptions) -> lis
     silent = {name: "" if _predicts(x) else f"{name} are not above chance at any time" for name, x in both.items()}
     rows = []
     lag = peak_lag(backward, forward, options=options.temporal)
-    numbers: dict[str, Any] = {"effect": lag.lag, "low": lag.low, "high": lag.high, "unit": "s", "p": lag.p}
+    alpha = 1.0 - options.temporal.confidence
+    shared = {"unit": "s", "alpha": alpha, "smallest": options.smallest_lag}
+    numbers: dict[str, Any] = {"effect": lag.lag, "low": lag.low, "high": lag.high, "p": lag.p, "how": lag.p_method}
     name = "gradients peak later than activations (mean lag of T_max over layers)"
-    numbers["note"] = "; ".join(filter(None, silent.values()))
-    rows.append(_row(2, name, modality, **numbers, expected=1, smallest=options.smallest_lag))
+    rows.append(_row(2, name, modality, **numbers, **shared, note="; ".join(filter(None, silent.values())), expected=1))
     for signal, scores, sign in (("activations", forward, 1), ("gradients", backward, -1)):
         direction = "deeper layers peak later" if sign > 0 else "deeper layers peak earlier"
         try:
             attrs = temporal_hierarchy(scores, options=options.temporal).attrs
-        except InputError:
-            attrs = dict.fromkeys(("r", "low", "high", "slope_p"), np.nan)
-        numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "p": attrs["slope_p"]}
-        numbers |= {"unit": "r", "alpha": 1.0 - options.temporal.resampling.confidence, "note": silent[signal]}
-        name = f"{signal}: {direction} (depth against T_max)"
-        rows.append(_row(3, name, modality, **numbers, expected=sign, smallest=options.smallest_order))
+        except InputError as error:
+            attrs = dict.fromkeys(_SLOPE, np.nan) | {"p_method": f"no p: {error}"}
+        numbers = {key: attrs[name] for name, key in _SLOPE.items()} | {"how": attrs["p_method"]}
+        name = f"{signal}: {direction} (slope of T_max over depth)"
+        rows.append(_row(3, name, modality, **numbers, **shared, note=silent[signal], expected=sign))
     return rows
+
+
+_SLOPE = {"slope": "effect", "slope_low": "low", "slope_high": "high", "slope_p": "p"}
 
 
 def _predicts(r: xr.DataArray) -> bool:
@@ -245,22 +248,20 @@ def _spatial(
 ) -> list[dict[str, Any]]:
     rows = []
     cortex = cortex_areas(options.spatial.reference) if in_hcp_areas(targets) else None
-    alpha = 1.0 - options.spatial.resampling.confidence
+    alpha = 1.0 - options.spatial.confidence
     for signal, sign in (("activation", 1), ("gradient", -1)):
         direction = "deeper layers fit areas farther from V1" if sign > 0 else "deeper layers fit areas nearer to V1"
-        mine = r.sel(signal=signal)
+        mine, mask = r.sel(signal=signal), masks.get(signal)
         try:
-            attrs = spatial_hierarchy(
-                mine, targets, mask=masks.get(signal), cortex=cortex, options=options.spatial
-            ).attrs
-        except InputError:
-            if masks.get(signal) is None:
+            attrs = spatial_hierarchy(mine, targets, mask=mask, cortex=cortex, options=options.spatial).attrs
+        except InputError as error:
+            if mask is None:
                 raise
-            attrs = {"r": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}  # fewer than four areas are left
-        p = attrs.get("spin_p", attrs["p"])
-        numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": p}
+            attrs = dict.fromkeys(("r", "low", "high", "p"), np.nan) | {"p_method": f"no p: {error}"}  # too few areas
+        numbers = {"effect": attrs["r"], "low": attrs["low"], "high": attrs["high"], "unit": "r", "p": attrs["p"]}
+        numbers |= {"how": attrs["p_method"], "smallest": options.smallest_order, "alpha": alpha}
         name = f"{signal}s: {direction} (best layer against distance)"
-        rows.append(_row(3, name, "fmri", **numbers, expected=sign, smallest=options.smallest_order, alpha=alpha))
+        rows.append(_row(3, name, "fmri", **numbers, expected=sign))
     return rows
 
 

@@ -114,7 +114,7 @@ def factor_model(table: pd.DataFrame, formula: str, *, groups: str = "subject") 
     """Fit a linear mixed model with a random intercept per subject (``statsmodels``), tested over subjects.
 
     Subjects differ in their mean and, as a rule, also in how strongly a factor moves them, which a random intercept
-    does not know: its Wald tests call such a factor too often, and the others too rarely (``docs/statistics.md``).
+    does not know: its Wald tests call such a factor too often, and the others too rarely (``docs/calibration.md``).
     Estimates are the mixed model's; their covariance is the sandwich over subjects with the correction of Bell and
     McCaffrey (CR2), tested by t with Satterthwaite's degrees of freedom, and jointly by the approximate Hotelling test
     of Pustejovsky and Tipton (2018). In a balanced design this is the t test (Hotelling's T²) of one contrast (several)

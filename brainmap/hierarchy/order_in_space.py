@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
-from brainmap.hierarchy.agreement import agreement
-from brainmap.hierarchy.order_interval import draw, order_interval
-from brainmap.hierarchy.resampling import Resampling, cells
-from brainmap.hierarchy.spin_tests import spin_test, spins
+from brainmap.hierarchy.agreement import correlate
+from brainmap.hierarchy.replication import OverUnits, over_units, unit_scores
+from brainmap.hierarchy.surrogate_maps import map_order
 
 FloatArray = NDArray[np.float64]
 SPHERE = ["sphere_x", "sphere_y", "sphere_z"]
@@ -32,10 +31,12 @@ class SpatialOptions:
         Area the distances start from.
     value : {'best_layer', 'centre_of_mass'}
         What is correlated with distance: the depth of the best layer, or the centre of mass of the tuning over layers.
-    n_spins : int
-        Rotations of the spin test, where the table of the whole cortex is given.
-    resampling : Resampling
-        Of the interval for measurement noise.
+    n_surrogates : int
+        Random maps of every smoothness, from which p is made.
+    confidence : float
+        Coverage of the intervals.
+    seed : int
+        Seed of the random maps.
 
     Examples
     --------
@@ -46,8 +47,15 @@ class SpatialOptions:
 
     reference: str = "V1"
     value: Literal["best_layer", "centre_of_mass"] = "best_layer"
-    n_spins: int = 1000
-    resampling: Resampling = field(default_factory=lambda: Resampling(n=400))
+    n_surrogates: int = 5000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.value not in ("best_layer", "centre_of_mass"):
+            raise InputError(f"The value of areas must be 'best_layer' or 'centre_of_mass', not {self.value!r}.")
+        if self.n_surrogates < 19 or not 0 < self.confidence < 1:
+            raise InputError("An order in space needs 19 random maps or more, and a confidence in (0, 1).")
 
 
 def best_layer(scores: xr.DataArray) -> xr.DataArray:
@@ -178,7 +186,6 @@ def spatial_hierarchy(
     distances: pd.Series | None = None,
     cortex: pd.DataFrame | None = None,
     options: SpatialOptions | None = None,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Relate the best layer of each area to its distance from V1 (the *spatial score* of Raugel et al. 2025).
 
@@ -195,36 +202,36 @@ def spatial_hierarchy(
     distances : pandas.Series, optional
         mm by area in place of Euclidean distances, such as geodesic ones.
     cortex : pandas.DataFrame, optional
-        All areas of the cortex: ``roi``, ``hemisphere``, ``distance_mm``, ``sphere_x``, ``sphere_y``, ``sphere_z``
-        (see :func:`brainmap.hierarchy.cortex_areas`); adds a spin test, which rotates this map of distances: it must
-        be that of ``distances``, or of ``options.reference``.
+        Areas with their places on the sphere: ``roi``, ``hemisphere``, ``sphere_x``, ``sphere_y``, ``sphere_z`` (see
+        :func:`brainmap.hierarchy.cortex_areas`). How far apart areas are is then measured there, else between the
+        centres of their targets.
     options : SpatialOptions, optional
         Settings.
-    seed : int
-        Seed of the bootstrap over areas and of the spins.
 
     Returns
     -------
     pandas.DataFrame
         One row per area: ``roi``, ``distance_mm``, ``best_layer`` (mean depth of its targets' best layers),
-        ``centre_of_mass`` (depth), ``r`` (mean score at the best layer), ``n_targets``. ``attrs``: ``r``, ``p``,
-        ``low``, ``high`` (over areas), ``rho``, ``rho_p``, ``rho_low``, ``rho_high``, ``n``; ``noise_low``,
-        ``noise_high`` (what the noiseless ``r`` may be, over subject × fold cells or subjects, see
-        :func:`brainmap.hierarchy.order_interval.order_interval`); ``p_method``; and with ``cortex`` ``spin_p``,
-        ``spin_rho_p``, ``n_spins``.
+        ``centre_of_mass`` (depth), ``r`` (mean score at the best layer), ``n_targets``. ``attrs``: ``r`` with ``p``,
+        ``low``, ``high`` and ``rho`` with ``rho_p``, against random maps as smooth as that of the best layers
+        (:mod:`brainmap.hierarchy.surrogate_maps`); ``areas_p``, the t test that takes areas for independent, as
+        published; ``n``, ``n_surrogates``, ``p_method``. Of the correlation in every subject (five or more; else in
+        every fold), over these areas: ``unit_r``, ``unit_low``, ``unit_high``, ``unit_p`` (t test of Fisher's z),
+        ``unit_flip_p``, ``unit``, ``n_units``. Noise of the scores draws all correlations towards zero.
 
     Raises
     ------
     InputError
-        If targets and scores disagree, or fewer than four areas have coordinates and scores.
+        If targets and scores disagree, fewer than four areas have coordinates and scores, or an area is not in the
+        table of the cortex.
 
     Examples
     --------
     >>> import brainmap
-    >>> from brainmap.hierarchy import Resampling, SpatialOptions, spatial_hierarchy
+    >>> from brainmap.hierarchy import SpatialOptions, spatial_hierarchy
     >>> run = brainmap.open_run("brainmap_runs/demo")
     >>> r = run.scores["fmri"]["r"].load().sel(signal="activation")
-    >>> table = spatial_hierarchy(r, run.targets("fmri"), options=SpatialOptions(resampling=Resampling(n=50)))
+    >>> table = spatial_hierarchy(r, run.targets("fmri"), options=SpatialOptions(n_surrogates=99))
     >>> bool(table.attrs["r"] > 0.5), table.columns[:3].tolist()
     (True, ['roi', 'distance_mm', 'best_layer'])
     """
@@ -237,12 +244,16 @@ def spatial_hierarchy(
     away = distance_to(targets, options.reference) if distances is None else distances
     table.insert(0, "distance_mm", away.reindex(table.index))
     table = table.dropna(subset=["distance_mm", "best_layer"]).rename_axis("roi").reset_index()
-    order = agreement(table["distance_mm"], table[options.value], seed=seed)
-    low, high = _noise_interval(scores, names, use, table, options)
-    table.attrs = {**order.as_attrs(), "noise_low": low, "noise_high": high, "value": options.value}
-    table.attrs |= {"p_method": "two-sided t test of Pearson r over areas", "reference": options.reference}
-    if cortex is not None:
-        table.attrs |= _spin(table, targets, cortex, options, seed)
+    if len(table) < 4:
+        raise InputError(f"a correlation of orders needs at least 4 units with values, got {len(table)}")
+    places = _centres(targets, table["roi"]) if cortex is None else _on_sphere(cortex, targets, table["roi"])
+    table.attrs = _order(table, places, options)
+    units = _over_units(scores, names, use, table, options)
+    r = {"unit_r": units.value, "unit_low": units.low, "unit_high": units.high}
+    table.attrs |= {name: float(np.tanh(z)) for name, z in r.items()}
+    table.attrs |= {"unit_p": units.p, "unit_flip_p": units.flip_p, "unit": units.unit, "n_units": units.n_units}
+    table.attrs |= {"unit_method": units.how("correlation over these areas (Fisher's z)")}
+    table.attrs |= {"value": options.value, "reference": options.reference}
     return table
 
 
@@ -288,54 +299,52 @@ def _area_table(scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_]) ->
     return table.assign(n_targets=count)
 
 
-def _noise_interval(
+def _order(table: pd.DataFrame, places: FloatArray, options: SpatialOptions) -> dict[Hashable, Any]:
+    """Correlations of areas' values with their distances, against random maps."""
+    x, away = (table[name].to_numpy(dtype=float) for name in (options.value, "distance_mm"))
+    n, seed, confidence = options.n_surrogates, options.seed, options.confidence
+    return dict(map_order(x, away, places, n_surrogates=n, seed=seed, confidence=confidence).items())
+
+
+def _over_units(
     scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_], table: pd.DataFrame, options: SpatialOptions
-) -> tuple[float, float]:
-    """Interval of the noiseless r: subject × fold cells (or subjects) are resampled."""
-    rows = cells(scores, "layer", "target", over=options.resampling.over)
+) -> OverUnits:
+    """Fisher's z of the correlation over the table's areas, in every subject or fold."""
+    rows, unit = unit_scores(scores, "layer", "target")
     position = {name: number for number, name in enumerate(table["roi"])}
     kept = np.flatnonzero(use & np.isin(names, list(position)))
     membership = np.zeros((len(kept), len(position)))
     membership[np.arange(len(kept)), [position[name] for name in names[kept]]] = 1.0
-    rows = rows[:, :, kept]
     depth, away = _depths(scores), table["distance_mm"].to_numpy()
     value = _best_depth if options.value == "best_layer" else _mass_depth
 
-    def statistic(means: FloatArray) -> FloatArray:
-        drawn = value(means, depth)
-        known = np.isfinite(drawn)
+    def fisher_z(scored: FloatArray) -> FloatArray:
+        values = value(scored, depth)
+        known = np.isfinite(values)
         with np.errstate(invalid="ignore"):
-            per_area = (np.where(known, drawn, 0.0) @ membership) / (known @ membership)
-        return np.nan_to_num(per_area, nan=float(depth.mean()))
+            by_area = (np.where(known, values, 0.0) @ membership) / (known @ membership)
+        by_area = np.where(np.isfinite(by_area), by_area, table[options.value].to_numpy())  # unknown in this unit only
+        r = np.nan_to_num(correlate(by_area, away[None]))  # the same everywhere: no order
+        return np.asarray(np.arctanh(np.clip(r, -1 + 1e-6, 1 - 1e-6)))
 
-    # Targets of an area share its tuning, so that their best layers are rounded to the same layer.
-    step = float(np.median(np.diff(np.unique(depth)))) if options.value == "best_layer" and len(depth) > 1 else 0.0
-    drawn = draw(rows, statistic, options.resampling)
-    return order_interval(drawn, away, options.resampling, rounding=step)
+    return over_units(rows[:, :, kept], fisher_z, unit, options.confidence)
 
 
-def _spin(
-    table: pd.DataFrame, targets: pd.DataFrame, cortex: pd.DataFrame, options: SpatialOptions, seed: int
-) -> dict[Hashable, Any]:
-    """Spin test of the table's correlation: the map of distances, known on all of the cortex, is rotated."""
-    missing = [c for c in ("roi", "hemisphere", "distance_mm", *SPHERE) if c not in cortex]
+def _centres(targets: pd.DataFrame, areas: pd.Series) -> FloatArray:
+    """Centres of areas in mm, those of the right hemisphere mirrored and averaged with the left, (n, 3)."""
+    named = targets.assign(roi=targets["roi"].astype(str))
+    named["x"] = named["x"].where(named["hemisphere"] != "R", -named["x"])
+    return np.asarray(named.groupby("roi")[["x", "y", "z"]].mean().reindex(areas), dtype=np.float64)
+
+
+def _on_sphere(cortex: pd.DataFrame, targets: pd.DataFrame, areas: pd.Series) -> FloatArray:
+    """Centres of areas on the sphere of the left hemisphere, or of the only one, (n, 3)."""
+    missing = [c for c in ("roi", "hemisphere", *SPHERE) if c not in cortex]
     if missing:
         raise InputError(f"The table of the cortex has no column {missing[0]!r}; see cortex_areas().")
     sides = [s for s in ("L", "R") if s in set(targets["hemisphere"])] or ["L"]
-    whole = cortex[cortex["hemisphere"] == sides[0]].reset_index(drop=True)
-    home = pd.Series(whole.index, index=whole["roi"].astype(str)).reindex(table["roi"])
-    if home.isna().any():
-        raise InputError(f"The table of the cortex has no area {home.index[home.isna()][0]!r}.")
-    at = home.to_numpy(dtype=np.intp)
-    sphere = whole[SPHERE].to_numpy(dtype=float)
-    turned = spins(sphere[at], sphere, n_spins=options.n_spins, seed=seed)
-    x, y = table[options.value].to_numpy(dtype=float), whole["distance_mm"].to_numpy(dtype=float)
-    # Centres of the areas' targets are not quite those of the areas, but another reference is another order.
-    if len(table) > 3 and not np.corrcoef(y[at], table["distance_mm"])[0, 1] > 0.9:
-        raise InputError(
-            "The distances of the areas are not those of the table of the cortex, which the spin test rotates: give "
-            f"cortex_areas({options.reference!r}), or a table whose column 'distance_mm' holds your distances."
-        )
-    pearson = spin_test(x, y, turned, at=at)
-    spearman = spin_test(x, y, turned, at=at, method="spearman")
-    return {"spin_p": pearson.p, "spin_rho_p": spearman.p, "n_spins": pearson.n_spins}
+    whole = cortex[cortex["hemisphere"] == sides[0]]
+    places = whole.set_index(whole["roi"].astype(str))[SPHERE].reindex(areas)
+    if (absent := places.isna().any(axis=1)).any():
+        raise InputError(f"The table of the cortex has no area {places.index[absent][0]!r}.")
+    return np.asarray(places, dtype=np.float64)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse, stats
 
 from brainmap.common.errors import InputError
-from brainmap.hierarchy.agreement import agreement
-from brainmap.hierarchy.order_interval import draw, order_interval
-from brainmap.hierarchy.peak_time_intervals import draw_data_sets
-from brainmap.hierarchy.resampling import Resampling, cells, mean_of
-from brainmap.hierarchy.shared_shape import shared_shape
+from brainmap.hierarchy.agreement import correlate
+from brainmap.hierarchy.replication import limits, over_units, unit_scores
+from brainmap.hierarchy.resampling import mean_of
 from brainmap.hierarchy.t_max_and_onset import onset_latency, peak_window_time
 
 FloatArray = NDArray[np.float64]
@@ -35,8 +35,8 @@ class TemporalOptions:
         for ``onset_samples``; the crossing is interpolated linearly.
     onset_samples : int
         Samples in a row.
-    resampling : Resampling
-        Of all intervals.
+    confidence : float
+        Coverage of all intervals.
 
     Examples
     --------
@@ -48,9 +48,11 @@ class TemporalOptions:
     share: float = 0.95
     onset_share: float = 0.5
     onset_samples: int = 2
-    resampling: Resampling = field(default_factory=lambda: Resampling(n=1000))
+    confidence: float = 0.95
 
     def __post_init__(self) -> None:
+        if not 0 < self.confidence < 1:
+            raise InputError(f"The confidence must lie between 0 and 1, not {self.confidence}.")
         if not 0 < self.share <= 1 or not 0 < self.onset_share < 1 or self.onset_samples < 1:
             raise InputError("Shares of the maximum must lie in (0, 1], and an onset needs at least one sample.")
 
@@ -91,9 +93,7 @@ def time_courses(scores: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(mean.reshape(*ordered.shape[:-1], -1), dims=dims, coords=coords | {"time": moments})
 
 
-def temporal_hierarchy(
-    scores: xr.DataArray, *, options: TemporalOptions | None = None, seed: int | None = None
-) -> pd.DataFrame:
+def temporal_hierarchy(scores: xr.DataArray, *, options: TemporalOptions | None = None) -> pd.DataFrame:
     """Relate the depth of a layer to the time it predicts best (the *temporal score* of Raugel et al. 2025).
 
     Parameters
@@ -103,21 +103,17 @@ def temporal_hierarchy(
         on ``target`` (or a dimension ``time``).
     options : TemporalOptions, optional
         Settings.
-    seed : int, optional
-        Seed of the resamples, in place of that in ``options``.
 
     Returns
     -------
     pandas.DataFrame
         One row per layer: ``layer``, ``depth``, ``t_max``, ``low``, ``high`` (s), ``peak`` (highest mean score),
-        ``t_peak`` (its time), ``onset``, ``onset_low``, ``onset_high`` (s). Intervals are over subject × fold cells, or
-        subjects. ``attrs``: ``r`` of depth and T_max with its interval ``low``, ``high`` over the same cells; ``p``
-        over layers, ``rho``, ``rho_p``; ``layers_low``, ``layers_high`` (over layers); ``slope`` (s from depth 0 to 1)
-        with ``slope_low``, ``slope_high``, ``slope_p``; ``p_method``. Noise lowers ``r``; its interval says what the
-        noiseless one may be (:mod:`brainmap.hierarchy.order_interval`), and lies mostly above. It goes below (above)
-        zero where that of the slope does, and only there: noise that neighbouring layers share makes smooth trends,
-        which only the slope's, from layers resampled together, knows. So does ``slope_p``, the test of an order; ``p``
-        does not: it takes layers for independent.
+        ``t_peak`` (its time), ``onset``, ``onset_low``, ``onset_high`` (s), all of the mean curve.
+        ``attrs``: ``r``, ``p`` and ``rho``, ``rho_p`` of depth and T_max, as published: p takes layers for independent,
+        which neighbours that share noise are not, so no verdict rests on it. ``slope`` of T_max over depth (s from
+        depth 0 to 1) with ``slope_low``, ``slope_high`` and ``slope_p``, by a t test over subjects (five or more) or
+        over folds, :mod:`brainmap.hierarchy.replication`; ``slope_flip_p`` by sign flips, from six subjects on;
+        ``unit``, ``n_units`` and ``p_method`` say which.
 
     Raises
     ------
@@ -127,45 +123,36 @@ def temporal_hierarchy(
     Examples
     --------
     >>> import brainmap
-    >>> from brainmap.hierarchy import Resampling, TemporalOptions, temporal_hierarchy
+    >>> from brainmap.hierarchy import temporal_hierarchy
     >>> r = brainmap.open_run("brainmap_runs/demo").scores["meg"]["r"].load().sel(signal="activation")
-    >>> table = temporal_hierarchy(r, options=TemporalOptions(resampling=Resampling(n=50)))
+    >>> table = temporal_hierarchy(r)
     >>> bool(table.attrs["r"] > 0.5), table.columns[:3].tolist()
     (True, ['layer', 'depth', 't_max'])
     """
     options = options or TemporalOptions()
-    plan = options.resampling if seed is None else _reseeded(options.resampling, seed)
     courses = time_courses(scores)
     times = courses["time"].values.astype(float)
     depth = _depths(courses)
-    rows = cells(courses, "layer", "time", over=plan.over)
-    mean = mean_of(rows)
-    both = draw_data_sets(rows, _noiseless(mean, times, options), lambda means: _latencies(means, times, options), plan)
-    data_sets, onsets = both.map(lambda x: x[..., : len(depth)]), both.map(lambda x: x[..., len(depth) :])
-    t_max = data_sets.estimate
+    rows, unit = unit_scores(courses, "layer", "time")
+    mean = _mean_curves(courses)
+    t_max = _t_max(mean, times, options)
     known = np.isfinite(t_max)
     if known.sum() < 4:
         raise InputError(f"layers that predict anything after onset: {known.sum()}; 4 are needed for an order")
     after = np.where(times > 0, mean, -np.inf)
     table = pd.DataFrame({"layer": courses["layer"].values, "depth": depth, "t_max": t_max})
-    table["low"], table["high"] = data_sets.limits()
+    table["low"], table["high"] = limits(rows, lambda x: _t_max(x, times, options), unit, options.confidence)
     table["peak"], table["t_peak"] = after.max(axis=1), times[after.argmax(axis=1)]
-    # Noise raises the maximum, and with it the level that a curve has to reach: onsets come late.
-    table["onset"], (table["onset_low"], table["onset_high"]) = onsets.estimate, onsets.limits(centred=True)
-    order = agreement(depth, t_max, seed=plan.seed)
-    attrs = order.as_attrs() | {"layers_low": order.low, "layers_high": order.high}
-    weights = _slope_weights(depth[known])
-    slope = data_sets.map(lambda x: x[..., known] @ weights[:, None])
-    attrs["slope"] = float(slope.estimate[0])
-    slope_low, slope_high, attrs["slope_p"] = slope.interval()
-    noise = draw(rows, lambda means: peak_window_time(means[:, known], times, options.share), plan)
-    low, high = order_interval(noise, depth[known], plan)
-    # Slope and r have one sign: where the one may be zero so may the other, where not, neither.
-    attrs["low"] = min(low, 0.0) if slope_low <= 0 else max(low, 0.0)
-    attrs["high"] = max(high, 0.0) if slope_high >= 0 else min(high, 0.0)
-    attrs["slope_low"], attrs["slope_high"] = slope_low, slope_high
-    attrs["p_method"] = "two-sided t test of Pearson r over layers"
-    table.attrs = attrs
+    table["onset"] = _onset(mean, times, options)
+    early, late = limits(rows, lambda x: _onset(x, times, options), unit, options.confidence)
+    table["onset_low"], table["onset_high"] = early, late
+    test = over_units(
+        rows[:, known], lambda x: slopes(_t_max(x, times, options), depth[known]), unit, options.confidence
+    )
+    table.attrs = {**_published(depth[known], t_max[known]), "slope": test.value}
+    table.attrs |= {"slope_low": test.low, "slope_high": test.high, "slope_p": test.p}
+    table.attrs |= {"slope_flip_p": test.flip_p, "unit": test.unit, "n_units": test.n_units}
+    table.attrs["p_method"] = test.how("slope of T_max over depth")
     return table
 
 
@@ -176,21 +163,26 @@ class Lag:
     Attributes
     ----------
     lag, low, high : float
-        Mean over layers of the difference of T_max (s) and its interval.
+        Mean over layers of the difference of T_max (s), and its interval.
     by_layer : pandas.DataFrame
         ``layer``, ``depth``, ``lag``, ``low``, ``high`` (s).
-    n_cells : int
-        Cells (or subjects) resampled.
     p : float
-        Two-sided, that the mean lag is zero.
+        Two-sided, that the mean lag is zero: a t test over subjects (five or more) or folds.
+    flip_p : float
+        The same by sign flips, from six subjects on.
+    unit : {'subjects', 'folds', ''}
+        What is replicated (:mod:`brainmap.hierarchy.replication`).
+    n_units : int
+        How many.
+    p_method : str
+        How p was made.
 
     Examples
     --------
     >>> import brainmap
-    >>> from brainmap.hierarchy import Resampling, TemporalOptions, peak_lag
+    >>> from brainmap.hierarchy import peak_lag
     >>> r = brainmap.open_run("brainmap_runs/demo").scores["meg"]["r"].load()
-    >>> options = TemporalOptions(resampling=Resampling(n=50))
-    >>> lag = peak_lag(r.sel(signal="gradient"), r.sel(signal="activation"), options=options)
+    >>> lag = peak_lag(r.sel(signal="gradient"), r.sel(signal="activation"))
     >>> len(lag.to_frame()) == r.sizes["layer"]
     True
     """
@@ -199,13 +191,16 @@ class Lag:
     low: float
     high: float
     by_layer: pd.DataFrame
-    n_cells: int
     p: float
+    flip_p: float
+    unit: str
+    n_units: int
+    p_method: str
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table by layer, the mean in ``attrs``."""
         table = self.by_layer.copy()
-        table.attrs = {"lag": self.lag, "low": self.low, "high": self.high, "p": self.p, "n_cells": self.n_cells}
+        table.attrs = {name: value for name, value in vars(self).items() if name != "by_layer"}
         return table
 
     def __repr__(self) -> str:
@@ -226,7 +221,7 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
     Returns
     -------
     Lag
-        Positive if ``later`` peaks later. Both signals are resampled together, so that noise they share cancels.
+        Positive if ``later`` peaks later. Lags are taken within a subject or fold: noise that signals share cancels.
 
     Raises
     ------
@@ -236,10 +231,9 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
     Examples
     --------
     >>> import brainmap
-    >>> from brainmap.hierarchy import Resampling, TemporalOptions, peak_lag
+    >>> from brainmap.hierarchy import peak_lag
     >>> r = brainmap.open_run("brainmap_runs/demo").scores["meg"]["r"].load()
-    >>> options = TemporalOptions(resampling=Resampling(n=50))
-    >>> peak_lag(r.sel(signal="gradient"), r.sel(signal="activation"), options=options).lag > 0  # gradients later
+    >>> peak_lag(r.sel(signal="gradient"), r.sel(signal="activation")).lag > 0  # gradients later
     True
     """
     options = options or TemporalOptions()
@@ -249,20 +243,19 @@ def peak_lag(later: xr.DataArray, earlier: xr.DataArray, *, options: TemporalOpt
             f"The lag of two signals needs equal shapes; got {dict(first.sizes)} and {dict(second.sizes)}."
         )
     times = first["time"].values.astype(float)
-    plan = options.resampling
-    rows = np.stack([cells(x, "layer", "time", over=plan.over) for x in (first, second)], axis=1)
+    (early, unit), (late, _) = (unit_scores(signal, "layer", "time") for signal in (first, second))
+    rows = np.stack([early, late], axis=1)
 
-    def statistic(means: FloatArray) -> FloatArray:
-        t_max = peak_window_time(means, times, options.share)
+    def lags(curves: FloatArray) -> FloatArray:
+        t_max = _t_max(curves, times, options)
         return np.asarray(t_max[:, 1] - t_max[:, 0])
 
-    data_sets = draw_data_sets(rows, _noiseless(mean_of(rows), times, options), statistic, plan)
-    by_layer, (layer_low, layer_high) = data_sets.estimate, data_sets.limits()
-    mean = data_sets.map(lambda x: mean_of(x, axis=-1)[..., None])
-    low, high, p = mean.interval()
-    table = pd.DataFrame({"layer": first["layer"].values, "depth": _depths(first), "lag": by_layer})
-    table = table.assign(low=layer_low, high=layer_high)
-    return Lag(float(mean.estimate[0]), low, high, table, len(rows), p)
+    low, high = limits(rows, lags, unit, options.confidence)
+    table = pd.DataFrame({"layer": first["layer"].values, "depth": _depths(first)})
+    table = table.assign(lag=lags(mean_of(rows)[None])[0], low=low, high=high)
+    test = over_units(rows, lambda x: mean_of(lags(x), axis=-1), unit, options.confidence)
+    units = (test.p, test.flip_p, test.unit, test.n_units, test.how("mean lag of T_max"))
+    return Lag(test.value, test.low, test.high, table, *units)
 
 
 def _depths(courses: xr.DataArray) -> FloatArray:
@@ -271,25 +264,34 @@ def _depths(courses: xr.DataArray) -> FloatArray:
     return courses["depth"].values.astype(np.float64)
 
 
-def _reseeded(plan: Resampling, seed: int) -> Resampling:
-    return Resampling(plan.n, plan.over, plan.confidence, seed)
+def _mean_curves(courses: xr.DataArray) -> FloatArray:
+    """Mean over subjects and folds, (n_layers, n_times)."""
+    others = [dim for dim in courses.dims if dim in ("subject", "split")]
+    return np.asarray(courses.mean(others, skipna=True).transpose("layer", "time").values, dtype=np.float64)
 
 
-def _noiseless(means: FloatArray, times: FloatArray, options: TemporalOptions) -> FloatArray:
-    """Shared shape of layers, (..., n_layers, n_times); a layer to which it would give no peak keeps its own."""
-    fitted = shared_shape(means, times)
-    peaks = np.isfinite(peak_window_time(fitted, times, options.share))
-    return np.where(peaks[..., None], fitted, means)
+def _t_max(curves: FloatArray, times: FloatArray, options: TemporalOptions) -> FloatArray:
+    """T_max of every curve, (..., n_layers)."""
+    return np.asarray(peak_window_time(curves, times, options.share))
 
 
-def _latencies(means: FloatArray, times: FloatArray, options: TemporalOptions) -> FloatArray:
-    """T_max of every layer, then every onset, (..., 2 × n_layers)."""
-    onset = onset_latency(means, times, share=options.onset_share, samples=options.onset_samples)
-    return np.concatenate([peak_window_time(means, times, options.share), onset], axis=-1)
+def _onset(curves: FloatArray, times: FloatArray, options: TemporalOptions) -> FloatArray:
+    return np.asarray(onset_latency(curves, times, share=options.onset_share, samples=options.onset_samples))
 
 
-def _slope_weights(depth: FloatArray) -> FloatArray:
-    """Weights of T_max that give the seconds from depth 0 to depth 1 by least squares."""
+def slopes(t_max: FloatArray, depth: FloatArray) -> FloatArray:
+    """Least-squares slope of T_max over depth (s from depth 0 to 1), (..., n_layers) → (...).
+
+    A layer that predicts nothing (NaN) takes the mean of the other layers there: it says nothing of an order.
+    """
+    known = np.where(np.isfinite(t_max), t_max, mean_of(t_max, axis=-1)[..., None])
     centred = depth - depth.mean()
-    weights: FloatArray = centred / np.sum(centred**2)
-    return weights
+    return np.asarray(known @ centred / np.sum(centred**2))
+
+
+def _published(depth: FloatArray, t_max: FloatArray) -> dict[Hashable, Any]:
+    """Correlations of depth and T_max with the p that takes layers for independent; NaN where all peak together."""
+    if not np.isfinite(correlate(depth, t_max)):
+        return {**dict.fromkeys(("r", "p", "rho", "rho_p"), np.nan), "n": len(depth)}
+    (r, p), (rho, rho_p) = stats.pearsonr(depth, t_max), stats.spearmanr(depth, t_max)
+    return {"r": float(r), "p": float(p), "rho": float(rho), "rho_p": float(rho_p), "n": len(depth)}

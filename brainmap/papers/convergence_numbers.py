@@ -214,7 +214,7 @@ def _half_time_orders(training: Sequence[Member], baseline: Baseline) -> Iterato
             continue
         order = agreement(x[known], table["percent"].to_numpy()[known]).as_attrs()
         if modality == "fmri":
-            order |= paper_tables.spins_of(table[known].set_index("unit")["percent"])
+            order |= paper_tables.against_distance(table[known].set_index("unit")["percent"])
         yield number_row(panel, quantity, paper, order_words(order), f"{order['n']} of {len(table)}", training)
 
 

@@ -136,14 +136,14 @@ def _half_time_scatter(
         return absent_panel(number, title, sentence)
     order = agreement(rows["x"], rows["percent"]).as_attrs()
     if space:
-        order |= paper_tables.spins_of(rows.set_index("unit")["percent"])
-    spun = "; spin p: the map of distances turned over the cortex" if "spin_p" in order else ""
+        order |= paper_tables.against_distance(rows.set_index("unit")["percent"])
+    made = f"; p: {order['p_method']}" if "p_method" in order else ""
     labels = ("Distance from V1 (mm)" if space else "Time after onset (s)", HALF)
     names = rows["unit"].astype(str).tolist() if space else None
     return PaperPanel(
         number, title,
         f"One point per {'area' if space else 'window'}; {_failures(table)}. Bars: 95 % interval over subjects and "
-        f"folds, cut at the axes. Line: least squares{spun}.",
+        f"folds, cut at the axes. Line: least squares{made}.",
         lambda: figures.scatter_with_fit(
             rows["x"].to_numpy(float), rows["percent"].to_numpy(float), labels=labels, names=names,
             statistics={str(k): v for k, v in order.items()}, title=with_simulated(title, training),
@@ -212,7 +212,7 @@ def _property_scatter(
     return PaperPanel(
         "8", title,
         f"One point per area with a half time (half of the gain), {len(areas)}; bars: 95 % interval over subjects and "
-        f"folds, cut at the axes; spin p: {paper_tables.SPINS:,} rotations. The property is measured, half times are "
+        f"folds, cut at the axes; p: {statistics['p_method']}. The property is measured, half times are "
         f"{data_word(training)}.",
         _scatter(areas, values, half, labels, statistics, with_simulated(title, training)),
     )  # fmt: skip
@@ -223,7 +223,7 @@ def _scatter(
     values: Mapping[str, float],
     half: pd.DataFrame,
     labels: tuple[str, str],
-    statistics: Mapping[str, float],
+    statistics: Mapping[str, Any],
     title: str,
 ) -> Callable[[], Figure]:
     x = np.array([values[area] for area in areas])

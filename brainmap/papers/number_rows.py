@@ -35,9 +35,9 @@ def order_words(a: Mapping[Any, Any]) -> str:
     text = f"r = {format_score(a['r'])}"
     if "low" in a and "high" in a:
         text += f" [{format_score(a['low'])}, {format_score(a['high'])}]"
-    other = [f"; {name} {format_p(a[f'{name}_p'])}" for name in ("spin", "slope") if f"{name}_p" in a]
+    words = {"areas_p": "areas independent", "slope_p": "slope"}
+    other = [f"; {word} {format_p(a[name])}" for name, word in words.items() if name in a]
     text += f" ({format_p(a['p'])}{''.join(other)})"
     if "rho" not in a:
         return text
-    spins = f"; spin {format_p(a['spin_rho_p'])}" if "spin_rho_p" in a else ""
-    return text + f", ρ = {format_score(a['rho'])} ({format_p(a['rho_p'])}{spins})"
+    return text + f", ρ = {format_score(a['rho'])} ({format_p(a['rho_p'])})"

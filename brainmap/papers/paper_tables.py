@@ -15,7 +15,6 @@ from brainmap.results.collection import Member
 from brainmap.results.collection_tables import RESIDUAL, _mean_and_sem
 from brainmap.results.study_results import StudyResults
 
-SPINS = 1000
 WINDOWS = {"0.08–0.13 s": (0.08, 0.13), "0.13–0.18 s": (0.13, 0.18), "0.50–0.55 s": (0.5, 0.55)}
 AREAS_B = ("V1", "FFC", "44")
 ROIS_B = (
@@ -173,34 +172,34 @@ def mean_spatial(members: Sequence[Member], signal: str) -> pd.DataFrame | None:
     if len(mean) < 4:
         return None
     mean.attrs = agreement(mean["distance_mm"], mean["best_layer"]).as_attrs()
-    mean.attrs |= spins_of(mean.set_index("roi")["best_layer"])
+    mean.attrs |= against_distance(mean.set_index("roi")["best_layer"])
     return mean
 
 
-def spins_of(values: pd.Series) -> dict[Hashable, Any]:
-    """Spin test of values of areas against their distance from V1; empty for areas that HCP-MMP1 does not have."""
+def against_distance(values: pd.Series) -> dict[Hashable, Any]:
+    """Test values of areas against their distance from V1; empty for areas HCP-MMP1 does not have."""
     from brainmap.hierarchy import cortex_areas
 
     away = cortex_areas().groupby("roi")["distance_mm"].mean()
     if not set(values.index) <= set(away.index):
         return {}
-    spins = against_property(values, away)
-    return {"spin_p": spins["spin_p"], "spin_rho_p": spins["spin_rho_p"], "n_spins": SPINS}
+    found = against_property(values, away)
+    return {name: found[name] for name in ("low", "high", "p", "rho_low", "rho_high", "rho_p", "areas_p", "p_method")}
 
 
-def against_property(values: pd.Series, measured: pd.Series) -> dict[str, float]:
-    """Values of areas against a property of the cortex: r, its interval, ρ, and the p of both with and without spins.
+def against_property(values: pd.Series, measured: pd.Series) -> dict[str, Any]:
+    """Values of areas against a property of the cortex, as :func:`brainmap.hierarchy.compare_properties`.
 
     Raises
     ------
     InputError
         If fewer than four areas have both.
     """
-    from brainmap.hierarchy import SpinOptions, compare_properties, cortex_areas
+    from brainmap.hierarchy import compare_properties, cortex_areas
 
     both = values[measured.reindex(values.index).notna()].dropna()
-    row = compare_properties(both, {"property": measured}, cortex_areas(), options=SpinOptions(SPINS)).iloc[0]
-    return {str(name): float(row[name]) for name in row.index if name != "property"}
+    row = compare_properties(both, {"property": measured}, cortex_areas()).iloc[0]
+    return {str(name): row[name] for name in row.index if name != "property"}
 
 
 def depth_courses(members: Sequence[Member], signal: str, n: int = 10) -> tuple[xr.DataArray, np.ndarray]:

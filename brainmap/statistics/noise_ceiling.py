@@ -20,6 +20,7 @@ from brainmap.common.random_purposes import CEILING_BOOTSTRAP, CEILING_HALVES
 from brainmap.statistics.checked_arrays import check_finite_columns, sliceable, target_blocks
 
 FloatArray = NDArray[np.float64]
+LEAST_GROUPS = 20  # of stimuli: intervals of twelve covered .90
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +131,7 @@ def explainable_variance(
     stimulus: ArrayLike,
     *,
     n_repeats: float | None = None,
+    groups: ArrayLike | None = None,
     n_bootstrap: int = 0,
     confidence: float = 0.95,
     seed: int = 0,
@@ -144,8 +146,14 @@ def explainable_variance(
         Stimulus of each trial. Stimuli shown once inform the total variance only.
     n_repeats : float, optional
         Repeats averaged in the responses the ceiling is for; default the harmonic mean of the repeats at hand.
+    groups : array-like, (n_trials,), optional
+        What stimuli belong together (categories, crops of a photograph): they are then drawn together, and the interval
+        holds for new groups.
     n_bootstrap : int
-        Bootstrap samples over stimuli for the interval of ``r``; 0 for none.
+        Bootstrap samples over stimuli (or groups) for the interval of ``r``; 0 for none. It holds for stimuli like
+        these whose responses are about normal, and, whatever their distribution, for the ceiling of these very stimuli.
+        With heavy-tailed responses to stimuli (t, 3 degrees of freedom), 95 % intervals hold that of *other* stimuli
+        in .82 to .93 only: they cannot know tails that the data do not show.
     confidence : float
         Coverage of the interval.
     seed : int
@@ -176,13 +184,13 @@ def explainable_variance(
     repeats = float(1.0 / np.mean(1.0 / counts)) if n_repeats is None else float(n_repeats)
     if repeats <= 0:
         raise InputError(f"The number of repeats must be positive, not {repeats:g}.")
-    weights = _bootstrap_weights(len(counts), n_bootstrap, seed)
+    weights, units = _bootstrap_weights(codes, groups, n_bootstrap, seed)
     parts = [
         _decompose_block(values[:, block], codes, counts, weights, repeats) for block in target_blocks(*values.shape)
     ]
     signal, noise, shares = (np.concatenate(pieces, axis=-1) for pieces in zip(*parts, strict=True))
     ncsnr = np.sqrt(_ratio(np.maximum(signal, 0.0), noise))
-    low, high = _interval(shares, len(counts), confidence)
+    low, high = _interval(shares, units, confidence)
     table = _table(ncsnr, shares[0], low, high, signal_variance=signal, noise_variance=noise)
     return NoiseCeiling(table, "explainable variance", repeats, confidence)
 
@@ -192,6 +200,7 @@ def split_half(
     stimulus: ArrayLike,
     *,
     n_splits: int = 20,
+    groups: ArrayLike | None = None,
     n_bootstrap: int = 0,
     confidence: float = 0.95,
     seed: int = 0,
@@ -206,8 +215,14 @@ def split_half(
         Stimulus of each trial; each must have been shown at least twice.
     n_splits : int
         Random halvings; their correlations are averaged before the correction.
+    groups : array-like, (n_trials,), optional
+        What stimuli belong together (categories, crops of a photograph): they are then drawn together, and the interval
+        holds for new groups.
     n_bootstrap : int
-        Bootstrap samples over stimuli for the interval of ``r``; 0 for none.
+        Bootstrap samples over stimuli (or groups) for the interval of ``r``; 0 for none. It holds for stimuli like
+        these whose responses are about normal, and, whatever their distribution, for the ceiling of these very stimuli.
+        With heavy-tailed responses to stimuli (t, 3 degrees of freedom), 95 % intervals hold that of *other* stimuli
+        in .82 to .93 only: they cannot know tails that the data do not show.
     confidence : float
         Coverage of the interval.
     seed : int
@@ -241,7 +256,7 @@ def split_half(
             f"here are {len(counts)} stimuli and the rarest was shown {counts.min()} time(s)."
         )
     halves = _halvings(codes, counts, n_splits, np.random.default_rng([seed, CEILING_HALVES]))
-    weights = _bootstrap_weights(len(counts), n_bootstrap, seed)
+    weights, units = _bootstrap_weights(codes, groups, n_bootstrap, seed)
     half = np.mean(counts // 2)
     ratio = float(np.mean(counts) / half)
     parts = [_half_correlation(values[:, block], codes, halves, weights) for block in target_blocks(*values.shape)]
@@ -249,7 +264,7 @@ def split_half(
     repeats = float(np.mean(counts))
     share = reliability[0]
     ncsnr = np.sqrt(_ratio(share, (1.0 - share) * repeats))
-    low, high = _interval(reliability, len(counts), confidence)
+    low, high = _interval(reliability, units, confidence)
     return NoiseCeiling(_table(ncsnr, share, low, high), "split half", repeats, confidence)
 
 
@@ -292,11 +307,28 @@ def _trials(trials: ArrayLike, stimulus: ArrayLike) -> tuple[Any, NDArray[np.int
     return values, codes, counts
 
 
-def _bootstrap_weights(n_stimuli: int, n_bootstrap: int, seed: int) -> FloatArray:
-    """Rows of weights over stimuli: all ones first, then one multinomial draw per bootstrap sample."""
+def _bootstrap_weights(
+    codes: NDArray[np.intp], groups: ArrayLike | None, n_bootstrap: int, seed: int
+) -> tuple[FloatArray, int]:
+    """Rows of weights over stimuli: all ones first, then one multinomial draw per bootstrap sample; and drawn units."""
+    n_stimuli = int(codes.max()) + 1
+    group = np.arange(n_stimuli)
+    if groups is not None:
+        labels = np.asarray(groups)
+        if labels.shape != codes.shape:
+            raise InputError(
+                f"groups must name the group of each of the {len(codes)} trials; got shape {labels.shape}."
+            )
+        names, of_trial = np.unique(labels, return_inverse=True)
+        if len(names) < LEAST_GROUPS:
+            raise InputError(f"An interval over groups needs at least {LEAST_GROUPS} of them, here are {len(names)}.")
+        group[codes] = of_trial
+        if (group[codes] != of_trial).any():
+            raise InputError("A stimulus is in two groups; every stimulus must have one.")
+    units = int(group.max()) + 1
     rng = np.random.default_rng([seed, CEILING_BOOTSTRAP])
-    draws = rng.multinomial(n_stimuli, np.full(n_stimuli, 1.0 / n_stimuli), size=n_bootstrap)
-    return np.vstack([np.ones(n_stimuli), draws])
+    draws = rng.multinomial(units, np.full(units, 1.0 / units), size=n_bootstrap)[:, group]
+    return np.vstack([np.ones(n_stimuli), draws]), units
 
 
 def _stimulus_sums(values: FloatArray, codes: NDArray[np.intp], n_stimuli: int) -> FloatArray:

@@ -12,7 +12,7 @@ Two questions, two denominators:
 * ``subjects`` (t or Wilcoxon): would it hold for other *subjects* who see the same photographs? Its null hypothesis is
   that the mean score of all such subjects *for these photographs* is zero. Responses to them that all subjects share
   and the features do not explain correlate with the features by chance; that chance is part of the subjects' mean, so
-  the test says nothing about other photographs (measured in ``docs/statistics.md``).
+  the test says nothing about other photographs (measured in ``docs/calibration.md``).
 
 To claim both, ask for both. Where there is an effect, as when two models are compared that both predict, fold scores
 are nearly independent and ``folds`` is too careful; :mod:`brainmap.statistics.image_intervals` then holds its level.

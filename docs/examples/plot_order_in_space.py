@@ -4,8 +4,8 @@ Order in space
 
 Does the best layer follow the distance from V1?
 
-:func:`~brainmap.hierarchy.spatial_hierarchy` takes the mean best layer of each area; areas are not independent, so a
-spin test rotates the cortex (``spin_p``).
+:func:`~brainmap.hierarchy.spatial_hierarchy` takes the mean best layer of each area; areas are not independent, so p
+compares with random maps that are as smooth.
 """
 
 import numpy as np
@@ -22,5 +22,5 @@ X = {layer: values for (signal, layer), values in features.items() if signal == 
 result = bm.cross_val_encode(X, fmri.values, groups=table["source"].to_numpy()).with_targets(fmri.targets)
 r = result.r.assign_coords(depth=("layer", np.linspace(0, 1, len(X))))
 
-order = spatial_hierarchy(r, fmri.targets, cortex=cortex_areas(), options=SpatialOptions(n_spins=500))
+order = spatial_hierarchy(r, fmri.targets, cortex=cortex_areas(), options=SpatialOptions(n_surrogates=999))
 figure = distance_vs_best_layer(order, "activation", title="Simulated fMRI, activations")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rsatoolbox.rdm import RDMs, compare
 from scipy import stats
+from scipy.spatial.distance import squareform
 
 from brainmap.common.errors import InputError
 from brainmap.comparison import image_resampling
@@ -156,3 +157,30 @@ def test_intervals_cover_the_truth_in_simulated_studies(noise: float, too_wide: 
     ideal = 2 * 1.96 * np.std(estimates)
     assert np.mean(widths) == pytest.approx(ideal, rel=0.25)
     assert np.mean(plain_widths) > too_wide * ideal
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_groups_are_drawn_left_out_and_moved_as_a_whole(vectors: np.ndarray, method: str) -> None:
+    """Oracle: the resampled matrix, in which pairs across two copies of one group are left out."""
+    groups = np.repeat([3, 1, 2, 0, 5, 4], 2)
+    found = image_resampling.bootstrap_images(vectors[:2], vectors[2], method=method, draws=10, seed=4, groups=groups)
+    square = [squareform(vector) for vector in vectors[:3]]
+    for row, count in zip(found, image_resampling.image_counts(6, 10, 4).astype(int).T, strict=True):
+        copies = [(g, copy) for g in range(6) for copy in range(count[g])]
+        images = [(image, copy) for g, copy in copies for image in np.flatnonzero(groups == g)]
+        pairs = [(a, b) for k, a in enumerate(images) for b in images[k + 1 :]]
+        kept = [(a[0], b[0]) for a, b in pairs if groups[a[0]] != groups[b[0]] or a[1] == b[1]]
+        drawn = [np.array([matrix[pair] for pair in kept]) for matrix in square]
+        expected = image_resampling.similarity(np.stack(drawn[:2]), drawn[2], method)[:, 0]
+        np.testing.assert_allclose(row, expected, atol=1e-12)
+    left = image_resampling.leave_one_out(vectors[:2], vectors[2], method=method, groups=groups)
+    rest = np.flatnonzero(groups != 1)
+    drawn = [squareform(matrix[np.ix_(rest, rest)], checks=False) for matrix in square]
+    expected = image_resampling.similarity(np.stack(drawn[:2]), drawn[2], method)[:, 0]
+    np.testing.assert_allclose(left[1], expected, atol=1e-12)
+    alone = {"method": method, "draws": 9, "seed": 2}
+    for function in (image_resampling.bootstrap_images, image_resampling.bootstrap_pairs):
+        every = function(vectors[:2], vectors[2], **alone, groups=np.arange(12))
+        np.testing.assert_array_equal(every, function(vectors[:2], vectors[2], **alone))
+    moved = image_resampling.permuted_images(vectors[:2], vectors[2], **alone, groups=groups)
+    assert moved.shape == (9, 2) and np.ptp(moved) > 0

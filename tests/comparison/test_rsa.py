@@ -209,3 +209,21 @@ def test_layers_without_depth_are_drawn_in_their_order() -> None:
     plain = {layer: values for (_, layer), values in features.items()}
     axes = plot_rsa(rsa(plain, brain, n_bootstrap=20)).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["block.0", "block.1"]
+
+
+def test_groups_of_images_are_the_unit_where_they_are_given(result: RSAResult) -> None:
+    features, brain = simulated()
+    groups = np.repeat([f"source {k}" for k in range(10)], 3)
+    grouped = rsa(features, brain, n_bootstrap=100, groups=groups)
+    assert "10 groups of images" in grouped.info["interval"] and "10 groups" in grouped.info["p"]
+    np.testing.assert_allclose(grouped.table["rho"], result.table["rho"])
+    assert grouped.left_out["late"].shape == (10, 2)
+    with pytest.raises(InputError, match="differ in groups"):
+        rsa_difference(grouped, rsa(features, brain, n_bootstrap=100))
+    uneven = np.repeat(np.arange(10), [1, 2, 2, 2, 3, 3, 3, 4, 5, 5])
+    table = rsa(features, brain, n_bootstrap=50, groups=uneven)
+    assert table.table["p"].isna().all() and "equal size" in table.info["p"] and table.table["low"].notna().all()
+    with pytest.raises(InputError, match="at least 8 of them, here are 3"):
+        rsa(features, brain, groups=np.repeat([0, 1, 2], 10))
+    with pytest.raises(InputError, match=r"each of the 30 images; got shape \(29,\)"):
+        rsa(features, brain, groups=np.arange(29))

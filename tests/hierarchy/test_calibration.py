@@ -30,10 +30,11 @@ def tables() -> ModuleType:
 
 def test_page_and_file_agree(tables) -> None:
     found = json.loads((ROOT / "docs" / "calibration.json").read_text())
-    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
     shown = page.split(tables.BEGIN)[1].split(tables.END)[0].strip().splitlines()
     rows = [row for part in found.values() for row in part]
-    assert sorted(shown[2:]) == sorted(tables.table(rows).splitlines()[2:])
+    assert sorted(shown) == sorted(tables.table(rows).splitlines())
+    assert len((ROOT / "docs" / "statistics.md").read_text(encoding="utf-8").split()) <= 1500
     for row in rows:
         hits = round(row["rate"] * row["runs"])
         again = tables.row(row["check"], row["condition"], np.arange(row["runs"]) < hits, row["nominal"])
@@ -46,6 +47,9 @@ def test_rows_judge_rates_and_coverage(tables) -> None:
 
     assert [kept(50, 1000, 0.05), kept(90, 1000, 0.05), kept(10, 1000, 0.05)] == ["yes", "NO", "conservative"]
     assert [kept(950, 1000, 0.95), kept(900, 1000, 0.95), kept(995, 1000, 0.95)] == ["yes", "NO", "conservative"]
+    assert [kept(113, 2000, 0.05), kept(128, 2000, 0.05), kept(930, 1000, 0.95)] == ["yes", "NO", "nearly"]
+    bad, good = (tables.row("a", "b", np.arange(1000) < hits, 0.05) for hits in (90, 50))
+    assert tables.table([good, bad]).index("Does not keep its word") == 4  # first
     assert tables.insert(f"a {tables.BEGIN} old {tables.END} z", "new") == f"a {tables.BEGIN}\n\nnew\n\n{tables.END} z"
 
 
@@ -75,12 +79,30 @@ def test_intervals_of_correlations_in_two_hundred_studies() -> None:
     assert stats.binom.cdf(np.sum(inside), 200, 0.95) > 1e-4
 
 
-def test_intervals_of_peak_times_in_thirty_studies(monkeypatch) -> None:
+def test_orders_in_time_through_encoding_in_a_hundred_studies(monkeypatch) -> None:
+    """Correlated layers → responses of subjects who saw the same photographs → ridge → order of peaks."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    parts = importlib.import_module("calibration_latencies")
-    for name in ("noise 0.04 in r (peak .08)", "noise 0.02, weak order"):
-        for hits in parts.coverage(30, parts.SETTINGS[name]).values():
-            assert stats.binom.cdf(np.sum(hits), 30, 0.95) > 1e-4
+    parts = importlib.import_module("calibration_orders")
+    for subjects in (3, 8):
+        found = [parts.tested(s) for s in parts.studies(np.random.default_rng(subjects), n=100, subjects=subjects)]
+        for tests in zip(*found, strict=True):
+            assert stats.binom.sf(sum(test.p <= 0.05 for test in tests) - 1, 100, 0.05) > 1e-3
+            assert stats.binom.cdf(sum(test.low <= 0 <= test.high for test in tests), 100, 0.95) > 1e-4
+
+
+def test_the_benchmarks_ridge_scores_as_scikit_learns(monkeypatch) -> None:
+    from sklearn.linear_model import Ridge
+
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    parts = importlib.import_module("calibration_orders")
+    monkeypatch.setattr(parts, "ALPHAS", (30.0,))
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, parts.LAYERS, 60, parts.WIDTH)), rng.standard_normal((2, 60, 4))
+    scores = parts.encode(x, y)
+    test = np.arange(60) % parts.FOLDS == 2
+    predicted = Ridge(alpha=30.0).fit(x[1, 3][~test], y[1][~test]).predict(x[1, 3][test])
+    expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(predicted.T, y[1][test].T, strict=True)]
+    np.testing.assert_allclose(scores[1, 3, 2], expected)
 
 
 def test_factors_in_a_hundred_null_studies_of_four_subjects() -> None:

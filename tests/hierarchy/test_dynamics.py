@@ -147,13 +147,13 @@ def test_properties_of_areas_with_real_maps(shared_data) -> None:
     assert len(maps) > 150
     properties = {name: maps[name] for name in ("T1T2ratio", "Cortical.Thickness")}
     values = maps["T1T2ratio"].iloc[:60]
-    table = compare_properties(values, properties, cortex, options=SpinOptions(n_spins=200)).set_index("property")
+    table = compare_properties(values, properties, cortex, n_surrogates=999).set_index("property")
     assert table.loc["T1T2ratio", "r"] == pytest.approx(1.0)
-    assert table.loc["T1T2ratio", "spin_p"] == pytest.approx(1 / 201)
+    assert table.loc["T1T2ratio", "p"] == pytest.approx(1 / 1000)
     expected = stats.pearsonr(values, maps["Cortical.Thickness"].iloc[:60])
     assert table.loc["Cortical.Thickness", "r"] == pytest.approx(expected.statistic)
     assert table.loc["Cortical.Thickness", "r"] < -0.3  # myelinated cortex is thin
-    assert table.loc["Cortical.Thickness", "spin_p"] > table.loc["Cortical.Thickness", "p"]
+    assert table.loc["Cortical.Thickness", "p"] > table.loc["Cortical.Thickness", "areas_p"]
     myelin = read_map(folder / "T1T2ratio.dscalar.nii")
     assert myelin.shape == (32492,) and np.isnan(myelin).sum() > 2000
     from brainmap.data.atlas import load_atlas, load_surface
@@ -213,7 +213,7 @@ def test_areas_named_by_numbers_or_not_at_all() -> None:
     cortex = cortex_areas()
     numbers = [int(name) for name in cortex.loc[cortex["hemisphere"] == "L", "roi"] if name.isdigit()]
     values = pd.Series(np.arange(float(len(numbers))), numbers)
-    row = compare_properties(values, {"a": values**2}, cortex, options=SpinOptions(n_spins=20)).iloc[0]
+    row = compare_properties(values, {"a": values**2}, cortex, n_surrogates=99).iloc[0]
     assert row["n"] == len(numbers) > 5 and row["r"] == pytest.approx(np.corrcoef(values, values**2)[0, 1])
     means = parcel_means([1.0, 3.0, 5.0, 7.0], ["V1", "V1", None, np.nan])
     assert means.to_dict() == {"V1": 2.0}
@@ -276,13 +276,16 @@ def test_wrong_comparisons_of_properties_are_one_sentence() -> None:
     values = pd.Series(np.arange(20.0), index=["V1", *cortex.query("hemisphere == 'L' and roi != 'V1'")["roi"][:19]])
     twice = pd.concat([values, values.iloc[:1]])
     with pytest.raises(InputError, match="The area 'V1' occurs twice in 'values'; give one value for each area"):
-        compare_properties(twice, {"x": values}, cortex, options=SpinOptions(20))
+        compare_properties(twice, {"x": values}, cortex)
     with pytest.raises(InputError, match="The area 'V1' occurs twice in 'x'"):
-        compare_properties(values, {"x": twice}, cortex, options=SpinOptions(20))
+        compare_properties(values, {"x": twice}, cortex)
     with pytest.raises(InputError, match="at least 1 rotation, and 1,000 are usual; n_spins is 0"):
         SpinOptions(0)
     maps = np.random.default_rng(0).standard_normal((2, 10))
     sphere = np.random.default_rng(1).standard_normal((10, 3))
+    part = np.where(np.arange(10) < 5, maps[0], np.nan)
+    with pytest.raises(InputError, match="covers 50% of the second, and a spin test of a part of the cortex finds too"):
+        compare_vertices(part, maps[1], sphere, options=SpinOptions(20))
     with pytest.raises(InputError, match="The method 'kendall' is unknown; choose 'pearson' or 'spearman'"):
         compare_vertices(*maps, sphere, options=SpinOptions(20), method="kendall")  # type: ignore[arg-type]
 

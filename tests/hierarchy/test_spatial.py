@@ -1,4 +1,4 @@
-"""Spatial hierarchy, spin tests and distances against planted truth, scipy and closed forms."""
+"""Spatial hierarchy, random maps, spin tests and distances against planted truth, scipy and closed forms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from scipy.spatial import ConvexHull
 
 from brainmap.common.errors import InputError
 from brainmap.hierarchy import (
-    Resampling,
     SpatialOptions,
     agreement,
     best_layer,
@@ -26,19 +25,21 @@ from brainmap.hierarchy import (
     top_areas,
 )
 from brainmap.hierarchy.order_in_space import predicted_somewhere
+from brainmap.hierarchy.surrogate_maps import SurrogateMaps
 
 DEPTH = np.linspace(0, 1, 9)
-QUICK = SpatialOptions(n_spins=200, resampling=Resampling(n=60))
+QUICK = SpatialOptions(n_surrogates=999)
 
 
 def planted(seed: int = 0, noise: float = 0.01, slope: float = 1.0) -> tuple[xr.DataArray, pd.DataFrame, np.ndarray]:
-    """Scores of 12 areas in a row whose best depth grows with the distance from the first, V1."""
+    """Scores of 12 areas, in all directions from the first, V1, whose best depth grows with the distance from it."""
     rng = np.random.default_rng(seed)
     areas = ["V1", *[f"A{i}" for i in range(1, 12)]]
     targets = pd.DataFrame({"roi": np.repeat(areas, 8), "hemisphere": np.tile(["L", "R"], 48)})
     place = np.repeat(np.arange(12), 8)
     side = np.where(targets["hemisphere"] == "L", -1.0, 1.0)
-    targets = targets.assign(x=side * (10.0 + 6.0 * place), y=0.0, z=rng.normal(0, 0.01, 96))
+    x, y = 6.0 * place * np.cos(2.4 * place), 6.0 * place * np.sin(2.4 * place)
+    targets = targets.assign(x=side * (80.0 + x), y=y, z=rng.normal(0, 0.01, 96))
     truth = place / 11 if slope > 0 else 1 - place / 11
     curves = 0.2 * np.exp(-(((DEPTH[:, None] - truth) / 0.3) ** 2))
     values = curves[None, :, None, :] + noise * rng.standard_normal((3, 9, 5, 96))
@@ -68,13 +69,14 @@ def test_spatial_score_recovers_the_planted_order(slope) -> None:
     r, targets, _ = planted(slope=slope)
     table = spatial_hierarchy(r, targets, options=QUICK)
     attrs = table.attrs
-    assert np.sign(attrs["r"]) == slope and abs(attrs["r"]) > 0.95 and attrs["p"] < 1e-4
+    assert np.sign(attrs["r"]) == slope and abs(attrs["r"]) > 0.95 and attrs["p"] < 0.05
     expected = stats.pearsonr(table["distance_mm"], table["best_layer"])
-    assert attrs["r"] == pytest.approx(expected.statistic) and attrs["p"] == pytest.approx(expected.pvalue)
+    assert attrs["r"] == pytest.approx(expected.statistic) and attrs["areas_p"] == pytest.approx(expected.pvalue)
     rho = stats.spearmanr(table["distance_mm"], table["best_layer"])
     assert attrs["rho"] == pytest.approx(rho.statistic)
     assert attrs["low"] <= attrs["r"] <= attrs["high"]
-    assert attrs["noise_low"] <= attrs["r"] <= attrs["noise_high"]
+    assert attrs["unit"] == "folds" and attrs["unit_low"] <= attrs["unit_r"] <= attrs["unit_high"]
+    assert "random maps, as smooth as the data" in attrs["p_method"]
     assert table["n_targets"].tolist() == [8] * 12
 
 
@@ -217,7 +219,7 @@ def test_geodesic_distance_on_a_sphere_and_across_areas() -> None:
         geodesic_distance(points, faces, [])
 
 
-def test_spin_test_of_the_hierarchy_on_the_real_sphere() -> None:
+def test_order_of_the_hierarchy_on_the_real_sphere() -> None:
     cortex = cortex_areas()
     assert len(cortex) == 360 and (cortex.loc[cortex["roi"] == "V1", "distance_mm"] == 0).all()
     left = cortex[cortex["hemisphere"] == "L"].sort_values("distance_mm").iloc[:60]
@@ -228,11 +230,56 @@ def test_spin_test_of_the_hierarchy_on_the_real_sphere() -> None:
     curves = 0.2 * np.exp(-(((DEPTH[:, None] - truth) / 0.3) ** 2))
     r = xr.DataArray(curves[:, None], dims=("layer", "split", "target"), coords={"depth": ("layer", DEPTH)})
     attrs = spatial_hierarchy(r, targets, cortex=cortex, options=QUICK).attrs
-    assert attrs["r"] > 0.95 and attrs["spin_p"] < 0.05 and attrs["n_spins"] == 200
-    assert attrs["spin_p"] > 100 * attrs["p"]  # smooth maps agree by chance far more often than independent areas
-    other = pd.Series(np.random.default_rng(0).permutation(truth), index=targets["roi"])
-    with pytest.raises(InputError, match="spin test rotates"):
-        spatial_hierarchy(r, targets, distances=other, cortex=cortex, options=QUICK)
+    assert attrs["r"] > 0.95 and attrs["p"] < 0.05 and attrs["n_surrogates"] == 999
+    assert attrs["p"] > 100 * attrs["areas_p"]  # smooth maps agree by chance far more often than independent areas
+    assert np.isnan(attrs["unit_p"])  # a single fold replicates nothing
+
+
+def test_random_maps_hold_where_spins_and_plain_correlation_do_not() -> None:
+    """Smooth and rough maps of areas around V1, and of the whole cortex (``benchmarks/calibration_orders.py``)."""
+    cortex = cortex_areas().query("hemisphere == 'L'").reset_index(drop=True)
+    sphere = cortex[["sphere_x", "sphere_y", "sphere_z"]].to_numpy(dtype=float)
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    away = cortex["distance_mm"].to_numpy(dtype=float)
+    near = np.argsort(away)
+    rng = np.random.default_rng(0)
+    for at in (near[:30], near[::6]):
+        null = SurrogateMaps(away[at], sphere[at], n_surrogates=2000)
+        distance = np.linalg.norm(sphere[at][:, None] - sphere[at], axis=-1)
+        for length in (1e-3, 0.5):
+            root = np.linalg.cholesky(np.exp(-((distance / length) ** 2)) + 1e-8 * np.eye(len(at)))
+            tests = [null.test(root @ rng.standard_normal(len(at))) for _ in range(300)]
+            called = np.array([test.p <= 0.05 for test in tests])
+            assert stats.binom.sf(called.sum() - 1, 300, 0.05) > 1e-3
+            outside = np.array([test.low > 0 or test.high < 0 for test in tests])
+            assert np.mean(outside != called) < 0.01
+            if length == 0.5:
+                plain = [
+                    stats.pearsonr(away[at], root @ rng.standard_normal(len(at))).pvalue < 0.05 for _ in range(300)
+                ]
+                assert np.mean(plain) > 0.15
+        rough = [null.test(away[at] / away[at].std() + 0.6 * rng.standard_normal(len(at))).p for _ in range(20)]
+        assert np.mean(np.array(rough) <= 0.05) > 0.6
+    assert np.isnan(null.test(np.ones(len(at))).p)
+
+
+def test_wrong_surrogate_maps_are_one_sentence() -> None:
+    places = np.random.default_rng(0).standard_normal((6, 3))
+    for kept, at, words in (
+        (np.arange(3.0), places[:3], "at least 4 units"),
+        (np.ones(6), places, "the same everywhere"),
+        (np.arange(6.0), np.ones((6, 3)), "in one place"),
+        (np.full(6, np.nan), places, "finite values"),
+        (np.arange(5.0), places, "finite values"),
+    ):
+        with pytest.raises(InputError, match=words):
+            SurrogateMaps(kept, at)
+    with pytest.raises(InputError, match="needs 6 finite values"):
+        SurrogateMaps(np.arange(6.0), places, n_surrogates=50).test(np.arange(5.0))
+    with pytest.raises(InputError, match="19 random maps or more"):
+        SpatialOptions(n_surrogates=0)
+    with pytest.raises(InputError, match="'best_layer' or 'centre_of_mass'"):
+        SpatialOptions(value="best")  # type: ignore[arg-type]
 
 
 def test_targets_that_some_layer_predicts() -> None:
@@ -263,7 +310,7 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
 
 
 def test_a_smooth_map_does_not_make_a_verdict() -> None:
-    """A gradient across the cortex that has nothing to do with V1 correlates with distance; the spin test knows."""
+    """A gradient across the cortex that has nothing to do with V1 correlates with distance; random maps know."""
     from brainmap.data.atlas import area_table
     from brainmap.hierarchy import HypothesisOptions, cortex_areas, evaluate_hypotheses
 
@@ -274,7 +321,7 @@ def test_a_smooth_map_does_not_make_a_verdict() -> None:
     across = places @ axis / np.linalg.norm(axis) / 200 + 0.5
     planted = targets["distance_mm"].to_numpy() / targets["distance_mm"].max()
     depth = np.linspace(0, 1, 8)
-    options = HypothesisOptions(spatial=SpatialOptions(resampling=Resampling(n=20)))
+    options = HypothesisOptions(spatial=SpatialOptions(n_surrogates=999))
     verdicts = {}
     for name, best in (("across", across), ("planted", planted)):
         curve = 0.1 + 0.1 * np.exp(-(((depth[:, None] - best) / 0.3) ** 2))
@@ -284,6 +331,6 @@ def test_a_smooth_map_does_not_make_a_verdict() -> None:
         r = xr.DataArray(curve[:, None] + noise, dims=dims, coords=coords)
         table = evaluate_hypotheses({"fmri": r}, {"fmri": targets}, options=options)
         verdicts[name] = table[table["prediction"].str.startswith("activations")].iloc[0]
-    assert verdicts["across"]["low"] > 0.5 and verdicts["across"]["p"] > 0.1
+    assert verdicts["across"]["effect"] > 0.5 and verdicts["across"]["p"] > 0.1
     assert verdicts["across"]["verdict"] == "inconclusive"
     assert verdicts["planted"]["verdict"] == "supported" and verdicts["planted"]["p"] < 0.01

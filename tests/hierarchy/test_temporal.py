@@ -22,14 +22,11 @@ from brainmap.hierarchy import (
 )
 from brainmap.hierarchy.agreement import agreement
 from brainmap.hierarchy.hypotheses import verdict
-from brainmap.hierarchy.order_interval import Draws, order_interval
-from brainmap.hierarchy.peak_time_intervals import DataSets, draw_data_sets
+from brainmap.hierarchy.replication import limits, over_units, unit_scores
 from brainmap.hierarchy.resampling import cells, interval, mean_of, resampled
-from brainmap.hierarchy.shared_shape import shared_shape
 
 TIMES = np.round(np.arange(-0.2, 1.2, 0.02), 3)
 DEPTH = np.linspace(0, 1, 10)
-QUICK = TemporalOptions(resampling=Resampling(n=200))
 
 
 def course(peaks: np.ndarray) -> np.ndarray:
@@ -83,41 +80,41 @@ def test_onset_is_interpolated_and_must_last() -> None:
 
 def test_temporal_score_recovers_the_planted_order() -> None:
     peaks = 0.12 + 0.28 * DEPTH
-    table = temporal_hierarchy(planted(peaks), options=QUICK)
+    table = temporal_hierarchy(planted(peaks))
     np.testing.assert_allclose(table["t_max"], peaks, atol=0.03)
     attrs = table.attrs
     expected = stats.pearsonr(DEPTH, table["t_max"])
     assert attrs["r"] == pytest.approx(expected.statistic) and attrs["p"] == pytest.approx(expected.pvalue)
-    assert attrs["r"] > 0.97 and attrs["low"] > 0.8
+    assert attrs["r"] > 0.97 and attrs["slope_p"] < 1e-3 and (attrs["unit"], attrs["n_units"]) == ("folds", 5)
+    assert "5 folds (groups of photographs), for these subjects" in attrs["p_method"]
     assert attrs["slope"] == pytest.approx(0.28, abs=0.04)
     assert attrs["slope_low"] < attrs["slope"] < attrs["slope_high"]
     assert (table["low"] <= table["t_max"]).all() and (table["t_max"] <= table["high"]).all()
     assert (table["onset"] < table["t_max"]).all()
     assert table["peak"].to_numpy() == pytest.approx(np.full(10, 0.08), abs=0.01)
-    assert temporal_hierarchy(planted(peaks), options=QUICK, seed=0).equals(table)
+    rows = time_courses(planted(peaks)).mean("subject").transpose("split", "layer", "time").values
+    slopes = [np.polyfit(DEPTH, peak_window_time(fold, TIMES), 1)[0] for fold in rows]
+    t = np.mean(slopes) / np.sqrt(np.var(slopes, ddof=1) * 8 / 15)  # folds share training photographs
+    assert attrs["slope_p"] == pytest.approx(2 * stats.t.sf(t, 4))
 
 
 def test_layers_that_peak_together_have_no_order() -> None:
-    table = temporal_hierarchy(planted(np.full(10, 0.35), seed=4), options=QUICK)
+    table = temporal_hierarchy(planted(np.full(10, 0.35), seed=4))
     assert table.attrs["slope_low"] < 0 < table.attrs["slope_high"]
     with pytest.raises(InputError, match="4 are needed"):
-        temporal_hierarchy(-abs(planted(np.full(10, 0.35))), options=QUICK)
+        temporal_hierarchy(-abs(planted(np.full(10, 0.35))))
 
 
 def test_lag_between_signals_and_coverage_of_its_interval() -> None:
     forward, backward = 0.12 + 0.28 * DEPTH, np.full(10, 0.4)
     truth = np.mean(backward - forward)
-    lag = peak_lag(planted(backward, seed=1), planted(forward, seed=2), options=QUICK)
+    lag = peak_lag(planted(backward, seed=1), planted(forward, seed=2))
     assert lag.lag == pytest.approx(truth, abs=0.02) and lag.low > 0
     assert lag.by_layer["lag"].iloc[0] == pytest.approx(0.28, abs=0.04)
     assert "ms" in repr(lag) and lag.to_frame().attrs["lag"] == lag.lag
     covered = []
     for seed in range(60):
-        found = peak_lag(
-            planted(backward, 0.012, seed=100 + seed),
-            planted(forward, 0.012, seed=300 + seed),
-            options=TemporalOptions(resampling=Resampling(n=120)),
-        )
+        found = peak_lag(planted(backward, 0.012, seed=100 + seed), planted(forward, 0.012, seed=300 + seed))
         covered.append(found.low <= truth <= found.high)
     assert np.mean(covered) > 0.88
 
@@ -150,109 +147,46 @@ def test_courses_are_means_over_sensors() -> None:
     assert np.isnan(time_courses(r.where(r["time"] != TIMES[3])).sel(time=TIMES[3])).all()
 
 
-def test_intervals_of_a_linear_statistic_are_students() -> None:
-    rows = np.random.default_rng(0).standard_normal((15, 8)) + 1.0
-    weights = np.arange(8.0)[:, None]
-    found = draw_data_sets(rows, np.zeros(8), lambda means: means @ weights, Resampling(n=1000))
-    student = stats.ttest_1samp(rows @ weights[:, 0], 0)
-    exact = student.confidence_interval(0.95)
-    low, high, p = found.interval()
-    np.testing.assert_allclose([low, high], exact, atol=0.1 * (exact.high - exact.low))
-    assert np.log(p) == pytest.approx(np.log(student.pvalue), rel=0.2)
-    again = draw_data_sets(rows, np.zeros(8), lambda means: means @ weights, Resampling(n=1000))
-    assert again.interval() == (low, high, p)
-    every = draw_data_sets(rows, mean_of(rows), lambda means: means, Resampling(n=1000))
-    exact = stats.ttest_1samp(rows, 0).confidence_interval(0.95)
-    # The quantile is that of all values together, each value's error its own.
-    np.testing.assert_allclose(every.half_widths().mean(), (exact.high - exact.low).mean() / 2, rtol=0.1)
-    np.testing.assert_allclose(every.draws.std(axis=0), stats.sem(rows), rtol=0.25)
-    np.testing.assert_allclose(np.subtract(*every.limits()), -2 * every.half_widths())
-    twice = every.map(lambda x: 2.0 * x)
-    np.testing.assert_allclose(twice.half_widths(), 2.0 * every.half_widths())
-    assert np.isnan(draw_data_sets(rows, rows[0], lambda m: m @ weights, Resampling(n=0)).interval()).all()
-    assert np.isnan(draw_data_sets(rows[:1], rows[0], lambda m: m @ weights, Resampling(n=9)).interval()).all()
-    assert draw_data_sets(rows, rows[0], lambda m: 0 * m[:, :1] + 2.0, Resampling(n=9)).interval() == (2.0, 2.0, 0.0)
+def test_subjects_are_the_unit_from_five_on() -> None:
+    rng = np.random.default_rng(0)
+    values = 0.2 + rng.standard_normal((8, 4, 3))
+    array = xr.DataArray(values, dims=("subject", "split", "layer"))
+    rows, unit = unit_scores(array, "layer")
+    first = lambda x: x[:, 0]  # noqa: E731
+    test = over_units(rows, first, unit)
+    expected = stats.ttest_1samp(values.mean(axis=1)[:, 0], 0)  # for a mean, spread and jackknife are the same
+    assert (unit, test.n_units, test.p) == ("subjects", 8, pytest.approx(expected.pvalue))
+    assert (test.low, test.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    flips = stats.permutation_test((rows[:, 0],), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert test.flip_p == pytest.approx(flips.pvalue)
+    low, high = limits(rows, lambda x: x, unit)
+    assert (low[0], high[0]) == pytest.approx((test.low, test.high))
+    few = over_units(*unit_scores_of(array.isel(subject=slice(5)), first))
+    assert few.unit == "subjects" and np.isnan(few.flip_p)
+    assert unit_scores(array.isel(subject=slice(4)), "layer")[1] == "folds"
+    alone = over_units(*unit_scores_of(array.isel(subject=[0], split=[0, 1]), first))
+    assert alone.unit == "" and np.isnan([alone.p, alone.low]).all() and "no p" in alone.how("slope")
+    assert alone.value == pytest.approx(values[0, :2, 0].mean())
+    exact = over_units(np.full((6, 1), 0.25), first, "subjects")
+    assert (exact.p, exact.low, exact.high) == (0.0, 0.25, 0.25)
 
 
-def test_unknown_cells_count_less_in_intervals_of_latencies() -> None:
-    """Half of the cells of a target unknown: its error is that of the other half, √2 of what it was."""
-    rows = np.random.default_rng(1).standard_normal((40, 2))
-    rows[20:] = rows[:20]
-    rows[:20, 1] = np.nan
-    errors = draw_data_sets(rows, np.zeros(2), lambda means: means, Resampling(n=100)).draws.std(axis=0)
-    np.testing.assert_allclose(errors[1] / errors[0], np.sqrt(2 * 39 / 38), rtol=0.15)
+def unit_scores_of(array: xr.DataArray, statistic):
+    """Arguments of ``over_units``."""
+    rows, unit = unit_scores(array, "layer")
+    return rows, statistic, unit
 
 
-def test_half_widths_are_errors_times_the_quantile_of_studentised_data_sets() -> None:
-    draws, data_sets = np.array([[-1.0], [1.0]]), np.array([[-2.0], [2.0]]) * np.array([1.0, 2.0, 4.0])[:, None, None]
-    known = DataSets(np.array([3.0]), draws, np.zeros(1), np.array([[4.0], [4.0], [4.0]]), data_sets, 9)
-    assert known.half_widths() == pytest.approx(
-        [1.0 * 4.0 / 2.0]
-    )  # of |4| / 2, / 4 and / 8, the rank 4 × .95 is the last
-    low, high, p = known.interval()
-    assert (low, high) == (1.0, 5.0) and p == pytest.approx(2 * stats.t.sf(stats.t.ppf(0.975, 8) * 3.0 / 2.0, 8))
-
-
-def test_limits_of_a_statistic_that_noise_shifts_are_moved_back() -> None:
-    data_sets = np.array([[-2.0], [2.0]]) * np.ones((5, 1, 1))
-    ratios = np.array([[2.0], [3.0], [4.0], [5.0], [14.0]])
-    known = DataSets(np.array([10.0]), np.array([[-0.5], [0.5]]), np.zeros(1), 2.0 * ratios, data_sets, 9)
-    # Median 4 errors of .5; the largest distance from it, 10 errors, at the highest of five ranks.
-    np.testing.assert_allclose(known.limits(centred=True), [[10.0 - 2.0 - 5.0], [10.0 - 2.0 + 5.0]])
-    np.testing.assert_allclose(known.limits(), [[10.0 - 7.0], [10.0 + 7.0]])
-
-
-def test_half_widths_hardly_depend_on_the_seed() -> None:
-    r = planted(np.full(10, 0.3), noise=0.02)
-    tables = [temporal_hierarchy(r, options=TemporalOptions(resampling=Resampling(n=300, seed=k))) for k in range(6)]
-    widths = np.array([t.attrs["slope_high"] - t.attrs["slope_low"] for t in tables])
-    assert 0.0 < widths.std() / widths.mean() < 0.25
-    t_max = np.array([(t["high"] - t["low"]).mean() for t in tables])
-    assert 0.0 < t_max.std() / t_max.mean() < 0.2
-
-
-def test_shared_shape_finds_latency_and_size_and_averages_noise_away() -> None:
-    peaks, size = 0.25 + 0.3 * DEPTH, 1.0 + DEPTH
-    clean = size[:, None] * course(peaks)
-    np.testing.assert_allclose(shared_shape(clean, TIMES), clean, atol=0.005)  # of .16; shifts are interpolated
-    rng = np.random.default_rng(2)
-    noisy = clean + 0.004 * rng.standard_normal(clean.shape)
-    error = [np.sqrt(np.mean((x - clean) ** 2)) for x in (noisy, shared_shape(noisy, TIMES))]
-    assert error[1] < 0.6 * error[0]
-    both = shared_shape(np.stack([noisy, noisy[::-1]]), TIMES)
-    np.testing.assert_array_equal(both[0], shared_shape(noisy, TIMES))  # each signal has its own shape
-    silent = shared_shape(np.vstack([clean, np.zeros((1, len(TIMES)))]), TIMES)
-    np.testing.assert_array_equal(silent[-1], 0.0)
-
-
-def test_interval_of_a_blurred_order_reaches_the_order_that_was_blurred() -> None:
-    """Noise of a third of the spread turns a perfect order into r = .95; the interval knows, a plain one does not."""
-    rng = np.random.default_rng(3)
-    truth = np.linspace(0, 1, 40)
-    held, plain, width = [], [], []
-    for _ in range(200):
-        values = truth + 0.1 * rng.standard_normal(40)
-        once = values + 0.1 * rng.standard_normal((300, 40))
-        noise = Draws(values, once, once + 0.1 * rng.standard_normal(once.shape))
-        low, high = order_interval(noise, truth, Resampling())
-        drawn = [np.corrcoef(x, truth)[0, 1] for x in once[:50]]
-        held.append(low <= 1.0 <= high)
-        plain.append(np.quantile(drawn, 0.975) >= 0.999)
-        width.append(high - low)
-    assert np.mean(held) > 0.93 and np.mean(plain) == 0.0 and np.median(width) < 0.1
-    scattered = truth + 0.4 * np.sign(np.sin(40 * truth))
-    target = float(np.corrcoef(scattered, truth)[0, 1])
-    held = []
-    for _ in range(200):
-        values = scattered + 0.2 * rng.standard_normal(40)
-        once = values + 0.2 * rng.standard_normal((300, 40))
-        noise = Draws(values, once, once + 0.2 * rng.standard_normal(once.shape))
-        low, high = order_interval(noise, truth, Resampling())
-        held.append(low <= target <= high)
-    assert stats.binomtest(int(np.sum(held)), 200, 0.95).pvalue > 1e-3
-    assert np.isnan(
-        order_interval(Draws(np.ones(5), np.ones((9, 5)), np.ones((9, 5))), np.arange(5.0), Resampling())
-    ).all()
+def test_subjects_who_all_lack_a_peak_do_not_make_an_order() -> None:
+    """Where layers peak anywhere in every subject and in their mean, the spread of subjects alone is too small."""
+    rng = np.random.default_rng(5)
+    called = 0
+    for _ in range(60):
+        curves = 0.01 * rng.standard_normal((8, len(DEPTH), 2, len(TIMES)))
+        coords = {"depth": ("layer", DEPTH), "time": TIMES}
+        r = xr.DataArray(curves, dims=("subject", "layer", "split", "time"), coords=coords)
+        called += temporal_hierarchy(r).attrs["slope_p"] < 0.05
+    assert called <= 8
 
 
 def test_wrong_scores_are_refused_in_one_sentence() -> None:
@@ -275,7 +209,7 @@ def test_wrong_scores_are_refused_in_one_sentence() -> None:
 def test_milliseconds_are_noticed() -> None:
     r = planted(np.full(10, 0.3))
     with pytest.raises(InputError, match="milliseconds"):
-        temporal_hierarchy(r.assign_coords(time=("target", 1000 * r["time"].values)), options=QUICK)
+        temporal_hierarchy(r.assign_coords(time=("target", 1000 * r["time"].values)))
 
 
 def test_verdicts() -> None:
@@ -306,12 +240,9 @@ def test_smooth_noise_over_layers_makes_no_order() -> None:
     for seed in range(40):
         values = bell.T[None, :, None] + 0.03 * smooth_noise(np.random.default_rng([seed, 3]), 0.95)
         r = xr.DataArray(values, dims=("subject", "layer", "split", "time"), coords=coords)
-        attrs = temporal_hierarchy(r, options=QUICK).attrs
+        attrs = temporal_hierarchy(r).attrs
         called += attrs["slope_p"] < 0.05
         assert (attrs["slope_p"] < 0.05) == (attrs["slope_low"] > 0 or attrs["slope_high"] < 0)
-        if np.isfinite(attrs["low"]):  # all layers may have the same T_max
-            assert attrs["low"] >= 0 if attrs["slope_low"] > 0 else attrs["low"] <= 0
-            assert attrs["high"] <= 0 if attrs["slope_high"] < 0 else attrs["high"] >= 0
         strong += abs(attrs["r"]) > 0.6
     assert called <= 6  # 5 % of 40, and chance (p = .01)
     assert strong > 5  # the correlation itself is no evidence
@@ -325,7 +256,7 @@ def test_a_signal_that_predicts_nothing_has_no_peak() -> None:
         rng = np.random.default_rng([seed, 4])
         both = np.stack([curve + 0.03 * smooth_noise(rng, 0.0), 0.03 * smooth_noise(rng, 0.0)])
         r = xr.DataArray(both, dims=("signal", "subject", "layer", "split", "target"), coords=coords)
-        table = evaluate_hypotheses({"meg": r}, options=HypothesisOptions(temporal=QUICK)).set_index("prediction")
+        table = evaluate_hypotheses({"meg": r}).set_index("prediction")
         later = table.filter(like="peak later than", axis=0).iloc[0]
         supported.append(later["verdict"] == "supported")
         if not supported[-1]:
@@ -352,10 +283,11 @@ def test_hypotheses_of_study_a_on_its_own_findings() -> None:
         curve = 0.1 + 0.1 * np.exp(-(((DEPTH[:, None] - best) / 0.3) ** 2))
         parts.append(curve[None, :, None] + 0.01 * rng.standard_normal((3, 10, 5, 48)))
     coords = {"depth": ("layer", DEPTH), "roi": ("target", areas), "hemisphere": ("target", np.full(48, "L"))}
-    coords |= {"x": ("target", 5.0 * place), "y": ("target", np.zeros(48)), "z": ("target", np.zeros(48))}
+    x, y = 5.0 * place * np.cos(2.4 * place), 5.0 * place * np.sin(2.4 * place)
+    coords |= {"x": ("target", x), "y": ("target", y), "z": ("target", np.zeros(48))}
     dims = ("signal", "subject", "layer", "split", "target")
     fmri = xr.DataArray(np.stack(parts), dims=dims, coords={"signal": ["activation", "gradient"], **coords})
-    options = HypothesisOptions(temporal=QUICK, spatial=SpatialOptions(resampling=Resampling(n=50)))
+    options = HypothesisOptions(temporal=TemporalOptions(), spatial=SpatialOptions(n_surrogates=500))
     table = evaluate_hypotheses({"fmri": fmri, "meg": meg}, options=options)
     verdicts = dict(
         zip(zip(table["prediction"].str[:22], table["modality"], strict=True), table["verdict"], strict=True)
@@ -364,6 +296,7 @@ def test_hypotheses_of_study_a_on_its_own_findings() -> None:
     assert verdicts["gradients peak later t", "meg"] == "supported"
     assert verdicts["activations: deeper la", "meg"] == verdicts["activations: deeper la", "fmri"] == "supported"
     assert verdicts["gradients: deeper laye", "fmri"] == "supported"
+    assert table["how"].str.len().gt(20).all() and set(table["unit"][table["modality"] == "meg"]) == {"r", "s"}
     assert verdicts["gradients: deeper laye", "meg"] in ("inconclusive", "negligible", "contradicted")
     chance = {
         "fmri": ["activation", "gradient"],

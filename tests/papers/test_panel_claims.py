@@ -131,7 +131,7 @@ def test_map_and_scatter_of_two_models_are_of_the_same_vertices(small_results):
     depth = paper_tables.mean_depth_map(models, "activation")
     roi = small_results.targets("fmri")["roi"].to_numpy()
     table = paper_tables.mean_spatial(models, "activation")
-    assert len(table) > 40 and 0 < table.attrs["spin_p"] < 0.05
+    assert len(table) > 40 and 0 < table.attrs["areas_p"] < table.attrs["p"] < 0.05
     for area, value in table.set_index("roi")["best_layer"].items():
         assert value == pytest.approx(np.nanmean(depth[roi == area]))
 
@@ -319,15 +319,15 @@ def test_names_stay_inside_the_axes_and_off_points_and_line(small_results):
         assert not any(box.contains(*point) for point in points)
 
 
-def test_scatter_shows_the_spin_test_under_its_own_name(small_results):
+def test_numbers_tell_p_of_random_maps_from_that_of_independent_areas(small_results):
     table = small_results.hierarchy["spatial"]["activation"].copy()
-    table.attrs = {"r": 0.5, "low": 0.2, "high": 0.7, "p": 0.0001, "rho": 0.4, "rho_p": 0.0002, "spin_p": 0.21}
+    table.attrs = {"r": 0.5, "low": -0.2, "high": 0.8, "p": 0.21, "rho": 0.4, "rho_p": 0.3, "areas_p": 0.0001}
     words = " ".join(text.get_text() for text in figures.distance_vs_best_layer(table, "activation").axes[0].texts)
-    assert "spin p = .21" in words and ", p " not in words
+    assert "r = .50 [−.20, .80], p = .21" in words and "p < .001" not in words
     results = changed(small_results, hierarchy={"spatial": {"activation": table}})
     member = Member("a", {"model": "a"}, results, {"models": {}})
     rows = paper_numbers("misalignment", Collection((member,))).set_index("panel")["here"]
-    assert rows["2C"] == "r = .50 [.20, .70] (p < .001; spin p = .21), ρ = .40 (p < .001)"
+    assert rows["2C"] == "r = .50 [−.20, .80] (p = .21; areas independent p < .001), ρ = .40 (p = .30)"
 
 
 def test_the_contact_sheet_keeps_colours(tmp_path):

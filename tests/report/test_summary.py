@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainmap.report.panels.order_gain_controls import order_words, spin_words
+from brainmap.report.panels.order_gain_controls import map_words, order_words
 from brainmap.report.words import headlines, methods, p_and_numbers, planted_and_found
 from brainmap.report.words.answer import plain_answer
 from brainmap.results import StudyResults, lookups, nameable
@@ -155,14 +155,15 @@ def test_a_study_without_any_score_says_so(editable):
     assert headlines.headlines(empty) == []
 
 
-def test_spin_tests_are_told_in_words() -> None:
+def test_tests_of_an_order_in_space_are_told_in_words() -> None:
     table = pd.DataFrame({"roi": ["V1"]})
-    assert spin_words(table) == ""
-    table.attrs = {"p": 0.002, "spin_p": 0.0123, "n_spins": 1000, "geodesic_r": 0.5, "geodesic_spin_p": 0.04}
-    words = spin_words(table)
-    assert (
-        "(1,000 spins), as neighbours are alike; with areas taken for independent p = .002." in words
-        and "along the mesh, from the edge of V1, instead: r = .50, spins: p = .04" in words
+    assert map_words(table) == ""
+    table.attrs = {"p": 0.02, "areas_p": 0.002, "geodesic_r": 0.5, "geodesic_p": 0.04, "p_method": "random maps"}
+    table.attrs |= {"unit_r": 0.3, "unit_low": 0.1, "unit_high": 0.45, "unit_p": 0.01, "unit": "subjects", "n_units": 8}
+    assert order_words(table) == (
+        "Line: least squares. p: random maps. With areas taken for independent p = .002; over 8 subjects, these areas "
+        "given, mean r = .30 [.10, .45], p = .01; distance along the mesh, from the edge of V1, instead: r = .50, "
+        "p = .04."
     )
 
 
@@ -171,11 +172,6 @@ def test_p_of_an_order_is_that_of_the_test_that_knows_its_neighbours() -> None:
     assert p_and_numbers.order_p(plain) == (0.001, "p = .001") and p_and_numbers.order_p(plain, "rho_p") == (
         0.002,
         "p = .002",
-    )
-    spun = plain | {"spin_p": 0.03, "spin_rho_p": 0.04}
-    assert p_and_numbers.order_p(spun) == (0.03, "spin p = .03") and p_and_numbers.order_p(spun, "rho_p") == (
-        0.04,
-        "spin p = .04",
     )
     sloped = plain | {"slope_p": 0.2}
     assert p_and_numbers.order_p(sloped) == (0.2, "slope p = .20") and p_and_numbers.order_p(sloped, "rho_p")[1] == ""

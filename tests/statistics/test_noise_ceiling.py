@@ -136,3 +136,26 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
     with pytest.raises(InputError, match="3 targets"):
         normalise_scores(np.zeros(3), np.ones(2))
     assert isinstance(ceiling_from_ncsnr([1.0]), NoiseCeiling)
+
+
+def test_groups_of_stimuli_are_drawn_together() -> None:
+    rng = np.random.default_rng(0)
+    stimulus, kind = np.repeat(np.arange(150), 3), np.repeat(np.arange(30), 15)
+    truth = np.sqrt(0.25 / (0.25 + 1 / 3))
+    shared = np.sqrt(0.7) * rng.standard_normal((30, 200))[np.repeat(np.arange(30), 5)]
+    signal = shared + np.sqrt(0.3) * rng.standard_normal((150, 200))
+    trials = 0.5 * signal[stimulus] + rng.standard_normal((450, 200))
+    for function, more in ((explainable_variance, {}), (split_half, {"n_splits": 4})):
+        alone, grouped = (
+            function(trials, stimulus, n_bootstrap=200, groups=groups, **more).table for groups in (None, kind)
+        )
+        inside = [((t["low"] <= truth) & (truth <= t["high"])).mean() for t in (alone, grouped)]
+        assert inside[1] > 0.9 and inside[1] > inside[0]
+        np.testing.assert_array_equal(alone["r"], grouped["r"])
+        for groups, words in (
+            (kind[:-1], "each of the 450 trials"),
+            (kind % 3, "at least 20"),
+            (np.arange(450), "two"),
+        ):
+            with pytest.raises(InputError, match=words):
+                function(trials, stimulus, n_bootstrap=9, groups=groups, **more)

@@ -44,8 +44,8 @@ def scatter_with_fit(
     names : sequence of str, optional
         Name of each point; landmarks among them are written beside their point.
     statistics : mapping, optional
-        ``r``, ``p``, ``low``, ``high``, ``rho``, ``rho_p``, as far as known; ``spin_p`` and ``spin_rho_p`` are shown in
-        place of the others. Only shown, never computed here.
+        ``r``, ``p``, ``low``, ``high``, ``rho``, ``rho_p``, as far as known; ``slope_p`` is shown in place of p. Only
+        shown, never computed here.
     title : str
         Title.
     interval : np.ndarray of shape (2, n), optional

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -69,46 +69,56 @@ def order_words(table: pd.DataFrame, made: str = "") -> str:
     Parameters
     ----------
     table : pandas.DataFrame
-        Hierarchy, statistics in ``attrs``; the p shown is that of the spin test where there is one.
+        Hierarchy, statistics in ``attrs``.
     made : str
-        How p was made where there are no spins; ``attrs["p_method"]`` by default.
+        How p was made; ``attrs["p_method"]`` by default.
     """
     return " ".join(filter(None, (order_caption(table), order_test(table, made))))
 
 
 def order_caption(table: pd.DataFrame) -> str:
     """Say what the line and the brackets of a hierarchy's scatter are, and why interval and p may disagree."""
-    text = "Line: least squares. In brackets: 95 % interval of r."
+    text = "Line: least squares." + (" In brackets: 95 % interval of r." if "low" in table.attrs else "")
     return " ".join(filter(None, (text, p_and_numbers.two_methods(table.attrs))))
 
 
 def order_test(table: pd.DataFrame, made: str = "") -> str:
     """Say how p of a hierarchy was made; parameters as of :func:`order_words`."""
     made = made or str(table.attrs.get("p_method", ""))
-    return (spin_words(table) or slope_words(table) or (f"p: {made}." if made else "")).strip()
+    text = f"p: {made}." if made else ""
+    return " ".join(filter(None, (text, slope_words(table), map_words(table)))).strip()
 
 
 def slope_words(table: pd.DataFrame) -> str:
-    """Test of an order in time; empty where there is none."""
+    """Test of an order in time, beside p that takes layers for independent; empty where there is none."""
     attrs = table.attrs
     if not np.isfinite(attrs.get("slope_p", np.nan)):
         return ""
     slope, low, high = (f"{1000 * float(attrs[name]):.0f}" for name in ("slope", "slope_low", "slope_high"))
-    text = f" Slope p: from the first to the last layer Tmax changes by {slope} ms [{low}, {high}], layers resampled"
-    return f"{text} together, as they share noise; with layers taken for independent {format_p(float(attrs['p']))}."
+    text = f"From the first to the last layer Tmax changes by {slope} ms [{low}, {high}]"
+    flips = f"; sign flips: {format_p(float(attrs['slope_flip_p']))}" if _known(attrs, "slope_flip_p") else ""
+    return f"{text}{flips}; with layers taken for independent {format_p(float(attrs['p']))}."
 
 
-def spin_words(table: pd.DataFrame) -> str:
-    """Spin test of a spatial hierarchy, through space and along the mesh; empty where there is none."""
+def map_words(table: pd.DataFrame) -> str:
+    """What stands beside the test of an order in space: along the mesh, over subjects or folds, areas independent."""
     attrs = table.attrs
-    if "spin_p" not in attrs:
-        return ""
-    text = f" Spin p: the map of distances turned over the cortex ({attrs['n_spins']:,} spins), as neighbours are alike"
-    text += f"; with areas taken for independent {format_p(float(attrs['p']))}." if "p" in attrs else "."
-    if "geodesic_r" not in attrs:
-        return text
-    along = f"r = {format_score(float(attrs['geodesic_r']))}, spins: {format_p(float(attrs['geodesic_spin_p']))}"
-    return f"{text} Distance along the mesh, from the edge of V1, instead: {along}."
+    parts = []
+    if _known(attrs, "areas_p"):
+        parts.append(f"with areas taken for independent {format_p(float(attrs['areas_p']))}")
+    if _known(attrs, "unit_p"):
+        words = tuple(format_score(float(attrs[name])) for name in ("unit_r", "unit_low", "unit_high"))
+        unit = f"over {attrs['n_units']} {attrs['unit']}, these areas given"
+        parts.append(f"{unit}, mean r = {words[0]} [{words[1]}, {words[2]}], {format_p(float(attrs['unit_p']))}")
+    if _known(attrs, "geodesic_p"):
+        r, p = format_score(float(attrs["geodesic_r"])), format_p(float(attrs["geodesic_p"]))
+        parts.append(f"distance along the mesh, from the edge of V1, instead: r = {r}, {p}")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _known(attrs: Mapping[Any, Any], name: str) -> bool:
+    return bool(np.isfinite(attrs.get(name, np.nan)))
 
 
 def residual_panels(results: StudyResults) -> Iterator[Panel]:

@@ -56,8 +56,8 @@ def order_p(statistics: Mapping[Any, Any], kind: str = "p") -> tuple[float, str]
     Parameters
     ----------
     statistics : mapping
-        ``attrs`` of a hierarchy. The test is that of the spins (neighbouring areas are alike) or of the slope of T_max
-        (neighbouring layers share their noise); for lack of both the one that takes areas, or layers, for independent.
+        ``attrs`` of a hierarchy. The test is that of the slope of T_max (layers share their noise) in time, and of
+        random maps (neighbouring areas are alike) in space.
     kind : {'p', 'rho_p'}
         Of Pearson's or Spearman's correlation; the latter has no words where its only test takes layers for independent
         and the slope's does not.
@@ -67,9 +67,9 @@ def order_p(statistics: Mapping[Any, Any], kind: str = "p") -> tuple[float, str]
     p : float
         NaN if unknown.
     words : str
-        Such as ``spin p = .01``; empty if unknown.
+        Such as ``slope p = .01``; empty if unknown.
     """
-    tests = {"spin ": ("spin_p", "spin_rho_p"), "slope ": ("slope_p", ""), "": ("p", "rho_p")}
+    tests = {"slope ": ("slope_p", ""), "": ("p", "rho_p")}
     for label, names in tests.items():
         if np.isfinite(statistics.get(names[0], np.nan)):  # this is the test that was made
             p = float(statistics.get(names[kind == "rho_p"], np.nan))
@@ -78,7 +78,7 @@ def order_p(statistics: Mapping[Any, Any], kind: str = "p") -> tuple[float, str]
 
 
 def order_text(statistics: Mapping[Any, Any]) -> str:
-    """Return r and p of a hierarchy's order, such as ``r = .95, spin p = .01``."""
+    """Return r and p of a hierarchy's order, such as ``r = .95, slope p = .01``."""
     r = f"r = {format_score(float(statistics.get('r', np.nan)))}"
     return ", ".join(filter(None, (r, order_p(statistics)[1])))
 
@@ -89,8 +89,7 @@ def two_methods(statistics: Mapping[Any, Any]) -> str:
     p, words = order_p(statistics)
     if not np.isfinite([low, high, p]).all() or (low <= 0 <= high) == (p >= 0.05):
         return ""
-    test = {"spin": "p turns the map over the cortex, which keeps neighbours together", "slope": "p is of the slope"}
-    made = test.get(words.partition(" ")[0], "p takes each point for independent")
+    made = "p is of the slope" if words.startswith("slope") else "p takes each point for independent"
     return (
         f"Interval and {words} are of two methods and disagree about zero: the interval resamples the points, {made}; "
         "take the order as unsettled."

@@ -1,7 +1,7 @@
 """Permutation null of encoding scores that refits: every permutation trains and tests on permuted responses.
 
 Shuffling only the test labels of a finished K-fold cross-validation is anti-conservative (12 % false positives at 5 %,
-measured in ``docs/statistics.md``): folds share training data, and that dependence is lost. Refitting restores it, and
+measured in ``docs/calibration.md``): folds share training data, and that dependence is lost. Refitting restores it, and
 is cheap, since everything about X is decomposed once. A penalty that a target chose on the observed responses
 favours them in principle: take one that many targets agree on
 (:func:`~brainmap.statistics.permutation.permuted_subject.common_penalty`), or let every permutation choose anew

@@ -25,7 +25,7 @@ def order_of_layers(
 
     With ``order_over: significant`` only fMRI targets count that some layer predicts above chance (``marks``). Left out
     where there is no order to speak of: too few layers, areas without coordinates, nothing predicted. Areas of HCP-MMP1
-    get a spin test and, beside Euclidean distances from V1, those along the mesh.
+    are compared on the sphere and, beside Euclidean distances from V1, with those along the mesh.
     """
     from brainmap.hierarchy import temporal_hierarchy, top_areas
     from brainmap.hierarchy.order_in_space import predicted_somewhere
@@ -42,15 +42,14 @@ def order_of_layers(
             if kind == "spatial":
                 tables[signal] = _spatial(r, responses.targets, areas, config.seed, mask=masks.get(signal))
             else:
-                tables[signal] = temporal_hierarchy(r, seed=config.seed)
+                tables[signal] = temporal_hierarchy(r)
         except InputError:
             continue
     if not tables:
         return {}, {}
     attrs = next(iter(tables.values())).attrs
-    beside = f"; beside it spin tests ({attrs['n_spins']} rotations of the cortex)" if "spin_p" in attrs else ""
     counted = "; only targets predicted above chance in some layer" if masks else ""
-    return {kind: tables}, {kind: attrs["p_method"] + counted + beside}
+    return {kind: tables}, {kind: attrs["p_method"] + counted}
 
 
 def _spatial(
@@ -61,23 +60,18 @@ def _spatial(
     *,
     mask: NDArray[np.bool_] | None = None,
 ) -> pd.DataFrame:
-    """Spatial hierarchy; ``attrs`` also hold ``spin_p`` and, along the mesh, ``geodesic_r`` and ``geodesic_spin_p``."""
-    from brainmap.hierarchy import Resampling, SpatialOptions, spatial_hierarchy
+    """Spatial hierarchy; ``attrs`` also hold, along the mesh, ``geodesic_r``, ``_low``, ``_high`` and ``_p``."""
+    from brainmap.hierarchy import SpatialOptions, spatial_hierarchy
     from brainmap.hierarchy.cortex_distances import in_hcp_areas
 
-    cortex = _hcp_areas() if in_hcp_areas(targets) else None
-    table = spatial_hierarchy(r, targets, mask=mask, areas=areas, cortex=cortex, seed=seed)
+    cortex, options = _hcp_areas() if in_hcp_areas(targets) else None, SpatialOptions(seed=seed)
+    table = spatial_hierarchy(r, targets, mask=mask, areas=areas, cortex=cortex, options=options)
     if cortex is None:
         return table
-    along = cortex.assign(distance_mm=cortex["geodesic_mm"])
-    distances = along.groupby("roi")["distance_mm"].mean()
-    quick = SpatialOptions(resampling=Resampling(n=0))
-    other = spatial_hierarchy(
-        r, targets, mask=mask, areas=areas, distances=distances, cortex=along, options=quick, seed=seed
-    ).attrs
+    distances = cortex.groupby("roi")["geodesic_mm"].mean()
+    other = spatial_hierarchy(r, targets, mask=mask, areas=areas, distances=distances, cortex=cortex, options=options)
     table["geodesic_mm"] = distances.reindex(table["roi"]).to_numpy()
-    kept = {"r": "geodesic_r", "low": "geodesic_low", "high": "geodesic_high", "spin_p": "geodesic_spin_p"}
-    table.attrs |= {name: other[key] for key, name in kept.items()}
+    table.attrs |= {f"geodesic_{name}": other.attrs[name] for name in ("r", "low", "high", "p")}
     return table
 
 
@@ -112,7 +106,7 @@ def hypotheses(results: StudyResults) -> pd.DataFrame | None:
 
 
 def judged_hypotheses(results: StudyResults) -> pd.DataFrame:
-    """Test the hypotheses with 200 resamples (tables need verdicts, not the last digit of an interval).
+    """Test the hypotheses.
 
     Returns
     -------
@@ -125,14 +119,12 @@ def judged_hypotheses(results: StudyResults) -> pd.DataFrame:
     InputError
         Where a signal is missing or there are too few layers, areas or folds.
     """
-    from brainmap.hierarchy import HypothesisOptions, Resampling, SpatialOptions, TemporalOptions, evaluate_hypotheses
+    from brainmap.hierarchy import evaluate_hypotheses
     from brainmap.hierarchy.order_in_space import predicted_somewhere
 
-    plan = Resampling(n=200)
-    options = HypothesisOptions(spatial=SpatialOptions(resampling=plan), temporal=TemporalOptions(resampling=plan))
     scores: dict[str, xr.Dataset | xr.DataArray] = {name: results.scores[name] for name in results.modalities}
     chosen = results.provenance.get("config", {}).get("order_over") == "significant"
     masks = predicted_somewhere(results.significance.get("fmri")) if chosen else {}
     signals = ("activation", "gradient")
     predicting = {name: [s for s in signals if nameable.predicts(results, name, s)] for name in results.modalities}
-    return evaluate_hypotheses(scores, masks=masks, predicting=predicting, options=options)
+    return evaluate_hypotheses(scores, masks=masks, predicting=predicting)
