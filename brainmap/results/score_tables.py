@@ -92,3 +92,31 @@ def area_means(scores: xr.Dataset) -> pd.DataFrame:
             table = pd.DataFrame({**labels, **depth, "roi": areas, "r": total / count, "n_targets": count})
         rows.append(table[table["roi"] != ""])
     return pd.concat(rows, ignore_index=True)
+
+
+def normalised_area_means(normalised: xr.Dataset) -> pd.DataFrame:
+    """Return the mean share of the noise ceiling by subject, signal, layer and area.
+
+    Parameters
+    ----------
+    normalised : xr.Dataset
+        From :meth:`brainmap.results.StudyResults.normalised`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``subject``, ``signal``, ``layer``, ``roi``, ``r_normalised``, ``n_normalised`` and ``n_above_ceiling``.
+    """
+    parts = normalised[["r_normalised", "exceeds"]].transpose(*WHO, "target")
+    names = np.asarray(normalised["roi"].values).astype(str)
+    rows = []
+    for place in itertools.product(*(range(parts.sizes[dim]) for dim in WHO)):
+        cell = parts.isel(dict(zip(WHO, place, strict=True)))
+        share = cell["r_normalised"].values.astype(float)
+        frame = pd.DataFrame({"roi": names, "share": share, "above": cell["exceeds"].values & np.isfinite(share)})
+        grouped = frame[frame["roi"] != ""].groupby("roi")
+        labels = {dim: str(parts[dim].values[i]) for dim, i in zip(WHO, place, strict=True)}
+        columns = {"r_normalised": grouped["share"].mean(), "n_normalised": grouped["share"].count()}
+        table = pd.DataFrame({**columns, "n_above_ceiling": grouped["above"].sum()}).reset_index()
+        rows.append(table.assign(**labels))
+    return pd.concat(rows, ignore_index=True)[[*WHO, "roi", "r_normalised", "n_normalised", "n_above_ceiling"]]

@@ -16,7 +16,7 @@ from brainmap.common.readable import counted, html_table
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
 from brainmap.results.result_files import is_tree, load_tree, save_tree
-from brainmap.results.score_tables import area_means, long_table
+from brainmap.results.score_tables import area_means, long_table, normalised_area_means
 
 KIND = "study's results"
 SCORE_DIMS = ("subject", "signal", "layer", "split", "target")
@@ -235,6 +235,40 @@ class StudyResults:
             tables.append(table)
         return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
+    @property
+    def normalise(self) -> str:
+        """What the study declared: ``ceiling`` or ``none``."""
+        return str(self.provenance.get("config", {}).get("normalise", "none"))
+
+    def normalised(self, modality: str, *, minimum: float = 0.1) -> xr.Dataset:
+        """Return scores as a share of the noise ceiling, with the raw ones beside them.
+
+        Parameters
+        ----------
+        modality : str
+            ``fmri``, ``meg`` or ``eeg``.
+        minimum : float
+            Targets with a lower ceiling are left out.
+
+        Returns
+        -------
+        xarray.Dataset
+            As :func:`brainmap.statistics.normalise_scores`: ``r`` (mean over splits), ``ceiling``, ``r_normalised`` (at
+            most 1), ``masked``, ``exceeds``; dims subject, signal, layer, target.
+
+        Raises
+        ------
+        InputError
+            If there are no scores, or no ceilings, of this modality.
+        """
+        from brainmap.statistics.normalised_scores import normalise_scores
+
+        r = self.scores[self._known(modality)]["r"].mean("split", skipna=True)
+        if modality not in self.ceilings:
+            raise InputError(f"No noise ceiling of {modality} is known: no photograph was shown twice.")
+        limit = xr.DataArray(self.ceilings[modality].transpose("subject", "target").values, dims=("subject", "target"))
+        return normalise_scores(r.drop_vars("subject", errors="ignore"), limit, minimum=minimum).assign_coords(r.coords)
+
     def roi_table(self) -> pd.DataFrame:
         """Return the mean r of every area of cortex, by subject, signal and layer.
 
@@ -242,14 +276,19 @@ class StudyResults:
         -------
         pandas.DataFrame
             ``subject``, ``signal``, ``layer``, ``depth`` (0 to 1), ``roi``, ``r`` (mean over splits, then over the
-            targets of the area) and ``n_targets`` (those with a score).
+            targets of the area) and ``n_targets`` (those with a score). With ``normalise: ceiling`` also
+            ``r_normalised`` (mean share of the noise ceiling, of targets whose ceiling is .1 or more), ``n_normalised``
+            (these targets) and ``n_above_ceiling`` (those of them that exceed it and count as 1).
 
         Raises
         ------
         InputError
             If the study has no fMRI scores, or its targets no areas.
         """
-        return area_means(self.scores[self._known("fmri")])
+        table = area_means(self.scores[self._known("fmri")])
+        if self.normalise != "ceiling":
+            return table
+        return table.merge(normalised_area_means(self.normalised("fmri")), on=["subject", "signal", "layer", "roi"])
 
     def _known(self, modality: str) -> str:
         if modality not in self.modalities:

@@ -119,6 +119,18 @@ def load_inputs(
     return Inputs(stimuli, choose_subjects(everything, config), truth)
 
 
+def ceiling_unknown(config: StudyConfig, responses: Responses) -> str | None:
+    """Say why a study cannot give scores as a share of the noise ceiling, if it asks for them; None if it can."""
+    published = responses.targets.get("ncsnr")
+    known = published is not None and bool(np.isfinite(published).all())
+    if config.normalise == "none" or known or responses.trials["stimulus"].duplicated().any():
+        return None
+    return (
+        f"'normalise: ceiling' needs the noise ceiling of {responses.subject} ({responses.modality}): no photograph "
+        "was shown twice, and the dataset gives none; leave it out"
+    )
+
+
 def sensors_of(config: StudyConfig) -> str | None:
     """Return what a study says its sensors measure; None where it does not say it."""
     timed = [name for name in config.modality or () if name in TIMED]

@@ -18,6 +18,7 @@ from brainmap.study.declared.study_config import OwnData, StudyConfig
 from brainmap.study.inputs import (
     CLIP_BRIDGE,
     absent_files,
+    ceiling_unknown,
     chosen_subjects,
     dataset_reader,
     load_stimuli,
@@ -447,7 +448,7 @@ def _own_targets(config: StudyConfig, own: OwnData, missing: list[str]) -> dict[
         by_modality = read_own(own, stimuli, check=False, sensors=sensors_of(config))
         check_alike(by_modality)
         chosen = [each for subjects in by_modality.values() for each in subjects.values()]
-        problems = [undivided(config, stimuli, each) for each in chosen]
+        problems = [undivided(config, stimuli, each) or ceiling_unknown(config, each) for each in chosen]
         missing += [problem for problem in problems if problem is not None]
     except BrainmapError as error:
         missing.append(str(error))

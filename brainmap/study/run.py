@@ -22,7 +22,16 @@ from brainmap.study.analysis.rows_and_spaces import align_rows, checked_subjects
 from brainmap.study.analysis.score_maps import OutSpace, check_meshes, check_out_space, write_score_maps
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
-from brainmap.study.inputs import CLIP_BRIDGE, Inputs, Simulated, contents, extractor, load_inputs, load_stimuli
+from brainmap.study.inputs import (
+    CLIP_BRIDGE,
+    Inputs,
+    Simulated,
+    ceiling_unknown,
+    contents,
+    extractor,
+    load_inputs,
+    load_stimuli,
+)
 from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
 from brainmap.study.pooled_targets import common_targets
 from brainmap.study.run_folder import RunFolder, check_out
@@ -159,6 +168,8 @@ class Study:
         self._check_out_space(own)
         if own is not None:
             check_meshes(own.everyone)
+            for problem in filter(None, (ceiling_unknown(self.config, responses) for responses in own.everyone)):
+                raise InputError(problem)
         self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
         return stimuli, extracting, own
 

@@ -92,13 +92,17 @@ def test_repeats_that_share_drift_raise_the_ceiling_and_are_told(tmp_path: Path)
     own.events = own.events.loc[own.events.index.repeat(2)].reset_index(drop=True)
     rng = np.random.default_rng(5)
     own.responses = sequence(rng, 10, 0.95, 2 * N)
-    ended = run_brainmap("fit", *own.write(), "--out", "run", cwd=tmp_path)
+    share = ("--set", "normalise=ceiling")
+    ended = run_brainmap("fit", *own.write(), *share, "--out", "run", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
+    assert "Each score divided by its target's noise ceiling" in (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "r_normalised" in StudyResults.load(tmp_path / "run" / "results").roi_table()
     assert "100% of the repeats come within 3 trials" in ended.stderr and "too high" in ended.stderr
     assert float(StudyResults.load(tmp_path / "run" / "results").ceilings["fmri"].mean()) > 0.7  # there is no signal
 
 
 WRONG = {
+    "a share of no ceiling": (["--set", "normalise=ceiling"], "no photograph was shown twice", None),
     "misspelt column": (["--groups", "conept"], "no column 'conept'", None),
     "blocks without a number": (["--groups", "blocks"], "how many blocks", None),
     "blocks of nothing": (["--groups", "blocks:0"], "how many blocks", None),
@@ -122,7 +126,8 @@ def test_groups_that_cannot_be_are_refused_in_a_sentence(tmp_path: Path, case: s
     own = film(tmp_path / "own")
     own.events = own.events.assign(**{name: np.resize(values, N) for name, values in (columns or {}).items()})
     files = own.write()
-    for dry in ([], ["--dry-run"]) if case in ("misspelt column", "gap larger than the data") else (["--dry-run"],):
+    both = ("misspelt column", "gap larger than the data", "a share of no ceiling")
+    for dry in ([], ["--dry-run"]) if case in both else (["--dry-run"],):
         ended = run_brainmap("fit", *files, *options, "--out", "run", *dry, cwd=tmp_path)
         said = ended.stderr + ended.stdout
         assert ended.returncode == 2 and sentence in said and "Traceback" not in said, said

@@ -14,6 +14,7 @@ from brainmap.report.cortex.template_meshes import where_to_put
 from brainmap.report.panels.order_gain_controls import control_panels, order_panels, residual_panels
 from brainmap.report.panels.panel import SECTIONS, Panel
 from brainmap.report.panels.sensors import LEAST, has_layout
+from brainmap.report.panels.share_of_ceiling import share_panels
 from brainmap.report.panels.when import time_panels
 from brainmap.report.panels.where import cortex_panels
 from brainmap.results.lookups import main_signal
@@ -35,6 +36,7 @@ def study_panels(results: StudyResults) -> list[Panel]:
         panels += cortex_panels(results)
     if main_signal(results, results.timed) is not None:
         panels += time_panels(results)
+    panels += share_panels(results)
     panels += order_panels(results)
     panels += residual_panels(results)
     panels += control_panels(results)

@@ -174,6 +174,8 @@ def _score_sentence(results: StudyResults) -> str:
     text = f"The score is {p.get('scoring', 'Pearson r')} between predicted and held-out responses, averaged over folds"
     if normalised is not None:
         text += "; it is divided by the noise ceiling" if normalised else "; it is not divided by a noise ceiling"
+        beside = " but for the panels that say so" if results.normalise == "ceiling" and results.ceilings else ""
+        text += beside
     counts = " and ".join(_size(results, modality) for modality in results.modalities)
     return f"{text}. Scored were {counts}."
 

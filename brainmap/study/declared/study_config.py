@@ -108,6 +108,9 @@ class StudyConfig(BaseModel):
     order_over : {"all", "significant"}
         Targets that enter the spatial hierarchy: all, or those that some layer predicts above chance. The best layer of
         the others is chance, which pulls an area's mean to the middle.
+    normalise : {"none", "ceiling"}
+        ``ceiling``: beside the raw scores, tables and report also give them as a share of each target's noise ceiling;
+        needs photographs that were shown twice, or the dataset's own ceilings.
     flips : int
         Sign flips of the test of the residual.
     thin : int
@@ -164,6 +167,7 @@ class StudyConfig(BaseModel):
     permutations: Annotated[int, Field(ge=19)] = 1000
     top_areas: Annotated[float, Field(gt=0, le=1)] | None = None
     order_over: Literal["all", "significant"] = "all"
+    normalise: Literal["none", "ceiling"] = "none"
     seed: Annotated[int, Field(ge=0)] = 0
     flips: Annotated[int, Field(ge=100)] = 5000
     thin: Annotated[int, Field(ge=1, le=40)] = 1
@@ -345,7 +349,7 @@ class StudyConfig(BaseModel):
         if self.features is None:
             described.pop("features")  # studies of models are what they were before files of features
         described.pop("out_space")  # what is written besides changes no number
-        for name in ("groups", "gap", "nuisance", "controls"):  # likewise: studies that set none of these
+        for name in ("groups", "gap", "nuisance", "controls", "normalise"):  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:
                 described.pop(name)
         if self.alphas is None:
