@@ -82,6 +82,8 @@ class Grid:
         if absent:
             lines += ["", "  missing:"]
             lines += [f"    - in {count} of {len(plans)} studies: {sentence}" for sentence, count in absent.items()]
+            lacking = [cell.needs for cell, plan in zip(self.cells, plans, strict=True) if plan.missing and cell.needs]
+            lines += [f"    - besides: {needs}" for needs in dict.fromkeys(lacking)]
         if tests := lines_of_tests(plans):
             lines += ["", "  tests of what is above chance:", *(f"    - {line}" for line in tests)]
         if self.config.deviations:

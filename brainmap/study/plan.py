@@ -312,6 +312,8 @@ def _photographs(config: StudyConfig, missing: list[str]) -> tuple[int, tuple[st
         stimuli = load_stimuli(config)
     except BrainmapError as error:
         missing.append(str(error))
+        if (apart := _apart(config)) is not None and config.place.stimuli is None:
+            missing.append(apart)
         count = int(_facts(config).get("photographs", 0))
         if not count:
             return 0, ("photographs", "cannot be opened", "")
@@ -399,6 +401,18 @@ def _facts(config: StudyConfig) -> dict[str, Any]:
     from brainmap.data.manifests import list_manifests, load_manifest
 
     return load_manifest(config.dataset).facts if config.dataset in list_manifests() else {}
+
+
+def _apart(config: StudyConfig) -> str | None:
+    """Say where photographs come from that a public dataset does not hold."""
+    from brainmap.data.manifests import list_manifests, load_manifest
+
+    if config.dataset not in list_manifests():
+        return None
+    facts = load_manifest(config.dataset).stimuli
+    if facts.included:
+        return None
+    return f"the photographs of {config.dataset} come apart from it: {' '.join(facts.source.split()).rstrip('.')}"
 
 
 def _listed_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]]:

@@ -28,6 +28,7 @@ from brainmap.hierarchy import (
     parcel_means,
     read_map,
 )
+from brainmap.hierarchy.half_times import training_half_times
 
 STEPS = np.array([0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600])
 
@@ -135,6 +136,18 @@ def test_half_times_keep_the_planted_order_of_areas() -> None:
     assert table["half_time"].is_monotonic_increasing
     with pytest.raises(InputError, match="Half times need dims"):
         half_times(scores, unit="target")
+
+
+def test_half_of_the_gain_keeps_the_planted_order_whatever_areas_score_untrained() -> None:
+    middles, floors = np.geomspace(400, 6000, 6), np.array([0.0, 0.02, 0.05, 0.08, 0.03, 0.11])
+    curves = np.stack([sigmoid(m, floor=f, gain=0.12) for m, f in zip(middles, floors, strict=True)])
+    noise = 0.004 * np.random.default_rng(0).standard_normal((3, 5, 6, len(STEPS)))
+    coords = {"step": STEPS, "unit": list("abcdef")}
+    scores = xr.DataArray(curves + noise, dims=("subject", "split", "unit", "step"), coords=coords)
+    first, zero = (training_half_times(scores, baseline) for baseline in ("first", "zero"))
+    assert (first["failure"] == "").all() and first["half_time"].is_monotonic_increasing
+    assert (first["baseline"] == "first").all() and (first["low"] < first["half_time"]).all()
+    assert not zero["half_time"].is_monotonic_increasing  # the untrained scores are mixed in
 
 
 def test_properties_of_areas_with_real_maps(shared_data) -> None:

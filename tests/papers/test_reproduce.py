@@ -202,6 +202,8 @@ def test_the_eight_models_of_the_paper_are_the_presets(tmp_path: Path) -> None:
     text = grid.plan()
     assert "nsd: fMRI of 8 subjects × 30,000 trials × 327,684 targets" in text
     assert "things-meg: MEG of 4 subjects × 27,048 trials × 28,726 targets" in text
+    assert "the photographs of things-meg come apart from it: THINGS object images" in text
+    assert "besides: The checkpoints of the paper's training are not public" in text
     for words in ("in the run folder:", "time: features about", "loss 'clip-bridge' needs captions", "vit-mae-base"):
         assert words in text
 

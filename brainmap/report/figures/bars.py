@@ -330,12 +330,13 @@ def _bracket(ax: Axes, places: Sequence[int], number: int) -> None:
     """Join two bars above the axes' contents; the one after the other stands a little higher."""
     low, high = ax.get_ylim()
     if number == 0:
-        high += 0.14 * (high - low)
+        high += 0.17 * (high - low)
         ax.set_ylim(low, high)
-    y = high - (0.05 if number % 2 else 0.09) * (high - low)
+    y = high - (0.06 if number % 2 else 0.1) * (high - low)
     tip = 0.025 * (high - low)
     left, right = min(places) + 0.08, max(places) - 0.08
     ax.plot([left, left, right, right], [y - tip, y, y, y - tip], color=INK, lw=0.9)
+    ax.text((left + right) / 2, y - 0.4 * tip, "***", ha="center", va="bottom", fontsize=7, color=INK)
 
 
 def small_axes(n: int, *, sharex: bool = False) -> tuple[Figure, list[Axes]]:
