@@ -20,6 +20,7 @@ from scipy import optimize, special
 
 from brainmap.common.errors import InputError
 from brainmap.hierarchy.resampling import Resampling, interval, mean_of, resampled
+from brainmap.hierarchy.training_sigmoids import fitted_sigmoid, scanned_sigmoids, sigmoid
 
 FloatArray = NDArray[np.float64]
 Baseline = Literal["zero", "first"]
@@ -173,8 +174,12 @@ def half_time(
         return _on_steps(fit, np.nan, np.nan, last)
 
     def statistic(means: FloatArray) -> FloatArray:
-        fits = (_fit(axis, mean, baseline, options, near=fit) for mean in means)
-        return np.array([other.step if other.gain * fit.gain > 0 else np.nan for other in fits])
+        places = np.full(len(means), np.nan)
+        known = np.flatnonzero(np.isfinite(means).all(axis=1) & (np.ptp(means, axis=1) > 0))
+        for number, parameters, fit_r2 in zip(known, *scanned_sigmoids(axis, means[known]), strict=True):
+            other = _half_of(axis, means[number], parameters, fit_r2, (baseline, options))
+            places[number] = other.step if other.gain * fit.gain > 0 else np.nan
+        return places
 
     draws = resampled(rows, statistic, options.resampling)
     low = high = np.nan
@@ -259,28 +264,27 @@ def _log_axis(steps: ArrayLike) -> tuple[FloatArray, float]:
     return np.log(shifted), float(values[-1])
 
 
-def _sigmoid(x: FloatArray, parameters: FloatArray) -> FloatArray:
-    floor, gain, middle, log_slope = parameters
-    curve: FloatArray = floor + gain * special.expit(np.exp(log_slope) * (x - middle))
-    return curve
-
-
 def _failed(
     reason: str, baseline: Baseline, start: float = np.nan, final: float = np.nan, fit: float = np.nan
 ) -> HalfTime:
     return HalfTime(np.nan, np.nan, np.nan, np.nan, start, final, fit, reason, baseline=baseline)
 
 
-def _fit(
-    x: FloatArray, y: FloatArray, baseline: Baseline, options: DynamicsOptions, *, near: HalfTime | None = None
-) -> HalfTime:
+def _fit(x: FloatArray, y: FloatArray, baseline: Baseline, options: DynamicsOptions) -> HalfTime:
     """Half time on the logarithmic axis (in ``step``), or the reason why there is none."""
     if not np.isfinite(y).all():
         return _failed("a score is missing", baseline)
     if np.ptp(y) == 0:
         return _failed("the score does not change", baseline, float(y[0]), float(y[-1]))
-    parameters, fit_r2 = _fitted_sigmoid(x, y, near)
-    start, final = (float(value) for value in _sigmoid(x[[0, -1]], parameters))
+    return _half_of(x, y, *fitted_sigmoid(x, y), (baseline, options))
+
+
+def _half_of(
+    x: FloatArray, y: FloatArray, parameters: FloatArray, fit_r2: float, how: tuple[Baseline, DynamicsOptions]
+) -> HalfTime:
+    """Where a curve has half, on its sigmoid or, of ``first``, between checkpoints."""
+    baseline, options = how
+    start, final = (float(value) for value in sigmoid(x[[0, -1]], parameters))
     if baseline == "first":
         like_sigmoid = fit_r2 >= options.minimum_r2 and (final - start) * (y[-1] - y[0]) > 0
         if not like_sigmoid:
@@ -292,29 +296,10 @@ def _fit(
         if failure := _why_not(start, final, fit_r2, options):
             return _failed(failure, baseline, start, final, fit_r2)
         level = final / 2
-    place = float(optimize.brentq(lambda t: float(_sigmoid(np.array(t), parameters)) - level, x[0], x[-1]))
     floor, gain, middle, log_slope = (float(value) for value in parameters)
+    place = float(np.clip(middle + special.logit((level - floor) / gain) / np.exp(log_slope), x[0], x[-1]))
     curve = (floor, gain, float(np.exp(middle)), float(np.exp(log_slope)))
     return HalfTime(place, np.nan, np.nan, np.nan, start, final, fit_r2, "", curve, "sigmoid", baseline)
-
-
-def _fitted_sigmoid(x: FloatArray, y: FloatArray, near: HalfTime | None) -> tuple[FloatArray, float]:
-    """Parameters of the sigmoid nearest to a curve, and the share of its variance that this explains."""
-    spread, width = float(np.ptp(y)), float(x[-1] - x[0])
-    scaled = y / spread  # the tolerances of the fit are absolute: without this, scores below .001 end at the guess
-    low = [scaled.min() - 1, -3, x[0] - width / 2, np.log(0.5 / width)]
-    high = [scaled.max() + 1, 3, x[-1] + width / 2, np.log(50.0 / width)]
-    centres = [near.step] if near is not None else np.quantile(x, [0.2, 0.4, 0.6, 0.8])
-    best = None
-    for centre in centres:
-        guess = np.clip([scaled[0], scaled[-1] - scaled[0], centre, np.log(6.0 / width)], low, high)
-        result = optimize.least_squares(lambda p: _sigmoid(x, p) - scaled, guess, bounds=(low, high))
-        best = result if best is None or result.cost < best.cost else best
-    assert best is not None
-    parameters: FloatArray = best.x
-    parameters[:2] *= spread
-    error = float(np.sum((_sigmoid(x, parameters) - y) ** 2))
-    return parameters, 1.0 - error / float(np.sum((y - y.mean()) ** 2))
 
 
 def _interpolated(x: FloatArray, y: FloatArray, fit_r2: float, options: DynamicsOptions) -> HalfTime:
