@@ -23,7 +23,7 @@ OUTER_FOLDS, INNER_FOLDS = 11, 12
 CEILING_BOOTSTRAP, CEILING_HALVES = 13, 14
 
 # Gradients beyond activations
-FLIPS, FLIP_BLOCKS, FLIP_NOISE = 21, 22, 23
+FLIPS, FLIP_BLOCKS, FLIP_NOISE, NONLINEAR_FEATURES = 21, 22, 23, 25
 
 # Agreement of two columns (21 until 0.2.0: that of the flips)
 RESAMPLED_ROWS = 24

@@ -16,6 +16,7 @@ from .noise_ceiling import NoiseCeiling as NoiseCeiling
 from .noise_ceiling import ceiling_from_ncsnr as ceiling_from_ncsnr
 from .noise_ceiling import explainable_variance as explainable_variance
 from .noise_ceiling import split_half as split_half
+from .nonlinear_control import nonlinear_control as nonlinear_control
 from .normalised_scores import normalise_scores as normalise_scores
 from .permutation.permutation_test import PermutationTest as PermutationTest
 from .permutation.permutation_test import group_permutation_test as group_permutation_test

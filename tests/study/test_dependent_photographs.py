@@ -95,7 +95,7 @@ def test_repeats_that_share_drift_raise_the_ceiling_and_are_told(tmp_path: Path)
     share = ("--set", "normalise=ceiling")
     ended = run_brainmap("fit", *own.write(), *share, "--out", "run", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert "Each score divided by its target's noise ceiling" in (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "count as 1. Raw scores are in the other panels" in (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "r_normalised" in StudyResults.load(tmp_path / "run" / "results").roi_table()
     assert "100% of the repeats come within 3 trials" in ended.stderr and "too high" in ended.stderr
     assert float(StudyResults.load(tmp_path / "run" / "results").ceilings["fmri"].mean()) > 0.7  # there is no signal
