@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -15,8 +15,11 @@ from brainmap.results.study_results import StudyResults
 from brainmap.study.run_folder import IDENTITY, RunFolder, config_of, finished_folder, first_difference
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from brainmap.report import StudyFigures
-    from brainmap.report.explore.payload import Step
+    from brainmap.report.explore import Step
+    from brainmap.report.figures.paper_maps import Show
 
 
 @dataclass(eq=False, repr=False)
@@ -50,6 +53,25 @@ class FinishedRun(StudyResults):
         from brainmap.report import StudyFigures
 
         return StudyFigures(self)
+
+    def cortex_map(self, show: Show = "r", **options: Any) -> Figure:
+        """Return a map for a paper: surfaces at 300 dpi, words as text.
+
+        Parameters
+        ----------
+        show : {"r", "best layer", "gain", "ceiling"}
+            What is drawn.
+        **options
+            ``signal``, ``layers``, ``views`` (``2x4``, ``flat``, ``2x4+flat``), ``outlines``, ``width``, ``dpi``, as
+            :func:`brainmap.report.cortex_map` takes them.
+
+        Examples
+        --------
+        >>> run.cortex_map(views="2x4+flat", outlines="all").savefig("map.pdf")  # doctest: +SKIP
+        """
+        from brainmap.report import cortex_map
+
+        return cortex_map(self, show, **options)
 
     def report(self) -> Path:
         """Return the HTML report, which is written if it is not there."""
@@ -150,7 +172,7 @@ def explore_run(run: str | Path, out: str | Path | None = None) -> Path:
     Returns
     -------
     Path
-        The page, see :func:`brainmap.report.explore.write_explorer`.
+        The page, see :func:`brainmap.report.write_explorer`.
 
     Raises
     ------
@@ -165,8 +187,8 @@ def explore_run(run: str | Path, out: str | Path | None = None) -> Path:
     >>> explore_run("brainmap_runs/meg").name
     'explore.html'
     """
-    from brainmap.report.explore import write_explorer
-    from brainmap.report.explore.payload import Step
+    from brainmap.report import write_explorer
+    from brainmap.report.explore import Step
 
     folder = Path(run)
     cells = sorted(file.parent for file in folder.glob(f"cells/*/{IDENTITY}"))
@@ -179,7 +201,7 @@ def explore_run(run: str | Path, out: str | Path | None = None) -> Path:
 
 def _training_steps(cells: list[Path]) -> list[Step]:
     """Finished runs that differ in their weights only, each with its training step."""
-    from brainmap.report.explore.payload import Step
+    from brainmap.report.explore import Step
     from brainmap.study.grid import step_of_weights
 
     finished = [cell for cell in cells if RunFolder(cell).results.is_dir()]

@@ -229,6 +229,13 @@ def _maps(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
     by_area = {str(name): 0.5 + value / 40 for name, value in distance.items()}
     return {
         "score_map": lambda: figures.score_map(score, targets, "activation"),
+        "paper_map": lambda: figures.paper_map(
+            {"Activations": on_vertices(score, targets, load_cortex())},
+            load_cortex(),
+            score_scale(score, "activation"),
+            views="2x4+flat",
+            dpi=100,
+        ),
         "best_layer_map": lambda: figures.best_layer_map(depth, targets, title="Activations: best layer"),
         "residual_map": lambda: figures.residual_map(gain),
         "difference_map": lambda: figures.difference_map(

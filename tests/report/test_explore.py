@@ -18,13 +18,13 @@ from browser import Chromium
 from made_up_results import make_results, make_study
 
 from brainmap.common.errors import InputError
+from brainmap.report import write_explorer
 from brainmap.report.cortex.flat_meshes import flat_cortex, read_patch
 from brainmap.report.cortex.values_on_mesh import cortex_of, load_cortex, nearest_targets, vertices_of
 from brainmap.report.explore import payload as payloads
-from brainmap.report.explore import write_explorer
-from brainmap.report.explore.explorer_page import NIIVUE_VERSION
 from brainmap.report.explore.packed_arrays import MISSING, STEP, Payload
 from brainmap.report.explore.payload import Detail, Step, check_alike, explorer_payload, thinned
+from brainmap.report.page.explorer_page import NIIVUE_VERSION
 from brainmap.results import StudyResults
 
 ASSETS = Path(payloads.__file__).parent / "assets"

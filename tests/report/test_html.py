@@ -97,15 +97,20 @@ def test_in_a_browser(report, chromium, width):
 
 
 @pytest.mark.browser
-def test_curves_can_be_read_with_the_keyboard(report, chromium):
+def test_the_explorer_opens_with_the_keyboard(report, chromium):
     chromium.open(report, 390)
-    chromium.run("document.querySelector('#explore-meg summary').focus()")
+    chromium.run("document.querySelector('#explore summary').focus()")
     enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
     for kind in ("keyDown", "keyUp"):
         chromium.call("Input.dispatchKeyEvent", type=kind, **enter)
-    assert chromium.curves_drawn("meg-plot") == 12
-    chromium.run("const slider = document.querySelector('#meg-layer'); slider.value = 3")
-    chromium.run("slider.dispatchEvent(new Event('input'))")
-    assert chromium.run("document.querySelector('#meg-name').textContent") == "block 2"
+    ready = "document.documentElement.dataset.explorer === 'ready' ? done(1) : setTimeout(wait, 50)"
+    chromium.run(f"new Promise(done => {{ const wait = () => {ready}; wait(); }})")
+    assert chromium.run("document.querySelectorAll('#x-curves .line').length") == 12
+    chromium.run("const slider = document.querySelector('#x-layer'); slider.value = 2")
+    chromium.run("slider.dispatchEvent(new Event('input')); new Promise(done => setTimeout(done, 200))")
+    assert chromium.run("document.querySelector('#x-layer-name').textContent") == "block 2"
+    chromium.run("const areas = document.querySelector('#x-area'); areas.value = 'FFC'")
+    chromium.run("areas.dispatchEvent(new Event('change')); new Promise(done => setTimeout(done, 200))")
+    assert chromium.run("document.querySelectorAll('#x-numbers tr').length") == 13
     assert chromium.run("document.documentElement.scrollWidth") == 390
-    assert chromium.problems() == []
+    assert chromium.run("location.hash") == "" and chromium.problems() == []

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from brainmap.cli import app
 from brainmap.common.errors import DamagedError, InputError, MissingFileError
-from brainmap.report.explore import explorer_page
+from brainmap.report.page import explorer_page
 from brainmap.results import StudyResults
 from brainmap.study import explore_run
 from brainmap.study.run_folder import RunFolder

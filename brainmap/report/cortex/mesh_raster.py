@@ -13,13 +13,14 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.colors import Colormap, Normalize
-from scipy import sparse
+from scipy import ndimage, sparse
 
 from brainmap.common.errors import InputError
 
 View = Literal["lateral", "medial", "ventral", "dorsal", "posterior", "flat"]
 
 _OVERSAMPLING = 2
+_SMALL = 32  # pixels: triangles up to this size are filled together
 _LIGHT = np.array([-0.25, 0.45, 0.86])  # right, up, towards the viewer
 
 
@@ -81,7 +82,7 @@ def view_axes(hemisphere: str, view: View) -> np.ndarray:
         "ventral": (outward * front, outward * side, -up),
         "dorsal": (outward * front, -outward * side, up),
         "posterior": (side, up, -front),
-        "flat": (side, front, up),
+        "flat": (side, front, up),  # of a mesh that lies in the plane
     }
     if view not in axes:
         raise InputError(f"unknown view {view!r}; choose one of {', '.join(axes)}")
@@ -96,7 +97,7 @@ def rasterise(mesh: HemisphereMesh, view: View, *, pixels_per_mm: float = 2.0) -
     mesh : HemisphereMesh
         The mesh.
     view : str
-        ``lateral``, ``medial``, ``ventral``, ``dorsal`` or ``posterior``.
+        ``lateral``, ``medial``, ``ventral``, ``dorsal``, ``posterior``, or ``flat`` for a mesh in the plane.
     pixels_per_mm : float
         Resolution.
 
@@ -142,16 +143,22 @@ def _fragments(corners: np.ndarray, area: np.ndarray, width: int) -> tuple[np.nd
     low = np.floor(corners.min(axis=1)).astype(int)
     extent = np.ceil(corners.max(axis=1)).astype(int) - low + 1
     fragments: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for dy in range(int(extent[:, 1].max())):
-        for dx in range(int(extent[:, 0].max())):
-            face = np.flatnonzero((extent[:, 0] > dx) & (extent[:, 1] > dy))
-            if not len(face):
-                continue
-            point = low[face] + (dx, dy)
-            a, b, c = (corners[face, k] - point for k in range(3))
-            weights = np.stack([_cross(b, c), _cross(c, a), _cross(a, b)], axis=1) / area[face, None]
-            inside = (weights >= -1e-6).all(axis=1)
-            fragments.append((point[inside, 1] * width + point[inside, 0], face[inside], weights[inside]))
+
+    def inside(face: np.ndarray, point: np.ndarray) -> None:
+        a, b, c = (corners[face, k] - point for k in range(3))
+        weights = np.stack([_cross(b, c), _cross(c, a), _cross(a, b)], axis=1) / area[face, None]
+        kept = (weights >= -1e-6).all(axis=1)
+        fragments.append((point[kept, 1] * width + point[kept, 0], face[kept], weights[kept]))
+
+    small = extent.max(axis=1) <= _SMALL
+    for dy in range(int(extent[small, 1].max(initial=0))):
+        for dx in range(int(extent[small, 0].max(initial=0))):
+            face = np.flatnonzero(small & (extent[:, 0] > dx) & (extent[:, 1] > dy))
+            if len(face):
+                inside(face, low[face] + (dx, dy))
+    for large in np.flatnonzero(~small):  # few, and each would lengthen the loops of all
+        across, down = (axis.reshape(-1) for axis in np.meshgrid(*map(np.arange, extent[large])))
+        inside(np.full(len(across), large), low[large] + np.stack([across, down], axis=1))
     pixel, face, weights = (np.concatenate(parts) for parts in zip(*fragments, strict=True))
     return pixel, face, weights
 
@@ -196,6 +203,7 @@ def paint(
     areas: np.ndarray | None = None,
     pixels_per_mm: float = 2.0,
     nearest: bool = False,
+    line: float = 1.0,
 ) -> np.ndarray:
     """Draw one view of one hemisphere.
 
@@ -215,6 +223,8 @@ def paint(
         Resolution of the result.
     nearest : bool
         Every pixel takes the value of the nearest vertex, for values between which there is nothing, such as names.
+    line : float
+        Width of outlines in pixels.
 
     Returns
     -------
@@ -246,7 +256,7 @@ def paint(
     image[covered, :3] = np.clip(color * gain, 0, 1)
     image[covered, 3] = 1.0
     if areas is not None:
-        _outline(image, _area_of_pixel(raster, areas))
+        _outline(image, _area_of_pixel(raster, areas), round((line - 1) * _OVERSAMPLING / 2))
     return _shrink(image, _OVERSAMPLING)
 
 
@@ -262,7 +272,7 @@ def _area_of_pixel(raster: Raster, areas: np.ndarray) -> np.ndarray:
     return np.where(raster.covered, areas[nearest], 0)
 
 
-def _outline(image: np.ndarray, label: np.ndarray) -> None:
+def _outline(image: np.ndarray, label: np.ndarray, wider: int) -> None:
     border = np.zeros(label.shape, dtype=bool)
     covered = image[..., 3] > 0
     for shift in ((0, 1), (1, 0)):
@@ -271,6 +281,8 @@ def _outline(image: np.ndarray, label: np.ndarray) -> None:
         differs = (label[a] != label[b]) & covered[a] & covered[b]
         border[a] |= differs
         border[b] |= differs
+    if wider > 0:
+        border = ndimage.binary_dilation(border, iterations=wider) & covered
     image[border, :3] = image[border, :3] * 0.35 + np.array([0.10, 0.12, 0.15]) * 0.65
 
 

@@ -1,1 +1,2 @@
-from .explorer_page import write_explorer as write_explorer
+from .payload import Step as Step
+from .payload import explorer_payload as explorer_payload

@@ -13,7 +13,7 @@ from brainmap.report.explore.cortex_data import Places, above_chance, add_meshes
 from brainmap.report.explore.packed_arrays import Payload
 from brainmap.report.explore.time_data import add_times
 from brainmap.report.figures.maps import score_scale
-from brainmap.results import nameable
+from brainmap.results import lookups, nameable
 from brainmap.results.score_profiles import score_profiles
 from brainmap.results.study_results import StudyResults
 
@@ -66,6 +66,13 @@ class Step:
         What it found.
     step : int, optional
         Training step of its weights; needed where there are several.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.explore import Step
+    >>> Step(brainmap.open_run("brainmap_runs/meg"), step=500).step
+    500
     """
 
     results: StudyResults
@@ -93,6 +100,14 @@ def explorer_payload(studies: Sequence[Step], detail: Detail | None = None) -> t
     ------
     InputError
         If nothing can be shown, studies do not belong together, or there is no detail at which they fit.
+
+    Examples
+    --------
+    >>> import brainmap
+    >>> from brainmap.report.explore import Step, explorer_payload
+    >>> payload, detail = explorer_payload([Step(brainmap.open_run("brainmap_runs/meg"))])
+    >>> payload.meta["time"]["modality"], detail.errors
+    ('MEG', True)
     """
     ordered = check_alike(studies)
     for chosen in LADDER if detail is None else (detail,):
@@ -150,7 +165,7 @@ def _payload(studies: Sequence[Step], detail: Detail) -> Payload:
     levels = nameable.naming_levels(every)
     steps = [study.step for study in studies] if len(studies) > 1 else []
     payload.meta = {"steps": steps, "cortex": None, "areas": None, "gain": None, "time": None}
-    if "fmri" in first.modalities:
+    if lookups.main_signal(first, "fmri") is not None:
         places = places_of(first.targets("fmri"), detail.vertices)
         fmri_levels = [level.get("fmri") for level in levels]
         if places is not None:
@@ -161,7 +176,7 @@ def _payload(studies: Sequence[Step], detail: Detail) -> Payload:
             }
             payload.meta["areas"] = _areas(every, fmri_levels)
             payload.meta["gain"] = _gain(first)
-    if first.timed is not None:
+    if first.timed is not None and lookups.main_signal(first, first.timed) is not None:
         payload.meta["time"] = add_times(payload, every, [level.get(str(first.timed)) for level in levels])
     return payload
 

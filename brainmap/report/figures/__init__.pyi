@@ -22,6 +22,7 @@ from .maps import property_map as property_map
 from .maps import residual_map as residual_map
 from .maps import score_map as score_map
 from .maps import vertex_map as vertex_map
+from .paper_maps import paper_map as paper_map
 from .scatter import depth_vs_peak_time as depth_vs_peak_time
 from .scatter import distance_vs_best_layer as distance_vs_best_layer
 from .scatter import scatter_with_fit as scatter_with_fit

@@ -414,12 +414,12 @@ def _map_figure(
         shown: list[View] = [*(views or VIEWS), *(["flat"] if laid is not None else [])]  # type: ignore[list-item]
         rows = [[draw(side, view) for side in sides] for view in shown]
         heads = [HEMISPHERE_NAMES[side] for side in sides]
-        canvas, places = _mosaic(rows, gap_mm=6)
+        canvas, places = mosaic(rows, gap=int(6 * _PIXELS_PER_MM))
     else:
         single: list[View] = [*(views or SINGLE_VIEWS), *(["flat"] if laid is not None else [])]  # type: ignore[list-item]
         rows = [[draw(sides[0], view) for view in single[i : i + 2]] for i in range(0, len(single), 2)]
         heads = [f"{HEMISPHERE_NAMES[sides[0]]}, {single[0]}", *single[1:]]
-        canvas, places = _mosaic(rows, gap_mm=15)
+        canvas, places = mosaic(rows, gap=int(15 * _PIXELS_PER_MM))
     height, width = canvas.shape[:2]
     figure_height = COLUMN * 0.98 * height / width + 1.02
     figure = new_figure(COLUMN, figure_height)
@@ -432,7 +432,7 @@ def _map_figure(
     if title:
         figure.text(0.02, 1 - 0.06 / figure_height, title, fontsize=TITLE_SIZE, color=TITLE, va="top")
     if key is None:
-        _color_bar(figure, scale, figure_height)
+        map_color_bar(figure, scale, figure_height)
     else:
         patches = [Patch(color=color, label=name) for name, color in key.items()]
         figure.legend(handles=patches, loc="lower center", ncols=-(-len(key) // 3), fontsize=7, handlelength=0.9,
@@ -445,9 +445,8 @@ def _flat_share(inflated: HemisphereMesh, flat: HemisphereMesh) -> float:
     return float(np.ptp(inflated.coordinates[:, 1]) / np.ptp(flat.coordinates[np.unique(flat.faces), 0]))
 
 
-def _mosaic(rows: list[list[np.ndarray]], *, gap_mm: float) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """Put views on one transparent canvas at one scale; returns it with the middle of each view's upper edge."""
-    gap = int(gap_mm * _PIXELS_PER_MM)
+def mosaic(rows: list[list[np.ndarray]], *, gap: int) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """Put views on one transparent canvas, ``gap`` pixels apart; returns it and the middle of each upper edge."""
     columns = max(len(row) for row in rows)
     widths = [max(row[i].shape[1] for row in rows if len(row) > i) for i in range(columns)]
     heights = [max(image.shape[0] for image in row) for row in rows]
@@ -465,7 +464,8 @@ def _mosaic(rows: list[list[np.ndarray]], *, gap_mm: float) -> tuple[np.ndarray,
     return canvas, places
 
 
-def _color_bar(figure: Figure, scale: MapScale, figure_height: float) -> None:
+def map_color_bar(figure: Figure, scale: MapScale, figure_height: float) -> None:
+    """Draw the bar of a map at the bottom of a figure so many inches high."""
     bar = figure.add_axes((0.27, 0.36 / figure_height, 0.46, 0.085 / figure_height))
     mappable = ScalarMappable(Normalize(scale.low, scale.high), scale.cmap)
     colorbar = figure.colorbar(mappable, cax=bar, orientation="horizontal", extend=scale.extend, extendfrac=0.03)

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.common.progress import track
 from brainmap.common.storage.files import write_atomically
+from brainmap.report.explore.payload import IN_REPORT, Step, explorer_payload
 from brainmap.report.figures.colors_and_type import signal_color
 from brainmap.report.figures.contact_sheet import contact_sheet
-from brainmap.report.page import interactive
+from brainmap.report.page.explorer_page import embedded
 from brainmap.report.page.page_parts import asset, csv_link, picture, templates
 from brainmap.report.panels import Panel, missing_panels, study_panels
 from brainmap.report.words import headlines, methods, planted_and_found
@@ -87,7 +88,7 @@ def render_report(results: StudyResults) -> str:
         for key, (title, lead) in _SECTIONS.items()
     ]
     sections = [part for part in sections if part["figures"] or (part["key"] == "order" and hypotheses)]
-    data = {"meg": interactive.curves_data(results), "cortex": interactive.cortex_data(results)}
+    payload, _ = explorer_payload([Step(results)], IN_REPORT)
     return (
         templates(trim=True)
         .get_template("report.html.j2")
@@ -104,12 +105,11 @@ def render_report(results: StudyResults) -> str:
             methods=methods.methods_paragraph(results),
             provenance=methods.provenance_rows(results),
             citations=citations(results),
-            data=data,
-            plotly=interactive.plotly_source() if any(data.values()) else "",
-            css=asset("report.css"),
+            css=asset("report.css") + asset("explore.css"),
             common=asset("common.js"),
             packed_tables=[figure for figure in figures if figure["packed"]],
-            script=asset("report.js"),
+            own_page=False,
+            **embedded(payload),
         )
     )
 

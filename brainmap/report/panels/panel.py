@@ -6,10 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.text import Text
 
+from brainmap.report.figures.colors_and_type import figure_settings
 from brainmap.report.words import headlines
 from brainmap.results.study_results import StudyResults
 
@@ -72,7 +75,25 @@ class Panel:
         for text in figure.findobj(Text):
             if self.heading and text.get_text() == self.heading:
                 text.set_text("")
+        trim_top(figure)
         return figure
+
+
+def trim_top(figure: Figure, pad: float = 0.06) -> None:
+    """Take away what is empty at the top of a figure whose parts stand at places of their own (``pad`` in inches)."""
+    engine = figure.get_layout_engine()
+    if engine is not None and not isinstance(engine, PlaceHolderLayoutEngine):
+        return  # it fills its height by itself
+    width, height = figure.get_size_inches()
+    with matplotlib.rc_context(figure_settings()):
+        top = float(figure.get_tightbbox().y1)
+    kept = min(height, top + pad)
+    for ax in figure.axes:
+        box = ax.get_position(original=True)
+        ax.set_position((box.x0, box.y0 * height / kept, box.width, box.height * height / kept))
+    for text in figure.texts:
+        text.set_y(text.get_position()[1] * height / kept)
+    figure.set_size_inches(width, kept)
 
 
 def how_significant(results: StudyResults, key: str) -> str:

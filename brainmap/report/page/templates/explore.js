@@ -101,7 +101,7 @@
 
   async function placeProfile({ side, vertex }) {
     const sideData = cortex.sides[side], place = sideData.place[vertex] - 1, name = part.areas[sideData.area[vertex]];
-    const title = `${name || "no named area"}, ${SIDE[side]}: vertex ${vertex}`;
+    const title = `${name || "no named area"}, ${SIDE[side]}: ${part.merged ? "place" : "vertex"} ${vertex}`;
     if (place < 0) return { title, words: "Nothing was measured here.", series: [], area: name };
     const series = await Promise.all(part.signals.map(async ({ key, name: words, color }) => {
       const data = await stored(key, state.step), list = layers.map((_, i) => i);
@@ -136,6 +136,7 @@
     const profile = !where ? null : where.vertex === undefined ? areaProfile(part.areas[where.area]) : cortex.sides[where.side] ? await placeProfile(where) : null;
     byId("x-area").value = where && where.vertex === undefined ? part.areas[where.area] : "";
     shown = profile;
+    root.querySelector(".numbers-of").hidden = !profile || !profile.series.length;
     const svg = byId("x-profile");
     byId("x-gain").textContent = profile ? gainWords(profile.area === undefined ? profile.title : profile.area) : "";
     if (!profile) {
@@ -393,7 +394,7 @@
       say(`The cortex cannot be drawn (${error.message}); the list of areas shows the same numbers.`);
       return;
     }
-    cortex.outline(OUTLINED);
+    if (!part.merged) cortex.outline(OUTLINED); // on few vertices a line would be a blot
     ready = true;
     say("");
     pointer();

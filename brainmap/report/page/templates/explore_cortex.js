@@ -110,8 +110,8 @@ void main() {
       });
       this.view = view;
       this.zoom = 1;
-      this.nv.scene.renderAzimuth = view === "whole" ? 210 : 0;
-      this.nv.scene.renderElevation = view === "whole" ? 12 : 0;
+      this.nv.scene.renderAzimuth = view === "whole" ? (this.meta.sides[0] === "L" ? 50 : 310) : 0;
+      this.nv.scene.renderElevation = view === "whole" ? 15 : 0;
       this.fit();
     }
 
