@@ -97,20 +97,20 @@ def test_in_a_browser(report, chromium, width):
 
 
 @pytest.mark.browser
-def test_the_explorer_opens_with_the_keyboard(report, chromium):
-    chromium.open(report, 390)
-    chromium.run("document.querySelector('#explore summary').focus()")
+def test_the_explorer_opens_with_the_keyboard(report, chromium_webgl):
+    chromium_webgl.open(report, 390)
+    chromium_webgl.run("document.querySelector('#explore summary').focus()")
     enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
     for kind in ("keyDown", "keyUp"):
-        chromium.call("Input.dispatchKeyEvent", type=kind, **enter)
+        chromium_webgl.call("Input.dispatchKeyEvent", type=kind, **enter)
     ready = "document.documentElement.dataset.explorer === 'ready' ? done(1) : setTimeout(wait, 50)"
-    chromium.run(f"new Promise(done => {{ const wait = () => {ready}; wait(); }})")
-    assert chromium.run("document.querySelectorAll('#x-curves .line').length") == 12
-    chromium.run("const slider = document.querySelector('#x-layer'); slider.value = 2")
-    chromium.run("slider.dispatchEvent(new Event('input')); new Promise(done => setTimeout(done, 200))")
-    assert chromium.run("document.querySelector('#x-layer-name').textContent") == "block 2"
-    chromium.run("const areas = document.querySelector('#x-area'); areas.value = 'FFC'")
-    chromium.run("areas.dispatchEvent(new Event('change')); new Promise(done => setTimeout(done, 200))")
-    assert chromium.run("document.querySelectorAll('#x-numbers tr').length") == 13
-    assert chromium.run("document.documentElement.scrollWidth") == 390
-    assert chromium.run("location.hash") == "" and chromium.problems() == []
+    chromium_webgl.run(f"new Promise(done => {{ const wait = () => {ready}; wait(); }})")
+    assert chromium_webgl.run("document.querySelectorAll('#x-curves .line').length") == 12
+    chromium_webgl.run("const slider = document.querySelector('#x-layer'); slider.value = 2")
+    chromium_webgl.run("slider.dispatchEvent(new Event('input')); new Promise(done => setTimeout(done, 200))")
+    assert chromium_webgl.run("document.querySelector('#x-layer-name').textContent") == "block 2"
+    chromium_webgl.run("const areas = document.querySelector('#x-area'); areas.value = 'FFC'")
+    chromium_webgl.run("areas.dispatchEvent(new Event('change')); new Promise(done => setTimeout(done, 200))")
+    assert chromium_webgl.run("document.querySelectorAll('#x-numbers tr').length") == 13
+    assert chromium_webgl.run("document.documentElement.scrollWidth") == 390
+    assert chromium_webgl.run("location.hash") == "" and chromium_webgl.problems() == []

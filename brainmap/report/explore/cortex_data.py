@@ -16,7 +16,7 @@ from brainmap.report.cortex.mesh_raster import HemisphereMesh
 from brainmap.report.cortex.values_on_mesh import HEMISPHERES, Cortex, coarse, cortex_of, nearest_targets, vertices_of
 from brainmap.report.explore.packed_arrays import STEP, Payload
 from brainmap.report.figures.colors_and_type import signal_color
-from brainmap.report.figures.maps import MapScale, depth_scale, score_scale
+from brainmap.report.figures.maps import LANDMARKS, MapScale, depth_scale, score_scale
 from brainmap.results import lookups, nameable
 from brainmap.results.score_profiles import ScoreProfiles, score_profiles
 from brainmap.results.study_results import StudyResults
@@ -134,6 +134,7 @@ def add_meshes(payload: Payload, places: Places, *, flat: bool) -> dict[str, Any
         "xyzStep": XYZ_STEP,
         "flatStep": FLAT_STEP,
         "areas": names,
+        "outlined": list(LANDMARKS),
     }
 
 
@@ -173,7 +174,8 @@ def add_scores(
                 payload.bits(f"above-{name}", places.mean(mark.astype(float)) >= 0.5)
             payload.planes(f"best-{name}", _best_of_places(places, mean, best))
             tops[signal].append(top if mark is None else top[_at(mark, best)])
-            coloured.setdefault(signal, []).append(_counts(mark, best, len(top)))
+            drawn = places.place_of_target >= 0
+            coloured.setdefault(signal, []).append(_counts(mark, best, drawn))
     for signal in first.signals:
         scale = score_scale(np.concatenate(tops[signal]) if tops[signal] else np.array([]), signal)
         words = {"key": signal, "name": signal_name(signal), "coloured": coloured[signal]}
@@ -223,9 +225,13 @@ def _best_of_places(places: Places, mean: np.ndarray, best: np.ndarray) -> np.nd
     return np.where(known, np.argmax(np.where(np.isfinite(merged), merged, -np.inf), axis=0) + 1, 0).astype(np.uint8)
 
 
-def _counts(mark: np.ndarray | None, best: np.ndarray, total: int) -> dict[str, Any]:
-    shown = None if mark is None else int(_at(mark, best).sum())
-    return {"best": shown, "layers": None if mark is None else mark.sum(axis=1).tolist(), "of": total}
+def _counts(mark: np.ndarray | None, best: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
+    """How many of the targets that are drawn are above chance: at their best layer, and at each."""
+    of = int(drawn.sum())
+    if mark is None:
+        return {"best": None, "layers": None, "of": of}
+    shown = mark[:, drawn]
+    return {"best": int(_at(shown, best[drawn]).sum()), "layers": shown.sum(axis=1).tolist(), "of": of}
 
 
 def scale_data(scale: MapScale) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,7 @@ def explorer_payload(studies: Sequence[Step], detail: Detail | None = None) -> t
     >>> payload.meta["time"]["modality"], detail.errors
     ('MEG', True)
     """
-    ordered = check_alike(studies)
+    ordered = [Step(_read_once(study.results), study.step) for study in check_alike(studies)]
     for chosen in LADDER if detail is None else (detail,):
         payload = _payload(thinned(ordered, chosen.steps), chosen)
         if payload.size <= MOST_BYTES:
@@ -118,6 +119,13 @@ def explorer_payload(studies: Sequence[Step], detail: Detail | None = None) -> t
         f"the numbers take {payload.size / 1e6:.0f} MB even without intervals, at a tenth of the vertices and two "
         "training steps; explore one run at a time"
     )
+
+
+def _read_once(results: StudyResults) -> StudyResults:
+    """Return a copy whose means over splits are computed once, however often they are asked for."""
+    copied, means = copy.copy(results), {modality: results.mean_r(modality) for modality in results.modalities}
+    copied.mean_r = means.__getitem__  # type: ignore[method-assign]
+    return copied
 
 
 def check_alike(studies: Sequence[Step]) -> list[Step]:
@@ -176,9 +184,14 @@ def _payload(studies: Sequence[Step], detail: Detail) -> Payload:
             }
             payload.meta["areas"] = _areas(every, fmri_levels)
             payload.meta["gain"] = _gain(first)
-    if first.timed is not None and lookups.main_signal(first, first.timed) is not None:
+    if first.timed is not None and lookups.main_signal(first, first.timed) is not None and same_layers(first):
         payload.meta["time"] = add_times(payload, every, [level.get(str(first.timed)) for level in levels])
     return payload
+
+
+def same_layers(results: StudyResults) -> bool:
+    """Return whether all modalities have the same layers, so that one slider moves through both."""
+    return len({tuple(map(str, results.scores[name]["layer"].values)) for name in results.modalities}) == 1
 
 
 def _ceiling(payload: Payload, places: Places, results: StudyResults) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from brainmap.data.meshes import MESH_VERTICES
 from brainmap.report.cortex.template_meshes import where_to_put
 from brainmap.report.cortex.values_on_mesh import cortex_of
 from brainmap.report.explore.packed_arrays import STEP, Payload, pack_bytes
-from brainmap.report.explore.payload import Detail, Step, check_alike, explorer_payload
+from brainmap.report.explore.payload import Detail, Step, check_alike, explorer_payload, same_layers
 from brainmap.report.page.page_parts import asset, templates
 from brainmap.report.panels.panel import above_chance_words
 from brainmap.report.words import methods
@@ -155,6 +155,11 @@ def shown_words(results: StudyResults, payload: Payload, detail: Detail, absent:
         words += _cortex_words(results, cortex, detail)
     elif "fmri" in results.modalities:
         words.append(f"No cortex: {absent}.")
+    if results.timed is not None and not same_layers(results):
+        timed = MODALITY_NAMES[results.timed]
+        words.append(
+            f"{timed} has other layers than fMRI and is not linked to the cortex: its curves are in the report."
+        )
     steps = payload.meta["steps"]
     if steps:
         words.append(
@@ -186,5 +191,5 @@ def _cortex_words(results: StudyResults, cortex: Mapping[str, Any], detail: Deta
         said.append("Intervals are over the splits of one subject, whose training data overlap: they are too narrow.")
     if detail.steps is not None:
         said.append(f"At most {detail.steps} training steps are kept, the first and the last among them.")
-    said.append("Outlines: V1, V4, MT, FFC, where the atlas has them.")
+    said.append(f"Outlines: {', '.join(cortex['outlined'])}, where the atlas has them.")
     return said

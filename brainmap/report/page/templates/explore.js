@@ -7,7 +7,6 @@
   const ownPage = root.dataset.ownPage !== undefined;
   const VIEWS = ["lateral", "medial", "ventral", "dorsal", "posterior", "whole", "flat"];
   const MAPS = { layer: "r of one layer", best: "r of each place's best layer", depth: "best layer", gain: "what gradients add", ceiling: "noise ceiling" };
-  const OUTLINED = ["V1", "V4", "MT", "FFC"];
   const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   const fixed = (value, digits = 3) => (value === null || value === undefined ? "none" : value.toFixed(digits).replace("-", "−"));
   const count = (n) => n.toLocaleString("en-US");
@@ -209,8 +208,8 @@
     const name = named.find((s) => s.key === key).name, ms = Math.round(1000 * times[state.time]);
     charts.curves(byId("x-curves"), { times, curves: data.mean, errors: data.error, above: data.above, colors: hues, current: state.layer, time: state.time, stimulus: meta.time.stimulus, label: `${modality} score r`, choose: setTime });
     const tested = data.above ? " above chance" : "";
-    byId("x-moment").textContent = `${ms} ms, ${name.toLowerCase()}: ` + (best < 0 ? "no layer is above chance." : `best layer${tested} ${plain(layers[best])} (r = ${fixed(data.mean[best][state.time], 4)}, mean over sensors); `) +
-      (best < 0 || best === state.layer ? "" : `shown: ${plain(layers[state.layer])} (r = ${fixed(data.mean[state.layer][state.time], 4)}${data.above && !data.above[state.layer][state.time] ? ", not above chance" : ""}).`);
+    byId("x-moment").textContent = `${ms} ms, ${name.toLowerCase()}: ` + (best < 0 ? "no layer is above chance." : `best layer${tested} ${plain(layers[best])} (r = ${fixed(data.mean[best][state.time], 4)}, mean over sensors).`) +
+      (best < 0 || best === state.layer ? "" : ` Shown: ${plain(layers[state.layer])} (r = ${fixed(data.mean[state.layer][state.time], 4)}${data.above && !data.above[state.layer][state.time] ? ", not above chance" : ""}).`);
     byId("x-time").value = state.time;
     byId("x-time-name").textContent = ms + " ms";
     legend(byId("x-curve-legend"), [[hues[0], plain(layers[0])], [hues[hues.length - 1], plain(layers[layers.length - 1])]], (data.error ? `band: ± 1 standard error over ${meta.time.errorOver}; ` : "") + (data.above ? "marks below: the chosen layer is above chance" : "this study made no test over time"), false);
@@ -265,7 +264,7 @@
     if (meta.time) { words.set("time", meta.time.times[state.time]); words.set("follow", Number(state.follow)); }
     if (part) {
       words.set("map", state.map); words.set("view", state.view);
-      if (state.at) words.set("at", state.at.vertex === undefined ? part.areas[state.at.area] : state.at.side + state.at.vertex);
+      if (state.at) words.set("at", state.at.vertex === undefined ? part.areas[state.at.area] : state.at.side + "-" + state.at.vertex);
       if (ready && cortex.low) words.set("turn", [cortex.nv.scene.renderAzimuth, cortex.nv.scene.renderElevation, cortex.zoom].map((v) => Number(v.toFixed(2))).join(","));
     }
     kept = "#" + words;
@@ -285,7 +284,7 @@
     if (maps().includes(words.get("map"))) changes.map = words.get("map");
     if (views().includes(words.get("view"))) changes.view = words.get("view");
     if (place !== null) {
-      const vertex = /^([LR])(\d+)$/.exec(place), area = part.areas.indexOf(place);
+      const vertex = /^([LR])-(\d+)$/.exec(place), area = part.areas.indexOf(place);
       if (area > 0) changes.at = { area };
       else if (vertex && part.sides.includes(vertex[1]) && Number(vertex[2]) < part.vertices[vertex[1]]) changes.at = { side: vertex[1], vertex: Number(vertex[2]) };
     }
@@ -394,7 +393,7 @@
       say(`The cortex cannot be drawn (${error.message}); the list of areas shows the same numbers.`);
       return;
     }
-    if (!part.merged) cortex.outline(OUTLINED); // on few vertices a line would be a blot
+    if (!part.merged) cortex.outline(part.outlined); // on few vertices a line would be a blot
     ready = true;
     say("");
     pointer();
