@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainmap.common.blocks import file_of, mapping_of, read_block
 from brainmap.common.errors import InputError
+from brainmap.common.storage.file_errors import reading
 
 FloatArray = NDArray[np.floating[Any]]
-STRIP_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -99,32 +99,11 @@ class ArraySource:
         return self._take(slice(start, stop))
 
     def _take(self, index: Any) -> FloatArray:
-        mapped = mapping_of(self.array)
-        if mapped is None:
-            return _to_numpy(self.array[index], self.name)
-        rows, columns = index if isinstance(index, tuple) else (index, slice(None))
-        return _copy_mapped(self.array, mapped, rows, columns)
-
-
-def _copy_mapped(array: NDArray[Any], mapped: mmap.mmap, rows: slice, columns: slice) -> FloatArray:
-    """Copy a block out of a memory map, a strip at a time.
-
-    Mapped pages count as ours, and the system maps the neighbours of every page that is touched: a strip's pages are
-    handed back to the page cache before the next one is read. Not where the map can be written to: a private copy of a
-    page would be lost.
-    """
-    view = array[rows, columns]
-    out = np.empty(view.shape, dtype=array.dtype)
-    if array.strides[0] >= array.strides[1]:
-        source, target, stride = view, out, array.strides[0]
-    else:
-        source, target, stride = view.T, out.T, array.strides[1]
-    step = max(1, STRIP_BYTES // max(1, stride))
-    for start in range(0, len(source), step):
-        target[start : start + step] = source[start : start + step]
-        if not array.flags.writeable and hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_DONTNEED)
-    return _to_numpy(out, "")
+        if mapping_of(self.array) is None:
+            with reading(file_of(self.array)):
+                return _to_numpy(self.array[index], self.name)
+        rows, columns = index if isinstance(index, tuple) else (index, None)
+        return _to_numpy(read_block(self.array, rows, columns), self.name)
 
 
 @dataclass(frozen=True)
@@ -214,13 +193,6 @@ def check_finite(block: FloatArray, name: str, *, first_row: int = 0, first_colu
             f"{name} holds {block[row, column]} at row {first_row + row}, column {first_column + column} "
             f"({len(bad)} such values in this block); remove or impute them first."
         )
-
-
-def mapping_of(array: Any) -> mmap.mmap | None:
-    """Return the memory map behind a numpy array, if its data live in a file."""
-    while isinstance(array, np.ndarray):
-        array = array.base
-    return array if isinstance(array, mmap.mmap) else None
 
 
 def _to_numpy(block: Any, name: str) -> FloatArray:

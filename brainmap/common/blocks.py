@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from brainmap.common.storage.file_errors import reading
+
+STRIP_BYTES = 64 * 2**20
 Selection = slice | np.ndarray | list[int] | None
 """Rows or columns: a slice, integer positions (any order, repeats allowed), a boolean mask, or None for all."""
 
@@ -34,7 +39,7 @@ def read_block(values: Any, rows: Selection, columns: Selection) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        A view for slices of a numpy array, a copy otherwise, in the array's own dtype.
+        A view for slices of a numpy array in memory, a copy otherwise, in the array's own dtype.
     """
     row, column = positions(rows, values.shape[0]), positions(columns, values.shape[1])
     if isinstance(values, Columns):
@@ -43,12 +48,80 @@ def read_block(values: Any, rows: Selection, columns: Selection) -> np.ndarray:
     if isinstance(values, RowMeans):
         return values.means(row, column)
     if isinstance(values, np.ndarray):
-        if isinstance(row, np.ndarray) and isinstance(column, np.ndarray):
-            return np.asarray(values[np.ix_(row, column)])
-        return np.asarray(values[row][:, column] if isinstance(row, slice) else values[row, column])
-    if hasattr(values, "oindex"):
-        return np.asarray(values.oindex[row, column])
-    return _read_increasing(values, row, column)
+        if mapping_of(values) is not None:
+            return _copied(values, row, column)
+        return _taken(values, row, column)
+    with reading(file_of(values)):
+        if hasattr(values, "oindex"):
+            return np.asarray(values.oindex[row, column])
+        return _read_increasing(values, row, column)
+
+
+def _taken(values: np.ndarray, row: slice | np.ndarray, column: slice | np.ndarray) -> np.ndarray:
+    if isinstance(row, np.ndarray) and isinstance(column, np.ndarray):
+        return np.asarray(values[np.ix_(row, column)])
+    return np.asarray(values[row][:, column] if isinstance(row, slice) else values[row, column])
+
+
+def _copied(values: np.ndarray, row: slice | np.ndarray, column: slice | np.ndarray) -> np.ndarray:
+    """Copy a block out of a memory map, a strip at a time, so that hardly any of the map is in memory at once.
+
+    Mapped pages count as ours, and the system maps the neighbours of every page that is touched: a strip's pages are
+    handed back to the page cache before the next one is read.
+    """
+    if abs(values.strides[0]) < abs(values.strides[1]):
+        return _copied(values.T, column, row).T
+    wanted = np.arange(len(values))[row]
+    out = np.empty((len(wanted), len(np.arange(values.shape[1])[column])), dtype=values.dtype)
+    step = max(1, STRIP_BYTES // max(1, abs(values.strides[0])))
+    for start in range(0, len(wanted), step):
+        part = wanted[start : start + step]
+        consecutive = len(part) == part[-1] - part[0] + 1 and (np.diff(part) == 1).all()
+        rows = slice(int(part[0]), int(part[-1]) + 1) if consecutive else part
+        out[start : start + step] = _taken(values, rows, column)
+        hand_back(values)
+    return out
+
+
+class Mapped:
+    """A memory map (n, m) of which every block is copied out, so that hardly any of it is in memory at once."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.shape = (int(values.shape[0]), int(values.shape[1]))
+        self.dtype: np.dtype = np.dtype(values.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, columns = key if isinstance(key, tuple) else (key, None)
+        return read_block(self.values, rows, columns)
+
+
+def hand_back(array: np.ndarray) -> None:
+    """Hand the pages of a memory map back to the page cache.
+
+    Not where the map can be written to: a private copy of a page would be lost.
+    """
+    mapped = mapping_of(array)
+    if mapped is not None and not array.flags.writeable and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def mapping_of(array: Any) -> mmap.mmap | None:
+    """Return the memory map behind a numpy array, if its data live in a file."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array if isinstance(array, mmap.mmap) else None
+
+
+def file_of(values: Any) -> Path | None:
+    """File or folder that an array of HDF5 or Zarr lies in; None for others."""
+    name = getattr(getattr(values, "file", None), "filename", None)
+    if name is None and hasattr(values, "store_path"):
+        name = getattr(values.store_path.store, "root", None)
+    return None if name is None else Path(str(name))
 
 
 def _read_increasing(values: Any, row: slice | np.ndarray, column: slice | np.ndarray) -> np.ndarray:
@@ -135,10 +208,23 @@ class RowMeans:
         return read_block(self, rows, columns)
 
     def means(self, row: slice | np.ndarray, column: slice | np.ndarray) -> np.ndarray:
-        """Read some means; only the rows they are made of are touched."""
-        chosen = np.arange(len(self))[row]
+        """Read some means; only the rows they are made of are touched, and few columns of them at once."""
+        chosen, columns = np.arange(len(self))[row], np.arange(self.values.shape[1])[column]
+        width = max(1, STRIP_BYTES // (16 * max(1, int(self.counts[chosen].sum()))))
+        if len(columns) <= width:
+            return self._means(chosen, column)
+        out = np.empty((len(chosen), len(columns)), dtype=np.float32)
+        for start in range(0, len(columns), width):
+            part = columns[start : start + width]
+            consecutive = isinstance(column, slice) and column.step in (None, 1)
+            out[:, start : start + width] = self._means(
+                chosen, slice(int(part[0]), int(part[-1]) + 1) if consecutive else part
+            )
+        return out
+
+    def _means(self, chosen: np.ndarray, column: slice | np.ndarray) -> np.ndarray:
         sets = [slice(self.starts[i], self.starts[i] + self.counts[i]) for i in chosen]
-        everything = isinstance(row, slice) and len(chosen) == len(self)
+        everything = np.array_equal(chosen, np.arange(len(self)))
         rows = self.order if everything else np.concatenate([self.order[part] for part in sets] or [self.order[:0]])
         block = read_block(self.values, None, column)[rows] if everything else read_block(self.values, rows, column)
         if len(rows) == len(chosen):  # one row each: nothing to average

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from brainmap.common.blocks import read_block
 from brainmap.common.errors import InputError
 from brainmap.common.storage.file_errors import os_sentence
 from brainmap.data.column_files import ColumnFile, write_columns
@@ -141,7 +142,7 @@ class ArrayColumns:
 
     def columns(self, chosen: slice | np.ndarray) -> np.ndarray:
         """Read all rows of some columns."""
-        return np.asarray(self._array[:, chosen], dtype=np.float32)
+        return np.asarray(read_block(self._array, None, chosen), dtype=np.float32)
 
 
 class RowRange:

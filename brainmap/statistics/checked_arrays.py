@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainmap.common.blocks import Mapped, mapping_of
 from brainmap.common.errors import InputError
 from brainmap.encoding.layer.z_scores import constant_features, power_of_two
 
@@ -110,6 +111,8 @@ def _shape(values: Any) -> tuple[int, ...]:
 
 def sliceable(values: Any) -> Any:
     """Leave what has a shape and can be sliced where it is; make an array of the rest."""
+    if mapping_of(values) is not None and values.ndim == 2:
+        return Mapped(values)
     lazy = hasattr(values, "shape") and hasattr(values, "dtype") and hasattr(values, "__getitem__")
     return values if lazy and not hasattr(values, "columns") else np.asarray(values)
 
