@@ -56,23 +56,23 @@ def encode_generic(
     labels = None if groups is None else np.asarray(groups)
     shape = (len(sources), len(plan.outer), truth.shape[1])
     scores = {name: np.full(shape, np.nan) for name in ("r", "r2", "alpha")}
-    predictions = None if keep[1] is False else prediction_arrays(list(sources), truth.shape, keep[1])
     estimators: dict[str, list[Any]] = {name: [] for name in sources}
-    for row, (name, source) in enumerate(sources.items()):
-        features = _features(source, len(truth))
-        for split, (train, test) in enumerate(plan.outer):
-            with _told(f"layer {name}, split {split + 1} of {len(plan.outer)}"):
-                model = _fit(estimator, features[train], truth[train], None if labels is None else labels[train])
-                predicted = _predict(model, features[test], truth.shape[1])
-            scores["r"][row, split] = pearson(truth[test], predicted)
-            scores["r2"][row, split] = r_squared(truth[test], predicted)
-            scores["alpha"][row, split] = _penalty(model, truth.shape[1])
-            if predictions is not None:
-                held = np.asarray(predictions[name][:])
-                held[test] = predicted
-                predictions[name][:] = held
-            if keep[0]:
-                estimators[name].append(model)
+    with prediction_arrays(list(sources), truth.shape, keep[1]) as predictions:
+        for row, (name, source) in enumerate(sources.items()):
+            features = _features(source, len(truth))
+            for split, (train, test) in enumerate(plan.outer):
+                with _told(f"layer {name}, split {split + 1} of {len(plan.outer)}"):
+                    model = _fit(estimator, features[train], truth[train], None if labels is None else labels[train])
+                    predicted = _predict(model, features[test], truth.shape[1])
+                scores["r"][row, split] = pearson(truth[test], predicted)
+                scores["r2"][row, split] = r_squared(truth[test], predicted)
+                scores["alpha"][row, split] = _penalty(model, truth.shape[1])
+                if predictions is not None:
+                    held = np.asarray(predictions[name][:])
+                    held[test] = predicted
+                    predictions[name][:] = held
+                if keep[0]:
+                    estimators[name].append(model)
     return EncodingResult.from_arrays(
         scores,
         layers=list(sources),

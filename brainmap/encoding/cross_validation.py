@@ -182,25 +182,23 @@ class PreparedEncoding:
         scores, coarse = {}, np.zeros(n_targets, dtype=bool)
         for name in names:
             scores[name] = np.full((len(self.layers), n_splits, n_targets), np.nan)
-        predictions, estimators = None, None
-        if return_predictions is not False:
-            predictions = prediction_arrays(self.layers, (self.problem.plan.n_rows, n_targets), return_predictions)
-        if return_estimator:
-            estimators = {name: self._empty_estimators(name, n_targets) for name in self.layers}
-        compute = partial(_scored, problem=self.problem, predict=predictions is not None, fit=return_estimator)
+        estimators = {name: self._empty_estimators(name, n_targets) for name in self.layers} if return_estimator else {}
+        wanted = return_predictions is not False
+        compute = partial(_scored, problem=self.problem, predict=wanted, fit=return_estimator)
         info, precision = {}, {}
-        for layer, part, (scored, predicted, weights) in self.engine.results(responses, compute):
-            info[layer.name], precision[layer.name] = layer.info, layer.backend.precision
-            coarse[part] = scored.coarse
-            for name in names:
-                scores[name][self.layers.index(layer.name), :, part] = getattr(scored, name)
-            if predictions is not None:
-                predictions[layer.name][:, part] = predicted
-            for split, (coef, intercept) in enumerate(weights):
-                assert estimators is not None
-                estimator = estimators[layer.name][split]
-                estimator.take(part, scored, split)
-                estimator.coef_[part], estimator.intercept_[part] = coef, intercept
+        shape = (self.problem.plan.n_rows, n_targets)
+        with prediction_arrays(self.layers, shape, return_predictions) as predictions:
+            for layer, part, (scored, predicted, weights) in self.engine.results(responses, compute):
+                info[layer.name], precision[layer.name] = layer.info, layer.backend.precision
+                coarse[part] = scored.coarse
+                for name in names:
+                    scores[name][self.layers.index(layer.name), :, part] = getattr(scored, name)
+                if predictions is not None:
+                    predictions[layer.name][:, part] = predicted
+                for split, (coef, intercept) in enumerate(weights):
+                    estimator = estimators[layer.name][split]
+                    estimator.take(part, scored, split)
+                    estimator.coef_[part], estimator.intercept_[part] = coef, intercept
         provenance = encoding_provenance(self.estimator, self.problem, averaged=self.averaging is not None)
         coarse &= np.dtype(str(responses.array.dtype).removeprefix("torch.")).itemsize <= 4
         notes = warn_about(info, scores, settings, n_rows=sum(provenance["n_test"]), coarse=coarse)
@@ -211,7 +209,7 @@ class PreparedEncoding:
         if settings.shares is not None:
             scores["share"] = settings.shares[scores.pop("candidate").astype(int)]
         return EncodingResult.from_arrays(
-            scores, layers=self.layers, attrs=attrs, predictions=predictions, estimators=estimators
+            scores, layers=self.layers, attrs=attrs, predictions=predictions, estimators=estimators or None
         )
 
     def keep_weights(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from brainmap.common.array_sources import as_source
 from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
+from brainmap.common.storage.digests import sealed_folder
+from brainmap.common.storage.zarr_stores import reserve_checked
 from brainmap.encoding.layer.notation import LayerFactors, SplitWeights, TargetBatch, TargetBlock
 from brainmap.encoding.layer.nuisance import without_nuisance
 from brainmap.encoding.layer.scores import score_batch, set_inputs, set_moments, target_batch
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 What = Literal["prediction", "residual", "coef"]
 CHUNK = 256
+PREDICTIONS, ARRAYS = "predictions", "encoding arrays"  # what the lists of digests call them
 
 
 def export_arrays(
@@ -44,7 +48,7 @@ def export_arrays(
     Y : array-like, shape (n_rows, n_targets)
         Responses.
     path : path
-        Directory to write (replaced if it exists).
+        Directory to write, with digests; one that was written so before is replaced when the new one is complete.
     what : sequence of {'prediction', 'residual', 'coef'}
         'prediction' and 'residual': out of fold, (n_rows, n_chosen), NaN in rows never tested; with nuisance regressors
         both refer to the responses after projection. 'coef': weights on the original features of each split,
@@ -57,6 +61,11 @@ def export_arrays(
     Returns
     -------
     Path
+
+    Raises
+    ------
+    InputError
+        For an unknown name, or a directory that holds anything else.
     """
     import zarr
 
@@ -70,14 +79,15 @@ def export_arrays(
     if "coef" in what:
         prepared.keep_weights()
     source = as_source(Y, "Y", average=prepared.averaging).select(targets)
-    group = zarr.open_group(str(path), mode="w", zarr_format=3)
-    group.attrs.update({"kind": "brainmap encoding arrays", "provenance": prepared.provenance()})
-    stores = {name: _create(group, name, what, prepared, source.shape) for name in names}
     compute = partial(_compute, problem=prepared.problem, what=what)
-    for layer, part, arrays in prepared.engine.results(source, compute, names):
-        for key, values in arrays.items():
-            store = stores[layer.name][key]
-            store[(slice(None), part) if store.ndim == 2 else (slice(None), part, slice(None))] = values
+    with sealed_folder(Path(path), ARRAYS) as folder:
+        group = zarr.open_group(str(folder), mode="w", zarr_format=3)
+        group.attrs.update({"kind": "brainmap encoding arrays", "provenance": prepared.provenance()})
+        stores = {name: _create(group, name, what, prepared, source.shape) for name in names}
+        for layer, part, arrays in prepared.engine.results(source, compute, names):
+            for key, values in arrays.items():
+                store = stores[layer.name][key]
+                store[(slice(None), part) if store.ndim == 2 else (slice(None), part, slice(None))] = values
     return Path(path)
 
 
@@ -92,13 +102,7 @@ def _create(
     if "coef" in what:
         wanted["intercept"] = (n_splits, shape[1])  # type: ignore[index]
     return {
-        key: inside.create_array(
-            key,
-            shape=size,
-            dtype="float32",
-            fill_value=float("nan"),
-            chunks=(size[0], width) if len(size) == 2 else (1, width, size[2]),
-        )
+        key: reserve_checked(inside, key, size, (size[0], width) if len(size) == 2 else (1, width, size[2]))
         for key, size in wanted.items()
     }
 
@@ -172,19 +176,27 @@ def _cells(rows: NDArray[np.int64], targets: Any) -> Any:
     return (rows, targets) if isinstance(targets, slice) else np.ix_(rows, targets)
 
 
-def prediction_arrays(names: list[str], shape: tuple[int, int], where: bool | str | Path) -> dict[str, Any]:
-    """Return one array of NaN per layer: float64 in memory, or float32 in a Zarr directory at a path."""
-    if where is True:
-        return {name: np.full(shape, np.nan) for name in names}
+@contextmanager
+def prediction_arrays(
+    names: list[str], shape: tuple[int, int], where: bool | str | Path
+) -> Iterator[dict[str, Any] | None]:
+    """Give one array of NaN per layer to fill: float64 in memory, or float32 in a Zarr directory at a path.
+
+    The directory is there when the block ends, with digests; then the arrays are those on the disk.
+    """
+    if isinstance(where, bool):
+        yield {name: np.full(shape, np.nan) for name in names} if where else None
+        return
     import zarr
 
-    group = zarr.open_group(str(where), mode="w", zarr_format=3)
-    group.attrs["kind"] = "brainmap out-of-fold predictions"
-    chunks = (shape[0], min(shape[1], 256))
-    return {
-        name: group.create_array(name, shape=shape, dtype="float32", chunks=chunks, fill_value=float("nan"))
-        for name in names
-    }
+    with sealed_folder(Path(where), PREDICTIONS) as partial_folder:
+        group = zarr.open_group(str(partial_folder), mode="w", zarr_format=3)
+        group.attrs["kind"] = "brainmap out-of-fold predictions"
+        chunks = (shape[0], min(shape[1], CHUNK))
+        arrays = {name: reserve_checked(group, name, shape, chunks) for name in names}
+        yield arrays
+    complete = zarr.open_group(str(where), mode="r")
+    arrays.update({name: complete[name] for name in names})
 
 
 def coefficients(

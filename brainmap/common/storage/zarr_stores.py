@@ -30,3 +30,11 @@ def write_checked(dataset: xr.Dataset, folder: Path) -> None:
 def create_checked(group: Any, name: str, values: np.ndarray) -> None:
     """Write one array into a Zarr group in the same way."""
     group.create_array(name, data=values, compressors=checked_compressors(), config={"write_empty_chunks": True})
+
+
+def reserve_checked(group: Any, name: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> Any:
+    """Create an array of float32, NaN where nothing is written yet, whose chunks are written in the same way."""
+    return group.create_array(
+        name, shape=shape, chunks=chunks, dtype="float32", fill_value=float("nan"), compressors=checked_compressors(),
+        config={"write_empty_chunks": True},
+    )  # fmt: skip
