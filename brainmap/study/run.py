@@ -12,6 +12,7 @@ from brainmap.common.blocks import SortedRows
 from brainmap.common.errors import BrainmapError, DamagedError, DependentRowsWarning, InputError, MissingFileError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
+from brainmap.common.storage.file_errors import require_writable
 from brainmap.common.storage.files import file_hash, recover_folder
 from brainmap.common.storage.locks import lock_or_skip
 from brainmap.data.published_splits import fixed_split
@@ -156,6 +157,7 @@ class Study:
         """Photographs, extractor and recordings; the folder is taken for this study."""
         from brainmap.features.control_spaces import check_controls
 
+        require_writable(self.out, "--out")
         try:
             stimuli = load_stimuli(self.config)
             check_controls(self.config.controls or (), stimuli)

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Any
 
 from brainmap.common.errors import DamagedError, InputError, MissingFileError, NotVerifiedWarning
 from brainmap.common.storage.digests import damages, is_sealed
+from brainmap.common.storage.file_errors import os_sentence
 from brainmap.common.storage.files import inside, recover_folder, write_atomically
 from brainmap.common.storage.locks import file_lock
 from brainmap.encoding import EncodingResult
@@ -150,10 +152,11 @@ class RunFolder:
     def note_damages(self, files: Iterable[Path]) -> None:
         """Keep the names of damaged files for the command that computes them again; none removes the note."""
         names = [file.relative_to(self.path).as_posix() for file in files]
+        note = self.path / DAMAGED
         if names:
-            write_atomically(self.path / DAMAGED, json.dumps(names, indent=1))
-        else:
-            (self.path / DAMAGED).unlink(missing_ok=True)
+            write_atomically(note, json.dumps(names, indent=1))
+        elif note.exists():
+            note.unlink()
 
     def noted_damages(self) -> list[Path]:
         """Files that ``brainmap verify`` found damaged."""
@@ -237,10 +240,18 @@ def check_out(path: Path) -> Path:
     Raises
     ------
     InputError
-        If it, or what it lies in, is a file.
+        If it, or what it lies in, is a file, a link that leads nowhere or in a circle, or has a name that is too long.
     """
     for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
+        try:
+            is_folder = stat.S_ISDIR(place.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            if place.is_symlink():
+                raise InputError(f"{place} is a link to what is not there; choose another folder with --out") from None
+            continue
+        except OSError as error:
+            raise InputError(f"{os_sentence(error).rstrip('.')} (--out names another folder).") from error
+        if not is_folder:
             raise InputError(f"{place} is a file; choose a folder with --out")
     return path
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from brainmap.common.errors import InputError, printable
 from brainmap.common.progress import track
+from brainmap.common.storage.file_errors import require_writable
 from brainmap.common.storage.files import file_hash, flush_to_disk, write_atomically
 from brainmap.common.storage.locks import file_lock
 from brainmap.data.fetching.dataset import Dataset, FetchPlan, keep_record, size_on_disk
@@ -115,16 +116,16 @@ def fetch(
 
 
 def require_room(dataset: Dataset, entries: Sequence[FileEntry]) -> None:
-    """Refuse to start a download that the disk cannot hold.
+    """Refuse to start a download that the disk cannot hold, or may not.
 
     Raises
     ------
     InputError
-        Saying how much is needed and free.
+        Saying how much is needed and free, or what stands in the way.
     """
-    existing = dataset.root
-    while not existing.exists():
-        existing = existing.parent
+    if entries:
+        require_writable(dataset.root, "--data-root")
+    existing = next(folder for folder in (dataset.root.absolute(), *dataset.root.absolute().parents) if folder.exists())
     begun = sum(_size(part_of(dataset.place(entry))) for entry in entries)
     needed = sum(entry.expected_bytes for entry in entries) - begun
     free = shutil.disk_usage(existing).free

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainmap.common.errors import BrainmapError, InputError, MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.storage.file_errors import reading
+from brainmap.common.storage.unpacked import refuse_impossible, refuse_large
 
+COPIES = 4  # of a volume, in memory while it is read
 SCANS = 50  # read at once
 NEAR = 0.05  # of a voxel: grids closer than this are one
 POINTERS = (b"/annex/objects", b"version https://git-lfs")
@@ -38,7 +39,18 @@ def load_image(path: Path) -> Any:
 
     check_content(path)
     with reading(path):
-        return nibabel.load(path)
+        image = nibabel.load(path)
+    refuse_exploding(image, path)
+    return image
+
+
+def refuse_exploding(image: Any, path: Path) -> None:
+    """Refuse a packed image whose volumes would not fit in memory, or that cannot hold what its header promises."""
+    shape = getattr(image, "shape", ())
+    if path.name.lower().endswith(("gz", "mgz")) and len(shape) > 2:
+        voxel = int(np.dtype(image.get_data_dtype()).itemsize)
+        refuse_impossible(math.prod(map(int, shape)) * voxel, path)
+        refuse_large(math.prod(map(int, shape[:3])) * voxel, f"A volume of {path}", times=COPIES)
 
 
 def check_content(path: Path) -> None:
@@ -65,26 +77,6 @@ def check_content(path: Path) -> None:
             "is compressed; its name should end in .gz"
         )  # fmt: skip
         raise InputError(f"{path} {packed}: rename it, or fetch it anew.")
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn whatever reading a damaged file raises into one sentence."""
-    try:
-        yield
-    except BrainmapError:
-        raise
-    except (EOFError, zlib.error) as error:
-        raise InputError(f"{path} is cut short or damaged ({error}); fetch or save it anew.") from error
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read ({error.strerror}); change its permissions.") from error
-    except FileNotFoundError as error:
-        absent = Path(str(error.filename or path))
-        needs = "" if absent.name == path.name else f", which {path.name} needs"
-        raise MissingFileError(f"{absent} is not there{needs}; was it moved, or left behind?") from error
-    except Exception as error:  # nibabel and its XML parser raise anything on damaged files
-        reason = str(error).split("\n")[0][:200] or type(error).__name__
-        raise InputError(f"{path} cannot be read ({reason}); fetch or save it anew.") from error
 
 
 class Volumes:

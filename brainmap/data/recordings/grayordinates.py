@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
+from brainmap.common.storage.file_errors import reading
 from brainmap.data.atlas import load_atlas, load_surface
 from brainmap.data.meshes import NATIVE_MESH, mesh_of_size
-from brainmap.data.recordings.brain_images import load_image, reading
+from brainmap.data.recordings.brain_images import load_image
 
 CORTEX = {"CIFTI_STRUCTURE_CORTEX_LEFT": "L", "CIFTI_STRUCTURE_CORTEX_RIGHT": "R"}
 DENSE_SERIES = ".dtseries.nii"

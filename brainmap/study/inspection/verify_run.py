@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def verify_run(path: str | Path) -> StoredNumbers:
     runs = list(_runs(path))
     for run in runs:
         damage = _verify_one(RunFolder(run), result)
-        RunFolder(run).note_damages(file for file, _ in damage)
+        with suppress(OSError):  # a run that may not be written to is verified all the same
+            RunFolder(run).note_damages(file for file, _ in damage)
         result.damaged += damage
     if not runs:
         for folder in FeatureStore(path).folders():

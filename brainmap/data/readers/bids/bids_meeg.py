@@ -15,6 +15,7 @@ import pandas as pd
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import MODALITY_NAMES, Modality, as_names
 from brainmap.common.progress import track
+from brainmap.common.storage.file_errors import reading as reading_image
 from brainmap.data.own_recordings.meeg_objects import sensor_table
 from brainmap.data.photograph_matching import open_images
 from brainmap.data.prepared_responses import Made, cache_key, content_of, prepared
@@ -28,7 +29,6 @@ from brainmap.data.readers.dataset_reader import Options
 from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.folder_files import entities
 from brainmap.data.recordings.brain_images import check_content
-from brainmap.data.recordings.brain_images import reading as reading_image
 from brainmap.data.recordings.epochs import EpochSettings, epoch_blocks, within_epoch
 from brainmap.data.responses import Responses
 from brainmap.data.sensor_layout import load_sensors

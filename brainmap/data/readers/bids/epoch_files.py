@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
+from brainmap.common.storage.file_errors import reading
 from brainmap.data.own_recordings.meeg_files import is_epoched_set
 from brainmap.data.prepared_responses import Made, prepared
 from brainmap.data.readers.bids.events import IMAGE_COLUMNS, image_column_of
 from brainmap.data.readers.bids.layout import BIDSFile
 from brainmap.data.readers.findings import Findings
-from brainmap.data.recordings.brain_images import check_content, reading
+from brainmap.data.recordings.brain_images import check_content
 from brainmap.data.recordings.epochs import EpochSettings
 from brainmap.photograph_names import photograph_path
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.data.recordings.brain_images import SCANS, Volumes, displacement, gifti_series, load_image, reading
+from brainmap.common.storage.file_errors import reading
+from brainmap.data.recordings.brain_images import SCANS, Volumes, displacement, gifti_series, load_image
 from brainmap.data.recordings.grayordinates import (
     DENSE_SERIES,
     GrayordinateTargets,
