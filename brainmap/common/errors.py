@@ -19,6 +19,10 @@ class BrainmapError(Exception):
     InputError
     """
 
+    def __str__(self) -> str:
+        """Return the sentence; what a file or a server put into it cannot steer the terminal it is printed on."""
+        return printable(super().__str__())
+
 
 class InputError(BrainmapError, ValueError):
     """Input that cannot be used: one sentence that says what is wrong, where, and what to do.
@@ -39,14 +43,19 @@ class MissingFileError(InputError, FileNotFoundError):
 
     def __str__(self) -> str:
         """Return the sentence alone (``FileNotFoundError`` would prepend an error number)."""
-        return str(self.args[0]) if self.args else ""
+        return printable(str(self.args[0])) if self.args else ""
 
 
-class ReadingNote(UserWarning):
+class _Note(UserWarning):
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class ReadingNote(_Note):
     """Something in a file was not taken literally, and how it was read: a column by another name, axes swapped."""
 
 
-class DependentRowsWarning(UserWarning):
+class DependentRowsWarning(_Note):
     """Rows resemble their neighbours, or others of their kind, so that tests and ceilings promise too much."""
 
 
@@ -58,7 +67,7 @@ class DamagedError(InputError):
         self.file = file
 
 
-class NotVerifiedWarning(UserWarning):
+class NotVerifiedWarning(_Note):
     """Stored numbers carry no digests: what was written before they existed can be read, but not verified."""
 
 

@@ -8,7 +8,6 @@ content, never from the file's name alone; where two readings are possible the t
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
 import zlib
@@ -20,6 +19,7 @@ import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.storage.file_errors import reading
+from brainmap.common.storage.unpacked import TEXT, gunzipped, refuse_large
 
 DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 MISSING = ("", "n/a")
@@ -209,10 +209,11 @@ def decoded(file: Path, encoding: str | None = None) -> str:
             raise InputError(f"{file} is a folder; give a table (.tsv or .csv).")
         if not file.exists():
             raise MissingFileError(f"There is no table {file}; give a .tsv or .csv file.")
+        refuse_large(file.stat().st_size, str(file), times=TEXT)
         data = file.read_bytes()
     if file.suffix.lower() == ".gz" or data[:2] == b"\x1f\x8b":
         try:
-            data = gzip.decompress(data)
+            data = gunzipped(data, str(file))
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{file} cannot be unpacked ({error}); it may be cut short: copy it again.") from error
     if data[:4] == b"PK\x03\x04" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":

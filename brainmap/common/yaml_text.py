@@ -63,13 +63,16 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     return values
 
 
-def parse_value(text: str, where: str) -> Any:
-    """Read any YAML value: number, text, list or keys; as :func:`parse_yaml` otherwise."""
+def parse_value(text: str, where: str, loader: type[yaml.SafeLoader] | None = None) -> Any:
+    """Read any YAML value: number, text, list or keys; as :func:`parse_yaml` otherwise.
+
+    With ``yaml.SafeLoader`` as ``loader``, keys may be of any kind and occur twice, as other programs write them.
+    """
     if len(text) > MAX_BYTES:
         raise InputError(f"{where} has {len(text):,} characters; settings have {MAX_BYTES:,} at most")
     try:
         _refuse_explosions(text)
-        return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=loader or _UniqueKeys)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise InputError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
     except (ValueError, OverflowError, RecursionError, AttributeError, IndexError) as error:

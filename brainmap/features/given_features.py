@@ -14,6 +14,7 @@ from brainmap.common.errors import InputError, MissingFileError, ReadingNote
 from brainmap.common.names import as_names
 from brainmap.common.storage.file_errors import reading
 from brainmap.common.storage.files import file_hash
+from brainmap.common.storage.unpacked import refuse_large_member
 from brainmap.features.extracted_features import Features
 from brainmap.photograph_names import PhotographNames
 from brainmap.stimuli import StimulusSet
@@ -171,6 +172,7 @@ def _members(path: Path) -> tuple[dict[tuple[str, str], str], dict[tuple[str, st
                     raise InputError(f"The array {name!r} of {path} holds Python objects, which are never unpickled.")
                 if dtype.kind not in "fiu" or len(shape) < 2:
                     continue
+                refuse_large_member(entry, path)
                 signal, slash, layer = name.partition("/")
                 key = (signal, layer) if slash and signal in SIGNALS else ("activation", name)
                 members[key], shapes[key] = name, shape

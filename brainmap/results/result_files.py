@@ -195,7 +195,7 @@ def _save_dataset(dataset: xr.Dataset, folder: Path, place: tuple[str, ...]) -> 
     name = _file(folder, place, ".zarr")
     coded = dataset.copy()
     categories: dict[str, list[str]] = {}
-    for key in list(coded.variables):
+    for key in sorted(coded.variables, key=str):  # in an order that does not change from run to run
         if coded[key].dtype.kind in "OUST":
             # Zarr 3 has no agreed string type yet: store codes, keep the names as an attribute.
             codes, names = pd.factorize(np.asarray(coded[key].values, dtype=object).ravel())

@@ -89,12 +89,17 @@ def _refuse_gaps(dataset: Any, where: str) -> None:
         raise InputError(f"{where} was never written: all of it would read as zeros.")
     if dataset.chunks is None or not dataset.size:
         return
-    if int(np.prod(dataset.chunks, dtype=np.float64)) * dataset.dtype.itemsize > MAX_CHUNK_BYTES:
-        raise InputError(f"{where} has chunks of more than 2 GB; save it with smaller ones.")
+    refuse_large_chunks(dataset, where)
     expected = int(np.prod([-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)]))
     written = dataset.id.get_num_chunks()
     if written < expected:
         raise InputError(f"{where} has {written:,} of {expected:,} chunks: the others would read as zeros.")
+
+
+def refuse_large_chunks(array: Any, where: str) -> None:
+    """Refuse an array, of HDF5 or Zarr, any part of which takes more than 2 GB to read."""
+    if int(np.prod(array.chunks, dtype=np.float64)) * array.dtype.itemsize > MAX_CHUNK_BYTES:
+        raise InputError(f"{where} has chunks of more than 2 GB; save it with smaller ones.")
 
 
 def _short(error: Exception) -> str:

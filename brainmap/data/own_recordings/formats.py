@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.storage.file_errors import reading
 from brainmap.data.own_recordings.arrays.array_files import HDF5_SUFFIXES, read_array
 from brainmap.data.own_recordings.reading_options import ReadingOptions
 from brainmap.data.own_recordings.recording import Recording, flattened
@@ -48,14 +49,17 @@ def read_recording(
 ) -> Recording:
     """Open responses in whatever form, see :func:`brainmap.data.read_responses`."""
     if isinstance(source, str | Path):
-        return _read_file(source, trials, stimuli, options)
+        with reading(split_variable(source)[0]):
+            return _read_file(source, trials, stimuli, options)
     kind = type(source[0] if isinstance(source, list | tuple) and len(source) else source)
     if kind.__module__.split(".")[0] == "mne":
         from brainmap.data.own_recordings.meeg_objects import read_object
 
         return read_object(source, trials, stimuli, options)
     if isinstance(source, list | tuple) and len(source) and all(isinstance(part, str | Path) for part in source):
-        return _read_files([split_variable(part)[0] for part in source], options)
+        paths = [split_variable(part)[0] for part in source]
+        with reading(paths[0]):
+            return _read_files(paths, options)
     if kind.__module__.split(".")[0] == "xarray":
         from brainmap.data.own_recordings.arrays.labelled_axes import read_labelled
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from brainmap.common.blocks import Columns, Selection, positions, read_block
+from brainmap.common.blocks import Columns, Selection, file_of, hand_back, positions, read_block
 from brainmap.common.errors import BrainmapError, InputError
 from brainmap.common.storage.file_errors import reading
 
@@ -30,7 +32,7 @@ class BlockReader:
 
     def __getitem__(self, key: Any) -> np.ndarray:
         rows, columns = key if isinstance(key, tuple) else (key, None)
-        with reading():
+        with reading(file_of(getattr(self, "values", None))):
             return self.read(positions(rows, self.shape[0]), positions(columns, self.shape[1]))
 
     def read(self, rows: slice | np.ndarray, columns: slice | np.ndarray) -> np.ndarray:
@@ -67,7 +69,10 @@ class FlatAxes(BlockReader):
         key = [slice(None)] * len(self.axes)
         key[self.order[0]], key[self.order[1]] = slice(low, high), slice(first, last)
         slab = np.asarray(self.values[tuple(key)]).transpose(self.order).reshape(high - low, -1)
-        return slab[np.ix_(wanted - low, within - first * inner)]
+        block = slab[np.ix_(wanted - low, within - first * inner)]
+        if isinstance(self.values, np.ndarray):
+            hand_back(self.values)
+        return block
 
 
 class SpooledRows(BlockReader):
@@ -109,6 +114,12 @@ class SpooledRows(BlockReader):
             ) from error
 
     def _spooled(self) -> np.ndarray:
+        needed, free = math.prod(self.shape) * self.dtype.itemsize, shutil.disk_usage(tempfile.gettempdir()).free
+        if needed > free:
+            raise InputError(
+                f"{self.where} needs {needed / 1e9:,.1f} GB of {tempfile.gettempdir()} when it is unpacked, and "
+                f"{free / 1e9:,.1f} GB are free; choose another folder with TMPDIR, or a smaller mask."
+            )
         file = tempfile.TemporaryFile(prefix="brainmap-")  # noqa: SIM115 - lives as long as the map below
         for block in self._decoded():
             # Written, not mapped: a full disk is then an error that can be said, not a signal that kills the process.

@@ -19,6 +19,7 @@ from brainmap.data.own_recordings.atlas_labels import atlas_names, named_areas
 from brainmap.data.own_recordings.lazy_rows import SpooledRows
 from brainmap.data.own_recordings.reading_options import ReadingOptions
 from brainmap.data.own_recordings.recording import Recording
+from brainmap.data.recordings.brain_images import refuse_exploding
 
 BLOCK_BYTES = 64 * 2**20
 SAME_PLACE = 1e-2  # mm (and mm per voxel): rounding of headers, far below a voxel
@@ -29,7 +30,9 @@ def load_image(path: Path | str, **keywords: Any) -> Any:
     import nibabel
 
     with decoding(Path(path)):
-        return nibabel.load(path, **keywords)
+        image = nibabel.load(path, **keywords)
+    refuse_exploding(image, Path(path))
+    return image
 
 
 @contextmanager

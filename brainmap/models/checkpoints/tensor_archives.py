@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from brainmap.common.errors import InputError
+from brainmap.common.storage.file_errors import reading
+from brainmap.common.storage.unpacked import refuse_large_member
 from brainmap.models.checkpoints.symbolic_pickle import Call, Named, Reference, read_symbols
 
 _DTYPES = {
@@ -49,7 +51,9 @@ def read_archive(path: Path) -> Any:
         If the file is no such archive, or is damaged.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with reading(path), zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                refuse_large_member(member, path)
             index = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
             if index is None:
                 raise ValueError("there is no data.pkl in it")
@@ -58,7 +62,7 @@ def read_archive(path: Path) -> Any:
                 raise ValueError("its numbers are big-endian")
             symbols = read_symbols(archive.read(index))
             return _Resolver(archive, index.removesuffix("data.pkl") + "data/").value(symbols)
-    except (ValueError, OSError, KeyError, StopIteration, RecursionError, zipfile.BadZipFile) as error:
+    except InputError as error:
         raise InputError(
             f"{path} is damaged, or no checkpoint that torch wrote ({error}); download or copy it again."
         ) from None
@@ -101,6 +105,8 @@ class _Resolver:
             self._storages[key] = torch.frombuffer(data, dtype=_DTYPES[kind]) if data else empty
         storage, size, stride = self._storages[key], list(size), list(stride)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if math.prod(size) else 0
+        if math.prod(size) > len(storage):
+            raise ValueError(f"a tensor of shape {tuple(size)} stands for more numbers than are stored")
         if min([offset, last, *size, *stride], default=0) < 0 or (math.prod(size) and last >= len(storage)):
             raise ValueError(f"a tensor of shape {tuple(size)} reaches beyond its storage")
         return storage.as_strided(size, stride, offset).clone()

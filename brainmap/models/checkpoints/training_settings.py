@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from brainmap.common.errors import InputError
+from brainmap.common.storage.file_errors import reading
+from brainmap.common.yaml_text import parse_value
 
 ABOVE = 3  # a run's config.yaml lies in its output folder, checkpoints up to so many folders below
 OF_DINO = {"dino", "ibot", "crops"}  # parts of a config.yaml of DINOv2 and DINOv3
@@ -58,11 +59,8 @@ def _config_above(path: Path) -> dict[str, Any] | None:
         file = folder / "config.yaml"
         if not file.is_file():
             continue
-        try:
-            config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{file}, beside the checkpoint, is not readable YAML ({reason}).") from None
+        with reading(file):
+            config = parse_value(file.read_text(encoding="utf-8"), f"{file}, beside the checkpoint,", yaml.SafeLoader)
         if isinstance(config, dict) and config.keys() >= OF_DINO:
             return config
     return None

@@ -18,10 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.storage.file_errors import reading
+from brainmap.common.storage.unpacked import refuse_large_member
 from brainmap.models.checkpoints.tensor_archives import is_sharded, read_archive, read_shards
 from brainmap.models.checkpoints.training_settings import training_settings
 
 SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".tar", ".ckpt", ".npz"}
+MAX_DEPTH = 100  # dots in a name; networks have ten
 _OLD_FORMAT = b"\x80\x02"  # a pickle: how torch wrote files before 1.6
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_state_dict", "model")  # a moving average is what is released
 _NOT_WEIGHTS = ("optimizer", "opt", "optimizer_states", "scaler", "fp16_scaler", "lr_scheduler", "lr_schedulers")
@@ -113,11 +116,12 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
-    try:
+    with reading(path):
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                refuse_large_member(member, path)
         with np.load(path, allow_pickle=False) as arrays:
             tensors = {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a readable .npz file ({error}); download or copy it again.") from None
     kinds = {name: values.dtype.kind for name, values in tensors.items()}
     # NumPy has no bfloat16: JAX writes it as two raw bytes a number.
     return {
@@ -137,7 +141,7 @@ def _named_tensors(contents: Any, path: Path) -> tuple[dict[str, Tensor], dict[s
             inside = inside[wrapper]
     if not isinstance(inside, Mapping):
         raise InputError(f"{path} holds a {type(inside).__name__}, not tensors by name; save the model's state_dict.")
-    tensors = _flatten({key: value for key, value in inside.items() if key not in _NOT_WEIGHTS})
+    tensors = _flatten({key: value for key, value in inside.items() if key not in _NOT_WEIGHTS}, path)
     if not tensors:
         raise InputError(f"{path} holds no tensors; save the model's state_dict.")
     _check_numbers(tensors, path)
@@ -189,13 +193,23 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, RuntimeError, UnicodeError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}); download or copy it again.") from None
     _check_numbers(tensors, path)
-    recipe = json.loads(metadata["recipe"]) if "recipe" in metadata else training_settings(path, {})
-    if "step" in metadata:
-        recipe["step"] = int(metadata["step"])
-    return tensors, recipe
+    return tensors, _stated_recipe(metadata, path)
+
+
+def _stated_recipe(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """Settings of the training in a file's metadata, or beside the file."""
+    try:
+        recipe = json.loads(metadata["recipe"]) if "recipe" in metadata else training_settings(path, {})
+        if not isinstance(recipe, dict):
+            raise ValueError(f"it is a {type(recipe).__name__}, not names and values")
+        return recipe | ({"step": int(metadata["step"])} if "step" in metadata else {})
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"The recipe of the training in {path} is damaged ({_first_line(error)}).") from None
 
 
 def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -211,11 +225,13 @@ def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
             )
 
 
-def _flatten(contents: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+def _flatten(contents: Mapping[str, Any], path: Path, prefix: str = "") -> dict[str, Tensor]:
+    if prefix.count(".") > MAX_DEPTH:
+        raise InputError(f"{path} holds dictionaries within dictionaries without end; save the model's state_dict.")
     tensors = {}
     for name, value in contents.items():
         if isinstance(value, Mapping):
-            tensors.update(_flatten(value, f"{prefix}{name}."))
+            tensors.update(_flatten(value, path, f"{prefix}{name}."))
         elif isinstance(value, Tensor):
             tensors[prefix + str(name)] = value
     return tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.common.storage.file_errors import reading
+from brainmap.common.storage.hdf5_files import open_hdf5, own_dataset, refuse_large_chunks
+from brainmap.common.storage.unpacked import refuse_large_member
 from brainmap.common.tables import as_numbers, read_cells
 from brainmap.data.own_recordings.arrays.labelled_axes import read_labelled
+from brainmap.data.own_recordings.arrays.matlab_files import read_matlab
+from brainmap.data.own_recordings.arrays.variables import NUMBERS, choose_variable, dotted
 from brainmap.data.own_recordings.recording import Recording, flattened
 
-NUMBERS = "fiu"
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
-MATLAB_NUMBERS = frozenset(
-    {"double", "single", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
-)
 _INFINITE = re.compile(r"^[+-]?inf(inity)?$", re.IGNORECASE)
 
 
@@ -58,39 +58,6 @@ def read_array(path: Path, variable: str | None) -> Recording:
         recording = readers[suffix](path, variable)
     recording.info["file"] = path.name
     return recording
-
-
-def choose_variable(path: Path, variable: str | None, arrays: Mapping[str, tuple[int, ...]]) -> tuple[str, list[str]]:
-    """Name of the array to read among those that could be responses, and a note where it was not asked for.
-
-    Parameters
-    ----------
-    arrays : mapping of str to tuple of int
-        Shapes of the numeric arrays by name.
-    """
-    told = ", ".join(f"{name} ({' × '.join(map(str, shape))})" for name, shape in list(arrays.items())[:8])
-    if variable is not None:
-        wanted = _dotted(variable)
-        same = [name for name in arrays if _dotted(name) == wanted]
-        inside = [name for name in arrays if _dotted(name).startswith(f"{wanted}.")]  # a struct, or a group
-        if not same and len(inside) > 1:
-            return choose_variable(path, None, {name: arrays[name] for name in inside})
-        if not same and inside:
-            return inside[0], [f"the array {inside[0].strip('/')!r} of {path.name} is read"]
-        if not same:
-            raise InputError(f"{path} has no array of numbers {variable!r}; it has {told or 'none'}.")
-        return same[0], []
-    large = [name for name, shape in arrays.items() if len(shape) >= 2 and sum(length > 1 for length in shape) >= 1]
-    if len(large) != 1:
-        if not large:
-            raise InputError(f"{path} holds no array of trials × targets; it has {told or 'no arrays of numbers'}.")
-        raise InputError(f"{path} holds several arrays: {told}; name one, as in {path.name}::{large[0].strip('/')}.")
-    return large[0], [f"the array {large[0].strip('/')!r} of {path.name} is read"] if len(arrays) > 1 else []
-
-
-def _dotted(name: str) -> str:
-    """``results/betas`` of HDF5 and ``results.betas`` of MATLAB are one."""
-    return name.strip("/").replace("/", ".")
 
 
 def _npy(path: Path, variable: str | None) -> Recording:
@@ -132,6 +99,7 @@ def _npz(path: Path, variable: str | None) -> Recording:
             member = archive.getinfo(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
             values = _stored_member(path, member) if member.compress_type == zipfile.ZIP_STORED else None
         if values is None:  # compressed: a member can only be unpacked as a whole
+            refuse_large_member(member, path)
             with np.load(path, allow_pickle=False) as file:
                 values = file[name]
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
@@ -167,60 +135,13 @@ def _stored_member(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
 def _mat(path: Path, variable: str | None) -> Recording:
     import h5py
 
-    if h5py.is_hdf5(path):
-        return _hdf5(path, variable)
-    from scipy.io import loadmat, whosmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        listed = whosmat(path)
-        arrays: dict[str, Any] = {name: shape for name, shape, kind in listed if kind in MATLAB_NUMBERS}
-        other = {name: kind for name, _, kind in listed if kind not in MATLAB_NUMBERS}
-        top = _dotted(variable or "").partition(".")[0]
-        structs = [name for name, kind in other.items() if kind == "struct" and (name == top or variable is None)]
-        fields = _struct_fields(loadmat(path, variable_names=structs), structs) if structs else {}
-        if (top in other or not arrays) and other and not fields:
-            name = top if top in other else next(iter(other))
-            raise InputError(
-                f"The variable {name!r} of {path} is a MATLAB {other[name]} without arrays of numbers; in MATLAB: "
-                "save('betas.mat', 'betas', '-v7.3') with betas as an array."
-            )
-        shapes = arrays | {name: field.shape for name, field in fields.items()}
-        name, notes = choose_variable(path, variable, shapes)
-        if name in fields:
-            values = fields[name]
-        else:  # v5 is compressed: no part of it can be read
-            values = np.asarray(loadmat(path, variable_names=[name])[name])
-    except (MatReadError, ValueError, TypeError, NotImplementedError, KeyError, EOFError, IndexError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as a MATLAB file ({error}); it may be cut short.") from error
-    recording = flattened(np.squeeze(values) if values.ndim > 2 else values)
-    recording.notes += notes
-    return recording
-
-
-def _struct_fields(content: Mapping[str, Any], names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Arrays of numbers in the fields of MATLAB structs, by ``struct.field``; lists of structs are passed over."""
-    fields: dict[str, np.ndarray] = {}
-    for name in names:
-        struct = content.get(name)
-        if not isinstance(struct, np.ndarray) or struct.dtype.names is None or struct.size != 1:
-            continue
-        inside = {f"{name}.{field}": struct.ravel()[0][field] for field in struct.dtype.names}
-        arrays = {key: value for key, value in inside.items() if isinstance(value, np.ndarray)}
-        fields |= {key: value for key, value in arrays.items() if value.dtype.kind in NUMBERS}
-        fields |= _struct_fields(inside, inside)
-    return fields
+    return _hdf5(path, variable) if h5py.is_hdf5(path) else read_matlab(path, variable)
 
 
 def _hdf5(path: Path, variable: str | None) -> Recording:
     import h5py
 
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path} cannot be opened as HDF5 ({error}); it may be cut short: copy it again.") from error
+    file = open_hdf5(path)
     arrays: dict[str, tuple[int, ...]] = {}
     objects: list[str] = []
 
@@ -229,7 +150,7 @@ def _hdf5(path: Path, variable: str | None) -> Recording:
             numeric = item.dtype.kind in NUMBERS and item.attrs.get("MATLAB_class", b"double") not in (b"char", b"cell")
             if numeric:
                 matlab = "MATLAB_class" in item.attrs  # which counts axes the other way round
-                arrays[_dotted(name) if matlab else name] = item.shape[::-1] if matlab else item.shape
+                arrays[dotted(name) if matlab else name] = item.shape[::-1] if matlab else item.shape
             elif item.dtype.kind == "O":
                 objects.append(name)
 
@@ -241,7 +162,7 @@ def _hdf5(path: Path, variable: str | None) -> Recording:
             "numeric array."
         )
     name, notes = choose_variable(path, variable, arrays)
-    dataset = file[name if name in file else name.replace(".", "/")]
+    dataset = own_dataset(file, name if name in file else name.replace(".", "/"))
     recording = flattened(dataset, reverse="MATLAB_class" in dataset.attrs)  # MATLAB stores the last axis first
     recording.notes += notes
     return recording
@@ -257,19 +178,36 @@ def _zarr(path: Path, variable: str | None) -> Recording:
     if isinstance(opened, zarr.Array):
         if opened.dtype.kind not in NUMBERS:
             raise InputError(f"The responses are of type {opened.dtype}; save them as real numbers, such as float32.")
-        return flattened(opened)
+        return _chunked(opened, path)
     arrays = {str(name): item for name, item in opened.members(max_depth=None) if isinstance(item, zarr.Array)}
     if any(
         item.metadata.to_dict().get("dimension_names") or "_ARRAY_DIMENSIONS" in item.attrs for item in arrays.values()
     ):
         import xarray as xr
 
-        return _labelled(path, variable, xr.open_zarr(str(path), chunks=None))
+        recording, name = _labelled(path, variable, xr.open_zarr(str(path), chunks=None))
+        recording.notes += _chunk_notes(arrays[name], path)
+        return recording
     shapes = {name: item.shape for name, item in arrays.items() if item.dtype.kind in NUMBERS}
     name, notes = choose_variable(path, variable, shapes)
-    recording = flattened(arrays[name])
+    recording = _chunked(arrays[name], path)
     recording.notes += notes
     return recording
+
+
+def _chunked(array: Any, path: Path) -> Recording:
+    recording = flattened(array)
+    recording.notes += _chunk_notes(array, path)
+    return recording
+
+
+def _chunk_notes(array: Any, path: Path) -> list[str]:
+    """A note about chunks that are not there: Zarr leaves out those that equal the fill value, and cannot miss one."""
+    refuse_large_chunks(array, f"The array {array.name!r} of {path}")
+    absent = array.nchunks - array.nchunks_initialized
+    if not absent:
+        return []
+    return [f"{absent:,} of {array.nchunks:,} chunks of {path.name} are not there: they are read as {array.fill_value}"]
 
 
 def _netcdf(path: Path, variable: str | None) -> Recording:
@@ -280,15 +218,18 @@ def _netcdf(path: Path, variable: str | None) -> Recording:
         dataset = xr.open_dataset(path, engine="h5netcdf" if h5py.is_hdf5(path) else "scipy", decode_timedelta=False)
     except (OSError, ValueError, TypeError, LookupError, EOFError) as error:
         raise InputError(f"{path} cannot be opened as netCDF ({error}); it may be cut short: copy it again.") from error
-    return _labelled(path, variable, dataset)
+    recording, name = _labelled(path, variable, dataset)
+    if h5py.is_hdf5(path):
+        own_dataset(open_hdf5(path), name)
+    return recording
 
 
-def _labelled(path: Path, variable: str | None, dataset: Any) -> Recording:
+def _labelled(path: Path, variable: str | None, dataset: Any) -> tuple[Recording, str]:
     arrays = {str(name): array.shape for name, array in dataset.data_vars.items() if array.dtype.kind in NUMBERS}
     name, notes = choose_variable(path, variable, arrays)
     recording = read_labelled(dataset[name], str(path))
     recording.notes += notes
-    return recording
+    return recording, name
 
 
 def _text(path: Path, variable: str | None) -> Recording:
