@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from brainmap.common.errors import BrainmapError, printable
+from brainmap.common.errors import BrainmapError
 
 RIGHT, SENTENCE, TRACEBACK, HANG, SILENT = "right answer", "one sentence", "traceback", "hang", "silent"
 OUTCOMES = (RIGHT, SENTENCE, TRACEBACK, HANG, SILENT)
@@ -74,7 +74,7 @@ def judge(tally: Tally, kind: str, name: str, case: Callable[[], None]) -> None:
     except Silent as error:
         tally.add(kind, name, SILENT, str(error))
     except BrainmapError as error:
-        text = printable(str(error))  # as the command line prints it
+        text = str(error)
         if text.strip() and all(letter.isprintable() or letter == "\n" for letter in text):
             tally.add(kind, name, SENTENCE)
         else:
