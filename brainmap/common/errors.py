@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class BrainmapError(Exception):
@@ -74,6 +78,12 @@ class NotVerifiedWarning(_Note):
 def printable(text: str) -> str:
     """Text without control characters, which a terminal would obey: each is shown as its escape."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else _escaped(letter) for letter in text)
+
+
+def printable_names(names: pd.Series) -> pd.Series:
+    """Names without control characters, which break figures; the series itself where there are none."""
+    known = {name: printable(name) for name in names.unique() if isinstance(name, str) and not name.isprintable()}
+    return names.replace(known) if known else names
 
 
 def _escaped(letter: str) -> str:

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.blocks import Columns, RowMeans, Selection, positions, read_block
-from brainmap.common.errors import InputError
+from brainmap.common.errors import InputError, printable_names
 from brainmap.common.names import MODALITY_NAMES, TIMED, Modality
 
 TARGET_COLUMNS: dict[str, tuple[str, ...]] = {
     "fmri": ("roi", "hemisphere", "x", "y", "z", "vertex"),
     **dict.fromkeys(TIMED, ("sensor", "time")),
 }
+NAMES = ("roi", "hemisphere", "sensor")  # columns that are drawn and printed
 BLOCK_BYTES = 64 * 2**20
 CONFOUND = "confound "  # begins the name of a column of trials that is projected out, and describes nothing else
 
@@ -88,6 +89,11 @@ class Responses:
         missing = [column for column in TARGET_COLUMNS[self.modality] if column not in self.targets]
         if missing:
             raise InputError(f"The {self.modality} targets lack the column {missing[0]!r}; add it to the table.")
+        names = {name: printable_names(self.targets[name]) for name in NAMES if name in self.targets}
+        if any(column is not self.targets[name] for name, column in names.items()):
+            attrs = self.targets.attrs
+            object.__setattr__(self, "targets", self.targets.assign(**names))
+            self.targets.attrs = attrs
 
     def __repr__(self) -> str:
         kind = "simulated " if self.simulated else ""

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from brainmap.common.errors import InputError
+from brainmap.common.errors import InputError, printable_names
 from brainmap.common.names import as_names
 from brainmap.common.readable import counted, html_table
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
@@ -272,7 +272,7 @@ def _merge_attrs(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _storable(column: pd.Series) -> NDArray[Any]:
-    values = column.to_numpy()
+    values = printable_names(column).to_numpy()
     return values.astype(str) if values.dtype.kind not in "biuf" else values
 
 

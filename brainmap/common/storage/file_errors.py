@@ -108,6 +108,10 @@ def require_writable(path: Path, option: str) -> None:
         with tempfile.TemporaryFile(dir=place) as probe:  # access rights alone do not know of quotas, or of NFS
             probe.write(bytes(PROBE))
             probe.flush()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{place} cannot be used: no file can be made in it ({option} names another folder)."
+        ) from error
     except OSError as error:
         error.filename = str(place)
         raise InputError(f"{os_sentence(error).rstrip('.')} ({option} names another folder).") from error

@@ -75,7 +75,7 @@ def gunzipped(data: bytes, where: str) -> bytes:
     """
     allowed = max_unpacked() // TEXT
     said = int.from_bytes(data[-4:], "little")  # gzip keeps the size there, modulo 4 GB
-    if said > allowed:
+    if allowed < said <= PACKED_TO * len(data):  # else it is cut short
         raise InputError(_sentence(where, f"at least {said / 1e9:,.2f} GB", allowed, None))
     parts, size = [], 0
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainmap.common.names import MODALITY_NAMES
 
 if TYPE_CHECKING:
+    from brainmap.data.manifests.file_entries import FileEntry
     from brainmap.models import ModelCard
     from brainmap.models.loading.card_summaries import CardSummary
 
@@ -177,7 +179,7 @@ def describe_dataset(name: str) -> list[tuple[str, str]]:
     InputError
         If there is no such dataset.
     """
-    from brainmap.data.fetching import terms_accepted
+    from brainmap.data.fetching import Dataset, terms_accepted
     from brainmap.data.manifests import load_manifest
 
     manifest = load_manifest(name)
@@ -186,6 +188,7 @@ def describe_dataset(name: str) -> list[tuple[str, str]]:
         ("dataset", f"{manifest.title} ({manifest.name}), version {manifest.version}"),
         ("responses", f"{MODALITY_NAMES[manifest.modality]}, {manifest.space}"),
         ("size", f"{manifest.size / 1e9:,.1f} GB in all"),
+        ("verified", _verified_by(Dataset.open(name, Path.cwd()).entries)),
         ("licence", " ".join(filter(None, (manifest.terms.licence, manifest.terms.url)))),
         ("terms", f"{' '.join(manifest.terms.text.split())} ({agreed})" if manifest.terms.confirm else ""),
         (
@@ -198,6 +201,17 @@ def describe_dataset(name: str) -> list[tuple[str, str]]:
         ("described", manifest.homepage),
     ]
     return [(key, value) for key, value in lines if value]
+
+
+def _verified_by(entries: Sequence[FileEntry]) -> str:
+    """What a download is compared with: hashes and sizes that are published, or what its server says."""
+    hashed = sum(entry.hash is not None for entry in entries)
+    sized = sum(entry.hash is None and entry.bytes is not None for entry in entries)
+    neither = len(entries) - hashed - sized
+    told = [f"{count:,} with a published {what}" for count, what in ((hashed, "hash"), (sized, "size alone")) if count]
+    if neither:
+        told.append(f"{neither:,} with neither published (what the server says of them is kept, and compared later)")
+    return f"{len(entries):,} files: {', '.join(told)}"
 
 
 def dataset_state(name: str, data_root: str | Path | None = None) -> list[dict[str, str]]:
