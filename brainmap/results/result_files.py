@@ -16,7 +16,9 @@ import xarray as xr
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.storage.files import inside
 from brainmap.common.storage.zarr_stores import write_checked
+from brainmap.results.verified_arrays import verified
 
+KIND = "study's results"
 _TREE = "results.json"
 _INLINE_VALUES = 64
 
@@ -223,7 +225,8 @@ def _load_dataset(folder: Path, name: str, lazy: bool = False) -> xr.Dataset:
     path = inside(folder, name)
     if lazy:
         stored = xr.open_dataset(path, engine="zarr", consolidated=False, chunks=None, cache=False)
-        dataset = stored.assign_coords({key: stored[key].load() for key in stored.coords})
+        stored = stored.assign_coords({key: stored[key].load() for key in stored.coords})
+        dataset = verified(stored, folder, KIND)
     else:
         with xr.open_zarr(path, consolidated=False, chunks=None) as stored:
             dataset = stored.load()

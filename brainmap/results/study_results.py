@@ -15,10 +15,9 @@ from brainmap.common.names import MODALITY_NAMES, TIMED
 from brainmap.common.readable import counted, html_table
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
-from brainmap.results.result_files import is_tree, load_tree, save_tree
+from brainmap.results.result_files import KIND, is_tree, load_tree, save_tree
 from brainmap.results.score_tables import area_means, long_table, normalised_area_means
 
-KIND = "study's results"
 SCORE_DIMS = ("subject", "signal", "layer", "split", "target")
 _MOST_VALUES = 10_000_000  # that a look at the results reads
 _TARGET_COORDS: dict[str, tuple[str, str]] = {"fmri": ("roi", "hemisphere"), **dict.fromkeys(TIMED, ("sensor", "time"))}

@@ -13,11 +13,11 @@ import xarray as xr
 import zarr
 
 import brainmap
-from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.errors import DamagedError, InputError, MissingFileError
 from brainmap.common.storage.digests import LIST, seal
 from brainmap.results import StudyResults
 from brainmap.results.lookups import averaged_over
-from brainmap.results.study_results import KIND
+from brainmap.results.result_files import KIND
 from brainmap.study.run_folder import RunFolder
 
 LOOK = """
@@ -111,6 +111,17 @@ def test_damage_is_named(small_results: StudyResults, tmp_path: Path) -> None:
     next((folder / "results" / "scores" / "fmri.zarr" / "r").rglob("zarr.json")).unlink()
     with pytest.raises(InputError, match=r"zarr\.json is missing"):
         brainmap.open_run(folder)
+
+
+def test_damage_that_is_met_later_is_named(small_results: StudyResults, tmp_path: Path) -> None:
+    run = brainmap.open_run(finished(small_results, tmp_path / "2"))
+    chunk = next(file for file in (tmp_path / "2/results/scores/fmri.zarr/r/c").rglob("*") if file.is_file())
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 4
+    chunk.write_bytes(bytes(content))
+    for read in (lambda: run.scores["fmri"]["r"].values, run.to_frame, lambda: run.mean_r("fmri")):
+        with pytest.raises(DamagedError, match=chunk.relative_to(tmp_path).as_posix()):
+            read()
 
 
 def test_a_run_of_twenty_gigabytes_opens_in_little_memory(small_results: StudyResults, tmp_path: Path) -> None:

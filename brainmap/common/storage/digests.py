@@ -185,7 +185,20 @@ def damages(folder: Path, kind: str | None = None, *, full: bool = True) -> Iter
 @contextmanager
 def reading(folder: Path, kind: str) -> Iterator[None]:
     """Check a folder, then turn whatever its readers stumble over into the sentence that names the damaged file."""
-    sealed = check_folder(folder, kind)
+    check_folder(folder, kind)
+    with naming_damage(folder, kind):
+        yield
+
+
+@contextmanager
+def naming_damage(folder: Path, kind: str) -> Iterator[None]:
+    """Turn whatever readers of a folder that has been checked stumble over into the sentence that names the file.
+
+    Raises
+    ------
+    DamagedError
+        In place of any error but those that are sentences already.
+    """
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=f".*{LIST}", category=UserWarning)  # zarr: not one of its files
@@ -193,7 +206,7 @@ def reading(folder: Path, kind: str) -> Iterator[None]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # zarr, xarray, json and pandas each have errors of their own for damaged bytes
-        if sealed:
+        if is_sealed(folder):
             check_folder(folder, kind, full=True)
         problem = " ".join(str(error).split())
         raise DamagedError(f"{folder} cannot be read as a {kind} ({problem}); {AGAIN}.", folder) from error

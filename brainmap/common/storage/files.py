@@ -38,6 +38,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         flush_to_disk(temporary)
         os.replace(temporary, path)
         flush_to_disk(path.parent)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # a full disk names no file, and nobody knows the temporary one
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -67,8 +71,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 flush_to_disk(Path(folder) / name)
             flush_to_disk(Path(folder))
         _take_place(partial, path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno and str(error.filename or partial).startswith(str(partial)):
+            error.filename = str(path)
         raise
     flush_to_disk(path.parent)
 

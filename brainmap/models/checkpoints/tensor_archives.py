@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from brainmap.common.errors import InputError
-from brainmap.common.storage.file_errors import reading
 from brainmap.common.storage.unpacked import refuse_large_member
 from brainmap.models.checkpoints.symbolic_pickle import Call, Named, Reference, read_symbols
 
@@ -51,7 +50,7 @@ def read_archive(path: Path) -> Any:
         If the file is no such archive, or is damaged.
     """
     try:
-        with reading(path), zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 refuse_large_member(member, path)
             index = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
@@ -62,7 +61,9 @@ def read_archive(path: Path) -> Any:
                 raise ValueError("its numbers are big-endian")
             symbols = read_symbols(archive.read(index))
             return _Resolver(archive, index.removesuffix("data.pkl") + "data/").value(symbols)
-    except InputError as error:
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # an index that was tampered with, or bytes that were damaged, raise anything
         raise InputError(
             f"{path} is damaged, or no checkpoint that torch wrote ({error}); download or copy it again."
         ) from None
@@ -105,10 +106,10 @@ class _Resolver:
             self._storages[key] = torch.frombuffer(data, dtype=_DTYPES[kind]) if data else empty
         storage, size, stride = self._storages[key], list(size), list(stride)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if math.prod(size) else 0
-        if math.prod(size) > len(storage):
-            raise ValueError(f"a tensor of shape {tuple(size)} stands for more numbers than are stored")
         if min([offset, last, *size, *stride], default=0) < 0 or (math.prod(size) and last >= len(storage)):
             raise ValueError(f"a tensor of shape {tuple(size)} reaches beyond its storage")
+        if math.prod(size) > len(storage):
+            raise ValueError(f"a tensor of shape {tuple(size)} stands for more numbers than are stored")
         return storage.as_strided(size, stride, offset).clone()
 
 
