@@ -173,5 +173,5 @@ def test_shards_are_put_together_without_unpickling(name: str, tmp_path: Path) -
 
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", weights=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(InputError, match=r"not a readable \.npz"):
+    with pytest.raises(InputError, match="Object arrays cannot be loaded"):
         read_tensors(tmp_path / "objects.npz")
