@@ -37,6 +37,7 @@ from brainmap.encoding.settings import (
 
 Out = TypeVar("Out")
 MAX_BATCH, MIN_BATCH = 2048, 64  # targets; below the smaller, another thread costs more than it brings
+WIDE, WIDE_BATCH = 256, 512  # of more components fewer targets stay in a core's cache between products
 LAYERS_SHARE, READING_SHARE = 0.6, 0.3  # of what is free: for factorised layers; for stored responses being read
 INTERPRETER_BYTES = 300 * 10**6  # Python with numpy, scipy, scikit-learn and xarray loaded
 
@@ -280,8 +281,8 @@ class MemoryBound:
     Attributes
     ----------
     problem : Problem
-    n_targets : int
-        Targets whose results are kept.
+    n_targets, most : int
+        Targets whose results are kept, and largest batch of them.
     free : int
         Bytes for layers and batches.
     layer_bytes : dict of str to int
@@ -299,20 +300,21 @@ class MemoryBound:
     free: int
     layer_bytes: dict[str, int]
     target_bytes: int
+    most: int
     groups: list[list[str]]
     holds_all: bool
 
     def batches(self, group: Sequence[str], responses: ArraySource) -> BatchPlan:
         """Choose the batches of targets beside some layers."""
-        problem = self.problem
         free = self.free - sum(map(self.layer_bytes.__getitem__, group))
         reading = 0 if responses.in_memory else int(free * READING_SHARE)
         plan = plan_batches(
             self.n_targets,
+            self.most,
             budget=free - reading,
             bytes_per_target=self.target_bytes,
-            threads=1 if problem.backend.uses_torch else problem.threads,  # a device is kept busy by one
-            batch=problem.settings.options.batch,
+            threads=1 if self.problem.backend.uses_torch else self.problem.threads,  # a device is kept busy by one
+            batch=self.problem.settings.options.batch,
         )
         if responses.in_memory:
             return plan
@@ -333,7 +335,7 @@ def memory_bound(
     splits = len(plan.outer) + (0 if settings.options.mode == "gcv" else sum(map(len, plan.inner)))
     splits *= 1 if settings.bands is None else len(settings.bands)
     copies = 2 if problem.n_nuisance or problem.design.weight is not None else 1
-    layer_bytes, target_bytes = {}, 0
+    layer_bytes, target_bytes, widest = {}, 0, 1
     for name, source in sources.items():
         d = source.shape[1]
         rank, size = min(d, n) if settings.pca is None else min(d, n, settings.pca), min(d, n) + extra
@@ -344,9 +346,8 @@ def memory_bound(
             layer_bytes[name] = splits * (rank * size + rank * rank) * itemsize
             layer_bytes[name] += n * size * 4 + plan.n_atoms * size * size * 8
             needed = (plan.n_atoms * copies + 8) * (d + extra) * itemsize
-        target_bytes = max(target_bytes, n * (8 + 2 * itemsize) + needed)
-    output = 4 * 8 * len(sources) * len(plan.outer) * n_targets
-    free = memory - INTERPRETER_BYTES - output
+        target_bytes, widest = max(target_bytes, n * (8 + 2 * itemsize) + needed), max(widest, rank)
+    free = memory - INTERPRETER_BYTES - 4 * 8 * len(sources) * len(plan.outer) * n_targets  # scores are kept
     holds_all = sum(layer_bytes.values()) <= free * LAYERS_SHARE
     groups: list[list[str]] = []
     used = 0.0
@@ -356,18 +357,19 @@ def memory_bound(
             used = 0.0
         groups[-1].append(name)
         used += layer_bytes[name]
-    return MemoryBound(problem, n_targets, free, layer_bytes, target_bytes, groups, holds_all)
+    most = MAX_BATCH if widest <= WIDE or problem.backend.uses_torch else WIDE_BATCH
+    return MemoryBound(problem, n_targets, free, layer_bytes, target_bytes, most, groups, holds_all)
 
 
 def plan_batches(
-    n_targets: int, *, budget: int, bytes_per_target: int, threads: int, batch: int | None = None
+    n_targets: int, most: int = MAX_BATCH, *, budget: int, bytes_per_target: int, threads: int, batch: int | None = None
 ) -> BatchPlan:
-    """Choose the batch: as large as the budget allows, at most 2,048, and a whole number of rounds of the workers.
+    """Choose the batch: as large as the budget allows, at most `most`, and a whole number of rounds of the workers.
 
     Parameters
     ----------
-    n_targets : int
-        Number of targets.
+    n_targets, most : int
+        Number of targets, and largest batch of them.
     budget : int
         Bytes left for all workers together.
     bytes_per_target : int
@@ -390,7 +392,7 @@ def plan_batches(
         need = (smallest * bytes_per_target - budget) / 1e6
         raise InputError(f"the memory bound is too small by about {need:.0f} MB; raise `memory` or use `pca`.")
     if batch is None:
-        batch = min(MAX_BATCH, limit)
+        batch = min(most, limit)
         rounds = -(-n_targets // (batch * threads))
         batch = max(-(-n_targets // (rounds * threads)), min(MIN_BATCH, limit))
     batch = max(1, min(batch, limit, n_targets))

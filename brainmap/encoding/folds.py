@@ -95,8 +95,7 @@ class SplitPlan:
 
     def rows(self, members: BoolArray) -> IntArray:
         """Return the indices of a set of atoms among the rows sorted by atom."""
-        parts = [np.arange(self.starts[atom], self.starts[atom + 1]) for atom in np.flatnonzero(members)]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+        return members[self.atoms[self.order]].nonzero()[0]
 
 
 def group_kfold(groups: ArrayLike, n_splits: int, seed: int = 0) -> IntArray:

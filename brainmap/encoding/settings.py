@@ -34,7 +34,8 @@ class RidgeOptions:
     threads : int, optional
         Worker threads, one BLAS thread each; default: the CPUs this process may use.
     batch : int, optional
-        Targets computed at a time per worker; default: from the memory bound, at most 2,048. Part of bit-identity.
+        Targets computed at a time per worker; default: from the memory bound, at most 2,048 (512 beyond 256 features).
+        Part of bit-identity.
     precision : {'float32', 'float64'}
         Of products with responses. Decompositions are always float64; layers on which float32 is not safe are promoted.
     rank_tolerance : float

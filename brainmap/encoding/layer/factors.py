@@ -69,18 +69,23 @@ def couple(values: Float64, shrink: Float64, energy: Float64, place: Place, *, r
     n_alphas, rank = shrink.shape
     diagonal = shrink**2 * np.diag(energy)
     width = rank if rows is None else min(rank, len(rows))
-    gaps = values[None, :] - values[:, None]
-    close = np.abs(gaps) <= NEAR * np.maximum(values[None, :], values[:, None])
-    first, second = np.nonzero(np.triu(close, 1))
+    near_by = (
+        np.searchsorted(-values, -(1.0 - NEAR) * values, side="right") - np.arange(rank) - 1
+    )  # eigenvalues descend
+    first = np.repeat(np.arange(rank), near_by)
+    second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(near_by) - near_by, near_by)
     if n_alphas * width <= 2 * rank or len(first) > max(n_alphas * rank * width // 128, rank):
         factor = rows if rows is not None and len(rows) < rank else square_root(energy)
         return Coupling(place(diagonal), None, None, None, place(factor))
-    gaps[close] = 1.0
-    matrix = energy * values[None, :] / gaps
-    matrix[close] = 0.0
+    matrix = values[None, :] - values[:, None]
+    for one, other in ((first, second), (second, first)):
+        matrix[one, other] = np.inf
+    np.fill_diagonal(matrix, np.inf)
+    np.divide(values[None, :], matrix, out=matrix)
+    matrix *= energy
     # φ_k − τ λ_k, τ the mean of φ_j / λ_j that least amplifies rounding errors of M c; written as
     # φ_k Σ_j w_j (φ_j / λ_j) (λ_j − λ_k), which does not cancel when alpha dwarfs the eigenvalues
-    share = values**2 * (matrix**2).sum(axis=1)
+    share = values**2 * np.einsum("kl,kl->k", matrix, matrix)
     share = share / max(float(share.sum()), np.finfo(float).tiny)
     slope = 2.0 * (shrink * ((shrink @ share)[:, None] - (shrink / values @ share)[:, None] * values))
     near = None
@@ -151,12 +156,14 @@ def factorise_cross(
     for outer, members in train_set.validations:
         if not members.any():
             continue
-        scatter, held_total, n_held = preparation.project(table.of(members, fit=False))
-        held_mean = held_total / n_held
-        energy = whiten.T @ (scatter - np.outer(held_mean, held_total)) @ whiten
+        held_gram = table.of(members, fit=False)
+        n_held = float(held_gram[-1, -1])
+        half = held_gram @ columns
+        gap = half[-1] / n_held  # the last column of augmented features is one
+        energy = columns.T @ half - n_held * np.outer(gap, gap)
         ratio = np.diag(energy) * shrink[0] ** 2 * (n / n_held)
         unsafe = unsafe or bool(ratio.max() > UNSAFE_ENERGY)
-        held = Validation(outer, members, round(n_held), None, place((held_mean - mean) @ whiten))
+        held = Validation(outer, members, round(n_held), None, place(gap))
         if train_set.final:
             validations.append(replace(held, gram=place(without_rounding(energy))))
         else:

@@ -199,6 +199,8 @@ class TargetBatch:
         Weighted sums of the responses.
     floor : ndarray, shape (n_atoms, n_targets), or None
         Power that is rounding, where nuisance regressors are projected out.
+    varies : bool
+        Whether every target varies within every atom: none is constant anywhere.
     """
 
     layer: LayerFactors
@@ -213,6 +215,7 @@ class TargetBatch:
     shift: Float64
     scale: Float64
     floor: Float64 | None = None
+    varies: bool = False
 
     def select(self, targets: NDArray[np.int64]) -> TargetBatch:
         """Return the batch for some of its targets."""

@@ -118,6 +118,7 @@ def target_batch(responses: TargetBlock, layer: LayerFactors, problem: Problem) 
         high=responses.high,
         shift=responses.shift,
         scale=responses.scale,
+        varies=bool(np.all(responses.low < responses.high)),
     )
 
 
@@ -142,9 +143,13 @@ def set_moments(batch: TargetBatch, members: NDArray[np.bool_], *, fit: bool = F
     """Return moments of the responses over a set of atoms (with the weighted mean where `fit`)."""
     plan, weight = batch.problem.plan, batch.problem.design.weight
     n = float(np.diff(plan.starts)[members].sum())
-    total, power = batch.total[members].sum(axis=0), batch.power[members].sum(axis=0)
+    inside = members.astype(np.float64)
+    total, power = inside @ batch.total, inside @ batch.power
     scatter = np.maximum(power - total**2 / n, 0.0)
-    constant = batch.low[members].min(axis=0) == batch.high[members].max(axis=0)
+    if batch.varies:
+        constant = np.zeros(len(total), dtype=bool)
+    else:
+        constant = batch.low[members].min(axis=0) == batch.high[members].max(axis=0)
     if batch.floor is not None:
         constant = constant | (scatter <= batch.floor[members].sum(axis=0))
     if fit and weight is not None:
