@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -40,14 +40,19 @@ def counted_words(normalised: xr.Dataset, minimum: float) -> str:
     )
 
 
+def _by_area(scores: xr.DataArray) -> pd.DataFrame:
+    """Mean over subjects and targets of each area: areas × layers."""
+    mean = scores.mean("subject", skipna=True).transpose("target", "layer")
+    table = pd.DataFrame(mean.values, columns=mean["layer"].values)
+    return table.groupby(mean["roi"].values.astype(str)).mean()
+
+
 def _areas(results: StudyResults, mine: xr.Dataset, modality: str, signal: str) -> Panel:
-    share = mine["r_normalised"].mean("subject", skipna=True).transpose("target", "layer")
-    table = share.to_pandas().groupby(np.asarray(mine["roi"].values).astype(str)).mean()
+    table = _by_area(mine["r_normalised"])
     table = table.drop(index="", errors="ignore").dropna(how="all")
     kept = table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index[:MOST_AREAS]]
     grid = xr.DataArray(kept.to_numpy(), dims=("roi", "layer"), coords={"roi": kept.index, "layer": kept.columns})
-    raw = mine["r"].mean("subject", skipna=True).transpose("target", "layer").to_pandas()
-    beside = raw.groupby(np.asarray(mine["roi"].values).astype(str)).mean().loc[kept.index]
+    beside = _by_area(mine["r"]).loc[kept.index]
     name, suffix = signal_name(signal), suffix_of(results, modality)
     heading = f"{name}: share of the noise ceiling{suffix}"
     return Panel(
