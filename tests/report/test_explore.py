@@ -248,6 +248,17 @@ CLICKS = """(async () => {
 })()"""
 
 
+EVERY_MAP = """(async () => {
+  const x = window.brainmap.explorer, said = {};
+  for (const map of [...document.querySelector('#x-map').options].map(option => option.value)) {
+    await x.set({ map });
+    said[map] = document.querySelector('#x-coloured').textContent + document.querySelector('#x-high').textContent;
+  }
+  await x.set({ view: 'whole' });
+  return said;
+})()"""
+
+
 @pytest.mark.browser
 def test_sixty_clicks_give_the_stored_numbers(page: Path, results: StudyResults, chromium_webgl: Chromium) -> None:
     opened(chromium_webgl, page, 1280, height=420)
@@ -308,5 +319,6 @@ def test_addresses_keys_and_times_at_the_width_of_a_telephone(page: Path, chromi
     said = chromium_webgl.run("document.querySelector('#x-moment').textContent")
     best = re.search(r"best layer above chance block (\d+)", said)
     assert best is not None and json.loads(chromium_webgl.run(state))["layer"] == int(best.group(1))
-    chromium_webgl.run("document.querySelector('#x-signal').focus()")
+    said = chromium_webgl.run(EVERY_MAP)
+    assert len(set(said.values())) == 5 and "5 of 51 areas" in said["gain"] and "perfect model" in said["ceiling"]
     assert chromium_webgl.problems() == []

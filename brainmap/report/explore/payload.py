@@ -237,6 +237,7 @@ def _gain(results: StudyResults) -> dict[str, Any] | None:
         "names": [str(unit) for unit in table["unit"]],
         "delta": _rounded(delta[None])[0],
         "significant": significant.tolist(),
+        "named": allowed,
         "scale": scale_data(score_scale(np.clip(delta[significant], 0, None), "residual", "Gain in r")),
         **{name: _rounded(values[None])[0] for name, values in columns.items()},
     }

@@ -124,8 +124,8 @@
     const row = gain.names.indexOf(area);
     if (!area || row < 0) return "Gradients beyond activations: computed by area, and not for this place.";
     const interval = gain.low ? ` [${fixed(gain.low[row])}, ${fixed(gain.high[row])}]` : "";
-    const p = gain.p_fwer && gain.p_fwer[row] !== null ? `, p = ${gain.p_fwer[row] < 0.001 ? "< 0.001" : fixed(gain.p_fwer[row])} corrected over areas` : "";
-    return `Gradients beyond activations in ${area}: gain in r ${fixed(gain.delta[row])}${interval}${p}; ${gain.significant[row] ? "above chance" : "not above chance"}.`;
+    const p = gain.p_fwer && gain.p_fwer[row] !== null ? `, p ${gain.p_fwer[row] < 0.001 ? "< 0.001" : "= " + fixed(gain.p_fwer[row])} corrected over areas` : "";
+    return `Gradients beyond activations in ${area}: gain in r ${fixed(gain.delta[row])}${interval}${p}; ${gain.significant[row] ? "above chance" : gain.named ? "not above chance" : "not named, since no signal by itself is above chance here"}.`;
   }
 
   let shown = null;

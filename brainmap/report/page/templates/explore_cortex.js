@@ -158,12 +158,12 @@ void main() {
       this.nv.scene.volScaleMultiplier = (this.zoom * half) / needed;
     }
 
-    // color(side, place): [r, g, b] of a place, or null for grey.
+    // color(place, part, vertex): [r, g, b], or null for grey.
     paint(color, marked) {
       for (const part of Object.values(this.sides)) {
         const { colors, grey, place, border } = part;
         for (let v = 0; v < part.n; v += 1) {
-          const i = 4 * v, rgb = place[v] > 0 ? color(place[v] - 1) : null;
+          const i = 4 * v, rgb = place[v] > 0 ? color(place[v] - 1, part, v) : null;
           const dark = border && border[v] ? 0.45 : 1;
           if (rgb) { colors[i] = rgb[0] * dark; colors[i + 1] = rgb[1] * dark; colors[i + 2] = rgb[2] * dark; }
           else colors[i] = colors[i + 1] = colors[i + 2] = grey[v] * dark;
