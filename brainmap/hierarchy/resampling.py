@@ -1,13 +1,11 @@
-"""Intervals from resampled scores: cells of subject × fold, or whole subjects."""
+"""Intervals from resampled rows of scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -15,7 +13,6 @@ from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import RESAMPLED_CELLS
 
 FloatArray = NDArray[np.float64]
-Unit = Literal["cell", "subject"]
 CHUNK_BYTES = 256 * 2**20
 
 
@@ -27,9 +24,6 @@ class Resampling:
     ----------
     n : int
         Resamples; 0 for none (intervals are then NaN).
-    over : {'cell', 'subject'}
-        'cell': subject × fold scores are exchanged freely; the interval speaks about measurement noise, for these
-        subjects. 'subject': whole subjects; it also speaks about other subjects, and needs several.
     confidence : float
         Coverage.
     seed : int
@@ -38,37 +32,17 @@ class Resampling:
     Examples
     --------
     >>> from brainmap.hierarchy import Resampling
-    >>> Resampling(n=2000, over="subject").confidence
+    >>> Resampling(n=2000).confidence
     0.95
     """
 
     n: int = 1000
-    over: Unit = "cell"
     confidence: float = 0.95
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.n < 0 or not 0 < self.confidence < 1 or self.over not in ("cell", "subject"):
-            raise InputError("Resampling needs n ≥ 0, a confidence in (0, 1), and over='cell' or 'subject'.")
-
-
-def cells(scores: xr.DataArray, *rest: str, over: Unit = "cell") -> FloatArray:
-    """Bring scores to (n_cells, *rest), one row per subject × fold (or per subject, averaged over folds).
-
-    Raises
-    ------
-    InputError
-        If a dimension is missing or unexpected.
-    """
-    extra = [d for d in scores.dims if d not in ("subject", "split", *rest)]
-    absent = [d for d in rest if d not in scores.dims]
-    if extra or absent:
-        raise InputError(f"Scores must have dims among subject, split, {', '.join(rest)}; got {tuple(scores.dims)}.")
-    if over == "subject" and "split" in scores.dims:
-        scores = scores.mean("split", skipna=True)
-    first = [d for d in ("subject", "split") if d in scores.dims]
-    ordered = scores.transpose(*first, *rest).values.astype(np.float64)
-    return ordered.reshape(-1, *ordered.shape[len(first) :])
+        if self.n < 0 or not 0 < self.confidence < 1:
+            raise InputError("Resampling needs n ≥ 0 and a confidence in (0, 1).")
 
 
 def mean_of(rows: FloatArray, axis: int = 0) -> FloatArray:
@@ -104,10 +78,10 @@ def resampled(rows: FloatArray, statistic: Callable[[FloatArray], FloatArray], r
     return np.concatenate(parts) if parts else np.empty((0,))
 
 
-def resampled_means(rows: FloatArray, resampling: Resampling, purpose: int = RESAMPLED_CELLS) -> Iterator[FloatArray]:
-    """Means over resampled rows, (≤ n, ...) at a time; other purposes draw other resamples."""
+def resampled_means(rows: FloatArray, resampling: Resampling) -> Iterator[FloatArray]:
+    """Means over resampled rows, (≤ n, ...) at a time."""
     n = len(rows)
-    rng = np.random.default_rng([resampling.seed, purpose])
+    rng = np.random.default_rng([resampling.seed, RESAMPLED_CELLS])
     weights = rng.multinomial(n, np.full(n, 1.0 / n), size=resampling.n).astype(np.float64)
     flat = rows.reshape(n, -1)
     known = np.isfinite(flat)

@@ -23,7 +23,7 @@ from brainmap.hierarchy import (
 from brainmap.hierarchy.agreement import agreement
 from brainmap.hierarchy.hypotheses import verdict
 from brainmap.hierarchy.replication import limits, over_units, unit_scores
-from brainmap.hierarchy.resampling import cells, interval, mean_of, resampled
+from brainmap.hierarchy.resampling import interval, mean_of, resampled
 
 TIMES = np.round(np.arange(-0.2, 1.2, 0.02), 3)
 DEPTH = np.linspace(0, 1, 10)
@@ -122,8 +122,7 @@ def test_lag_between_signals_and_coverage_of_its_interval() -> None:
 def test_cells_and_intervals() -> None:
     r = planted(0.2 + 0.1 * DEPTH)
     assert time_courses(r).sizes["time"] == len(TIMES)
-    assert cells(time_courses(r), "layer", "time").shape == (15, 10, len(TIMES))
-    assert cells(time_courses(r), "layer", "time", over="subject").shape == (3, 10, len(TIMES))
+    assert unit_scores(time_courses(r), "layer", "time")[0].shape == (5, 10, len(TIMES))
     rows = np.random.default_rng(0).standard_normal((12, 4000)) + 1.0
     draws = resampled(rows, lambda means: means, Resampling(n=300))
     low, high = interval(mean_of(rows), draws, 12)
@@ -134,7 +133,7 @@ def test_cells_and_intervals() -> None:
     assert np.isfinite(resampled(holed, lambda means: means, Resampling(n=50))).all()
     assert np.isnan(interval(0.0, np.empty(0), 12)[0])
     with pytest.raises(InputError, match="dims among"):
-        cells(r, "layer", "time")
+        unit_scores(r, "layer", "time")
 
 
 def test_courses_are_means_over_sensors() -> None:
