@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,11 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
+Jobs = Annotated[int, typer.Option(min=1, help="Processes that work at once; of a queue, jobs at most.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="slurm, pbs, sge, lsf, htcondor, or a Dask scheduler's address.", show_default="here"),
+]
 UNWRAPPED = 100_000  # columns; a file or a pipe has no right edge
 
 
@@ -47,6 +52,25 @@ def interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("brainmap: interrupted; what was finished is kept, the same command continues", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def on_workers(jobs: int, cluster: str | None, **options: Any) -> Callable[[Any], None] | None:
+    """Return what computes a study or a grid on several processes, as ``--jobs`` and ``--cluster`` ask; None for one.
+
+    Parameters
+    ----------
+    jobs, cluster, **options
+        As for :func:`brainmap.study.run_on_dask`.
+    """
+    if jobs == 1 and cluster is None:
+        return None
+
+    def compute(work: Any) -> None:
+        from brainmap.study import run_on_dask
+
+        run_on_dask(work, jobs=jobs, cluster=cluster, **options)
+
+    return compute
 
 
 def names(text: str | None) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,15 +12,18 @@ from typer.core import TyperCommand, TyperOption
 
 from brainmap.cli.console import (
     EXIT_USER_ERROR,
+    Cluster,
+    Jobs,
     console,
     interruptible,
+    on_workers,
     print_table,
     refuse_renamed,
     settings_table,
 )
 from brainmap.common.names import MODALITY_NAMES
 
-NOT_SETTINGS = ("checkpoints", "shuffles", "set_", "out", "out_space", "dry_run")
+NOT_SETTINGS = ("checkpoints", "shuffles", "set_", "out", "out_space", "jobs", "cluster", "dry_run")
 
 
 class OutSpaceChoice(StrEnum):
@@ -168,6 +172,8 @@ def fit(
             help="Images per pass, fewer where --memory holds no more; 0: as many as it holds.",
         ),
     ] = None,
+    jobs: Jobs = 1,
+    cluster: Cluster = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Predict brain responses from a model's activations and gradients, and write a report.
@@ -176,10 +182,11 @@ def fit(
     """
     refuse_renamed("--shuffles", "--permutations", shuffles)
     values = _settings({name: value for name, value in context.params.items() if value is not None})
+    workers = on_workers(jobs, cluster, reports=checkpoints is None)
     if checkpoints is not None:
-        _over_training(values, checkpoints, out, dry_run)
+        _over_training(values, checkpoints, out, workers, dry_run)
     else:
-        _one_study(values, model, out, out_space, dry_run)
+        _one_study(values, model, (out, out_space), workers, dry_run)
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -196,9 +203,14 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_study(
-    values: dict[str, Any], asked: str | None, out: Path | None, out_space: OutSpaceChoice | None, dry_run: bool
+    values: dict[str, Any],
+    asked: str | None,
+    place: tuple[Path | None, OutSpaceChoice | None],
+    workers: Callable[[Any], None] | None,
+    dry_run: bool,
 ) -> None:
     """Plan or run the study; say which model and which reading were chosen."""
+    out, out_space = place
     from brainmap.study.declared.study_config import StudyConfig
 
     config = StudyConfig.from_dict(values)  # what is wrong is said before anything heavy is imported
@@ -218,10 +230,14 @@ def _one_study(
             if plan.missing:
                 raise typer.Exit(EXIT_USER_ERROR)
         else:
+            if workers is not None:
+                workers(study)
             _finish(study.run(), study.out)
 
 
-def _over_training(values: dict[str, Any], folder: Path, out: Path | None, dry_run: bool) -> None:
+def _over_training(
+    values: dict[str, Any], folder: Path, out: Path | None, workers: Callable[[Any], None] | None, dry_run: bool
+) -> None:
     """Run the study at every checkpoint; print scores of the first and last, half times, and where the tables lie."""
     from brainmap.study import checkpoint_grid, run_series
 
@@ -233,6 +249,8 @@ def _over_training(values: dict[str, Any], folder: Path, out: Path | None, dry_r
             if any(grid.missing(cell) for cell in grid.cells):
                 raise typer.Exit(EXIT_USER_ERROR)
             return
+        if workers is not None:
+            workers(grid)
         series = run_series(grid)
     for modality, halves in series.half_times.items():
         table = series.table(modality).pivot(index="unit", columns="step", values="r").round(3)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible, print_table
+from brainmap.cli.console import EXIT_USER_ERROR, Cluster, Jobs, console, interruptible, on_workers, print_table
 
 
 def reproduce(
@@ -50,6 +50,8 @@ def reproduce(
         int | None,
         typer.Option(help="Every n-th vertex and sensor of the simulated sample.", show_default="the preset's"),
     ] = None,
+    jobs: Jobs = 1,
+    cluster: Cluster = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Draw every panel of a paper and put its numbers beside those found here.
@@ -75,7 +77,8 @@ def reproduce(
             if all(grid.missing(cell) for cell in grid.cells):  # what a machine lacks is left out, unless it is all
                 raise typer.Exit(EXIT_USER_ERROR)
             return
-        outcome = run_reproduction(name, out, maps=maps, settings=settings, **chosen)
+        workers = on_workers(jobs, cluster, skip_missing=True)
+        outcome = run_reproduction(name, out, maps=maps, settings=settings, compute=workers, **chosen)
     for table in (outcome.numbers, outcome.likeness):
         print_table([{str(key): str(value) for key, value in row.items()} for row in table.to_dict("records")])
         screen.print()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible, print_table
+from brainmap.cli.console import EXIT_USER_ERROR, Cluster, Jobs, console, interruptible, on_workers, print_table
 from brainmap.common.errors import InputError
 
 
@@ -22,11 +22,8 @@ def run(
         bool, typer.Option("--skip-missing", help="Leave out studies whose model or data are not here.")
     ] = False,
     reports: Annotated[bool, typer.Option("--reports", help="Write a report for every study, too.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that work at once; of a queue, jobs at most.")] = 1,
-    cluster: Annotated[
-        str | None,
-        typer.Option(help="slurm, pbs, sge, lsf, htcondor, or a Dask scheduler's address.", show_default="here"),
-    ] = None,
+    jobs: Jobs = 1,
+    cluster: Cluster = None,
     only: Annotated[str | None, typer.Option(help="Only a share of the studies, as 17/64 (arrays of jobs).")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the studies and what is done of each, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -37,7 +34,7 @@ def run(
     command may run several times at once, here or on other machines that share the folder: each process takes what no
     other one holds.
     """
-    from brainmap.study import Grid, GridConfig, listed, run_on_dask, share_of
+    from brainmap.study import Grid, GridConfig, listed, share_of
 
     if only is not None and (jobs > 1 or cluster is not None):
         raise InputError("--only is one process's share; --jobs and --cluster hand out all studies: give one of them")
@@ -58,8 +55,9 @@ def run(
             done = grid.run_all(share_of(grid.cells, only), reports=reports)
             screen.print(f"Share {only}: {len(done)} of {len(grid.cells)} studies finished in {grid.out}")
             return
-        if jobs > 1 or cluster is not None:
-            run_on_dask(grid, jobs=jobs, cluster=cluster, reports=reports, skip_missing=skip_missing)
+        workers = on_workers(jobs, cluster, reports=reports, skip_missing=skip_missing)
+        if workers is not None:
+            workers(grid)
         report = grid.write(skip_missing=skip_missing, reports=reports)
     screen.print(f"Report: {report}")
 

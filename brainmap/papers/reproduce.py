@@ -91,6 +91,7 @@ def reproduce(
     checkpoints: str | None = None,
     data: Sequence[Mapping[str, Any]] = (),
     settings: Mapping[str, Any] | None = None,
+    compute: Callable[[Grid], None] | None = None,
 ) -> Reproduction:
     """Run the preset of a paper on the data at hand and write all its panels and numbers.
 
@@ -108,6 +109,8 @@ def reproduce(
         left out where their model or data are not.
     settings : mapping, optional
         Settings that replace those of the preset.
+    compute : callable, optional
+        Called with the grid once everything is checked: computes its studies on other processes or machines.
 
     Returns
     -------
@@ -138,6 +141,8 @@ def reproduce(
     )
     properties = read_maps(name, maps)
     _check_levels(grid, factors or {})
+    if compute is not None:
+        compute(grid)
     apart = grid.run(skip_missing=True).check()
     collection = join_modalities(apart)
     draw: dict[str, Callable[[], Any]] = {

@@ -41,9 +41,11 @@ from brainmap.study.run_folder import IDENTITY, RunFolder
 
 if TYPE_CHECKING:
     from brainmap.features import FeatureExtractor
+    from brainmap.statistics.permutation.expected_time import PermutationCost
     from brainmap.study.declared.study_file import Cell
 
 FLOAT32 = 4
+GPU_SPEED = 1e13  # operations per second in single precision that are assumed of a GPU
 DATA_SETTINGS = (
     *("dataset", "own", "place", "reading", "subjects", "modality", "memory", "thin"),
     *("groups", "gap", "cv", "split", "method"),
@@ -81,6 +83,11 @@ class StudyPlan:
         What features and encoding take here, in words; empty where that is unknown.
     operations : tuple of float
         Floating-point operations of features and of encoding that are still to do; 0 where they are unknown.
+    task_operations : dict of str to float
+        Floating-point operations of ``features``, of ``encoding <modality>`` for each subject and feature space, and of
+        ``permutations <modality>``, where they are known.
+    layers : int
+        Layers of the model; 0 where it cannot be opened.
 
     Examples
     --------
@@ -99,6 +106,8 @@ class StudyPlan:
     seconds: dict[str, float] = field(default_factory=dict)
     duration: str = ""
     operations: tuple[float, float] = (0.0, 0.0)
+    task_operations: dict[str, float] = field(default_factory=dict)
+    layers: int = 0
 
     @property
     def finished(self) -> bool:
@@ -147,6 +156,7 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
         there = ", ".join(MODALITY_NAMES[name] for name in targets)
         missing.append(f"the dataset has no {MODALITY_NAMES[absent[0]]} responses; it has {there}")
     disk = memory = 0
+    tasks: dict[str, float] = {}
     work = 0.0
     seconds: dict[str, float] = {}
     for modality, (subjects, trials, n_targets) in wanted.items():
@@ -171,10 +181,13 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
             sizes = (len(chosen), n_layers, n_targets)
             row, cost = _permutation_row(config, modality, sizes, (seen, width), folder.results.is_dir())
             rows.append(row)
-            seconds |= {} if cost is None else {row[0]: cost}
+            if cost is not None:
+                seconds[row[0]] = cost.seconds
+                tasks[f"permutations {modality}"] = cost.operations
         disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
         memory += len(chosen) * trials * n_targets * FLOAT32
         work += encoding_operations((seen, width), len(chosen), n_targets, config.cv)
+        tasks[f"encoding {modality}"] = n_layers * encoding_operations((seen, width), 1, n_targets, config.cv)
     if config.dataset != "sample":  # larger ones stay on disk, see align()
         memory = min(memory, parse_memory(config.memory) // 4)
     disk += len(config.signals) * n_layers * width * FLOAT32 * n_images
@@ -184,10 +197,13 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     title = f"{config.model_name} ({weights}) on {config.dataset}, {state} run in {folder.path}"
     missing += lacking_room(folder.path, disk, memory + parse_memory(config.memory))
     told, todo = "", (0.0, 0.0)
-    if n_images and operations and not folder.results.is_dir():
-        todo = (n_images * operations, work * n_layers * len(config.signals))
-        told = duration_words(*todo)
-    return StudyPlan(title, rows, disk, memory, config.memory, list(dict.fromkeys(missing)), seconds, told, todo)
+    if n_images and operations:
+        tasks["features"] = n_images * operations
+        if not folder.results.is_dir():
+            todo = (n_images * operations, work * n_layers * len(config.signals))
+            told = duration_words(*todo)
+    missing = list(dict.fromkeys(missing))
+    return StudyPlan(title, rows, disk, memory, config.memory, missing, seconds, told, todo, tasks, n_layers)
 
 
 def planned_subjects(config: StudyConfig, known: dict[str, Any] | None = None) -> dict[str, list[str]]:
@@ -286,9 +302,9 @@ def _test_row(config: StudyConfig, modality: str, n_subjects: int) -> tuple[str,
 
 def _permutation_row(
     config: StudyConfig, modality: str, sizes: tuple[int, int, int], shape: tuple[int, int], finished: bool
-) -> tuple[tuple[str, str, str], float | None]:
+) -> tuple[tuple[str, str, str], PermutationCost | None]:
     """What the permutations asked for will take on this machine; None where that is unknown or they are finished."""
-    from brainmap.statistics.permutation.expected_time import permutation_cost
+    from brainmap.statistics.permutation.expected_time import PermutationCost, permutation_cost
     from brainmap.study.analysis.above_chance import permutation_options
 
     n_subjects, n_layers, n_targets = sizes
@@ -301,9 +317,12 @@ def _permutation_row(
     options = permutation_options(
         config, shape[0] * n_subjects, n_targets, n_subjects=n_subjects, sequential=modality == "fmri"
     )
-    seconds = permutation_cost(shape, n_targets, options).seconds * n_subjects * maps
+    single, times = permutation_cost(shape, n_targets, options), n_subjects * maps
+    cost = PermutationCost(single.operations * times, single.seconds * times, single.memory, single.cpu_seconds * times)
     early = ", less where targets are settled early" if options.stop_after else ""
-    return (stage, what, f"about {duration(seconds)} here{early}"), seconds
+    hours = f"{cost.cpu_seconds / 3600:,.1f} CPU hours, or {cost.operations / GPU_SPEED / 3600:,.1f} of a GPU"
+    told = f"about {duration(cost.seconds)} here: {hours}{early}; the test over folds takes none of it"
+    return (stage, what, told), cost
 
 
 def _photographs(config: StudyConfig, missing: list[str]) -> tuple[int, tuple[str, str, str]]:

@@ -59,7 +59,7 @@ def encoding_operations(shape: tuple[int, int], n_subjects: int, n_targets: int,
 
 def duration_words(features: float, encoding: float) -> str:
     """Say how long features and encoding take here, given their operations."""
-    speed = _speed()
+    speed = measured_speed()
     seconds = (features / (EFFICIENCY * speed), encoding / speed)
     told = f"features about {duration(seconds[0])}, encoding about {duration(seconds[1])} here"
     return f"{told}, with the machine to itself; statistics and report come on top"
@@ -100,8 +100,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} days"
 
 
-def _speed() -> float:
-    """Operations per second of a matrix product, measured here."""
+def measured_speed() -> float:
+    """Return the operations per second of a matrix product, measured here."""
     probe = np.ones((768, 768), dtype=np.float32)
     start = time.perf_counter()
     for _ in range(3):

@@ -17,6 +17,7 @@ from brainmap.common.storage.files import file_hash, recover_folder
 from brainmap.common.storage.locks import lock_or_skip
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions, RowDesign
+from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.rows_and_spaces import align_rows, checked_subjects, feature_spaces
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     Extracting = FeatureExtractor | GivenFeatures
 Part = tuple[str, str, str]
+Permuted = tuple[str, str, str, str]
 T = TypeVar("T")
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
@@ -95,6 +97,18 @@ class Study:
         """Say what would be computed, its disk and memory, what is finished and what is missing; computes nothing."""
         return make_plan(self.config, self.folder, self.planned)
 
+    def refuse_missing(self) -> None:
+        """Name all that is missing before anything is computed.
+
+        Raises
+        ------
+        MissingFileError
+            If something is.
+        """
+        missing = self.plan().missing
+        if missing:
+            raise everything_missing(MissingFileError(missing[0]), missing)
+
     def run(self, *, report: bool = True, wait: bool = True) -> StudyResults:
         """Compute what is not finished yet, beside any other processes that work on the same folder.
 
@@ -132,6 +146,25 @@ class Study:
             Modality, subject and feature space (a signal, or ``controls``), as :meth:`parts` names them.
         """
         self._mending(lambda: self._encode(*self._extracted(), only=part))
+
+    def permute(self, part: Permuted) -> None:
+        """Compute a share of the permutations of one map; every subject must have been encoded.
+
+        Parameters
+        ----------
+        part : tuple of str
+            Modality, signal, number of the layer from 0, and share of the blocks of targets, as ``2/8``.
+        """
+        modality, signal, layer, share = part
+        number, of = map(int, share.split("/"))
+        maps = self._mending(self._encoded_maps)
+        if modality in maps:
+            name = maps[modality].features.layers[int(layer)]
+            maps[modality].compute(signal, name, (number, of), wait=True)
+
+    def _encoded_maps(self) -> dict[str, PermutedMaps]:
+        inputs, features = self._extracted()
+        return permuted_maps(self.config, inputs, features, self._encode(inputs, features), self.folder.permutations)
 
     def parts(self) -> list[Part]:
         """Name what is encoded: modality, subject and feature space of each part; nothing is computed."""
@@ -194,6 +227,7 @@ class Study:
         if finished is None:
             drawn, features = self._extracted(opened)
             encoded = self._encode(drawn, features, wait=wait)
+            self._help(drawn, features, encoded)
         with lock_or_skip(self.folder.lock("results"), purpose=f"finishes {self.out}", wait=wait) as held:
             if not held:
                 raise HeldElsewhereError(f"another process finishes {self.out}")
@@ -210,6 +244,16 @@ class Study:
             self.folder.completed()
         self.folder.left()
         return finished
+
+    def _help(self, inputs: Inputs, features: Features, encoded: Sequence[Encoded]) -> None:
+        """Permute blocks of targets that nobody works on, where another process makes the results already."""
+        with lock_or_skip(self.folder.lock("results"), purpose="", wait=False) as held:
+            if held:
+                return
+        for maps in permuted_maps(self.config, inputs, features, encoded, self.folder.permutations).values():
+            for signal in self.config.signals:
+                for layer in features.layers:
+                    maps.compute(signal, layer, wait=False)
 
     def _summarise(self, inputs: Inputs, features: Features, encoded: Sequence[Encoded], report: bool) -> StudyResults:
         from brainmap.report import write_report

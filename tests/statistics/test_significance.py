@@ -13,12 +13,17 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from brainmap.common.errors import InputError
+from brainmap.common.storage.locks import file_lock
 from brainmap.encoding import EncodingRidgeCV, cross_val_encode
 from brainmap.encoding.folds import plan_splits
 from brainmap.statistics.correction import adjust
 from brainmap.statistics.permutation.expected_time import permutation_cost
 from brainmap.statistics.permutation.group_orders import group_orders
-from brainmap.statistics.permutation.permutation_test import group_permutation_test, permutation_test
+from brainmap.statistics.permutation.permutation_test import (
+    compute_blocks,
+    group_permutation_test,
+    permutation_test,
+)
 from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, common_penalty
 from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics.significance import (
@@ -284,12 +289,12 @@ def test_permutations_are_calibrated_stop_early_and_resume(tmp_path) -> None:
     X = rng.standard_normal((20, 8))[groups] + 0.5 * rng.standard_normal((80, 8))
     Y = rng.standard_normal((20, 300))[groups] + 0.5 * rng.standard_normal((80, 300))
     options = PermutationOptions(n_permutations=99, block=100)
-    path = tmp_path / "null.npz"
+    path = tmp_path / "null"
     full = permutation_test(X, Y, alpha=10.0, groups=groups, options=options, checkpoint=path)
     assert 0.02 < (full.table["p"] <= 0.05).mean() < 0.1  # 300 targets on one X
-    modified = path.stat().st_mtime_ns
+    modified = [file.stat().st_mtime_ns for file in sorted(path.iterdir())]
     again = permutation_test(X, Y, alpha=10.0, groups=groups, options=options, checkpoint=path)
-    assert path.stat().st_mtime_ns == modified
+    assert [file.stat().st_mtime_ns for file in sorted(path.iterdir())] == modified and len(modified) == 3
     assert again.table.equals(full.table)
     early = permutation_test(
         X, Y, alpha=10.0, groups=groups, options=PermutationOptions(n_permutations=99, stop_after=5)
@@ -299,6 +304,44 @@ def test_permutations_are_calibrated_stop_early_and_resume(tmp_path) -> None:
     # Besag–Clifford: h / l where stopped, else the usual estimate; close to the full p by design.
     assert np.corrcoef(early.table["p"], full.table["p"])[0, 1] > 0.8
     assert 0.02 < (early.table["p"] <= 0.05).mean() < 0.1
+
+
+def test_shares_computed_apart_are_the_whole_test(tmp_path) -> None:
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(12), 4)
+    X, Y = rng.standard_normal((48, 5)), rng.standard_normal((48, 70))
+    subjects = [PermutationInput(X, Y, 10.0, groups), PermutationInput(X, Y[::-1], 10.0, groups)]
+    for stop in (None, 3):
+        options = PermutationOptions(n_permutations=40, block=16, stop_after=stop)
+        alone = group_permutation_test(subjects, options=options)
+        folder = tmp_path / f"{stop}"
+        for share in ((2, 3), (1, 3), (3, 3), (9, 9)):
+            compute_blocks(subjects, options=options, checkpoint=folder, share=share)
+        made = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+        assert len(made) == 5
+        together = group_permutation_test(subjects, options=options, checkpoint=folder)
+        assert together.table.equals(alone.table)
+        assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == made
+        hit = next(folder.iterdir())
+        hit.write_bytes(hit.read_bytes()[:-40])
+        with pytest.warns(UserWarning, match="is damaged"):
+            mended = group_permutation_test(subjects, options=options, checkpoint=folder)
+        assert mended.table.equals(alone.table)
+
+
+def test_a_block_that_another_process_holds_is_left_or_waited_for(tmp_path) -> None:
+    rng = np.random.default_rng(4)
+    X, Y = rng.standard_normal((40, 4)), rng.standard_normal((40, 20))
+    subjects, options = [PermutationInput(X, Y, 10.0)], PermutationOptions(n_permutations=30, block=10)
+    compute_blocks(subjects, options=options, checkpoint=tmp_path / "all")
+    held = sorted(file.stem for file in (tmp_path / "all").iterdir())[0]
+    with file_lock(tmp_path / "some" / f"{held}.lock"):
+        compute_blocks(subjects, options=options, checkpoint=tmp_path / "some", wait=False)
+        assert [file.stem for file in (tmp_path / "some").glob("*.npz")] != [held]
+        assert len(list((tmp_path / "some").glob("*.npz"))) == 1
+    assert group_permutation_test(subjects, options=options, checkpoint=tmp_path / "some").table.equals(
+        group_permutation_test(subjects, options=options).table
+    )
 
 
 def test_group_averages_subjects_and_targets_of_a_unit() -> None:

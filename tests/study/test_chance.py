@@ -61,9 +61,9 @@ def test_marks_are_those_of_the_test_itself(tmp_path: Path, monkeypatch: pytest.
     np.testing.assert_array_equal(marks.values[0], adjusted.values <= 0.05)
     assert marks.values[0, :, :20].mean() > 0.5 > 0.1 > marks.values[0, :, 20:].mean()
     # What is finished is found again.
-    kept = sorted((out / "permutations" / "fmri").glob("*.npz"))
+    kept = sorted((out / "permutations" / "fmri").glob("*/*.npz"))
     before = [file.stat().st_mtime_ns for file in kept]
-    assert [file.name for file in kept] == ["activation-block.11.npz", "activation-block.2.npz"]
+    assert [file.parent.name for file in kept] == ["activation-block.11", "activation-block.2"]
     shutil.rmtree(out / "results")
     again = run_brainmap("fit", *own.options, *OPTIONS, "--permutations", "99", "--out", str(out), cwd=tmp_path)
     assert again.returncode == 0

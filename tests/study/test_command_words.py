@@ -41,7 +41,7 @@ def options_of_fit() -> dict[str, Any]:
 
 
 def test_every_option_of_fit_is_tried_here() -> None:
-    not_settings = {"checkpoints", "shuffles", "set_", "out", "dry_run", "help"}
+    not_settings = {"checkpoints", "shuffles", "set_", "out", "jobs", "cluster", "dry_run", "help"}
     assert set(options_of_fit()) - not_settings == set(OPTIONS)
 
 

@@ -8,6 +8,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmap.common.storage.files import atomic_path
+from brainmap.common.storage.locks import lock_or_skip
 
-FIELDS = ("r", "exceeding", "used", "largest")
+FIELDS = ("r", "exceeding", "used", "largest", "tail")
 
 
 class BlockStore:
-    """Finished blocks in one npz file; each is found again only for the inputs it was made from.
+    """Finished blocks in a folder, a file each; a block is found again only for the inputs it was made from.
+
+    Any number of processes may fill one folder: each block has a lock.
 
     Parameters
     ----------
     path : str, Path or None
-        The file; None keeps nothing.
+        The folder; None keeps nothing.
     inputs : iterable of ndarray
         What all blocks share.
     settings : object
@@ -34,12 +38,8 @@ class BlockStore:
 
     def __init__(self, path: str | Path | None, inputs: Iterable[NDArray[Any]], settings: object) -> None:
         self.path = None if path is None else Path(path)
-        self.blocks: dict[str, NDArray[Any]] = {}
-        if self.path is None:
-            return
-        self.shared = _digest(repr(settings).encode(), inputs)
-        if self.path.is_file():
-            self.blocks = _read(self.path)
+        if self.path is not None:
+            self.shared = _digest(repr(settings).encode(), inputs)
 
     def key(self, number: int, inputs: Iterable[NDArray[Any]]) -> str:
         """Name of a block: its number and a digest of what it is made from."""
@@ -48,22 +48,33 @@ class BlockStore:
         return f"{number}-{_digest(self.shared.encode(), inputs)}"
 
     def load(self, key: str) -> dict[str, NDArray[Any]] | None:
-        """Return a finished block."""
-        if self.path is None or any(f"{key}/{name}" not in self.blocks for name in FIELDS):
+        """Return a finished block; one that is damaged is not finished."""
+        if self.path is None:
             return None
-        return {name: self.blocks[f"{key}/{name}"] for name in FIELDS}
+        block = _read(self._file(key)) if self._file(key).is_file() else {}
+        return {name: block[name] for name in FIELDS} if set(FIELDS) <= set(block) else None
 
     def save(self, key: str, block: dict[str, NDArray[Any]]) -> None:
-        """Keep a block; the file is replaced as a whole, so an interruption leaves the earlier one."""
+        """Keep a block; its file appears when it is whole."""
         if self.path is None:
             return
-        self.blocks |= {f"{key}/{name}": array for name, array in block.items()}
-        with atomic_path(self.path) as partial:
-            np.savez(partial, **self.blocks)  # type: ignore[arg-type]
+        self.path.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self._file(key)) as partial:
+            np.savez(partial, **block)  # type: ignore[arg-type]
+
+    def held(self, key: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Hold a block while it is computed; gives False where another process does, with ``wait=False``."""
+        if self.path is None:
+            return nullcontext(True)
+        return lock_or_skip(self.path / f"{key}.lock", purpose=f"permutes for {self.path.name}", wait=wait)
+
+    def _file(self, key: str) -> Path:
+        assert self.path is not None
+        return self.path / f"{key}.npz"
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Finished blocks of a file (every member of an npz carries a CRC-32); none if it is damaged."""
+    """Arrays of a file (every member of an npz carries a CRC-32); none if it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:  # numpy itself stops before the end, where the CRC-32 is compared
             return {
@@ -72,7 +83,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             }
     except (ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         problem = " ".join(str(error).split())
-        warnings.warn(f"{path} is damaged ({problem}); its blocks are computed again.", stacklevel=4)
+        warnings.warn(f"{path} is damaged ({problem}); it is computed again.", stacklevel=4)
         return {}
 
 

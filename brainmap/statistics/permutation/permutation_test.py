@@ -18,7 +18,7 @@ Whole groups (repeats of an image, crops of a photograph) move together, within 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError
 from brainmap.statistics.permutation.block_store import BlockStore
+from brainmap.statistics.permutation.pareto_tail import largest_scores, tail_p
 from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, PermutedSubject
 
 __all__ = [
     "PermutationInput",
     "PermutationOptions",
     "PermutationTest",
+    "compute_blocks",
     "group_permutation_test",
     "permutation_null",
     "permutation_test",
@@ -51,7 +53,7 @@ class PermutationTest:
     table : pandas.DataFrame
         One row per target: ``r`` (mean over folds and subjects), ``p`` (one-sided), ``n_permutations`` (used) and
         ``p_fwer`` (maximum over targets; NaN for sequential tests); with units, one row per unit and the column
-        ``unit``.
+        ``unit``, with Pareto tails the column ``tail``: ``pareto`` or ``counted``.
     options : PermutationOptions
         Settings used.
     split_hash : str
@@ -84,6 +86,7 @@ class PermutationTest:
         """How the p values were made, in words."""
         rule = "" if self.options.stop_after is None else f", stopped after {self.options.stop_after} exceedances"
         chosen = self.options.candidates
+        rule += ", small p values from a fitted generalised Pareto tail" if self.options.tails == "pareto" else ""
         penalty = "fixed penalty" if chosen is None else f"the best of {len(chosen)} penalties for each permutation"
         return f"{self.options.n_permutations} permutations of whole groups with refit at {penalty}{rule}"
 
@@ -111,7 +114,8 @@ def permutation_test(
     options : PermutationOptions, optional
         Settings.
     checkpoint : str or Path, optional
-        ``.npz`` file in which finished blocks of targets are kept; the same call again continues there.
+        Folder in which finished blocks of targets are kept; the same call again continues there, and several
+        processes that make it at once share the blocks.
 
     Returns
     -------
@@ -183,35 +187,102 @@ def group_permutation_test(
     >>> group_permutation_test(subjects, options=PermutationOptions(n_permutations=99)).table["p"].tolist()
     [0.01, 0.01]
     """
-    options = options or PermutationOptions()
-    group = [
-        PermutedSubject(data, options, number, memory=memory, device=device) for number, data in enumerate(subjects)
-    ]
-    names, blocks = _blocks(group, units, options.block)
-    store = BlockStore(
-        checkpoint, [array for subject in group for array in (subject.x, subject.codes, subject.strata)], options
-    )
-    largest = np.full(options.n_permutations, -np.inf)
-    parts = []
-    for start, (columns, unit) in enumerate(blocks):
-        values = [subject.read(columns) for subject in group]
-        key = store.key(start, [*values, *(subject.penalty[..., columns] for subject in group)])
-        done = store.load(key)
-        if done is None:
-            done = _test_block(group, values, columns, unit)
-            store.save(key, done)
-        largest = np.maximum(largest, done["largest"])
-        parts.append(done)
-    r, exceeding, used = (np.concatenate([p[name] for p in parts]) for name in ("r", "exceeding", "used"))
+    test = _Blocks(subjects, units, options, checkpoint, memory, device)
+    test.compute(range(len(test.blocks)), wait=True)
+    options, parts = test.options, test.parts
+    largest = np.max([part["largest"] for part in parts.values()], axis=0)
+    in_order = [parts[number] for number in sorted(parts)]
+    r, exceeding, used = (np.concatenate([p[name] for p in in_order]) for name in ("r", "exceeding", "used"))
     settled = options.stop_after is not None and exceeding >= options.stop_after
     p = np.where(settled, exceeding / np.maximum(used, 1), (exceeding + 1) / (used + 1))
+    fitted = np.zeros(len(r), dtype=bool)
+    if options.tails == "pareto":
+        tails = np.concatenate([part["tail"] for part in in_order], axis=1)
+        p, fitted = tail_p(r, tails, p, options.n_permutations)
     family = np.full(len(r), np.nan)
     if options.stop_after is None:
         family = (1 + (largest[:, None] >= r).sum(axis=0)) / (1 + options.n_permutations)
     table = pd.DataFrame({"r": r, "p": np.where(np.isfinite(r), p, np.nan), "p_fwer": family, "n_permutations": used})
+    if options.tails == "pareto":
+        table["tail"] = np.where(fitted, "pareto", "counted")
     if units is not None:
-        table.insert(0, "unit", names)
-    return PermutationTest(table, options, group[0].prepared.problem.plan.hash)
+        table.insert(0, "unit", test.names)
+    return PermutationTest(table, options, test.group[0].prepared.problem.plan.hash)
+
+
+def compute_blocks(
+    subjects: Sequence[PermutationInput],
+    *,
+    checkpoint: str | Path,
+    share: tuple[int, int] = (1, 1),
+    units: ArrayLike | None = None,
+    options: PermutationOptions | None = None,
+    memory: str | int = "8GB",
+    device: str = "cpu",
+    wait: bool = True,
+) -> None:
+    """Compute a share of a :func:`group_permutation_test`, which finds it in ``checkpoint`` and has the same numbers.
+
+    Parameters
+    ----------
+    subjects, units, options, memory, device
+        As there.
+    checkpoint : str or Path
+        Folder of finished blocks, which any number of processes may fill.
+    share : tuple of int
+        ``(3, 8)``: every eighth block of targets, from the third.
+    wait : bool
+        Wait for blocks that other processes hold.
+    """
+    test = _Blocks(subjects, units, options, checkpoint, memory, device)
+    number, of = share
+    test.compute(range(number - 1, len(test.blocks), of), wait=wait)
+
+
+class _Blocks:
+    """Blocks of targets of one test, each permuted for itself."""
+
+    def __init__(
+        self,
+        subjects: Sequence[PermutationInput],
+        units: ArrayLike | None,
+        options: PermutationOptions | None,
+        checkpoint: str | Path | None,
+        memory: str | int,
+        device: str,
+    ) -> None:
+        self.options = options or PermutationOptions()
+        self.group = [
+            PermutedSubject(data, self.options, number, memory=memory, device=device)
+            for number, data in enumerate(subjects)
+        ]
+        self.names, self.blocks = _blocks(self.group, units, self.options.block)
+        shared = [array for subject in self.group for array in (subject.x, subject.codes, subject.strata)]
+        self.store = BlockStore(checkpoint, shared, self.options)
+        self.parts: dict[int, dict[str, NDArray[Any]]] = {}
+
+    def compute(self, numbers: Iterable[int], *, wait: bool) -> None:
+        """Compute some blocks, or find them; those that other processes hold come last."""
+        held = [number for number in numbers if not self._done(number, wait=False)]
+        for number in held if wait else ():
+            self._done(number, wait=True)
+
+    def _done(self, number: int, *, wait: bool) -> bool:
+        """Compute a block, or find it; False if another process holds it."""
+        columns, unit = self.blocks[number]
+        values = [subject.read(columns) for subject in self.group]
+        key = self.store.key(number, [*values, *(subject.penalty[..., columns] for subject in self.group)])
+        block = self.store.load(key)
+        if block is None:
+            with self.store.held(key, wait=wait) as mine:
+                if not mine:
+                    return False
+                block = self.store.load(key)  # of who held it until now
+                if block is None:
+                    block = _test_block(self.group, values, columns, unit)
+                    self.store.save(key, block)
+        self.parts[number] = block
+        return True
 
 
 def permutation_null(
@@ -317,6 +388,7 @@ def _test_block(
     observed = np.full(n_units, np.nan)
     exceeding, used = np.zeros(n_units, dtype=np.int64), np.zeros(n_units, dtype=np.int64)
     largest = np.full(options.n_permutations, -np.inf)
+    tail = np.full((0, n_units), -np.inf)
     active, number = np.arange(n_units), -1
     for orders in zip(*(subject.chunks() for subject in group), strict=True):
         if not len(active):
@@ -329,6 +401,10 @@ def _test_block(
         if number < 0:
             observed, null, number = null[0], null[1:], 0
             null, active = null[:, np.isfinite(observed)], np.flatnonzero(np.isfinite(observed))
+        if options.tails == "pareto":
+            spread = np.full((len(null), n_units), -np.inf)
+            spread[:, active] = null
+            tail = largest_scores(tail, spread)
         counting = np.ones(len(active), dtype=bool)  # a unit that is settled inside a chunk stops counting there
         for row in null:
             exceeding[active[counting]] += row[counting] >= observed[active[counting]]
@@ -338,4 +414,4 @@ def _test_block(
             if options.stop_after is not None:
                 counting &= exceeding[active] < options.stop_after
         active = active[counting]
-    return {"r": observed, "exceeding": exceeding, "used": used, "largest": largest}
+    return {"r": observed, "exceeding": exceeding, "used": used, "largest": largest, "tail": tail}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from brainmap.encoding.row_groups import RowGroups
 from brainmap.encoding.settings import RidgeOptions
 from brainmap.statistics.checked_arrays import in_own_units, sliceable
 from brainmap.statistics.permutation.group_orders import check_strata, group_orders, order_chunks
+from brainmap.statistics.permutation.pareto_tail import LEAST_PERMUTATIONS
 
 FloatArray = NDArray[np.floating]
 CHUNK = 50  # permutations scored at a time
@@ -44,6 +45,9 @@ class PermutationOptions:
         Targets held at a time.
     seed : int
         Seed of folds and permutations.
+    tails : {"counted", "pareto"}
+        Small p values counted, or from a generalised Pareto distribution fitted to the largest null scores
+        (:mod:`brainmap.statistics.permutation.pareto_tail`), which takes 10,000 permutations and no early stop.
 
     Examples
     --------
@@ -59,8 +63,16 @@ class PermutationOptions:
     pca: int | None = None
     block: int = 2048
     seed: int = 0
+    tails: Literal["counted", "pareto"] = "counted"
 
     def __post_init__(self) -> None:
+        if self.tails not in ("counted", "pareto"):
+            raise InputError(f"tails {self.tails!r} must be 'counted' or 'pareto'.")
+        if self.tails == "pareto" and (self.stop_after is not None or self.n_permutations < LEAST_PERMUTATIONS):
+            raise InputError(
+                f"A Pareto tail is fitted to {LEAST_PERMUTATIONS:,} permutations or more, none of them left out: raise "
+                "n_permutations, leave stop_after out, or take tails='counted'."
+            )
         if self.n_permutations < 19 or self.block < 1 or (self.stop_after is not None and self.stop_after < 1):
             raise InputError("A permutation test needs ≥ 19 permutations, a block of ≥ 1 target and stop_after ≥ 1.")
 

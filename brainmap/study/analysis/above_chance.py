@@ -17,7 +17,11 @@ from brainmap.common.progress import track
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding.settings import RELATIVE_ALPHAS
 from brainmap.statistics.correction import adjust
-from brainmap.statistics.permutation.permutation_test import group_permutation_test
+from brainmap.statistics.permutation.permutation_test import (
+    PermutationTest,
+    compute_blocks,
+    group_permutation_test,
+)
 from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, common_penalty
 from brainmap.statistics.significance import significance
 from brainmap.study.declared.study_config import StudyConfig
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from brainmap.features import Features
     from brainmap.stimuli import StimulusSet
     from brainmap.study.analysis.encoded_part import Encoded
+    from brainmap.study.inputs import Inputs
 
 
 UNIT_OF_TEST = {"fmri": "target", **dict.fromkeys(TIMED, "time")}
@@ -106,14 +111,16 @@ def permutation_options(
         Stop early where a target is settled.
     """
     block = parse_memory(config.memory) // (4 * 16 * max(n_rows, 1))
+    early = sequential and config.tails == "counted"
     return PermutationOptions(
         n_permutations=config.permutations,
         cv=config.cv,
-        stop_after=STOP_AFTER if sequential and config.permutations > 4 * STOP_AFTER else None,
+        stop_after=STOP_AFTER if early and config.permutations > 4 * STOP_AFTER else None,
         candidates=_candidates(config, n_rows / n_subjects) if n_targets < FEW_TARGETS else None,
         pca=config.pca,
         block=int(np.clip(block, 16, 8192)),
         seed=config.seed,
+        tails=config.tails,
     )
 
 
@@ -134,33 +141,117 @@ def _permuted(
 ) -> tuple[xr.DataArray, str]:
     """Permute whole photographs and refit, map by map."""
     modality = subjects[0].responses.modality
-    if any(subject.confounds is not None for subject in subjects):
-        raise InputError("permutations do not project confounds out; test over folds or subjects instead")
-    per, units = UNIT_OF_TEST[modality], None if modality == "fmri" else r["time"].values
-    names = np.arange(r.sizes["target"]) if units is None else np.unique(units)
-    rows = sum(len(subject.rows) for subject in subjects)
-    options = permutation_options(config, rows, r.sizes["target"], n_subjects=len(subjects), sequential=units is None)
     layers = [str(layer) for layer in r["layer"].values]
-    strata, sessions = session_strata(subjects)
+    test = PermutedMaps(
+        subjects, stimuli, features, config, scratch, times=r["time"].values if "time" in r.coords else None
+    )
+    per, options, names, units = UNIT_OF_TEST[modality], test.options, test.names, test.units
     p = np.full((r.sizes["signal"], len(layers), len(names)), np.nan)
     maps = [(i, j, signal, layer) for i, signal in enumerate(config.signals) for j, layer in enumerate(layers)]
     for i, j, signal, layer in track(maps, f"{MODALITY_NAMES[modality]} permutations", unit="maps"):
-        tested = group_permutation_test(
-            _inputs(subjects, stimuli, features, config, (signal, layer, strata), fixed=options.candidates is None),
-            units=units,
-            options=options,
-            checkpoint=None if scratch is None else scratch / modality / f"{signal}-{layer}.npz",
-            memory=config.memory,
-            device=config.device,
-        )
-        p[i, j] = tested.table["p"].to_numpy()
+        p[i, j] = test.tested(signal, layer).table["p"].to_numpy()
     coords = {"signal": list(config.signals), "layer": layers} | ({} if units is None else {"time": names})
     array = xr.DataArray(p, dims=("signal", "layer", per), coords=coords)
     if "depth" in r.coords:
         array = array.assign_coords(depth=("layer", r["depth"].values))
     marks = adjust(array, "bh", over=(per,)) <= config.level(modality)
     marks = corrected_over_all(marks, array)
-    return marks, _words(options, per, (len(names), config.level(modality)), sessions)
+    return marks, _words(options, per, (len(names), config.level(modality)), test.sessions)
+
+
+class PermutedMaps:
+    """The permutation tests of a modality: one for each signal and layer, each in blocks of targets.
+
+    Parameters
+    ----------
+    subjects, stimuli, features, config, scratch
+        As for :func:`above_chance`; the subjects are encoded.
+    times : ndarray, optional
+        Time of each target, where scores are averaged over the targets of a time.
+
+    Raises
+    ------
+    InputError
+        If the study projects confounds out.
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[Encoded],
+        stimuli: StimulusSet,
+        features: Features,
+        config: StudyConfig,
+        scratch: Path | None,
+        *,
+        times: np.ndarray | None,
+    ) -> None:
+        if any(subject.confounds is not None for subject in subjects):
+            raise InputError("permutations do not project confounds out; test over folds or subjects instead")
+        self.subjects, self.stimuli, self.features, self.config = subjects, stimuli, features, config
+        self.modality = subjects[0].responses.modality
+        self.scratch = scratch
+        self.units = None if self.modality == "fmri" else times
+        n_targets = subjects[0].averaged.n_targets
+        self.names = np.arange(n_targets) if self.units is None else np.unique(self.units)
+        rows = sum(len(subject.rows) for subject in subjects)
+        self.options = permutation_options(
+            config, rows, n_targets, n_subjects=len(subjects), sequential=self.units is None
+        )
+        self.strata, self.sessions = session_strata(subjects)
+
+    def tested(self, signal: str, layer: str) -> PermutationTest:
+        """Test a map; blocks that are finished are found, those that other processes hold are waited for."""
+        return group_permutation_test(
+            self._inputs(signal, layer),
+            units=self.units,
+            options=self.options,
+            checkpoint=None if self.scratch is None else self.scratch / self.modality / f"{signal}-{layer}",
+            memory=self.config.memory,
+            device=self.config.device,
+        )
+
+    def compute(self, signal: str, layer: str, share: tuple[int, int] = (1, 1), *, wait: bool) -> None:
+        """Compute a share of a map's blocks, for whoever tests it."""
+        assert self.scratch is not None
+        compute_blocks(
+            self._inputs(signal, layer),
+            share=share,
+            units=self.units,
+            options=self.options,
+            checkpoint=self.scratch / self.modality / f"{signal}-{layer}",
+            memory=self.config.memory,
+            device=self.config.device,
+            wait=wait,
+        )
+
+    def _inputs(self, signal: str, layer: str) -> list[PermutationInput]:
+        space, fixed = (signal, layer, self.strata), self.options.candidates is None
+        return _inputs(self.subjects, self.stimuli, self.features, self.config, space, fixed=fixed)
+
+
+def permuted_maps(
+    config: StudyConfig, inputs: Inputs, features: Features, encoded: Sequence[Encoded], scratch: Path
+) -> dict[str, PermutedMaps]:
+    """Return the permutation tests of each modality whose yardstick they are and that can be made.
+
+    Parameters
+    ----------
+    config, inputs, features
+        The study.
+    encoded : sequence of Encoded
+        All subjects of all modalities.
+    scratch : Path
+        Folder in which finished blocks are kept.
+    """
+    tests: dict[str, PermutedMaps] = {}
+    for modality in dict.fromkeys(subject.responses.modality for subject in encoded):
+        subjects = [subject for subject in encoded if subject.responses.modality == modality]
+        if config.yardstick(modality) != "permutation" or any(each.confounds is not None for each in subjects):
+            continue
+        scored = subjects[0].spaces[config.signals[0]].dataset
+        times = scored["time"].values if "time" in scored.coords else None
+        tests[modality] = PermutedMaps(subjects, inputs.stimuli, features, config, scratch, times=times)
+    return tests
 
 
 def session_strata(subjects: Sequence[Encoded]) -> tuple[list[np.ndarray | None], str]:
@@ -218,6 +309,7 @@ def _words(options: PermutationOptions, per: str, tests: tuple[int, float], sess
     fixed = "the penalty that most of the best predicted targets chose"
     penalty = fixed if options.candidates is None else "its own best penalty"
     stopped = "" if options.stop_after is None else f", stopped after {options.stop_after} exceedances"
+    stopped += ", small p values from a fitted generalised Pareto tail" if options.tails == "pareto" else ""
     together = int(np.ceil(tests[0] / (tests[1] * (options.n_permutations + 1))))
     least = f"; so few permutations can only mark {together} {per}s or more at once" if together > 1 else ""
     return (

@@ -1,46 +1,51 @@
-"""Tasks of a study file on Dask: processes of this machine, jobs of a queue, or a scheduler that runs already."""
+"""Tasks of studies on Dask: processes of this machine, jobs of a queue, or a scheduler that runs already."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
-from pathlib import Path
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from brainmap.common.errors import InputError, MissingFileError
-from brainmap.common.progress import track
-from brainmap.common.yaml_text import read_yaml
-from brainmap.study.cluster.tasks import described, do_task, tasks_of
+from brainmap.common.errors import InputError
+from brainmap.common.progress import StageProgress
+from brainmap.study.cluster.dispatch import WorkerLostError, run_tasks
+from brainmap.study.cluster.pools import JOB_END, Pool, pools
+from brainmap.study.cluster.tasks import Task, described, do_task, tasks_of
+from brainmap.study.declared.job_settings import JobSettings, job_settings
+from brainmap.study.resources import duration
+from brainmap.study.run import Study
 
 if TYPE_CHECKING:
     from brainmap.study.grid import Grid
 
-QUEUES = {
-    "slurm": "SLURMCluster",
-    "pbs": "PBSCluster",
-    "sge": "SGECluster",
-    "lsf": "LSFCluster",
-    "htcondor": "HTCondorCluster",
-}
-SETTINGS = Path("~/.config/brainmap/cluster.yaml")
-ATTEMPTS = 3  # of a task whose worker was lost: preempted, out of time, out of memory
+CAUTION = 1.5  # of estimates, when it is asked whether a task fits what is left of a job
+MARGIN = 60.0  # seconds before the end of a job in which nothing is begun
+POLL = 1.0
 
 
 def run_on_dask(
-    grid: Grid, *, jobs: int, cluster: str | None = None, reports: bool = False, skip_missing: bool = False
+    work: Grid | Study,
+    *,
+    jobs: int,
+    cluster: str | None = None,
+    reports: bool = False,
+    skip_missing: bool = False,
 ) -> None:
-    """Compute what is not finished yet of a study file, a task at a time on each worker.
+    """Compute what is not finished yet of a study file or a study, a task at a time on each worker.
 
     Parameters
     ----------
-    grid : Grid
-        The study file; all workers must see its folder.
+    work : Grid or Study
+        What to compute; all workers must see its folder.
     jobs : int
-        Workers; of a queue, at most.
+        Workers; of a queue, jobs at most.
     cluster : str, optional
-        ``slurm``, ``pbs``, ``sge``, ``lsf`` or ``htcondor`` (jobs with the settings of ``cluster.yaml``), or the
-        address of a scheduler, as ``tcp://host:8786``. By default processes of this machine.
+        ``slurm``, ``pbs``, ``sge``, ``lsf`` or ``htcondor`` (jobs with the settings of the study file's ``cluster:``
+        block and of ``cluster.yaml``), or the address of a scheduler, as ``tcp://host:8786``. By default processes of
+        this machine.
     reports : bool
         Write a report of every study, too.
     skip_missing : bool
@@ -49,7 +54,7 @@ def run_on_dask(
     Raises
     ------
     InputError
-        If the cluster is unknown or its settings are wrong.
+        If the cluster is unknown, its settings are wrong, or a task takes longer than a job may last.
     MissingFileError
         If Dask is not installed, or something that the studies need is not here.
 
@@ -62,90 +67,131 @@ def run_on_dask(
     >>> len(grid.config.cells())
     4
     """
-    if not skip_missing:
-        grid.refuse_missing()
-    cells = [cell for cell in grid.cells if not grid.missing(cell)]
-    waiting = [task for task in tasks_of(grid, cells) if not task.done]
+    settings = job_settings(None if isinstance(work, Study) else work.config.cluster)
+    waiting = [task for task in tasks_of(_studies(work, skip_missing)) if not task.done]
     if not waiting:
         return
-    with _client(cluster, jobs) as client:
-        futures: dict[str, Any] = {}
-        for task in waiting:
-            before = [futures[key] for key in task.after if key in futures]
-            values = described(grid, task, reports=reports)
-            futures[task.key] = client.submit(do_task, values, *before, key=task.key, retries=ATTEMPTS - 1, pure=False)
-        from distributed import as_completed
-
+    queued = cluster is not None and "://" not in cluster
+    if queued:
+        _check_jobs(waiting, settings)
+    logs = work.out / "logs"
+    needed = {"gpu" if task.gpu else "cpu" for task in waiting}
+    with pools(cluster, jobs, settings, needed=needed, logs=logs) as ready:
+        engine = DaskEngine(ready, reports=reports, threads=settings.cores if queued else None, logs=logs)
         try:
-            for future in track(as_completed(list(futures.values())), "tasks", unit="tasks", total=len(futures)):
-                future.result()  # the worker's own error, if it had one
-        except BaseException:
-            client.cancel(list(futures.values()), force=True)
-            raise
+            with StageProgress(Counter(task.stage for task in waiting)) as progress:
+                engine.say = progress.say
+                run_tasks(waiting, engine, ended=lambda task: progress.advance(task.stage))
+        finally:
+            engine.cancel()
 
 
-@contextlib.contextmanager
-def _client(cluster: str | None, jobs: int) -> Iterator[Any]:
-    """Connect to workers; those that were started for this are stopped at the end."""
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise MissingFileError("Dask is not installed; install it with: pip install 'brainmap[cluster]'") from None
-    quiet = {
-        "distributed.nanny.pre-spawn-environ": {},  # threads as in this process: the same bits on every worker
-        "distributed.comm.timeouts.connect": "60s",
-        "distributed.logging": {"distributed": "error"},
-    }
-    with contextlib.ExitStack() as stack, dask.config.set(quiet):
-        if cluster is None:
-            local = LocalCluster(
-                n_workers=jobs, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-            )
-            client = stack.enter_context(Client(stack.enter_context(local)))
-        elif cluster in QUEUES:
-            client = stack.enter_context(Client(stack.enter_context(_queue(cluster, jobs))))
-        elif "://" in cluster:
-            client = stack.enter_context(Client(cluster, timeout="30s"))
-        else:
-            known = ", ".join(QUEUES)
+class DaskEngine:
+    """Hands tasks to Dask's workers: those for a GPU to workers that have one.
+
+    Parameters
+    ----------
+    ready : mapping of str to Pool
+        Connections to workers, for ``"cpu"`` and ``"gpu"`` tasks.
+    reports : bool
+        Write a report of every study.
+    threads : int, optional
+        Of a task; by default the CPUs that this process may use.
+    logs : path
+        Named where no worker comes.
+    """
+
+    def __init__(self, ready: Mapping[str, Pool], *, reports: bool, threads: int | None, logs: Any) -> None:
+        self.ready, self.reports, self.threads, self.logs = ready, reports, threads, logs
+        self.say: Any = lambda text: None
+        self._ended: SimpleQueue[tuple[Task, Any]] = SimpleQueue()
+        self._futures: dict[str, Any] = {}
+        self._quiet_since = time.monotonic()
+
+    def submit(self, task: Task, priority: float, attempt: int) -> None:
+        """Hand a task over; of those that wait, Dask starts the one of highest priority first."""
+        pool = self.ready["gpu" if task.gpu else "cpu"]
+        future = pool.client.submit(
+            work_on,
+            described(task, reports=self.reports, threads=self.threads),
+            key=f"{task.key} {attempt}",
+            priority=priority,
+            resources=pool.resources or None,
+            pure=False,
+        )
+        self._futures[task.key] = future
+        future.add_done_callback(lambda done: self._ended.put((task, done)))
+
+    def wait(self) -> tuple[Task, BaseException | None]:
+        """Return the next task that has ended; its future is released: its result is a file."""
+        from distributed.scheduler import KilledWorker
+
+        while True:
+            try:
+                task, future = self._ended.get(timeout=POLL)  # in slices, so that Ctrl-C is heard
+                break
+            except Empty:
+                self._look_at_workers()
+        self._futures.pop(task.key, None)
+        if future.cancelled():
+            return task, WorkerLostError(f"the scheduler gave up '{task}'")
+        problem = future.exception()
+        if isinstance(problem, KilledWorker):
+            problem = WorkerLostError(str(problem))
+        return task, problem
+
+    def cancel(self) -> None:
+        """Take back what is not done yet."""
+        for pool in self.ready.values():
+            futures = [future for future in self._futures.values() if future.client is pool.client]
+            if futures:
+                pool.client.cancel(futures, force=True)
+
+    def _look_at_workers(self) -> None:
+        """Say now and then that no worker has come: jobs may wait in the queue, or end as soon as they begin."""
+        if any(pool.client.scheduler_info(n_workers=-1)["workers"] for pool in self.ready.values()):
+            self._quiet_since = time.monotonic()
+        elif time.monotonic() - self._quiet_since > 60:
+            self._quiet_since = time.monotonic()
+            self.say(f"no worker has come for a minute: look at the queue, and at what jobs wrote to {self.logs}")
+
+
+def work_on(values: Mapping[str, Any]) -> str:
+    """Do a task on a worker, or give it back where the rest of the worker's job is too short for it."""
+    end = float(os.environ.get(JOB_END, "inf"))
+    if time.time() + CAUTION * values["seconds"] + MARGIN > end:
+        from distributed import Reschedule, get_worker
+
+        worker = get_worker()
+        worker.loop.add_callback(worker.close_gracefully, reason="what is left of the job is too short for a task")
+        time.sleep(POLL)  # until the scheduler knows, it would hand the task to this worker again
+        raise Reschedule
+    return do_task(values)
+
+
+def _studies(work: Grid | Study, skip_missing: bool) -> Sequence[Study]:
+    """Studies to compute; what is missing for any of them is named before the first is begun."""
+    if isinstance(work, Study):
+        work.refuse_missing()
+        return [work]
+    if not skip_missing:
+        work.refuse_missing()
+    return [work.study(cell) for cell in work.cells if not skip_missing or not work.missing(cell)]
+
+
+def _check_jobs(tasks: Sequence[Task], settings: JobSettings) -> None:
+    """Refuse what no job can do: a GPU task where none asks for one, a task longer than the walltime."""
+    gpu = settings.for_gpu_tasks
+    for task in tasks:
+        asked = gpu if task.gpu else settings
+        if asked is None:
             raise InputError(
-                f"There is no cluster {cluster!r}; choose {known}, or a scheduler's address, tcp://…:8786."
+                f"{task.study.config.model_name} is to be computed on {task.study.config.device}, and no job asks for "
+                "a GPU: set gpus: 1 in the cluster's settings (or under gpu:, for tasks that need one), or device: cpu"
             )
-        yield client
-
-
-def _queue(name: str, jobs: int) -> Any:
-    """Start workers as jobs of a queue; lost ones are replaced as long as there is work."""
-    try:
-        import dask_jobqueue
-    except ImportError:
-        raise MissingFileError(
-            "dask-jobqueue is not installed; install it with: pip install 'brainmap[cluster]'"
-        ) from None
-    settings = {"cores": 1, "processes": 1, "memory": "8GB", **queue_settings()}
-    settings.setdefault("job_script_prologue", [f"export {k}={v}" for k, v in _threads().items()])
-    try:
-        queue = getattr(dask_jobqueue, QUEUES[name])(**settings)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The settings in {SETTINGS} do not suit {name}: {' '.join(str(error).split())}") from None
-    queue.adapt(minimum=min(1, jobs), maximum=jobs)
-    return queue
-
-
-def queue_settings() -> dict[str, Any]:
-    """Read the settings of jobs (partition, account, walltime, cores, memory …) from the user's ``cluster.yaml``."""
-    file = Path(os.environ.get("BRAINMAP_CLUSTER", SETTINGS)).expanduser()
-    if not file.is_file():
-        return {}
-    settings = read_yaml(file)
-    if not isinstance(settings, dict):
-        raise InputError(f"{file} must hold settings of dask-jobqueue, a name and a value in each line.")
-    settings = {str(name): value for name, value in settings.items()}
-    if "partition" in settings:  # SLURM's own word
-        settings["queue"] = settings.pop("partition")
-    return settings
-
-
-def _threads() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ}
+        if asked.seconds is not None and CAUTION * task.seconds + MARGIN > asked.seconds:
+            raise InputError(
+                f"'{task}' takes about {duration(task.seconds)} by the plan, too long for jobs of {asked.walltime}: a "
+                f"task is started where {CAUTION:g} times that and a minute are left. Raise walltime in the cluster's "
+                "settings, or cores."
+            )

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainmap.common.errors import InputError
-from brainmap.study.cluster.dask_engine import queue_settings
+from brainmap.common.memory_sizes import parse_memory
+from brainmap.study.declared.job_settings import job_settings
+from brainmap.study.declared.study_file import GridConfig
 
 if TYPE_CHECKING:
     from brainmap.study.declared.study_file import Cell
@@ -89,17 +91,23 @@ def queue_script(file: Path, out: Path, jobs: int) -> str:
     >>> queue_script(Path("study.yaml"), Path("runs"), 64).splitlines()[0]
     '#!/bin/bash'
     """
-    settings = queue_settings()
-    words = {"queue": "partition", "account": "account", "walltime": "time", "memory": "mem", "cores": "cpus-per-task"}
-    options = {words[name]: str(value) for name, value in settings.items() if name in words}
-    options = {"cpus-per-task": "1", "mem": "8GB", "time": "24:00:00", **options}
+    settings = job_settings(GridConfig.from_yaml(file).cluster)
+    options = {
+        "partition": settings.partition,
+        "account": settings.account,
+        "cpus-per-task": settings.cores,
+        "mem": f"{-(-parse_memory(settings.memory) // 2**20)}M",
+        "time": settings.walltime,
+        "gpus": settings.gpus or None,
+    }
+    given = [f"--{name}={value}" for name, value in options.items() if value is not None]
     command = f"brainmap run {shlex.quote(str(file.absolute()))} --out {shlex.quote(str(out.absolute()))}"
     lines = [
         "#!/bin/bash",
         "#SBATCH --job-name=brainmap",
         f"#SBATCH --array=1-{jobs}",
-        *(f"#SBATCH --{name}={value}" for name, value in options.items()),
-        *(str(line) for line in settings.get("job_script_prologue", [])),
+        *(f"#SBATCH {option}" for option in [*given, *settings.directives]),
+        *settings.prologue,
         f"cd {shlex.quote(str(Path.cwd()))}",
         f"{command} --only ${{SLURM_ARRAY_TASK_ID}}/{jobs}",
         "",

@@ -1,4 +1,4 @@
-"""The tasks of a study file: what can be computed apart, what must be there before, and how one is done.
+"""The tasks of studies: what can be computed apart, what must be there before, and how one is done.
 
 A task writes its result into the run folders and returns nothing else, so that a lost worker costs the task it was at
 and no more, and doing one twice is harmless. Any worker that shares the folder may do any task.
@@ -7,54 +7,70 @@ and no more, and doing one twice is harmless. Any worker that shares the folder 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from brainmap.common.errors import ReadingNote
 from brainmap.common.memory_sizes import available_threads
 from brainmap.study.inputs import Simulated
-from brainmap.study.run import Part, Study
+from brainmap.study.plan import DATA_SETTINGS, MODEL_SETTINGS, StudyPlan
+from brainmap.study.resources import EFFICIENCY, measured_speed
+from brainmap.study.run import Part, Permuted, Study
 
-if TYPE_CHECKING:
-    from brainmap.study.declared.study_file import Cell
-    from brainmap.study.grid import Grid
+Stage = Literal["features", "encoding", "permutations", "results"]
+TASK_SECONDS = 1200.0  # of permutations: what is longer is cut into shares
+MOST_SHARES = 64
+LEAST_SECONDS = 5.0  # of any task: a process opens the data first
 
-Stage = Literal["features", "encoding", "results"]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
-    """One piece of a study file.
+    """One piece of a study.
 
     Attributes
     ----------
     key : str
-        Names it among all tasks of the file, and is the same in every process: it holds the digest of the settings.
-    stage : {"features", "encoding", "results"}
-        Features of a study, the encoding of one subject from one feature space, or statistics and tables.
-    cell : Cell
+        Names it among all tasks of all studies, and is the same in every process: it holds digests of the settings and
+        of the folder.
+    stage : {"features", "encoding", "permutations", "results"}
+        Features of a study, the encoding of one subject from one feature space, permutations of some targets of one
+        map, or statistics and tables.
+    study : Study
         The study.
     part : tuple of str, optional
-        Modality, subject and feature space of an encoding.
+        Modality, subject and feature space of an encoding; of permutations what :meth:`Study.permute` takes.
     after : tuple of str
         Keys of the tasks that must be done before.
     done : bool
         Whether its result is there already.
+    seconds : float
+        What it takes, by the plan's estimate for a machine like this one.
+    gpu : bool
+        Whether it is computed on a GPU.
     """
 
     key: str
     stage: Stage
-    cell: Cell
-    part: Part | None = None
+    study: Study
+    part: Part | Permuted | None = None
     after: tuple[str, ...] = ()
     done: bool = False
+    seconds: float = LEAST_SECONDS
+    gpu: bool = False
+
+    def __str__(self) -> str:
+        return " ".join([self.stage, *(self.part or ()), "of", self.study.out.name])
 
 
-def tasks_of(grid: Grid, cells: Sequence[Cell]) -> list[Task]:
-    """Return the tasks of some studies of a file, each after those it needs.
+def tasks_of(studies: Sequence[Study]) -> list[Task]:
+    """Return the tasks of some studies, each after those it needs.
 
     Studies that share a model and photographs share features: only the first of them extracts, the others find them.
 
@@ -64,46 +80,73 @@ def tasks_of(grid: Grid, cells: Sequence[Cell]) -> list[Task]:
         If recordings or photographs are not here.
     """
     tasks: list[Task] = []
-    extracting: dict[str, str] = {}
-    for cell in cells:
-        study = grid.study(cell)
+    extracting: dict[tuple[str, Path], str] = {}
+    speed = measured_speed()
+    for study in studies:
+        name, gpu = _name(study), study.config.device.startswith("cuda")
         finished = study.folder.results.is_dir()
-        shared = _features_key(cell)
-        before = extracting.setdefault(shared, f"features {cell.name}")
-        if before == f"features {cell.name}":
-            tasks.append(Task(before, "features", cell, done=finished))
+        plan = None if finished else study.plan()
+        cost = {} if plan is None else plan.task_operations
+        key = f"features {name}"
+        before = extracting.setdefault((_features_key(study), study.folder.features), key)
+        if before == key:
+            seconds = LEAST_SECONDS + cost.get("features", 0.0) / (EFFICIENCY * speed)
+            tasks.append(Task(key, "features", study, done=finished, seconds=seconds, gpu=gpu))
         parts = []
         for part in study.parts():
-            key = f"encoding {cell.name} {' '.join(part)}"
-            tasks.append(Task(key, "encoding", cell, part, (before,), finished or study.finished(part)))
+            key = f"encoding {name} {' '.join(part)}"
+            seconds = LEAST_SECONDS + cost.get(f"encoding {part[0]}", 0.0) / speed
+            done = finished or study.finished(part)
+            tasks.append(Task(key, "encoding", study, part, (before,), done, seconds, gpu))
             parts.append(key)
-        tasks.append(Task(f"results {cell.name}", "results", cell, after=tuple(parts), done=finished))
+        permuted = [] if plan is None else list(_permutations(study, plan, name, tuple(parts), speed))
+        tasks += permuted
+        before_results = (*parts, *(task.key for task in permuted))
+        tasks.append(Task(f"results {name}", "results", study, None, before_results, finished))
     return tasks
 
 
-def described(grid: Grid, task: Task, *, reports: bool = False) -> dict[str, Any]:
+def _permutations(study: Study, plan: StudyPlan, name: str, after: tuple[str, ...], speed: float) -> Iterator[Task]:
+    """Yield the permutations of each map, in shares of its targets where they are long."""
+    gpu = study.config.device.startswith("cuda")
+    for modality in dict.fromkeys(part[0] for part in study.parts()):
+        operations = plan.task_operations.get(f"permutations {modality}", 0.0)
+        maps = [(signal, str(layer)) for signal in study.config.signals for layer in range(plan.layers)]
+        if not operations or not maps:
+            continue
+        seconds = operations / speed / len(maps)
+        shares = min(max(math.ceil(seconds / TASK_SECONDS), 1), MOST_SHARES)
+        for signal, layer in maps:
+            for number in range(1, shares + 1):
+                part = (modality, signal, layer, f"{number}/{shares}")
+                key = f"permutations {name} {' '.join(part)}"
+                yield Task(key, "permutations", study, part, after, False, LEAST_SECONDS + seconds / shares, gpu)
+
+
+def described(task: Task, *, reports: bool = False, threads: int | None = None) -> dict[str, Any]:
     """Say in plain values, for a worker on any machine that shares the folder, what :func:`do_task` needs."""
+    study = task.study
     return {
-        "config": json.loads(task.cell.config.model_dump_json(exclude_defaults=True)),
-        "folder": str((grid.out / "cells" / task.cell.name).absolute()),
-        "features": str((grid.out / "features").absolute()),
+        "config": json.loads(study.config.model_dump_json(exclude_defaults=True)),
+        "out_space": study.out_space,
+        "folder": str(study.out.absolute()),
+        "features": str(study.folder.features.absolute()),
         "working_folder": str(Path.cwd()),
         "stage": task.stage,
         "part": task.part,
         "report": reports,
-        "threads": available_threads(),  # a task's bits are those of the machine that planned it
+        "threads": threads or available_threads(),  # a task's bits are those of its plan
+        "seconds": task.seconds,
     }
 
 
-def do_task(values: Mapping[str, Any], *before: object) -> str:
+def do_task(values: Mapping[str, Any]) -> str:
     """Do one task; what it needs is in the run folders.
 
     Parameters
     ----------
     values : mapping
         From :func:`described`.
-    *before
-        Ignored: results of the tasks that had to be done before, which Dask hands over.
 
     Returns
     -------
@@ -114,15 +157,20 @@ def do_task(values: Mapping[str, Any], *before: object) -> str:
 
     if Path.cwd() != Path(values["working_folder"]):
         os.chdir(values["working_folder"])  # paths in a study file are relative to it
-    study = Study(StudyConfig.from_dict(dict(values["config"])), values["folder"])
+    study = Study(StudyConfig.from_dict(dict(values["config"])), values["folder"], out_space=values["out_space"])
     study.folder.features, study.threads = Path(values["features"]), values["threads"]
     study.simulated, study.planned = _lent(values["working_folder"])
-    if values["stage"] == "features":
-        study.extract()
-    elif values["stage"] == "encoding":
-        study.encode(tuple(values["part"]))
-    else:
-        study.run(report=values["report"])
+    with warnings.catch_warnings():
+        if values["stage"] != "features":  # which has said already how the files were read
+            warnings.simplefilter("ignore", ReadingNote)
+        if values["stage"] == "features":
+            study.extract()
+        elif values["stage"] == "encoding":
+            study.encode(tuple(values["part"]))
+        elif values["stage"] == "permutations":
+            study.permute(tuple(values["part"]))
+        else:
+            study.run(report=values["report"])
     return str(values["folder"])
 
 
@@ -132,8 +180,12 @@ def _lent(_: str) -> tuple[dict[tuple[int, int], Simulated], dict[str, Any]]:
     return {}, {}
 
 
-def _features_key(cell: Cell) -> str:
-    """What decides the features of a study, as text."""
-    from brainmap.study.plan import DATA_SETTINGS, MODEL_SETTINGS
+def _name(study: Study) -> str:
+    """Name of a study in its tasks' keys: a scheduler may serve other runs of the same study in other folders."""
+    place = hashlib.sha256(str(study.out.absolute()).encode()).hexdigest()[:8]
+    return f"{study.config.model_name}-{study.config.dataset}-{study.config.digest()[:8]}-{place}"
 
-    return str(cell.config.model_dump_json(include={*DATA_SETTINGS[:3], *MODEL_SETTINGS}))
+
+def _features_key(study: Study) -> str:
+    """What decides the features of a study, as text."""
+    return str(study.config.model_dump_json(include={*DATA_SETTINGS[:3], *MODEL_SETTINGS}))

@@ -103,6 +103,9 @@ class StudyConfig(BaseModel):
         Level of that test for fMRI, after correction for multiple testing; .05 for MEG and EEG, and elsewhere.
     permutations : int
         Permutations of photographs.
+    tails : {"counted", "pareto"}
+        Their small p values: counted, or of 10,000 permutations and more from a generalised Pareto distribution fitted
+        to the largest scores (Winkler et al. 2016), without stopping early.
     top_areas : float, optional
         Share of the areas, best predicted by activations first, that enter the spatial hierarchy; all by default.
     order_over : {"all", "significant"}
@@ -165,6 +168,7 @@ class StudyConfig(BaseModel):
     meg_test: Yardstick = "folds"
     fmri_level: Annotated[float, Field(gt=0, lt=1)] = LEVEL
     permutations: Annotated[int, Field(ge=19)] = 1000
+    tails: Literal["counted", "pareto"] = "counted"
     top_areas: Annotated[float, Field(gt=0, le=1)] | None = None
     order_over: Literal["all", "significant"] = "all"
     normalise: Literal["none", "ceiling"] = "none"
@@ -183,6 +187,15 @@ class StudyConfig(BaseModel):
         if isinstance(values, dict) and values.get("features") is not None and values.get("signals") is None:
             return {**values, "signals": ("activation",)}
         return values
+
+    @model_validator(mode="after")
+    def _enough_for_a_tail(self) -> StudyConfig:
+        if self.tails == "pareto":
+            if "permutation" not in (self.fmri_test, self.meg_test):
+                raise ValueError("tails 'pareto' are fitted to permutations: set test: permutation, or leave them out")
+            if self.permutations < 10_000:
+                raise ValueError(f"tails 'pareto' need 10,000 permutations or more, not {self.permutations:,}")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
@@ -349,7 +362,8 @@ class StudyConfig(BaseModel):
         if self.features is None:
             described.pop("features")  # studies of models are what they were before files of features
         described.pop("out_space")  # what is written besides changes no number
-        for name in ("groups", "gap", "nuisance", "controls", "normalise"):  # likewise: studies that set none of these
+        unset = ("groups", "gap", "nuisance", "controls", "normalise", "tails")
+        for name in unset:  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:
                 described.pop(name)
         if self.alphas is None:

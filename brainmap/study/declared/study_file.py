@@ -24,6 +24,7 @@ from pydantic import (
 from brainmap.common.errors import InputError
 from brainmap.common.yaml_text import parse_yaml, read_yaml
 from brainmap.study.declared.command_words import WORDS
+from brainmap.study.declared.job_settings import checked_jobs
 from brainmap.study.declared.level_checkpoints import LEVEL, Level, level_settings
 from brainmap.study.declared.presets import preset_text
 from brainmap.study.declared.schema import current
@@ -170,6 +171,9 @@ class GridConfig(BaseModel):
         The same for other data sets, by name: ``{things-meg: {reading: {zscore: subject}}}``.
     deviations : tuple of Deviation
         For presets.
+    cluster : dict
+        What the jobs of a queue ask for, over the user's own ``cluster.yaml``: partition, account, walltime, cores,
+        memory, gpus, environment … (:class:`brainmap.study.declared.job_settings.JobSettings`).
 
     Examples
     --------
@@ -191,6 +195,7 @@ class GridConfig(BaseModel):
     sample: dict[str, Any] = Field(default_factory=dict)
     datasets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
+    cluster: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("grid", mode="before")
     @classmethod
@@ -240,6 +245,7 @@ class GridConfig(BaseModel):
             raise InputError(f"study file, '{where}': {message}" if where else f"study file: {message}") from None
         if config.preset is not None:
             config = config._over(load_preset(config.preset))
+        checked_jobs(config.cluster, "study file, 'cluster'")
         config.cells()
         return config
 
@@ -310,6 +316,7 @@ class GridConfig(BaseModel):
                 "sample": {k: v for k, v in {**base.sample, **self.sample}.items() if k not in self.study},
                 "datasets": {**base.datasets, **self.datasets},
                 "deviations": (*base.deviations, *self._changed(base), *self.deviations),
+                "cluster": {**base.cluster, **self.cluster},
                 "preset": None,
             }
         )
@@ -360,8 +367,9 @@ class Cell:
 
 def _wrapped(values: Mapping[str, Any]) -> dict[str, Any]:
     """Take the settings of a single study, as ``brainmap fit`` has them, for a file with one cell."""
-    if values and set(values) <= {*StudyConfig.model_fields, *WORDS}:
-        return {"study": dict(values)}
+    settings = {name: value for name, value in values.items() if name != "cluster"}
+    if settings and set(settings) <= {*StudyConfig.model_fields, *WORDS}:
+        return {"study": settings, **({"cluster": values["cluster"]} if "cluster" in values else {})}
     return dict(values)
 
 

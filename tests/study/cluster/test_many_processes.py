@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from study.own_files import write_own
+from study.cluster.small_study import COMMAND, numbers, write_study
 
 from brainmap.common.errors import InputError
 from brainmap.study import Grid, GridConfig, listed, queue_script, run_on_dask, share_of
 
-COMMAND = [sys.executable, "-c", "from brainmap.cli import main; main()"]
-
 
 @pytest.fixture(scope="module")
 def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two studies of own data with two layers of features that are there already."""
-    folder = tmp_path_factory.mktemp("many")
-    write_own(folder / "own")
-    rng = np.random.default_rng(0)
-    np.savez(folder / "features.npz", early=rng.standard_normal((40, 6)), late=rng.standard_normal((40, 6)))
-    files = {"stimuli": "photos", "responses": "responses.npy", "targets": "targets.tsv", "events": "events.tsv"}
-    own = "".join(f"    {name}: own/{file}\n" for name, file in files.items())
-    settings = "  dataset: own\n  features: features.npz\n  cv: 4\n"
-    file = folder / "study.yaml"
-    file.write_text(f"schema: 2\nstudy:\n{settings}  own:\n{own}grid:\n  seed: [0, 1]\n")
-    return file
+    return write_study(tmp_path_factory.mktemp("many"))
 
 
 @pytest.fixture
@@ -48,13 +34,6 @@ def alone(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     finally:
         os.chdir(before)
     return numbers(out)
-
-
-def numbers(out: Path) -> dict[str, bytes]:
-    """Every array that was written, by its place; notes of when and where are no numbers."""
-    files = [file for file in sorted(out.rglob("c/*")) if file.is_file()]
-    files += [file for file in sorted(out.rglob("c/**/*")) if file.is_file()]
-    return {file.relative_to(out).as_posix(): file.read_bytes() for file in files}
 
 
 def test_two_commands_at_once_and_one_after(study_file: Path, tmp_path: Path, alone: dict[str, bytes]) -> None:
@@ -97,7 +76,7 @@ def test_the_script_for_a_queue(grid: Grid, study_file: Path, tmp_path: Path, mo
     settings.write_text("partition: gpu\nwalltime: '02:00:00'\nmemory: 16GB\ncores: 4\n")
     monkeypatch.setenv("BRAINMAP_CLUSTER", str(settings))
     script = queue_script(study_file, grid.out, 5)
-    for line in ("#SBATCH --array=1-5", "#SBATCH --partition=gpu", "#SBATCH --time=02:00:00", "#SBATCH --mem=16GB"):
+    for line in ("#SBATCH --array=1-5", "#SBATCH --partition=gpu", "#SBATCH --time=02:00:00", "#SBATCH --mem=15259M"):
         assert line in script
     assert "--only ${SLURM_ARRAY_TASK_ID}/5" in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
