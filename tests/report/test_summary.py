@@ -175,7 +175,7 @@ def test_p_of_an_order_is_that_of_the_test_that_knows_its_neighbours() -> None:
     )
     sloped = plain | {"slope_p": 0.2}
     assert p_and_numbers.order_p(sloped) == (0.2, "slope p = .20") and p_and_numbers.order_p(sloped, "rho_p")[1] == ""
-    assert p_and_numbers.order_p(plain | {"slope_p": float("nan")})[0] == 0.001
+    assert np.isnan(p_and_numbers.order_p(plain | {"slope_p": float("nan")})[0])  # one fold of one subject
     assert np.isnan(p_and_numbers.order_p({})[0]) and p_and_numbers.order_p({})[1] == ""
     table = pd.DataFrame({"layer": ["a"]})
     table.attrs = sloped | {"slope": 0.1234, "slope_low": -0.05, "slope_high": 0.3}

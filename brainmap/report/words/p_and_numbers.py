@@ -69,12 +69,9 @@ def order_p(statistics: Mapping[Any, Any], kind: str = "p") -> tuple[float, str]
     words : str
         Such as ``slope p = .01``; empty if unknown.
     """
-    tests = {"slope ": ("slope_p", ""), "": ("p", "rho_p")}
-    for label, names in tests.items():
-        if np.isfinite(statistics.get(names[0], np.nan)):  # this is the test that was made
-            p = float(statistics.get(names[kind == "rho_p"], np.nan))
-            return p, f"{label}{format_p(p)}" if np.isfinite(p) else ""
-    return float("nan"), ""
+    label, names = ("slope ", ("slope_p", "")) if "slope_p" in statistics else ("", ("p", "rho_p"))
+    p = float(statistics.get(names[kind == "rho_p"], np.nan))  # unknown where nothing is replicated: there is no other
+    return p, f"{label}{format_p(p)}" if np.isfinite(p) else ""
 
 
 def order_text(statistics: Mapping[Any, Any]) -> str:
