@@ -88,6 +88,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "write_computation_times": False,
     "show_signature": False,
+    "capture_repr": (),  # what is printed is shown, not the last object of a block
     "download_all_examples": False,
     "min_reported_time": 1,
     "image_scrapers": ("gallery_figures",),
