@@ -9,6 +9,7 @@ from matplotlib.colors import Normalize
 from scipy.spatial import ConvexHull
 
 from brainmap.common.errors import InputError
+from brainmap.report import figures
 from brainmap.report.cortex import cortex_of
 from brainmap.report.cortex.mesh_raster import HemisphereMesh, fill_gaps, paint, rasterise, smooth
 from brainmap.report.cortex.values_on_mesh import load_cortex, on_areas, on_vertices
@@ -164,3 +165,21 @@ def test_real_fsaverage_areas_are_patches_on_fsaverage5(shared_data) -> None:
     inside = area[faces[:, 0]] > 0
     alike = (area[faces[:, 0]] == area[faces[:, 1]])[inside].mean()
     assert alike > 0.85  # neighbours share their stream; by chance two in a hundred do
+
+
+def test_the_cortex_laid_flat_stands_below_the_inflated_views():
+    numbers = np.arange(0, 32492, 7)
+    targets = pd.DataFrame({"hemisphere": "L", "vertex": numbers, "roi": "V1"})
+    values = numbers / numbers.max()
+    plain, flat = (
+        figures.score_map(values, targets, "activation", hemispheres=("L", "R"), flat=laid) for laid in (False, True)
+    )
+    assert flat.get_size_inches()[1] > plain.get_size_inches()[1] + 0.5
+    picture, short = (np.asarray(figure.axes[0].images[0].get_array()) for figure in (flat, plain))
+    assert picture.shape[1] == short.shape[1]
+    below = picture[short.shape[0] :]  # both sides are drawn, the one without data in grey
+    half = below.shape[1] // 2
+    for side in (below[:, :half], below[:, half:]):
+        assert (side[..., 3] > 0.5).mean() > 0.2
+    color = np.ptp(below[..., :3], axis=-1) * (below[..., 3] > 0.5)
+    assert (color[:, :half] > 0.1).any() and not (color[:, half:] > 0.1).any()
