@@ -72,7 +72,8 @@ void main() {
       box.style.backgroundColor = "";
       for (const part of Object.values(this.sides)) {
         part.colors = new Uint8Array(4 * part.n).fill(255);
-        part.mesh = new niivue.NVMesh(part.xyz, part.faces, part.side, part.colors, 1, true, nv.gl);
+        // One triangle for now: show() gives a mesh its points, and paint() uploads them once, with their colours.
+        part.mesh = new niivue.NVMesh(new Float32Array(9), new Uint32Array([0, 1, 2]), part.side, part.colors, 1, true, nv.gl);
         nv.meshes.push(part.mesh);
       }
       new ResizeObserver(() => { this.fit(); nv.drawScene(); }).observe(box);
