@@ -28,7 +28,7 @@ test: $(STAMP) ## all tests, notebooks included
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=900 notebooks
 
-robustness: $(STAMP) ## long campaign: damaged stores, hostile input, evil servers, kills; prints a table
+robustness: $(STAMP) ## long campaign: damage, hostile input, evil servers, kills of writers and commands; prints a table
 	PYTHONPATH=tests $(BIN)/python -m robustness
 
 lint: $(STAMP) ## ruff, mypy and the layers of the architecture

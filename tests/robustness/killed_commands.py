@@ -51,10 +51,11 @@ class Kills:
     failures: list[str] = field(default_factory=list)
 
 
-def kill_commands(folder: Path, n_kills: int, seed: int) -> Kills:
-    """Kill every command in turn until there were ``n_kills`` kills in all."""
+def kill_commands(folder: Path, n_kills: int, seed: int, names: tuple[str, ...] = ()) -> Kills:
+    """Kill every command (or those of these names) in turn until there were ``n_kills`` kills in all."""
     rng, kills = np.random.default_rng(seed), Kills()
-    with commands(folder / "inputs") as all_commands:
+    with commands(folder / "inputs") as known:
+        all_commands = [command for command in known if not names or command.name in names]
         wanted, spans = {}, {}
         for command in all_commands:
             whole = folder / "whole" / command.name
@@ -72,6 +73,7 @@ def kill_commands(folder: Path, n_kills: int, seed: int) -> Kills:
                 if other:
                     kills.failures.append(f"{command.name}: {sorted(other)[:5]} differ from those of a whole run")
                 kills.completed += 1
+                print(f"{kills.counts} kills, {len(kills.failures)} failures", file=sys.stderr, flush=True)
     return kills
 
 

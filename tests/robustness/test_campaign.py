@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from robustness.campaign import run_campaign
+from robustness.killed_commands import kill_commands
 
 from brainmap.common.errors import InputError
 from brainmap.common.storage.digests import sealed_folder
@@ -14,6 +15,12 @@ def test_nothing_is_lost_silently_wrong_or_a_traceback(tmp_path: Path) -> None:
     """The short campaign; ``make robustness`` runs the long one."""
     tally = run_campaign(tmp_path, n_cases=240, n_kills=2, seed=1)
     assert not tally.failures, tally.table() + "\n" + "\n".join(tally.failures[:10])
+
+
+def test_killed_commands_end_with_the_same_bytes(tmp_path: Path) -> None:
+    """Two commands that need no torch, which forks badly; ``make robustness`` kills all of them."""
+    kills = kill_commands(tmp_path, n_kills=6, seed=2, names=("fetch", "prepare"))
+    assert not kills.failures and kills.completed >= 2
 
 
 def test_a_foreign_file_is_never_removed(tmp_path: Path) -> None:
