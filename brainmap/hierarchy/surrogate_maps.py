@@ -37,9 +37,9 @@ class MapAgreement:
     Attributes
     ----------
     r, low, high : float
-        Pearson correlation and its interval, Fisher's z ± the quantile of random maps' |z|.
+        Pearson correlation and its interval, Fisher's z ± the quantile of ``abs(z)`` of random maps.
     p : float
-        Two-sided: share of random maps, the data's among them, whose |r| is at least as large.
+        Two-sided: share of random maps, the data's among them, whose ``abs(r)`` is at least as large.
     n, n_surrogates : int
         Areas, and random maps.
 
