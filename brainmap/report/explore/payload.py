@@ -180,10 +180,10 @@ def _payload(studies: Sequence[Step], detail: Detail) -> Payload:
             payload.meta["cortex"] = {
                 **add_meshes(payload, places, flat=detail.flat),
                 **add_scores(payload, places, every, fmri_levels, errors=detail.errors),
-                **_ceiling(payload, places, first),
+                **_ceiling(payload, places, every[-1]),
             }
             payload.meta["areas"] = _areas(every, fmri_levels)
-            payload.meta["gain"] = _gain(first)
+            payload.meta["gain"] = _gain(every[-1])
     if first.timed is not None and lookups.main_signal(first, first.timed) is not None and same_layers(first):
         payload.meta["time"] = add_times(payload, every, [level.get(str(first.timed)) for level in levels])
     return payload
