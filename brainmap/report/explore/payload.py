@@ -124,7 +124,7 @@ def explorer_payload(studies: Sequence[Step], detail: Detail | None = None) -> t
 def _read_once(results: StudyResults) -> StudyResults:
     """Return a copy whose means over splits are computed once, however often they are asked for."""
     copied, means = copy.copy(results), {modality: results.mean_r(modality) for modality in results.modalities}
-    copied.mean_r = means.__getitem__  # type: ignore[method-assign]
+    copied.mean_r = means.__getitem__  # type: ignore[assignment, method-assign]
     return copied
 
 
