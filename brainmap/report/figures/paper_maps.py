@@ -65,8 +65,8 @@ def paper_map(
     Parameters
     ----------
     maps : mapping of str to mapping of str to ndarray, (n_vertices,)
-        Title → hemisphere → value of each vertex, as :func:`brainmap.report.cortex.on_vertices` and ``on_areas`` give
-        them; NaN leaves the cortex grey.
+        Title → hemisphere → value of each vertex, as :func:`brainmap.report.cortex.values_on_mesh.on_vertices` and
+        ``on_areas`` give them; NaN leaves the cortex grey.
     cortex : Cortex
         The mesh.
     scale : MapScale
