@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +26,12 @@ Jobs = Annotated[int, typer.Option(min=1, help="Processes that work at once; of 
 Cluster = Annotated[
     str | None,
     typer.Option(help="slurm, pbs, sge, lsf, htcondor, or a Dask scheduler's address.", show_default="here"),
+]
+FeaturesRoot = Annotated[
+    Path | None,
+    typer.Option(
+        help="One store of features for all studies, in place of one a run.", show_default="$BRAINMAP_FEATURES"
+    ),
 ]
 UNWRAPPED = 100_000  # columns; a file or a pipe has no right edge
 
@@ -52,6 +60,14 @@ def interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("brainmap: interrupted; what was finished is kept, the same command continues", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def use_features_root(folder: Path | None) -> None:
+    """Have all studies of this process, and of those that it starts, share one store of features."""
+    if folder is not None:
+        from brainmap.study.run_folder import FEATURES_ROOT, check_out
+
+        os.environ[FEATURES_ROOT] = str(check_out(folder.absolute()))
 
 
 def on_workers(jobs: int, cluster: str | None, **options: Any) -> Callable[[Any], None] | None:

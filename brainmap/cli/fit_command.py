@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperOption
 from brainmap.cli.console import (
     EXIT_USER_ERROR,
     Cluster,
+    FeaturesRoot,
     Jobs,
     console,
     interruptible,
@@ -20,10 +21,11 @@ from brainmap.cli.console import (
     print_table,
     refuse_renamed,
     settings_table,
+    use_features_root,
 )
 from brainmap.common.names import MODALITY_NAMES
 
-NOT_SETTINGS = ("checkpoints", "shuffles", "set_", "out", "out_space", "jobs", "cluster", "dry_run")
+NOT_SETTINGS = ("checkpoints", "shuffles", "set_", "out", "out_space", "jobs", "cluster", "features_root", "dry_run")
 
 
 class OutSpaceChoice(StrEnum):
@@ -174,6 +176,7 @@ def fit(
     ] = None,
     jobs: Jobs = 1,
     cluster: Cluster = None,
+    features_root: FeaturesRoot = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Predict brain responses from a model's activations and gradients, and write a report.
@@ -182,6 +185,7 @@ def fit(
     """
     refuse_renamed("--shuffles", "--permutations", shuffles)
     values = _settings({name: value for name, value in context.params.items() if value is not None})
+    use_features_root(features_root)
     workers = on_workers(jobs, cluster, reports=checkpoints is None)
     if checkpoints is not None:
         _over_training(values, checkpoints, out, workers, dry_run)

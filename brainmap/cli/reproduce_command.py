@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from brainmap.cli.console import EXIT_USER_ERROR, Cluster, Jobs, console, interruptible, on_workers, print_table
+from brainmap.cli.console import (
+    EXIT_USER_ERROR,
+    Cluster,
+    FeaturesRoot,
+    Jobs,
+    console,
+    interruptible,
+    on_workers,
+    print_table,
+    use_features_root,
+)
 
 
 def reproduce(
@@ -52,6 +62,7 @@ def reproduce(
     ] = None,
     jobs: Jobs = 1,
     cluster: Cluster = None,
+    features_root: FeaturesRoot = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Draw every panel of a paper and put its numbers beside those found here.
@@ -68,6 +79,7 @@ def reproduce(
     place = {} if data_root is None else {"place": {"data_root": str(data_root)}}
     data = [{"dataset": data_set, **place} for data_set in dataset or []]
     chosen: dict[str, Any] = {"study": study, "factors": factors, "checkpoints": checkpoints, "data": data}
+    use_features_root(features_root)
     screen = console()
     with interruptible():
         if dry_run:

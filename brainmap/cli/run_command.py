@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from brainmap.cli.console import EXIT_USER_ERROR, Cluster, Jobs, console, interruptible, on_workers, print_table
+from brainmap.cli.console import (
+    EXIT_USER_ERROR,
+    Cluster,
+    FeaturesRoot,
+    Jobs,
+    console,
+    interruptible,
+    on_workers,
+    print_table,
+    use_features_root,
+)
 from brainmap.common.errors import InputError
 
 
@@ -24,6 +34,7 @@ def run(
     reports: Annotated[bool, typer.Option("--reports", help="Write a report for every study, too.")] = False,
     jobs: Jobs = 1,
     cluster: Cluster = None,
+    features_root: FeaturesRoot = None,
     only: Annotated[str | None, typer.Option(help="Only a share of the studies, as 17/64 (arrays of jobs).")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the studies and what is done of each, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -38,6 +49,7 @@ def run(
 
     if only is not None and (jobs > 1 or cluster is not None):
         raise InputError("--only is one process's share; --jobs and --cluster hand out all studies: give one of them")
+    use_features_root(features_root)
     grid = Grid(GridConfig.from_yaml(study), out)
     screen = console()
     with interruptible():

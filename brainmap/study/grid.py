@@ -15,7 +15,7 @@ from brainmap.study.declared.study_file import Cell, GridConfig
 from brainmap.study.inputs import Simulated
 from brainmap.study.plan import lines_of_sizes, lines_of_tests
 from brainmap.study.run import HeldElsewhereError, Study, everything_missing
-from brainmap.study.run_folder import check_out
+from brainmap.study.run_folder import check_out, shared_features
 
 if TYPE_CHECKING:
     from brainmap.results import StudyResults
@@ -58,7 +58,7 @@ class Grid:
     def study(self, cell: Cell) -> Study:
         """Return one cell as a study in its own folder."""
         study = Study(cell.config, self.out / "cells" / cell.name)
-        study.folder.features = self.out / "features"
+        study.folder.features = shared_features() or self.out / "features"
         study.simulated, study.planned = self._simulated, self._planned
         return study
 

@@ -30,6 +30,7 @@ REPORT = "report.html"
 DIGEST = "digest"  # of the identity, in study.json
 DAMAGED = "damaged.json"  # what `brainmap verify` found
 ASIDE = ".damaged"
+FEATURES_ROOT = "BRAINMAP_FEATURES"  # environment variable
 
 
 class RunFolder:
@@ -49,7 +50,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self.features = self.path / "features"
+        self.features = shared_features() or self.path / "features"
         self.permutations = self.path / "permutations"
         self.results = self.path / RESULTS
         self.report = self.path / REPORT
@@ -146,6 +147,8 @@ class RunFolder:
         for part in self.sealed_parts():
             if is_sealed(part):
                 yield from damages(part, full=full)
+        if self.features == shared_features():  # other studies', too; what is damaged there is met when it is read
+            return
         for array in FeatureStore(self.features).folders():
             yield from array_damages(array, full=full)
 
@@ -211,6 +214,12 @@ class RunFolder:
                 NotVerifiedWarning,
                 stacklevel=3,
             )
+
+
+def shared_features() -> Path | None:
+    """Return the one store of features of all studies of a site, if ``BRAINMAP_FEATURES`` names it."""
+    named = os.environ.get(FEATURES_ROOT)
+    return Path(named).expanduser().absolute() if named else None
 
 
 def _sound_identity(text: str) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ def options_of_fit() -> dict[str, Any]:
 
 
 def test_every_option_of_fit_is_tried_here() -> None:
-    not_settings = {"checkpoints", "shuffles", "set_", "out", "jobs", "cluster", "dry_run", "help"}
+    not_settings = {"checkpoints", "shuffles", "set_", "out", "jobs", "cluster", "features_root", "dry_run", "help"}
     assert set(options_of_fit()) - not_settings == set(OPTIONS)
 
 
@@ -112,3 +112,14 @@ def test_listings_fit_a_window_and_fold(tmp_path: Path) -> None:
     everything = run_brainmap("data", "plan", "things-meg", "--all", cwd=tmp_path).stdout.splitlines()
     assert len(everything) > len(plan) and everything[-1] == plan[-1]
     assert run_brainmap("--version", cwd=tmp_path).stdout.startswith("brainmap 0.")
+
+
+def test_one_store_of_features_for_all_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from brainmap.study import Grid, Study
+
+    assert Study(StudyConfig(), tmp_path / "run").folder.features == tmp_path / "run" / "features"
+    monkeypatch.setenv("BRAINMAP_FEATURES", str(tmp_path / "site"))
+    grid = Grid(GridConfig.from_dict({"schema": 2, "study": {}}), tmp_path / "grid")
+    for study in (Study(StudyConfig(), tmp_path / "run"), grid.study(grid.cells[0])):
+        assert study.folder.features == tmp_path / "site"
+    assert not list(Study(StudyConfig(), tmp_path / "run").folder.damages(full=False))

@@ -18,6 +18,7 @@ LEAST_PERMUTATIONS = 10_000
 TAIL = 250  # largest null scores that are kept of each unit
 SIZES = (250, 200, 150, 100)  # that are fitted, the first whose fit is good
 FEW = 10  # exceedances from which counting is as good
+MOST_DOUBT = 4.0  # variance of log p beyond which the fit says nothing
 # 5 % points of the Anderson–Darling statistic of a fitted tail by its shape, from 600 fits to true tails at each
 # (Choulakian & Stephens 2001 tabulate the like)
 SHAPES, CRITICAL = (-0.5, -0.3, 0.0, 0.2), (1.27, 1.06, 1.01, 0.88)
@@ -101,6 +102,8 @@ def _fitted(observed: float, largest: NDArray[Any], n_permutations: int) -> floa
         if not beyond > 0:
             return None
         doubt = _variance(observed - threshold, float(shape), float(scale), size)
+        if doubt > MOST_DOUBT:
+            return None
         return min(1.0, size / n_permutations * beyond * float(np.exp(doubt / 2)))
     return None
 
