@@ -89,7 +89,8 @@ def residual_false_positives(runs: int, name: str, changes: dict[str, Any]) -> I
 @part
 def residual_power(runs: int) -> Iterator[Row]:
     """Power of the residual test, and false positives elsewhere, when three units of ten are planted."""
-    from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test, flip_p
+    from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
+    from brainmap.statistics.added.sign_flips import flip_p
     from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
     planted = (2, 5, 8)

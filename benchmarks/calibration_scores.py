@@ -314,7 +314,8 @@ def unique_null(runs: int) -> Iterator[Row]:
 
 def pooled_null(runs: int) -> Iterator[Row]:
     """False positives of the residual test pooled over two subjects who saw different photographs."""
-    from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test, flip_p
+    from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
+    from brainmap.statistics.added.sign_flips import flip_p
 
     single, family = [], []
     for seed in range(runs):

@@ -16,10 +16,11 @@ from brainmap.encoding.engine import make_problem, make_settings
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.settings import CheckedRows, RowDesign
 from brainmap.statistics.added.added_value import ResidualOptions, residual, residual_scores
-from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test, flip_p
+from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
 from brainmap.statistics.added.group_noise import COMMON, GroupNoise
 from brainmap.statistics.added.hollow_matrices import block_sums, hollow, remove
 from brainmap.statistics.added.pooled_subjects import pool_residuals
+from brainmap.statistics.added.sign_flips import flip_p
 from brainmap.statistics.jackknife import half_width
 from brainmap.statistics.planted_studies import PlantedOptions, PlantedStudy, planted_study
 from brainmap.statistics.two_bands import factorise_bands

@@ -34,12 +34,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.decompositions import left_singular
 from brainmap.common.errors import InputError
-from brainmap.common.random_purposes import FLIP_BLOCKS, FLIP_NOISE, FLIPS
+from brainmap.common.random_purposes import FLIP_BLOCKS, FLIP_NOISE
 from brainmap.encoding.row_groups import RowGroups
 from brainmap.encoding.settings import RowDesign
 from brainmap.statistics.added.group_noise import GroupNoise
 from brainmap.statistics.added.hollow_matrices import block_sums, hollow, remove
 from brainmap.statistics.added.prewhitening import Filtered, TimeFilter, noise_correlation
+from brainmap.statistics.added.sign_flips import flip_p, flip_signs
 from brainmap.statistics.checked_arrays import Features, check_responses, layers_of, standardised, target_blocks
 
 FloatArray = NDArray[np.float64]
@@ -272,7 +273,7 @@ def conditional_test(
             sums[unit] = _pair_sums(subjects, np.flatnonzero(codes == unit), design, kernels)
             if apart is not None:  # what is near in time resembles itself: such pairs of blocks say nothing
                 sums[unit] = sums[unit] * apart
-    statistic, null = _flip(np.stack(sums), settings)
+    statistic, null = flip_signs(np.stack(sums), settings.n_flips, settings.seed)
     p, p_fwer = flip_p(statistic, null)
     table = pd.DataFrame(
         {
@@ -403,26 +404,3 @@ def _pair_sums(
             residual, expected = design.noise.complete(_targets(values, columns[part], design.order))
             outer += residual @ residual.T - expected
     return np.stack([block_sums(kernel * outer, design.blocks) for kernel in kernels])
-
-
-def _flip(sums: FloatArray, options: ConditionalOptions) -> tuple[FloatArray, FloatArray]:
-    """Return the standardised statistic (n_units,), and the same under the flips (n_flips, n_units)."""
-    n_units, n_penalties, n_blocks, _ = sums.shape
-    rng = np.random.default_rng([options.seed, FLIPS])
-    signs = rng.choice(np.array([-1.0, 1.0]), size=(options.n_flips, n_blocks))
-    # Var(s'Qs) = 2 ΣQ² over the flips, for symmetric Q with zero diagonal.
-    spread = np.sqrt(2.0 * (sums**2).sum(axis=(2, 3)))
-    spread = np.where(spread > 0, spread, np.inf)
-    statistic = (sums.sum(axis=(2, 3)) / spread).max(axis=1)  # no sign flipped
-    null = np.full((options.n_flips, n_units), -np.inf)
-    for unit, penalty in np.ndindex(n_units, n_penalties):
-        flipped = ((signs @ sums[unit, penalty]) * signs).sum(axis=1) / spread[unit, penalty]
-        np.maximum(null[:, unit], flipped, out=null[:, unit])
-    return statistic, null
-
-
-def flip_p(statistic: FloatArray, null: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
-    """Return p of each unit, and over the family by the maximum; of statistics, (n_units,), and flips, (…, n_units)."""
-    p = (1 + (null >= statistic).sum(axis=0)) / (1 + len(null))
-    p_fwer = (1 + (null.max(axis=1)[:, None] >= statistic).sum(axis=0)) / (1 + len(null))
-    return p, p_fwer

@@ -11,7 +11,7 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.statistics.added.added_value import ResidualResult
-from brainmap.statistics.added.conditional_test import flip_p
+from brainmap.statistics.added.sign_flips import flip_p
 
 
 @dataclass(frozen=True, eq=False)
