@@ -59,6 +59,20 @@ def layers_of(features: Features) -> dict[str, ArrayLike]:
     return {str(layer): values for layer, values in layers.items()}
 
 
+def rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray[Any]]:
+    """Take the images used from each layer, before anything is copied or converted."""
+    taken = {}
+    for layer, values in layers_of(features).items():
+        array = np.asarray(values)
+        if len(array) != n_images:
+            raise InputError(
+                f"Features {layer!r} have {len(array)} rows for responses to {n_images} images; they must be the same "
+                "images."
+            )
+        taken[layer] = array if len(rows) == n_images else array[rows]
+    return taken
+
+
 def standardised(features: Features, name: str) -> dict[str, FloatArray]:
     """Check feature arrays and bring their columns to mean 0 and standard deviation 1 (see :func:`feature_arrays`)."""
     return {

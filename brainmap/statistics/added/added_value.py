@@ -32,7 +32,7 @@ from brainmap.encoding.layer.scores import score_batch, target_batch, target_blo
 from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.encoding.settings import Problem, RidgeOptions, RowDesign
 from brainmap.statistics.added.conditional_test import ConditionalOptions, ConditionalTest, conditional_test
-from brainmap.statistics.added.penalty_choice import DRAWS, held_out
+from brainmap.statistics.added.penalty_choice import DRAWS, held_out, taught_changes
 from brainmap.statistics.checked_arrays import (
     Features,
     check_responses,
@@ -41,12 +41,10 @@ from brainmap.statistics.checked_arrays import (
 )
 from brainmap.statistics.correction import adjust
 from brainmap.statistics.jackknife import (
-    corrected_residuals,
     half_width,
     score_gradient,
     sum_by_group,
     tested_changes,
-    training_changes,
 )
 from brainmap.statistics.two_bands import TwoBands, factorise_bands
 
@@ -385,34 +383,12 @@ def _score_subject(
             scores[0, number, part], scores[1, number, part] = base_r, full_r
             changes[0, np.unique(test_codes), part] += (full_changes - base_changes) / n_splits
             slopes = [score_gradient(truth, prediction) for prediction in fit.predictions]
-            names, sums = sum_by_group(_taught(own, values[own.train], fit.penalties, slopes, train_codes), train_codes)
+            names, sums = sum_by_group(
+                taught_changes(own, values[own.train], fit.penalties, slopes, train_codes), train_codes
+            )
             changes[1, names, part] += sums / n_splits
             changes[2, :, part] += fit.choice / n_splits
             added[part] += np.isfinite(fit.penalties[1])
     # A pair of groups enters twice only if both their splits chose to add anything: the share of the other splits did.
     changes[1] *= np.sqrt(np.maximum(added - 1, 0) / (n_splits - 1))
     return scores[0], scores[1], changes
-
-
-def _taught(
-    bands: TwoBands,
-    y: FloatArray,
-    penalties: tuple[FloatArray, FloatArray],
-    slopes: list[NDArray[np.float64]],
-    codes: NDArray[np.intp],
-) -> NDArray[np.float64]:
-    """Change of the difference of scores when a train row does not teach, (n_train, n_targets)."""
-    centred = y - y.mean(axis=0)
-    fits = [
-        band.fitted(band.weights(centred), alpha)
-        for band, alpha in zip((bands.base, bands.added), penalties, strict=True)
-    ]
-    base = corrected_residuals(bands.base, penalties[0], centred - fits[0], codes)
-    without = training_changes(bands.base, penalties[0], slopes[0], base)
-    if not bands.additive:
-        own = corrected_residuals(bands.added, penalties[1], centred - fits[1], codes)
-        return training_changes(bands.added, penalties[1], slopes[1], own) - without
-    # Orthogonal bands: what the baseline explains does not reach the added weights; both fits absorbed noise.
-    rest = corrected_residuals(bands.added, penalties[1], base - fits[1], codes)
-    both = training_changes(bands.base, penalties[0], slopes[1], base)
-    return both + training_changes(bands.added, penalties[1], slopes[1], rest) - without

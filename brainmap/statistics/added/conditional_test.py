@@ -41,7 +41,14 @@ from brainmap.statistics.added.group_noise import GroupNoise
 from brainmap.statistics.added.hollow_matrices import block_sums, hollow, remove
 from brainmap.statistics.added.prewhitening import Filtered, TimeFilter, noise_correlation
 from brainmap.statistics.added.sign_flips import flip_p, flip_signs
-from brainmap.statistics.checked_arrays import Features, check_responses, layers_of, standardised, target_blocks
+from brainmap.statistics.checked_arrays import (
+    Features,
+    check_responses,
+    layers_of,
+    rows_of,
+    standardised,
+    target_blocks,
+)
 
 FloatArray = NDArray[np.float64]
 SHARES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98])
@@ -327,7 +334,7 @@ def _prepare(
     """Decompose the baseline kernel, sort images by block; ``used``: images used, what is always removed of all."""
     rows, fixed = used[0], used[1][used[0]]
     layers, others = (
-        standardised(_rows_of(features, rows, len(used[1])), name)
+        standardised(rows_of(features, rows, len(used[1])), name)
         for features, name in ((base, "baseline"), (added, "added"))
     )
     extra = np.concatenate(list(others.values()), axis=1)
@@ -350,20 +357,6 @@ def _prepare(
         raise InputError("The added features are linear combinations of the baseline: there is nothing left to test.")
     draws = np.random.default_rng([options.seed, FLIP_NOISE]).standard_normal(removed.shape)
     return _Design(vectors, values, removed, rest, slices, GroupNoise(removed, slices, draws), rows[order], options)
-
-
-def _rows_of(features: Features, rows: NDArray[np.intp], n_images: int) -> dict[str, NDArray[Any]]:
-    """Take the images used from each layer, before anything is copied or converted."""
-    taken = {}
-    for layer, values in layers_of(features).items():
-        array = np.asarray(values)
-        if len(array) != n_images:
-            raise InputError(
-                f"Features {layer!r} have {len(array)} rows for responses to {n_images} images; they must be the same "
-                "images."
-            )
-        taken[layer] = array if len(rows) == n_images else array[rows]
-    return taken
 
 
 def _fit_shares(subjects: list[Any], codes: NDArray[np.intp], design: _Design) -> NDArray[np.intp]:

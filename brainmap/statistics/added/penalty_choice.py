@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brainmap.encoding.any_estimator import pearson
 from brainmap.encoding.layer.scores import choose
-from brainmap.statistics.jackknife import tested_changes
+from brainmap.statistics.jackknife import corrected_residuals, tested_changes, training_changes
 from brainmap.statistics.two_bands import TwoBands
 
 Array = NDArray[np.floating]
@@ -70,6 +70,30 @@ def held_out(y: Array, bands: list[TwoBands], chosen: Array, penalties: tuple[Ar
     reached = np.stack([pearson(y[own.test], start + own.added.predict(weights, alpha)) for alpha in grid])
     full = start + own.added.predict(weights, grid[best])
     return HeldOut((base, full), (chosen, grid[best]), choice_changes(scores, changes, np.nan_to_num(reached)))
+
+
+def taught_changes(
+    bands: TwoBands,
+    y: Array,
+    penalties: tuple[Array, Array],
+    slopes: list[NDArray[np.float64]],
+    codes: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Change of the difference of scores when a train row does not teach, (n_train, n_targets)."""
+    centred = y - y.mean(axis=0)
+    fits = [
+        band.fitted(band.weights(centred), alpha)
+        for band, alpha in zip((bands.base, bands.added), penalties, strict=True)
+    ]
+    base = corrected_residuals(bands.base, penalties[0], centred - fits[0], codes)
+    without = training_changes(bands.base, penalties[0], slopes[0], base)
+    if not bands.additive:
+        own = corrected_residuals(bands.added, penalties[1], centred - fits[1], codes)
+        return training_changes(bands.added, penalties[1], slopes[1], own) - without
+    # Orthogonal bands: what the baseline explains does not reach the added weights; both fits absorbed noise.
+    rest = corrected_residuals(bands.added, penalties[1], base - fits[1], codes)
+    both = training_changes(bands.base, penalties[0], slopes[1], base)
+    return both + training_changes(bands.added, penalties[1], slopes[1], rest) - without
 
 
 def choice_changes(inner: Float64, changes: Float64, reached: Float64) -> Float64:
