@@ -13,7 +13,7 @@ import numpy as np
 
 import brainmap as bm
 from brainmap.data.simulation import SimulationConfig
-from brainmap.features import RandomProjection
+from brainmap.features import Features, RandomProjection
 
 stimuli = bm.sample_stimuli().subset(np.arange(0, 600, 2))
 model = bm.load_model("dino-tiny")
@@ -23,7 +23,7 @@ fmri = bm.simulate(whole, stimuli.table, config=settings)["fmri"]["S1"].average_
 groups = stimuli.table["source"].to_numpy()
 
 
-def score(features: bm.features.Features) -> float:
+def score(features: Features) -> float:
     """Mean r of the activations."""
     X = np.asarray(features["activation", "block.5"])
     return float(bm.cross_val_encode(X, fmri.values, groups=groups).r.mean())

@@ -14,6 +14,7 @@ import numpy as np
 
 import brainmap as bm
 from brainmap.data.simulation import SimulationConfig
+from brainmap.features import Features
 from brainmap.hierarchy import half_time
 from brainmap.models import available_weights, checkpoint_step
 
@@ -22,7 +23,7 @@ names = ["untrained", *(name for name in available_weights("dino-tiny") if check
 layers = ["block.2", "block.11"]
 
 
-def extracted(weights: str, signals: tuple[str, ...] = ("activation",)) -> bm.features.Features:
+def extracted(weights: str, signals: tuple[str, ...] = ("activation",)) -> Features:
     """Features of one checkpoint."""
     model = bm.load_model("dino-tiny", weights=weights)
     return bm.FeatureExtractor(model, layers=layers, signals=signals, store="brainmap_runs/features").extract(stimuli)
