@@ -18,11 +18,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from brainmap.study import load_preset, queue_script, share_of
+from brainmap.study import load_preset, preset_text, queue_script, share_of
 
 # %%
 # The script that ``brainmap submit --print`` writes, to be looked at before it is handed over:
-print(queue_script(Path("study.yaml"), Path("/shared/runs"), 4))
+file = Path("brainmap_runs/study.yaml")
+file.parent.mkdir(exist_ok=True)
+file.write_text(preset_text("misalignment"), encoding="utf-8")
+print(queue_script(file, Path("/shared/runs"), 4))
 
 # %%
 # How many studies of the first paper's preset each of four jobs begins with:
