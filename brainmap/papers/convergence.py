@@ -26,7 +26,7 @@ from brainmap.papers.paper_panel import (
 )
 from brainmap.report import figures
 from brainmap.report.cortex.values_on_mesh import HEMISPHERES, cortex_of, load_cortex, on_vertices
-from brainmap.report.figures.maps import depth_scale, score_scale
+from brainmap.report.figures.map_scales import depth_scale, score_scale
 from brainmap.report.panels.order_gain_controls import order_words
 from brainmap.report.words import headlines
 from brainmap.results import collection_tables, lookups

@@ -25,7 +25,8 @@ from brainmap.papers.paper_panel import (
 )
 from brainmap.report import figures
 from brainmap.report.cortex.values_on_mesh import HEMISPHERES, Cortex, cortex_of, load_cortex, on_areas, on_vertices
-from brainmap.report.figures.maps import LANDMARKS, MapScale, gain_scale, score_scale
+from brainmap.report.figures.map_scales import MapScale, gain_scale, score_scale
+from brainmap.report.figures.maps import LANDMARKS
 from brainmap.report.panels.order_gain_controls import order_words
 from brainmap.report.words.p_and_numbers import STARS
 from brainmap.results import collection_tables, lookups

@@ -131,9 +131,9 @@ def reproduce(
     """
     from brainmap.papers.convergence import convergence_panels
     from brainmap.papers.misalignment import misalignment_panels
+    from brainmap.papers.numbers.published_numbers import paper_numbers
     from brainmap.papers.panel_likeness import panel_likeness
     from brainmap.papers.panels_on_disk import write_reproduction
-    from brainmap.papers.published_numbers import paper_numbers
     from brainmap.results.joined_modalities import join_modalities
 
     grid = reproduction_grid(

@@ -10,25 +10,16 @@ from typing import TYPE_CHECKING, Any
 from brainmap.common.errors import BrainmapError, MissingFileError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import MODALITY_NAMES
-from brainmap.data.own_recordings.formats import split_variable
 from brainmap.features.given_features import GivenFeatures
 from brainmap.models import missing_weights
 from brainmap.statistics.significance import LEAST
-from brainmap.study.declared.study_config import OwnData, StudyConfig
+from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import (
     CLIP_BRIDGE,
-    absent_files,
-    ceiling_unknown,
-    chosen_subjects,
-    dataset_reader,
     load_stimuli,
     planned_extractor,
-    read_own,
-    sensors_of,
-    simulation,
 )
-from brainmap.study.photograph_groups import undivided
-from brainmap.study.pooled_targets import check_alike
+from brainmap.study.planned_targets import listed_facts, planned_targets
 from brainmap.study.resources import (
     duration,
     duration_words,
@@ -149,7 +140,7 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     rows.append(model_row)
     if config.objective in OF_CAPTIONS and "gradient" in config.signals:
         _once(known, _captions, config, (*DATA_SETTINGS, "objective"), missing)
-    targets = _once(known, _targets, config, DATA_SETTINGS, missing)
+    targets = _once(known, planned_targets, config, DATA_SETTINGS, missing)
     wanted = {name: shape for name, shape in targets.items() if not config.modality or name in config.modality}
     absent = [name for name in config.modality or () if targets and name not in targets]
     if absent:
@@ -167,7 +158,7 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
             missing.append(f"there is no subject '{unknown[0]}'; the subjects are {', '.join(subjects)}")
         what = f"{len(chosen)} subjects × {trials:,} trials × {n_targets:,} targets"
         word = MODALITY_NAMES[modality]
-        seen = min(n_images, trials, _facts(config).get("photographs_of_a_subject", n_images))
+        seen = min(n_images, trials, listed_facts(config).get("photographs_of_a_subject", n_images))
         rows.append((f"{word} responses", what, "simulated" if config.dataset == "sample" else ""))
         spaces = [*config.signals, "controls"]
         done = sum(folder.scores(modality, name, space).is_dir() for name in chosen for space in spaces)
@@ -220,7 +211,7 @@ def planned_subjects(config: StudyConfig, known: dict[str, Any] | None = None) -
         If the recordings are not here.
     """
     missing: list[str] = []
-    targets = _once({} if known is None else known, _targets, config, DATA_SETTINGS, missing)
+    targets = _once({} if known is None else known, planned_targets, config, DATA_SETTINGS, missing)
     if missing:
         raise MissingFileError("; ".join(missing))
     listed = config.dataset in ("sample", "own")
@@ -333,7 +324,7 @@ def _photographs(config: StudyConfig, missing: list[str]) -> tuple[int, tuple[st
         missing.append(str(error))
         if (apart := _apart(config)) is not None and config.place.stimuli is None:
             missing.append(apart)
-        count = int(_facts(config).get("photographs", 0))
+        count = int(listed_facts(config).get("photographs", 0))
         if not count:
             return 0, ("photographs", "cannot be opened", "")
         return count, ("photographs", f"{count:,} images, by the manifest of {config.dataset}", "not here")
@@ -346,7 +337,7 @@ def _captions(config: StudyConfig, missing: list[str]) -> None:
         table = load_stimuli(config).table
         known = "caption" in table and bool(table["caption"].notna().any())
     except BrainmapError:  # the photographs are among what is missing
-        known = "captions" in _facts(config)
+        known = "captions" in listed_facts(config)
     if not known:
         missing.append(
             f"loss '{config.objective}' needs captions, and the photographs of {config.dataset} have none; choose "
@@ -396,32 +387,6 @@ def _passes(config: StudyConfig, planned: FeatureExtractor) -> str:
     )
 
 
-def _targets(config: StudyConfig, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:
-    """Subjects, trials and targets by modality, without reading responses."""
-    if config.dataset == "sample":
-        return _sample_targets(config)
-    if config.own is not None:
-        return _own_targets(config, config.own, missing)
-    try:
-        reader = dataset_reader(config)
-        subjects = chosen_subjects(config, reader)
-        shapes = [reader.shape(subject) for subject in subjects]
-        return {reader.modality: (subjects, max(trials for trials, _ in shapes), max(count for _, count in shapes))}
-    except BrainmapError as error:
-        missing.append(str(error))
-        absent = absent_files(config)
-        if absent is not None:
-            missing.append(absent)
-        return _listed_targets(config)
-
-
-def _facts(config: StudyConfig) -> dict[str, Any]:
-    """What the manifest of a public dataset says of its size; empty where there is none."""
-    from brainmap.data.manifests import list_manifests, load_manifest
-
-    return load_manifest(config.dataset).facts if config.dataset in list_manifests() else {}
-
-
 def _apart(config: StudyConfig) -> str | None:
     """Say where photographs come from that a public dataset does not hold."""
     from brainmap.data.manifests import list_manifests, load_manifest
@@ -432,65 +397,3 @@ def _apart(config: StudyConfig) -> str | None:
     if facts.included:
         return None
     return f"the photographs of {config.dataset} come apart from it: {' '.join(facts.source.split()).rstrip('.')}"
-
-
-def _listed_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]]:
-    """Subjects, trials and targets of a public dataset that is not on disk, as its manifest has them."""
-    from brainmap.data.manifests import load_manifest
-    from brainmap.data.manifests.file_entries import resolve_subject
-
-    targets = int(_facts(config).get("targets", 0))
-    if not targets:
-        return {}
-    manifest = load_manifest(config.dataset)
-    try:
-        names = [resolve_subject(manifest, name) for name in config.subjects or manifest.subjects]
-    except BrainmapError:  # named among what is missing
-        return {}
-    trials = max(facts.trials or 0 for facts in manifest.subjects.values())
-    return {manifest.modality: (names, trials, targets)}
-
-
-def _sample_targets(config: StudyConfig) -> dict[str, tuple[list[str], int, int]]:
-    """Subjects, trials and targets of the sample, by modality."""
-    from brainmap.data import sample_stimuli
-    from brainmap.data.atlas import cortical_targets
-    from brainmap.data.sensor_layout import load_sensors
-
-    simulated = simulation(config)
-    trials = len(sample_stimuli()) * simulated.repeats
-    sensors = len(load_sensors().iloc[:: simulated.sensor_every])
-    vertices = len(cortical_targets(every=simulated.every))
-    counts = {"fmri": vertices, "meg": sensors * len(simulated.time_axis())}
-    return {modality: (list(simulated.subjects), trials, count) for modality, count in counts.items()}
-
-
-def _own_targets(config: StudyConfig, own: OwnData, missing: list[str]) -> dict[str, tuple[list[str], int, int]]:
-    """Check that a user's files fit together, without reading the responses themselves."""
-    absent = [
-        f"there is no file {path}; give the {name} with "
-        f"{'--set labels=…' if name == 'labels' else '--' + name}, or own.{name} in a study file"
-        for name, path in (("responses", split_variable(own.responses)[0]), *own.files)
-        if not path.exists()
-    ]
-    if absent:
-        missing += absent
-        return {}
-    try:
-        stimuli = load_stimuli(config)
-        by_modality = read_own(own, stimuli, check=False, sensors=sensors_of(config))
-        check_alike(by_modality)
-        chosen = [each for subjects in by_modality.values() for each in subjects.values()]
-        problems = [undivided(config, stimuli, each) or ceiling_unknown(config, each) for each in chosen]
-        missing += [problem for problem in problems if problem is not None]
-    except BrainmapError as error:
-        missing.append(str(error))
-        return {}
-    return {
-        modality: (
-            list(subjects),
-            max(responses.n_trials for responses in subjects.values()),
-            max(responses.n_targets for responses in subjects.values()),
-        )
-        for modality, subjects in by_modality.items()
-    }

@@ -18,7 +18,7 @@ from brainmap.data.sensor_layout import load_sensors
 from brainmap.report import figures
 from brainmap.report.cortex.values_on_mesh import load_cortex, on_vertices
 from brainmap.report.figures import colors_and_type
-from brainmap.report.figures.maps import depth_scale, score_scale
+from brainmap.report.figures.map_scales import depth_scale, score_scale
 
 TIME = np.round(np.arange(-0.2, 1.6, 0.04), 3)
 DEPTH = np.linspace(0, 1, 12)

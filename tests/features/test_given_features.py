@@ -67,5 +67,5 @@ def test_cut_files_are_refused(tmp_path: Path, share: float):
     np.savez(tmp_path / "f.npz", fc=FC)
     data = (tmp_path / "f.npz").read_bytes()
     (tmp_path / "f.npz").write_bytes(data[: int(share * len(data))])
-    with pytest.raises(InputError, match="f.npz is cut short or damaged"):
+    with pytest.raises(InputError, match=r"f\.npz is cut short or damaged"):
         GivenFeatures(tmp_path / "f.npz")

@@ -15,7 +15,7 @@ from brainmap.papers import convergence_panels, misalignment, misalignment_panel
 from brainmap.papers.panels_on_disk import save_sheet
 from brainmap.report import figures
 from brainmap.report.figures import colors_and_type
-from brainmap.report.figures.maps import gain_scale
+from brainmap.report.figures.map_scales import gain_scale
 from brainmap.report.page.comparison_data import comparison_table
 from brainmap.report.page.comparison_page import write_comparison
 from brainmap.results import collection_tables

@@ -16,7 +16,8 @@ from brainmap.report.cortex.mesh_raster import HemisphereMesh
 from brainmap.report.cortex.values_on_mesh import HEMISPHERES, Cortex, coarse, cortex_of, nearest_targets, vertices_of
 from brainmap.report.explore.packed_arrays import STEP, Payload
 from brainmap.report.figures.colors_and_type import signal_color
-from brainmap.report.figures.maps import LANDMARKS, MapScale, depth_scale, score_scale
+from brainmap.report.figures.map_scales import MapScale, depth_scale, score_scale
+from brainmap.report.figures.maps import LANDMARKS
 from brainmap.results import lookups, nameable
 from brainmap.results.score_profiles import ScoreProfiles, score_profiles
 from brainmap.results.study_results import StudyResults

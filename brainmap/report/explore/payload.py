@@ -13,7 +13,7 @@ from brainmap.common.errors import InputError
 from brainmap.report.explore.cortex_data import Places, above_chance, add_meshes, add_scores, places_of, scale_data
 from brainmap.report.explore.packed_arrays import Payload
 from brainmap.report.explore.time_data import add_times
-from brainmap.report.figures.maps import score_scale
+from brainmap.report.figures.map_scales import score_scale
 from brainmap.results import lookups, nameable
 from brainmap.results.score_profiles import score_profiles
 from brainmap.results.study_results import StudyResults

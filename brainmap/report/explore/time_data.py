@@ -12,7 +12,7 @@ from brainmap.common.names import MODALITY_NAMES, signal_name
 from brainmap.report.explore.cortex_data import above_chance, scale_data
 from brainmap.report.explore.packed_arrays import STEP, Payload
 from brainmap.report.figures.colors_and_type import signal_color
-from brainmap.report.figures.maps import depth_scale, score_scale
+from brainmap.report.figures.map_scales import depth_scale, score_scale
 from brainmap.report.panels.sensors import LEAST, sensors_with_places
 from brainmap.results.lookups import stimulus_span
 from brainmap.results.score_profiles import score_profiles

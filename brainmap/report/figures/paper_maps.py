@@ -24,14 +24,8 @@ from brainmap.report.cortex.values_on_mesh import (
     on_vertices,
 )
 from brainmap.report.figures.colors_and_type import MUTED, TITLE, TITLE_SIZE, new_figure, styled
-from brainmap.report.figures.maps import (
-    LANDMARKS,
-    MapScale,
-    depth_scale,
-    map_color_bar,
-    mosaic,
-    score_scale,
-)
+from brainmap.report.figures.map_scales import MapScale, depth_scale, map_color_bar, score_scale
+from brainmap.report.figures.maps import LANDMARKS, mosaic
 from brainmap.results import lookups, nameable
 from brainmap.results.study_results import StudyResults
 
@@ -97,7 +91,7 @@ def paper_map(
     >>> from brainmap.report.cortex import cortex_of
     >>> from brainmap.report.cortex.values_on_mesh import on_vertices
     >>> from brainmap.report.figures import paper_map
-    >>> from brainmap.report.figures.maps import score_scale
+    >>> from brainmap.report.figures.map_scales import score_scale
     >>> run = brainmap.open_run("brainmap_runs/demo")
     >>> r = run.mean_r("fmri").sel(signal="activation", layer="block.11").mean("subject").values
     >>> cortex = cortex_of(run.targets("fmri"))

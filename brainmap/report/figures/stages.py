@@ -29,7 +29,8 @@ from brainmap.report.figures.colors_and_type import (
     styled,
 )
 from brainmap.report.figures.curves import MARKS_LABEL, TIME_LABEL, mark_runs, mark_stimulus
-from brainmap.report.figures.maps import LANDMARKS, MapScale
+from brainmap.report.figures.map_scales import MapScale
+from brainmap.report.figures.maps import LANDMARKS
 
 _PIXELS_PER_MM = 1.6
 
@@ -137,7 +138,7 @@ def map_grid(
     --------
     >>> import numpy as np
     >>> from brainmap.report.figures import map_grid
-    >>> from brainmap.report.figures.maps import score_scale
+    >>> from brainmap.report.figures.map_scales import score_scale
     >>> values = np.linspace(0, 0.3, 32492)
     >>> rows = {"Activations": (score_scale(values, "activation"), {"trained": {"L": values}})}
     >>> figure = map_grid(rows, views=["lateral"])

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from brainmap.common.errors import InputError
-from brainmap.papers.convergence_numbers import convergence_numbers
-from brainmap.papers.misalignment_numbers import misalignment_numbers
-from brainmap.papers.number_rows import COLUMNS
+from brainmap.papers.numbers.convergence_numbers import convergence_numbers
+from brainmap.papers.numbers.misalignment_numbers import misalignment_numbers
+from brainmap.papers.numbers.number_rows import COLUMNS
 from brainmap.results import collection_tables
 from brainmap.results.collection import Collection
 

@@ -17,7 +17,7 @@ from brainmap.papers.factor_levels import level_scores, levels_of, words_of_test
 from brainmap.papers.factor_panels import SIZES, TYPES, Factor, unusable
 from brainmap.papers.half_time_panels import ACTIVATION
 from brainmap.papers.misalignment import NO_MODEL
-from brainmap.papers.number_rows import CHANCE, Row, absent_row, number_row, order_words, subjects_words
+from brainmap.papers.numbers.number_rows import CHANCE, Row, absent_row, number_row, order_words, subjects_words
 from brainmap.papers.paper_panel import count_of, has, no_scores, no_training
 from brainmap.papers.property_maps import PROPERTIES
 from brainmap.report.words import p_and_numbers

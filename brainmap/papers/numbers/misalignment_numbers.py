@@ -10,7 +10,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.papers import paper_tables
 from brainmap.papers.misalignment import NO_MODEL, PAPER_MODELS
-from brainmap.papers.number_rows import CHANCE, Row, absent_row, number_row, order_words, subjects_words
+from brainmap.papers.numbers.number_rows import CHANCE, Row, absent_row, number_row, order_words, subjects_words
 from brainmap.papers.paper_panel import has
 from brainmap.report.words import headlines, p_and_numbers
 from brainmap.report.words.p_and_numbers import format_score

@@ -1,0 +1,1 @@
+"""The numbers both studies print, beside those of a run."""
