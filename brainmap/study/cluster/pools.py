@@ -160,15 +160,26 @@ def _queue(name: str, jobs: int, settings: JobSettings, logs: Path) -> Iterator[
     except (TypeError, ValueError, OSError) as error:
         raise InputError(f"No scheduler for {name} could be started: {' '.join(str(error).split())}") from None
     with cluster:
-        try:
-            cluster.scale(jobs=1)
-            cluster.sync(cluster._correct_state)  # the first job is submitted here, so that a refusal is heard
-        except (RuntimeError, OSError, ValueError) as error:
-            words = str(error).rpartition("stderr:")[2] or str(error)
-            raise InputError(f"{name} does not take the job: {' '.join(words.split())}") from None
+        _submit_first(name, cluster)
         cluster.adapt(minimum=min(1, jobs), maximum=jobs, wait_count=5, interval="2s")
         with Client(cluster) as client:
             yield client
+
+
+def _submit_first(name: str, cluster: Any) -> None:
+    """Submit one job and hear what the queue says of it; of later ones a refusal would end in no sentence at all."""
+    from distributed.core import Status
+
+    cluster.worker_spec.update(cluster.new_worker_spec())
+    try:
+        cluster.sync(cluster._correct_state)
+    except (RuntimeError, OSError, ValueError) as error:
+        for job in cluster._created:
+            job.status = Status.failed  # else closing the cluster waits for it
+        cluster.workers.clear()
+        cluster.worker_spec.clear()
+        words = str(error).rpartition("stderr:")[2] or str(error)
+        raise InputError(f"{name} does not take the job: {' '.join(words.split())}") from None
 
 
 def _jobqueue() -> Any:

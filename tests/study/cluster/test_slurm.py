@@ -117,6 +117,15 @@ def test_ctrl_c_cancels_the_jobs_and_keeps_what_is_finished(
     assert kept and all(alone[name] == data for name, data in kept.items())
 
 
+def test_a_job_that_slurm_refuses_is_one_sentence(study_file: Path, tmp_path: Path, slurm: dict[str, str]) -> None:
+    settings = tmp_path / "cluster.yaml"
+    settings.write_text("interface: lo\npartition: nowhere\n")
+    running = started(study_file, tmp_path / "grid", slurm | {"BRAINMAP_CLUSTER": str(settings)})
+    said = running.communicate(timeout=90)[0]
+    assert running.returncode == 2 and "slurm does not take the job" in said and "partition" in said, said
+    assert "Traceback" not in said
+
+
 def test_a_task_too_long_for_the_walltime_is_refused(study_file: Path, tmp_path: Path, slurm: dict[str, str]) -> None:
     settings = tmp_path / "cluster.yaml"
     settings.write_text("interface: lo\nwalltime: '00:01:00'\n")
