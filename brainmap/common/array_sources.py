@@ -50,7 +50,7 @@ class ArraySource:
         rows, columns = self.array.shape
         n_rows = int(rows) if self.average is None else self.average.n_groups
         object.__setattr__(self, "shape", (n_rows, int(columns) if self.chosen is None else len(self.chosen)))
-        plain = isinstance(self.array, np.ndarray) and mapping_of(self.array) is None
+        plain = isinstance(self.array, np.ndarray) and (self.array.base is None or mapping_of(self.array) is None)
         object.__setattr__(self, "in_memory", plain and self.average is None and self.chosen is None)
 
     @property
