@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -187,7 +188,8 @@ class PreparedEncoding:
         compute = partial(_scored, problem=self.problem, predict=wanted, fit=return_estimator)
         info, precision = {}, {}
         shape = (self.problem.plan.n_rows, n_targets)
-        with prediction_arrays(self.layers, shape, return_predictions) as predictions:
+        filled = prediction_arrays(self.layers, shape, return_predictions) if wanted else nullcontext()
+        with filled as predictions:
             for layer, part, (scored, predicted, weights) in self.engine.results(responses, compute):
                 info[layer.name], precision[layer.name] = layer.info, layer.backend.precision
                 coarse[part] = scored.coarse
