@@ -18,7 +18,7 @@ from brainmap.common.names import as_names
 from brainmap.common.readable import counted, html_table
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
-from brainmap.common.storage.zarr_stores import write_checked
+from brainmap.common.storage.zarr_stores import in_order_of_names, write_checked
 from brainmap.encoding.settings import RidgeSettings
 
 KIND = "encoding result"
@@ -203,6 +203,7 @@ def _load_scores(path: Path) -> xr.Dataset:
     text = dataset.attrs.pop("brainmap_provenance", None)
     if text is None:
         raise InputError(f"{path} is a Zarr store but not an encoding result (it holds no provenance).")
+    dataset = in_order_of_names(dataset)
     dataset.attrs = json.loads(text)
     return dataset
 

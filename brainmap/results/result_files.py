@@ -15,7 +15,7 @@ import xarray as xr
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.storage.files import inside
-from brainmap.common.storage.zarr_stores import write_checked
+from brainmap.common.storage.zarr_stores import in_order_of_names, write_checked
 from brainmap.results.verified_arrays import verified
 
 KIND = "study's results"
@@ -236,5 +236,6 @@ def _load_dataset(folder: Path, name: str, lazy: bool = False) -> xr.Dataset:
         codes = dataset[key].values
         text = np.array([*names, ""], dtype=object if lazy else str)[codes]  # one object a name, however many targets
         dataset = _replace(dataset, key, text)
+    dataset = in_order_of_names(dataset)
     dataset.attrs = {key: _decode(item, folder) for key, item in attrs.items()}
     return dataset

@@ -38,3 +38,9 @@ def reserve_checked(group: Any, name: str, shape: tuple[int, ...], chunks: tuple
         name, shape=shape, chunks=chunks, dtype="float32", fill_value=float("nan"), compressors=checked_compressors(),
         config={"write_empty_chunks": True},
     )  # fmt: skip
+
+
+def in_order_of_names(dataset: xr.Dataset) -> xr.Dataset:
+    """Sort the coordinates of a loaded dataset, which come as the file system lists them: tables have one order."""
+    coords = {name: dataset[name].variable for name in sorted(dataset.coords, key=str)}
+    return dataset.drop_vars(list(coords)).assign_coords(coords)

@@ -155,9 +155,7 @@ def check_alike(studies: Sequence[Step]) -> list[Step]:
             for name in ("signal", "layer"):
                 if list(mine[name].values) != list(theirs[name].values):
                     raise InputError(f"the runs have different {name}s ({modality}); explore one of them")
-            # in the order of their names: a store lists its columns in any
-            tables = [results.targets(modality).sort_index(axis=1) for results in (first, study.results)]
-            if not tables[0].equals(tables[1]):
+            if not first.targets(modality).equals(study.results.targets(modality)):
                 raise InputError(f"the runs have different {modality} targets; explore one of them")
     return ordered
 
