@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def registers_as_before() -> Iterator[None]:
+    """What a test registers (losses, models) is gone after it; nothing is imported for a test that has no models."""
+    places = {"brainmap.models.objectives.objective": "OBJECTIVES", "brainmap.models.model_cards": "_registered"}
+    registers = [getattr(sys.modules[module], name) for module, name in places.items() if module in sys.modules]
+    before = [dict(register) for register in registers]
+    yield
+    for register, entries in zip(registers, before, strict=True):
+        register.clear()
+        register.update(entries)
 
 
 @pytest.fixture
