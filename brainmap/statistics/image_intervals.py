@@ -21,12 +21,12 @@ from brainmap.statistics.checked_arrays import (
     target_blocks,
 )
 from brainmap.statistics.jackknife import (
+    HeldOutRows,
     Score,
     corrected_residuals,
     half_width,
     score_gradient,
     sum_by_group,
-    tested_changes,
     training_changes,
 )
 from brainmap.statistics.two_bands import Band, principal_band
@@ -235,7 +235,7 @@ def _block(
         centred = y[train] - mean
         weights = band.weights(centred)
         prediction = band.predict(weights, alpha) + mean
-        value, tested = tested_changes(y[test], prediction, codes[test], score)
+        value, tested = HeldOutRows.of(y[test], codes[test], score).tested_changes(prediction)
         known = np.isfinite(value)
         total += np.where(known, value, 0.0)
         count += known

@@ -15,6 +15,7 @@ what the fit absorbed of them, per group (CR2 of Bell and McCaffrey 2002), as ri
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -35,7 +36,7 @@ def half_width(test: FloatArray, training: FloatArray, freedom: int, confidence:
     Parameters
     ----------
     test, training : ndarray, (n_groups, ...)
-        Changes of the score from :func:`tested_changes` and :func:`training_changes`, summed over splits.
+        Changes of the score from `HeldOutRows.tested_changes` and :func:`training_changes`, summed over splits.
     freedom : int
         Degrees of freedom: groups less splits.
     confidence : float
@@ -46,31 +47,77 @@ def half_width(test: FloatArray, training: FloatArray, freedom: int, confidence:
     return width
 
 
-def tested_changes(
-    truth: FloatArray, prediction: FloatArray, codes: NDArray[np.intp], score: Score = "r"
-) -> tuple[Float64, Float64]:
-    """Score per target, and its change when a group is not tested, as the jackknife weighs it.
+@dataclass(frozen=True, eq=False)
+class HeldOutRows:
+    """Held-out responses whose predictions are scored, one after the other, with and without each group of rows.
 
     Parameters
     ----------
-    truth, prediction : ndarray, (n_test, n_targets)
-        Held-out responses and predictions.
-    codes : ndarray of int, (n_test,)
-        Group of each row.
+    truth : ndarray, (n, n_targets)
+        Responses about their mean.
+    mean : ndarray, (n_targets,)
+        That mean.
+    groups : ndarray of float, (n_groups, n), optional
+        One where a row is of a group, sorted by code; None where every row is a group.
+    order : ndarray of int, (n,)
+        Rows sorted by code.
+    sums : tuple of ndarray, (n_groups, n_targets) or (n_groups, 1)
+        Per group: number of rows, sum and sum of squares of `truth`.
     score : {'r', 'r2'}
-        Pearson r, or the coefficient of determination about the mean of the test set.
-
-    Returns
-    -------
-    score : ndarray, (n_targets,)
-        NaN where the response is constant.
-    changes : ndarray, (n_groups, n_targets)
-        Sorted by code; their squares sum to the jackknife's variance. Zero where the response is constant.
+        Pearson r, or the coefficient of determination about the mean of all rows.
     """
-    whole, without = leave_group_out(truth, prediction, codes, score)
-    shift = np.nan_to_num(without - whole)
-    n = len(shift)
-    return whole, np.sqrt((n - 1) / n) * (shift - shift.mean(axis=0))
+
+    truth: Float64
+    mean: FloatArray
+    groups: Float64 | None
+    order: NDArray[np.intp]
+    sums: tuple[Float64, Float64, Float64]
+    score: Score
+
+    @classmethod
+    def of(cls, truth: FloatArray, codes: NDArray[np.intp], score: Score = "r") -> HeldOutRows:
+        """Prepare responses (n, n_targets) whose rows are of the groups in `codes`."""
+        order = np.argsort(codes, kind="stable")
+        names, own, counts = np.unique(codes[order], return_inverse=True, return_counts=True)
+        mean = truth.mean(axis=0)
+        values = truth[order].astype(np.float64) - mean
+        groups = None if len(names) == len(codes) else (own == np.arange(len(names))[:, None]).astype(np.float64)
+        sums = (counts[:, None].astype(np.float64), _grouped(groups, values), _grouped(groups, values * values))
+        return cls(values, mean, groups, order, sums, score)
+
+    def scores(self, prediction: FloatArray) -> tuple[Float64, Float64]:
+        """Score a prediction (n, n_targets), as in :func:`leave_group_out`."""
+        b = prediction[self.order].astype(np.float64)
+        b -= prediction.mean(axis=0) if self.score == "r" else self.mean
+        count, a, aa = self.sums
+        sums = [count, a, *(_grouped(self.groups, x) for x in (b, self.truth * b)), aa]
+        sums.append(_grouped(self.groups, np.multiply(b, b, out=b)))
+        whole = [x.sum(axis=0) for x in sums]
+        function = _pearson if self.score == "r" else _determination
+        return function(whole), function([total - own for total, own in zip(whole, sums, strict=True)])
+
+    def tested_changes(self, prediction: FloatArray) -> tuple[Float64, Float64]:
+        """Score of a prediction per target, and its change when a group is not tested, as the jackknife weighs it.
+
+        Returns
+        -------
+        score : ndarray, (n_targets,)
+            NaN where the response is constant.
+        changes : ndarray, (n_groups, n_targets)
+            Sorted by code; their squares sum to the jackknife's variance. Zero where the response is constant.
+        """
+        whole, without = self.scores(prediction)
+        shift = np.nan_to_num(without - whole)
+        n = len(shift)
+        shift -= shift.mean(axis=0)
+        shift *= np.sqrt((n - 1) / n)
+        return whole, shift
+
+
+def _grouped(groups: Float64 | None, values: Float64) -> Float64:
+    """Sums of rows by group, (n_groups, n_targets)."""
+    sums: Float64 = values.copy() if groups is None else groups @ values
+    return sums
 
 
 def training_changes(band: Band, alpha: FloatArray, gradient: FloatArray, residual: FloatArray) -> Float64:
@@ -163,7 +210,7 @@ def leave_group_out(
     codes : ndarray of int, (n,)
         Group of each row.
     score : {'r', 'r2'}
-        As in :func:`tested_changes`.
+        As in :class:`HeldOutRows`.
 
     Returns
     -------
@@ -172,12 +219,7 @@ def leave_group_out(
     without : ndarray, (n_groups, n_targets)
         Score without each group, in sorted order of the codes.
     """
-    a = truth.astype(np.float64) - truth.mean(axis=0)
-    b = prediction.astype(np.float64) - (prediction.mean(axis=0) if score == "r" else truth.mean(axis=0))
-    sums = [sum_by_group(x, codes)[1] for x in (np.ones_like(a), a, b, a * b, a * a, b * b)]
-    whole = [x.sum(axis=0) for x in sums]
-    function = _pearson if score == "r" else _determination
-    return function(whole), function([total - own for total, own in zip(whole, sums, strict=True)])
+    return HeldOutRows.of(truth, codes, score).scores(prediction)
 
 
 def _pearson(sums: list[Float64]) -> Float64:

@@ -41,10 +41,10 @@ from brainmap.statistics.checked_arrays import (
 )
 from brainmap.statistics.correction import adjust
 from brainmap.statistics.jackknife import (
+    HeldOutRows,
     half_width,
     score_gradient,
     sum_by_group,
-    tested_changes,
 )
 from brainmap.statistics.two_bands import TwoBands, factorise_bands
 
@@ -378,8 +378,8 @@ def _score_subject(
             own, penalties = splits[-1], (grids[number], problem.settings.tie_tolerance)
             fit = held_out(values, splits, chosen[number], penalties, codes)
             truth, test_codes, train_codes = values[own.test], codes[own.test], codes[own.train]
-            base_r, base_changes = tested_changes(truth, fit.predictions[0], test_codes)
-            full_r, full_changes = tested_changes(truth, fit.predictions[1], test_codes)
+            held = HeldOutRows.of(truth, test_codes)
+            (base_r, base_changes), (full_r, full_changes) = map(held.tested_changes, fit.predictions)
             scores[0, number, part], scores[1, number, part] = base_r, full_r
             changes[0, np.unique(test_codes), part] += (full_changes - base_changes) / n_splits
             slopes = [score_gradient(truth, prediction) for prediction in fit.predictions]
