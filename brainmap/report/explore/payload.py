@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from brainmap.common.errors import InputError
 from brainmap.report.explore.cortex_data import Places, above_chance, add_meshes, add_scores, places_of, scale_data
@@ -110,7 +110,7 @@ def explorer_payload(studies: Sequence[Step], detail: Detail | None = None) -> t
     >>> payload.meta["time"]["modality"], detail.errors
     ('MEG', True)
     """
-    ordered = [Step(_read_once(study.results), study.step) for study in check_alike(studies)]
+    ordered = [Step(_MeansOnce.of(study.results), study.step) for study in check_alike(studies)]
     for chosen in LADDER if detail is None else (detail,):
         payload = _payload(thinned(ordered, chosen.steps), chosen)
         if payload.size <= MOST_BYTES:
@@ -121,11 +121,22 @@ def explorer_payload(studies: Sequence[Step], detail: Detail | None = None) -> t
     )
 
 
-def _read_once(results: StudyResults) -> StudyResults:
-    """Return a copy whose means over splits are computed once, however often they are asked for."""
-    copied, means = copy.copy(results), {modality: results.mean_r(modality) for modality in results.modalities}
-    copied.mean_r = means.__getitem__  # type: ignore[assignment, method-assign]
-    return copied
+@dataclass(eq=False, repr=False)
+class _MeansOnce(StudyResults):
+    """Results whose means over splits are computed once, however often they are asked for."""
+
+    means: dict[str, xr.DataArray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, results: StudyResults) -> _MeansOnce:
+        """Return the same results; arrays are shared."""
+        return cls(**{item.name: getattr(results, item.name) for item in fields(StudyResults)})
+
+    def mean_r(self, modality: str) -> xr.DataArray:
+        """Return r averaged over splits."""
+        if modality not in self.means:
+            self.means[modality] = super().mean_r(modality)
+        return self.means[modality]
 
 
 def check_alike(studies: Sequence[Step]) -> list[Step]:
