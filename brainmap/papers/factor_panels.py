@@ -18,7 +18,7 @@ from brainmap.hierarchy.mixed_models import LevelTest
 from brainmap.papers import factor_levels, paper_tables
 from brainmap.papers.factor_levels import ACTIVATION, SCORES
 from brainmap.papers.paper_panel import PaperPanel, absent_panel, count_of, has, sem_over, with_simulated
-from brainmap.papers.training_scores import FIGURES
+from brainmap.papers.training_scores import FIGURES, drawn_curve
 from brainmap.report import figures
 from brainmap.report.cortex.values_on_mesh import HEMISPHERES, cortex_of, load_cortex
 from brainmap.report.words.p_and_numbers import format_p
@@ -110,7 +110,11 @@ def _curves(factor: Factor, scores: pd.DataFrame, levels: Mapping[str, Sequence[
             f"with checkpoints named by their step: --{factor.part} NAME=FOLDER.",
         )  # fmt: skip
     halves = factor_levels.level_half_times(table, FIGURES)
-    fits = {(SCORES[score], level): _curve_of(half) for (score, level), half in halves.items() if not half.failure}
+    fits = {
+        (SCORES[score], level): drawn_curve(half, _steps_of(table, score, level))
+        for (score, level), half in halves.items()
+        if not half.failure
+    }
     drawn = _named(factor_levels.over_subjects(table, ["score", "level", "step"]))
     return PaperPanel(
         number, title,
@@ -128,9 +132,9 @@ SCORE_WORDS = (
 )
 
 
-def _curve_of(half: HalfTime) -> dict[str, float]:
-    curve = dict(zip(("floor", "gain", "middle", "slope"), half.curve or (), strict=bool(half.curve)))
-    return {**curve, "half_time": half.step, "level": half.level}
+def _steps_of(table: pd.DataFrame, score: str, level: str) -> np.ndarray:
+    rows = table[(table["score"] == score) & (table["level"] == level)]
+    return rows["step"].to_numpy(dtype=float)
 
 
 def _half_time_words(halves: Mapping[tuple[str, str], HalfTime]) -> str:

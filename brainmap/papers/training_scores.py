@@ -11,6 +11,7 @@ import xarray as xr
 
 from brainmap.hierarchy import HalfTime, half_time
 from brainmap.hierarchy.half_times import Baseline, training_half_times
+from brainmap.hierarchy.training_sigmoids import sigmoid
 from brainmap.papers.factor_levels import spatial_by_subject, temporal_by_subject
 from brainmap.results.collection import Member
 from brainmap.results.collection_tables import significant_targets, subject_scores
@@ -122,7 +123,7 @@ def score_half_times(scores: xr.DataArray, baseline: Baseline = FIGURES) -> dict
 
 def normalised_scores(
     scores: xr.DataArray, fits: Mapping[str, HalfTime]
-) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
+) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
     """Bring scores and sigmoids to 0 at the first checkpoint and 1 at the last, and steps to % of training.
 
     Parameters
@@ -153,19 +154,28 @@ def normalised_scores(
         for step, value, spread in zip(percent, (mean - mean[0]) / gain, sem / abs(gain), strict=True):
             rows.append({"step": step, "score": name, "value": value, "low": value - spread, "high": value + spread})
         if name in fits and not fits[name].failure:
-            curves[name] = normalised_curve(fits[name], float(mean[0]), float(gain), last)
+            drawn = drawn_curve(fits[name], known["step"].values.astype(float))
+            curves[name] = normalised_curve(drawn, float(mean[0]), float(gain), last)
     return pd.DataFrame(rows, columns=["step", "score", "value", "low", "high"]), curves
 
 
-def normalised_curve(fit: HalfTime, start: float, gain: float, last: float) -> dict[str, float]:
-    """Curve and half time of a fit, scores as ``(score − start) / gain``, steps in % of the last."""
-    percent = 100.0 / last
-    half = {"half_time": fit.step * percent, "low": fit.low * percent, "high": fit.high * percent}
-    half["level"] = (fit.level - start) / gain
-    if fit.curve is None:
-        return half
-    floor, rise, middle, slope = fit.curve
-    return half | {"floor": (floor - start) / gain, "gain": rise / gain, "middle": middle * percent, "slope": slope}
+def drawn_curve(half: HalfTime, steps: np.ndarray) -> dict[str, Any]:
+    """Half time of a fit and its sigmoid, as :func:`~brainmap.report.figures.score_sigmoids` takes them."""
+    found: dict[str, Any] = {"half_time": half.step, "level": half.level, "low": half.low, "high": half.high}
+    if half.curve is None:
+        return found
+    positive = steps[steps > 0]
+    fine = np.geomspace(positive.min(), positive.max(), 200)
+    floor, gain, middle, slope = half.curve
+    values = sigmoid(np.log(fine), np.array([floor, gain, np.log(middle), np.log(slope)]))
+    return found | {"steps": fine, "values": values}
+
+
+def normalised_curve(drawn: dict[str, Any], start: float, gain: float, last: float) -> dict[str, Any]:
+    """The same with values as ``(value − start) / gain`` and steps in % of the last."""
+    steps, values = ("half_time", "low", "high", "steps"), ("level", "values")
+    scaled = {name: drawn[name] * (100.0 / last) for name in steps if name in drawn}
+    return scaled | {name: (drawn[name] - start) / gain for name in values if name in drawn}
 
 
 def _sem_over(values: np.ndarray) -> np.ndarray:

@@ -149,11 +149,14 @@ def rewrite_report(run: str | Path) -> Path:
     from brainmap.report import write_report
     from brainmap.results import StudyResults
     from brainmap.study.analysis.orders_and_hypotheses import hypotheses
+    from brainmap.study.analysis.provenance import model_citations
 
     folder = finished_folder(Path(run))
     results = StudyResults.load(folder.results)
     if results.hypotheses is None:  # runs of earlier versions stored no verdicts
         results.hypotheses = hypotheses(results)
+    if "citations" not in results.provenance:
+        results.provenance["citations"] = model_citations(results.provenance.get("model"))
     return write_report(results, folder.report)
 
 

@@ -192,8 +192,17 @@ def _training_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure
             for name, half in half_steps.items()
         ]
     )
-    curve = {"floor": 0.0, "gain": 1.0, "slope": 3.0 / np.log(10)}
-    fits = {name: curve | {"middle": half, "half_time": half} for name, half in half_steps.items()}
+    fine = np.geomspace(STEPS[STEPS > 0].min(), STEPS.max(), 200)
+
+    def fit(half: float, top: float = 1.0) -> dict[str, object]:
+        return {
+            "half_time": half,
+            "level": top / 2,
+            "steps": fine,
+            "values": top / (1 + np.exp(-3 * np.log10(fine / half))),
+        }
+
+    fits = {name: fit(half) for name, half in half_steps.items()}
     levels = {"S": 300.0, "B": 600.0, "L": 1200.0}
     over = [
         pd.DataFrame({"score": score, "level": level, "step": STEPS, "r": (j + 1) * 0.2 * sigmoid(half)})
@@ -201,9 +210,7 @@ def _training_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure
         for level, half in levels.items()
     ]
     curved = {
-        (score, level): curve | {"gain": (j + 1) * 0.2, "middle": half, "half_time": half}
-        for j, score in enumerate(SCORES[:3])
-        for level, half in levels.items()
+        (score, level): fit(half, (j + 1) * 0.2) for j, score in enumerate(SCORES[:3]) for level, half in levels.items()
     }
     distance = {name: 25.0 * i for i, name in enumerate(FIVE)}
     curves = pd.concat(

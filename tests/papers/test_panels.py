@@ -205,6 +205,9 @@ def test_scores_over_training_run_from_0_to_1():
     np.testing.assert_allclose(up["step"], [0, 1, 10, 100])
     np.testing.assert_allclose(up["high"] - up["low"], 2 * 0.1 / 0.4)  # two subjects 0.1 either side of their mean
     assert curves["up"]["level"] == pytest.approx(0.5, abs=0.03) and 1 < curves["up"]["half_time"] < 30
+    up = curves["up"]  # its sigmoid, drawn over the checkpoints, has half at the half time
+    assert up["steps"][[0, -1]] == pytest.approx([1, 100])
+    assert np.interp(np.log(up["half_time"]), np.log(up["steps"]), up["values"]) == pytest.approx(up["level"], abs=1e-3)
     assert fits["down"].gain < 0 and not fits["down"].failure and curves["down"]["level"] == pytest.approx(0.5, abs=0.1)
     cells = scores.sel(score="up").expand_dims(unit=["V1"], split=[0])
     shares = training_scores.normalised(cells)

@@ -44,6 +44,7 @@ def test_captions_of_the_table_reach_the_bridge(own: OwnFiles, tmp_path: Path) -
     results = study(own, tmp_path / "run", **settings).run(report=False)
     assert results.provenance["objective"] == "clip-bridge" and results.provenance["exactness"] == "surrogate"
     assert any("captions of 40 photographs" in note for note in results.provenance["notes"])
+    assert results.provenance["citations"][0].endswith("(model dino-tiny)")
 
 
 def test_gradients_of_weights(own: OwnFiles, tmp_path: Path) -> None:

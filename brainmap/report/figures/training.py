@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,7 +98,7 @@ def scores_vs_step(
 
 @styled
 def score_sigmoids(
-    table: pd.DataFrame, fits: Mapping[str, Mapping[str, float]], *, title: str = "", xlabel: str = STEP_LABEL
+    table: pd.DataFrame, fits: Mapping[str, Mapping[str, Any]], *, title: str = "", xlabel: str = STEP_LABEL
 ) -> Figure:
     """Draw encoding, spatial and temporal score against training with their sigmoid fits. Study B 4E.
 
@@ -107,10 +108,10 @@ def score_sigmoids(
         Columns ``step``, ``score`` (``encoding``, ``spatial``, ``temporal``), ``value`` (0 at the first checkpoint, 1
         at the last) and optionally ``low``, ``high``.
     fits : mapping of str to mapping
-        Score to ``floor``, ``gain``, ``middle``, ``slope`` of ``floor + gain / (1 + exp(−slope · ln(step / middle)))``,
-        and ``half_time``, the step at which the curve has half, as in :class:`brainmap.hierarchy.HalfTime`; optionally
-        its ``low`` and ``high``. An interpolated half time has ``half_time`` and ``level`` only, and gets a dotted line
-        from checkpoint to checkpoint; scores without a half time are absent.
+        Score to ``half_time``, the step at which the curve has half, and ``level``, the value that counts as half;
+        optionally ``low`` and ``high`` of the half time, and the fitted curve as arrays ``steps`` and ``values``.
+        Without a curve (an interpolated half time) there is a dotted line from checkpoint to checkpoint; scores
+        without a half time are absent.
     title, xlabel : str
         Text; steps may be in % of training.
 
@@ -124,7 +125,8 @@ def score_sigmoids(
     >>> import pandas as pd
     >>> from brainmap.report.figures import score_sigmoids
     >>> table = pd.DataFrame({"step": [1, 10, 100, 1000], "score": "encoding", "value": [0.1, 0.4, 0.9, 1.0]})
-    >>> fits = {"encoding": {"floor": 0.0, "gain": 1.0, "middle": 15.0, "slope": 1.2, "half_time": 15.0}}
+    >>> curve = {"steps": [1, 4, 15, 60, 1000], "values": [0, 0.2, 0.5, 0.8, 1]}
+    >>> fits = {"encoding": curve | {"half_time": 15, "level": 0.5}}
     >>> figure = score_sigmoids(table, fits)
     """
     figure = new_figure(COLUMN, 2.8)
@@ -151,29 +153,26 @@ def _fitted(
     ax: Axes,
     steps: np.ndarray,
     values: np.ndarray,
-    fit: Mapping[str, float] | None,
+    fit: Mapping[str, Any] | None,
     place: _LogPlaces,
     color: str,
 ) -> None:
     """Draw the sigmoid, or a dotted line where there is none, and the half time as a diamond with its interval."""
-    if fit is not None and "slope" in fit:
-        positive = steps[steps > 0]
-        fine = np.geomspace(positive.min(), positive.max(), 200)
-        ax.plot(np.log10(fine), _sigmoid(fine, fit), color=color, lw=1.4)
+    if fit is not None and "values" in fit:
+        ax.plot(np.log10(fit["steps"]), fit["values"], color=color, lw=1.4)
     else:
         ax.plot(place(steps), values, color=color, lw=1.1, ls=(0, (1, 1.5)))
     if fit is None:
         return
-    half = np.array(fit["half_time"])
-    level = _sigmoid(half, fit) if "slope" in fit else fit["level"]
+    half, level = np.log10(fit["half_time"]), fit["level"]
     if np.isfinite(fit.get("low", np.nan)):
         ax.hlines(level, np.log10(fit["low"]), np.log10(fit["high"]), color=INK, lw=0.9, zorder=4)
-    ax.scatter(np.log10(half), level, marker="D", color=color, s=25, edgecolor=INK, lw=0.9, zorder=4)
+    ax.scatter(half, level, marker="D", color=color, s=25, edgecolor=INK, lw=0.9, zorder=4)
 
 
 @styled
 def factor_curves(
-    table: pd.DataFrame, fits: Mapping[tuple[str, str], Mapping[str, float]], *, ordered: bool = True, title: str = ""
+    table: pd.DataFrame, fits: Mapping[tuple[str, str], Mapping[str, Any]], *, ordered: bool = True, title: str = ""
 ) -> Figure:
     """Draw several scores against training, one curve per level of a factor. Study B 6A (model size), 7A (image type).
 
@@ -235,7 +234,7 @@ def factor_curves(
 
 
 def _level_curve(
-    ax: Axes, rows: pd.DataFrame, fit: Mapping[str, float] | None, place: _LogPlaces, look: tuple[str, str]
+    ax: Axes, rows: pd.DataFrame, fit: Mapping[str, Any] | None, place: _LogPlaces, look: tuple[str, str]
 ) -> None:
     """Mean ± SEM at each checkpoint, with the sigmoid and its half time, or a dotted line."""
     x = place(rows["step"].to_numpy(float))
@@ -298,11 +297,6 @@ def normalised_curves(
     ax.set(xlabel=xlabel, ylabel=SHARE_LABEL, title=title)
     value_bar(figure, ScalarMappable(norm, depth_cmap()), ax, label)
     return figure
-
-
-def _sigmoid(steps: np.ndarray, fit: Mapping[str, float]) -> np.ndarray:
-    share: np.ndarray = 1 / (1 + np.exp(-fit["slope"] * np.log(steps / fit["middle"])))
-    return fit["floor"] + fit["gain"] * share
 
 
 class _LogPlaces:

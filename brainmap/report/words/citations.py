@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainmap.common.errors import BrainmapError
 from brainmap.results.study_results import StudyResults
 
 STUDY_A = (
@@ -27,7 +26,7 @@ SCORE_TEST = (
 
 
 def citations(results: StudyResults) -> list[str]:
-    """Return the works behind a study: those it names itself, its model, its methods.
+    """Return the works behind a study: those it names itself, such as its model's, and its methods.
 
     Parameters
     ----------
@@ -41,7 +40,6 @@ def citations(results: StudyResults) -> list[str]:
     """
     p = results.provenance
     cited = [str(item) for item in p.get("citations") or []]
-    cited += _model(p)
     cited.append(RIDGE)
     signals = {str(name) for scores in results.scores.values() for name in scores["signal"].values}
     if "gradient" in signals or results.residual:
@@ -62,17 +60,3 @@ def citations(results: StudyResults) -> list[str]:
 
 def _texts(value: Any) -> list[Any]:
     return list(value.values()) if isinstance(value, Mapping) else [value or ""]
-
-
-def _model(p: Mapping[str, Any]) -> list[str]:
-    """Citation on the model's card, if it is a registered one."""
-    from brainmap.models import model_card
-
-    name = p.get("model")
-    if not name:
-        return []
-    try:
-        text = model_card(str(name)).citation
-    except BrainmapError:
-        return []
-    return [f"{text} (model {name})"] if text else []

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from brainmap.common.errors import BrainmapError
 from brainmap.common.names import LEVEL
 from brainmap.common.versions import versions
+from brainmap.models.model_cards import model_card
 from brainmap.study.declared.study_config import DEFAULT_GROUPS, StudyConfig
 from brainmap.study.inputs import Inputs
 
@@ -52,6 +54,7 @@ def study_provenance(
         "dataset": config.dataset,
         "subjects": {modality: list(subjects) for modality, subjects in inputs.responses.items()},
         "model": config.model_name,
+        "citations": model_citations(config.model_name),
         "weights": config.weights if config.features is None else None,
         "weights_digest": extracted["weights_digest"],
         "objective": objective.get("name"),
@@ -97,6 +100,17 @@ def study_provenance(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "config": json.loads(json.dumps(config.describe())),
     }
+
+
+def model_citations(model: str | None) -> list[str]:
+    """Citation on the card of a model, if it is a registered one."""
+    if not model:
+        return []
+    try:
+        text = model_card(model).citation
+    except BrainmapError:
+        return []
+    return [f"{text} (model {model})"] if text else []
 
 
 def group_words(config: StudyConfig) -> str:
