@@ -19,6 +19,11 @@ title: Does the site matter?
 study: {subjects: [S1], thin: 24}
 grid: {weights: [untrained, trained], site: [block, mlp]}
 """
+HYPOTHESES = """
+hypotheses:
+  - {id: H1, statement: Gradients predict MEG, effect: score, modality: meg, of: {signal: gradient},
+     direction: positive, smallest: 0.005}
+"""
 
 
 def write_example_files(folder: Path) -> None:
@@ -33,6 +38,7 @@ def write_example_files(folder: Path) -> None:
             results.residual, results.hierarchy, results.significance, results.controls = {}, {}, {}, {}
         results.save(run.results)
     (folder / "study.yaml").write_text(STUDY_FILE, encoding="utf-8")
+    (folder / "hypotheses.yaml").write_text(HYPOTHESES, encoding="utf-8")
     (folder / "checkpoints").mkdir()
     for step in (0, 100, 1000):
         (folder / "checkpoints" / f"step_{step:06d}.safetensors").write_bytes(b"")

@@ -165,6 +165,10 @@ def fit(
     out_space: Annotated[
         OutSpaceChoice | None, typer.Option(help="Also write maps of the scores, to maps/ in the run folder.")
     ] = None,
+    hypotheses: Annotated[
+        Path | None,
+        typer.Option(help="Predictions to lock before scores are there (`brainmap preset misalignment-hypotheses`)."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps, or auto: the fastest there is.")] = None,
     memory: Annotated[str | None, typer.Option(help="Bound on memory, as 8GB.")] = None,
     batch_size: Annotated[

@@ -90,9 +90,9 @@ def submit(
 
 
 def preset(
-    name: Annotated[str, typer.Argument(help="misalignment or convergence.")],
+    name: Annotated[str, typer.Argument(help="misalignment, convergence, or misalignment-hypotheses.")],
 ) -> None:
-    """Print the study file of a published study, to start one's own from."""
+    """Print the study file of a published study, or its hypotheses, to start one's own from."""
     from brainmap.study import preset_text
 
     typer.echo(preset_text(name), nl=False)

@@ -27,6 +27,8 @@ from .order_in_time import TemporalOptions as TemporalOptions
 from .order_in_time import peak_lag as peak_lag
 from .order_in_time import temporal_hierarchy as temporal_hierarchy
 from .order_in_time import time_courses as time_courses
+from .registered.hypotheses_file import RegisteredHypotheses as RegisteredHypotheses
+from .registered.outcomes import evaluate_registered as evaluate_registered
 from .resampling import Resampling as Resampling
 from .spin_tests import SpinTest as SpinTest
 from .spin_tests import random_rotations as random_rotations

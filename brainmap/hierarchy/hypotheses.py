@@ -147,7 +147,7 @@ def evaluate_hypotheses(
             rows += _temporal(name, arrays[name], options)
     if "fmri" in arrays:
         table = (targets or {}).get("fmri")
-        table = _targets(arrays["fmri"]) if table is None else table
+        table = targets_of(arrays["fmri"]) if table is None else table
         rows += _spatial(arrays["fmri"], table, masks or {}, options)
     if told is not None:
         rows = [_above_chance(row, told[row["modality"]]) for row in rows]
@@ -214,7 +214,10 @@ def _maps_onto_brain(modality: str, r: xr.DataArray, options: HypothesisOptions)
 def _temporal(modality: str, r: xr.DataArray, options: HypothesisOptions) -> list[dict[str, Any]]:
     forward, backward = r.sel(signal="activation"), r.sel(signal="gradient")
     both = {"activations": forward, "gradients": backward}
-    silent = {name: "" if _predicts(x) else f"{name} are not above chance at any time" for name, x in both.items()}
+    silent = {
+        name: "" if above_chance_at_some_time(x) else f"{name} are not above chance at any time"
+        for name, x in both.items()
+    }
     rows = []
     lag = peak_lag(backward, forward, options=options.temporal)
     alpha = 1.0 - options.temporal.confidence
@@ -237,7 +240,7 @@ def _temporal(modality: str, r: xr.DataArray, options: HypothesisOptions) -> lis
 _SLOPE = {"slope": "effect", "slope_low": "low", "slope_high": "high", "slope_p": "p"}
 
 
-def _predicts(r: xr.DataArray) -> bool:
+def above_chance_at_some_time(r: xr.DataArray) -> bool:
     """Whether the mean over layers and sensors is above chance at some moment."""
     course = time_courses(r).mean("layer", skipna=True).rename(time="target")
     return bool(significance(course, test="folds").significant.any())
@@ -265,7 +268,8 @@ def _spatial(
     return rows
 
 
-def _targets(r: xr.DataArray) -> pd.DataFrame:
+def targets_of(r: xr.DataArray) -> pd.DataFrame:
+    """Return the areas and places of fMRI targets that stand in the coordinates of their scores."""
     names = [n for n in ("roi", "hemisphere", "x", "y", "z") if n in r.coords]
     if "roi" not in names:
         raise InputError(

@@ -17,6 +17,7 @@ from brainmap.common.storage.files import file_hash, recover_folder
 from brainmap.common.storage.locks import lock_or_skip
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions, RowDesign
+from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
@@ -36,6 +37,7 @@ from brainmap.study.inputs import (
 )
 from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
 from brainmap.study.pooled_targets import common_targets
+from brainmap.study.registration import judge_hypotheses, lock_hypotheses
 from brainmap.study.run_folder import RunFolder, check_out
 
 if TYPE_CHECKING:
@@ -205,7 +207,11 @@ class Study:
             check_meshes(own.everyone)
             for problem in filter(None, (ceiling_unknown(self.config, responses) for responses in own.everyone)):
                 raise InputError(problem)
+        if self.config.hypotheses is not None:
+            RegisteredHypotheses.from_yaml(self.config.hypotheses)
         self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
+        if self.config.hypotheses is not None:
+            lock_hypotheses(self.folder, self.config.hypotheses, self.config.digest())
         return stimuli, extracting, own
 
     def _extracted(
@@ -236,6 +242,9 @@ class Study:
             if finished is None:
                 assert drawn is not None
                 finished = self._summarise(drawn, features, encoded, report)
+            elif judge_hypotheses(self.folder, finished, self.config.digest()):
+                finished.save(self.folder.results)
+                self.folder.report.unlink(missing_ok=True)
             if report and not self.folder.report.is_file():
                 write_report(finished, self.folder.report)
             if self.out_space is not None:
@@ -261,6 +270,7 @@ class Study:
         if inputs.truth is not None and not self.folder.truth.is_dir():
             inputs.truth.save(self.folder.truth)
         results = summarise(self.config, inputs, features, encoded, scratch=self.folder.permutations)
+        judge_hypotheses(self.folder, results, self.config.digest())
         if report:
             write_report(results, self.folder.report)
         results.save(self.folder.results)

@@ -45,7 +45,7 @@ class RunFolder:
     -----
     ``study.json`` says what the folder holds, ``features/`` is the feature store, each finished encoding result lies
     in ``scores/<modality>/<subject>/<space>``, ``permutations/`` what a permutation test has finished, ``truth/``
-    what a simulation planted, ``results/`` and ``report.html`` come last.
+    what a simulation planted, ``hypotheses/`` what was registered, ``results/`` and ``report.html`` come last.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,6 +55,7 @@ class RunFolder:
         self.results = self.path / RESULTS
         self.report = self.path / REPORT
         self.truth = self.path / "truth"
+        self.hypotheses = self.path / "hypotheses"
         self._warned = False
 
     def claim(self, identity: dict[str, Any]) -> None:
@@ -134,7 +135,7 @@ class RunFolder:
     def sealed_parts(self) -> list[Path]:
         """Folders that carry, or should carry, a list of digests: results, truth, and each encoding result."""
         scores = sorted(path for path in self.path.glob("scores/*/*/*") if path.is_dir() and path.name[0] != ".")
-        return [path for path in (self.results, self.truth) if path.is_dir()] + scores
+        return [path for path in (self.results, self.truth, self.hypotheses) if path.is_dir()] + scores
 
     def damages(self, *, full: bool) -> Iterator[tuple[Path, str]]:
         """Go through the files that are missing or not what was written, with what is wrong.
@@ -177,6 +178,8 @@ class RunFolder:
         bool
             False if the file is none that a run wrote.
         """
+        if file.is_relative_to(self.hypotheses):  # nothing computes again what somebody has written
+            return False
         for part in (self.results, self.truth, *self.sealed_parts()):
             if file.is_relative_to(part):
                 if part.exists():

@@ -17,7 +17,7 @@ from brainmap.report.figures.contact_sheet import contact_sheet
 from brainmap.report.page.explorer_page import embedded
 from brainmap.report.page.page_parts import asset, csv_link, picture, templates
 from brainmap.report.panels import Panel, missing_panels, study_panels
-from brainmap.report.words import headlines, methods, planted_and_found
+from brainmap.report.words import headlines, methods, planted_and_found, registered
 from brainmap.report.words.answer import plain_answer
 from brainmap.report.words.citations import citations
 from brainmap.report.words.p_and_numbers import format_score
@@ -179,7 +179,14 @@ def _hypotheses(results: StudyResults) -> dict[str, Any] | None:
                 "effect": f"{effect} [{low}, {high}] {row['unit']}", "verdict": row["verdict"], "note": row["note"],
             }
         )  # fmt: skip
-    return {"rows": rows, "csv": csv_link(table)[0]}
+    title, lead = registered.words(results)
+    return {
+        "rows": rows,
+        "csv": csv_link(table)[0],
+        "title": title,
+        "lead": lead,
+        "registered": "registered" in results.provenance,
+    }
 
 
 def _chips(results: StudyResults) -> list[str]:

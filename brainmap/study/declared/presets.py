@@ -7,6 +7,7 @@ from importlib import resources
 from brainmap.common.errors import InputError
 
 FOLDER = "presets"
+HYPOTHESES = "-hypotheses"
 
 
 def preset_names() -> tuple[str, ...]:
@@ -25,6 +26,8 @@ def preset_names() -> tuple[str, ...]:
 def preset_text(name: str) -> str:
     """Return the YAML of a preset: a study file to start one's own from.
 
+    ``misalignment-hypotheses`` is the file of hypotheses of that study.
+
     Raises
     ------
     InputError
@@ -36,6 +39,9 @@ def preset_text(name: str) -> str:
     >>> preset_text("convergence").splitlines()[0][:30]
     '# Study B: Raugel et al. 2025,'
     """
-    if name not in preset_names():
+    folder = resources.files("brainmap.study.declared").joinpath(FOLDER)
+    if name.endswith(HYPOTHESES) and folder.joinpath("hypotheses", f"{name.removesuffix(HYPOTHESES)}.yaml").is_file():
+        folder, name = folder.joinpath("hypotheses"), name.removesuffix(HYPOTHESES)
+    elif name not in preset_names():
         raise InputError(f"there is no preset '{name}'; the presets are {', '.join(preset_names())}")
-    return resources.files("brainmap.study.declared").joinpath(FOLDER, f"{name}.yaml").read_text(encoding="utf-8")
+    return folder.joinpath(f"{name}.yaml").read_text(encoding="utf-8")

@@ -28,6 +28,7 @@ from brainmap.study.declared.schema import current
 Yardstick = Literal["folds", "subjects", "wilcoxon", "permutation"]
 DEFAULT_GROUPS = "source"
 Control = Literal["pixels", "gabor", "texture", "category", "gradient norm", "loss"]
+BESIDES = ("out_space", "hypotheses")  # what is written besides the scores changes none of them
 Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
 
 
@@ -120,6 +121,9 @@ class StudyConfig(BaseModel):
         Of the sample, every n-th vertex and sensor only: the same study in a fraction of the time.
     out_space : {"nifti", "gifti", "cifti"}, optional
         Also write maps of the scores to ``maps/`` in the run folder, in the space that the responses came in.
+    hypotheses : Path, optional
+        File of hypotheses that are locked before anything is encoded, and judged by the scores
+        (:class:`brainmap.hierarchy.RegisteredHypotheses`).
     batch_size, device, memory
         How to compute (``device: auto``: the fastest there is); they are part of the provenance. Of a batch
         the CPU takes no more than ``memory`` holds at once; without a batch size, the largest that it holds.
@@ -179,6 +183,7 @@ class StudyConfig(BaseModel):
     device: str = "cpu"
     memory: str = "4GB"
     out_space: Literal["nifti", "gifti", "cifti"] | None = None
+    hypotheses: Path | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -361,7 +366,8 @@ class StudyConfig(BaseModel):
         described: dict[str, Any] = json.loads(self.model_dump_json())
         if self.features is None:
             described.pop("features")  # studies of models are what they were before files of features
-        described.pop("out_space")  # what is written besides changes no number
+        for besides in BESIDES:
+            described.pop(besides)
         unset = ("groups", "gap", "nuisance", "controls", "normalise", "tails")
         for name in unset:  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:

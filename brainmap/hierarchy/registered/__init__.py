@@ -1,0 +1,1 @@
+"""Hypotheses that are written down before the scores are read, and what became of each."""
