@@ -14,6 +14,7 @@ from brainmap.cli.console import EXIT_USER_ERROR, console, interruptible
 from brainmap.cli.data_commands import data_app
 from brainmap.cli.fit_command import StudyCommand, fit
 from brainmap.cli.models_commands import models_app
+from brainmap.cli.predict_command import predict
 from brainmap.cli.reproduce_command import reproduce
 from brainmap.cli.run_command import preset, run, submit
 from brainmap.common.errors import BrainmapError, DependentRowsWarning, ReadingNote, printable
@@ -49,6 +50,7 @@ def options(
 app.command(cls=StudyCommand)(fit)
 app.command()(run)
 app.command()(submit)
+app.command()(predict)
 app.command()(preset)
 app.command()(reproduce)
 app.add_typer(models_app, name="models")

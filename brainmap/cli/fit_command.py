@@ -165,6 +165,10 @@ def fit(
     out_space: Annotated[
         OutSpaceChoice | None, typer.Option(help="Also write maps of the scores, to maps/ in the run folder.")
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="encoders (or encoders:block.3,block.7): keep the fits, for `brainmap predict`."),
+    ] = None,
     hypotheses: Annotated[
         Path | None,
         typer.Option(help="Predictions to lock before scores are there (`brainmap preset misalignment-hypotheses`)."),

@@ -8,6 +8,7 @@ from .declared.study_config import OwnData as OwnData
 from .declared.study_config import StudyConfig as StudyConfig
 from .declared.study_file import GridConfig as GridConfig
 from .declared.study_file import load_preset as load_preset
+from .encoders.fitted_encoder import FittedEncoder as FittedEncoder
 from .finished_run import FinishedRun as FinishedRun
 from .finished_run import explore_run as explore_run
 from .finished_run import open_run as open_run

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from brainmap.report import StudyFigures
     from brainmap.report.explore import Step
     from brainmap.report.figures.paper_maps import Show
+    from brainmap.study.encoders.fitted_encoder import FittedEncoder
 
 
 @dataclass(eq=False, repr=False)
@@ -72,6 +73,32 @@ class FinishedRun(StudyResults):
         from brainmap.report import cortex_map
 
         return cortex_map(self, show, **options)
+
+    def encoder(self, modality: str, *, signal: str = "activation", subject: str | None = None) -> FittedEncoder:
+        """Return the fitted encoders that the run has kept (``keep: encoders``).
+
+        Parameters
+        ----------
+        modality : str
+            ``fmri``, ``meg`` or ``eeg``.
+        signal : {"activation", "gradient"}
+            What predicts.
+        subject : str, optional
+            One subject; all by default.
+
+        Raises
+        ------
+        MissingFileError
+            If the run has kept none.
+
+        Examples
+        --------
+        >>> run.encoder("fmri").predict("new_photographs").to_dataset().to_zarr("responses.zarr")  # doctest: +SKIP
+        """
+        from brainmap.study.encoders.fitted_encoder import open_encoder
+
+        kept = RunFolder(self.folder).kept
+        return open_encoder(kept, self.targets(self._known(modality)), modality, signal, subject)
 
     def report(self) -> Path:
         """Return the HTML report, which is written if it is not there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -14,7 +15,7 @@ from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
 from brainmap.common.storage.file_errors import require_writable
 from brainmap.common.storage.files import file_hash, recover_folder
-from brainmap.common.storage.locks import lock_or_skip
+from brainmap.common.storage.locks import file_lock, lock_or_skip
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions, RowDesign
 from brainmap.hierarchy import RegisteredHypotheses
@@ -25,6 +26,7 @@ from brainmap.study.analysis.rows_and_spaces import align_rows, checked_subjects
 from brainmap.study.analysis.score_maps import OutSpace, check_meshes, check_out_space, write_score_maps
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
+from brainmap.study.encoders.keeping import is_kept, keep_encoders
 from brainmap.study.inputs import (
     CLIP_BRIDGE,
     Inputs,
@@ -230,9 +232,12 @@ class Study:
         opened = self._opened()
         finished, drawn = self._finished(), opened[-1]
         encoded: list[Encoded] = []
-        if finished is None:
+        if finished is None or self._unkept():
             drawn, features = self._extracted(opened)
             encoded = self._encode(drawn, features, wait=wait)
+            self._keep(drawn, features, encoded)
+        if finished is None:
+            assert drawn is not None
             self._help(drawn, features, encoded)
         with lock_or_skip(self.folder.lock("results"), purpose=f"finishes {self.out}", wait=wait) as held:
             if not held:
@@ -253,6 +258,22 @@ class Study:
             self.folder.completed()
         self.folder.left()
         return finished
+
+    def _unkept(self) -> bool:
+        """Whether encoders that are to be kept are not there."""
+        wanted = [part for part in self.parts() if part[2] in self.config.signals] if self.config.keep else []
+        return not all(is_kept(self.folder.encoders(*part), self.config.keep) for part in wanted)
+
+    def _keep(self, inputs: Inputs, features: Features, encoded: Sequence[Encoded]) -> None:
+        """Keep the encoders of every subject and signal, where the study asks for it."""
+        if self.config.keep is None:
+            return
+        work = [(subject, signal) for signal in self.config.signals for subject in encoded]
+        for subject, signal in track(work, "keeping encoders", unit="fits"):
+            who = _part(signal, subject)
+            with file_lock(self.folder.lock("-".join(("encoders", *who))), purpose=f"keeps {' '.join(who)}"):
+                prepare = partial(self._prepare, subject=subject, stimuli=inputs.stimuli)
+                keep_encoders(self.config, subject, signal, features, self.folder.encoders(*who), prepare)
 
     def _help(self, inputs: Inputs, features: Features, encoded: Sequence[Encoded]) -> None:
         """Permute blocks of targets that nobody works on, where another process makes the results already."""

@@ -45,7 +45,8 @@ class RunFolder:
     -----
     ``study.json`` says what the folder holds, ``features/`` is the feature store, each finished encoding result lies
     in ``scores/<modality>/<subject>/<space>``, ``permutations/`` what a permutation test has finished, ``truth/``
-    what a simulation planted, ``hypotheses/`` what was registered, ``results/`` and ``report.html`` come last.
+    what a simulation planted, ``hypotheses/`` what was registered, ``encoders/`` fits that are kept, ``results/`` and
+    ``report.html`` come last.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +57,7 @@ class RunFolder:
         self.report = self.path / REPORT
         self.truth = self.path / "truth"
         self.hypotheses = self.path / "hypotheses"
+        self.kept = self.path / "encoders"
         self._warned = False
 
     def claim(self, identity: dict[str, Any]) -> None:
@@ -104,6 +106,10 @@ class RunFolder:
         """Where the encoding result of one feature space lies."""
         return self.path / "scores" / modality / subject / space
 
+    def encoders(self, modality: str, subject: str, signal: str) -> Path:
+        """Where the kept encoders of one signal lie."""
+        return self.kept / modality / subject / signal
+
     def load_scores(self, modality: str, subject: str, space: str) -> EncodingResult | None:
         """Return a finished encoding result, or None; one that is damaged is set aside with a warning."""
         path = self.scores(modality, subject, space)
@@ -134,7 +140,8 @@ class RunFolder:
 
     def sealed_parts(self) -> list[Path]:
         """Folders that carry, or should carry, a list of digests: results, truth, and each encoding result."""
-        scores = sorted(path for path in self.path.glob("scores/*/*/*") if path.is_dir() and path.name[0] != ".")
+        parts = [*self.path.glob("scores/*/*/*"), *self.kept.glob("*/*/*")]
+        scores = sorted(path for path in parts if path.is_dir() and path.name[0] != ".")
         return [path for path in (self.results, self.truth, self.hypotheses) if path.is_dir()] + scores
 
     def damages(self, *, full: bool) -> Iterator[tuple[Path, str]]:

@@ -30,7 +30,7 @@ OPTIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "controls": ("pixels,gabor", {}), "alphas": ("1e-2:1e8:15", {}),
     "stimuli": ("photos", {"responses": "r.npy"}), "responses": ("r.npy", {"stimuli": "photos"}),
     "data_root": ("d", PUBLIC), "cache": ("c", PUBLIC), "out_space": ("nifti", {}), "device": ("auto", {}),
-    "memory": ("1GB", {}), "batch_size": (0, {}), "hypotheses": ("h.yaml", {}),
+    "memory": ("1GB", {}), "batch_size": (0, {}), "hypotheses": ("h.yaml", {}), "keep": ("encoders", {}),
     **dict.fromkeys(("targets", "events", "table", "mask", "atlas", "confounds", "surface"), ("x", OWN)),
 }  # fmt: skip
 

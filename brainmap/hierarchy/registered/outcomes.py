@@ -16,7 +16,7 @@ from statsmodels.stats.multitest import multipletests
 from brainmap.common.errors import InputError
 from brainmap.hierarchy.cortex_distances import cortex_areas, in_hcp_areas
 from brainmap.hierarchy.hypotheses import INCONCLUSIVE, above_chance_at_some_time, targets_of
-from brainmap.hierarchy.order_in_space import spatial_hierarchy
+from brainmap.hierarchy.order_in_space import SpatialOptions, spatial_hierarchy
 from brainmap.hierarchy.order_in_time import peak_lag, temporal_hierarchy
 from brainmap.hierarchy.registered.hypotheses_file import UNITS, Hypothesis, RegisteredHypotheses, Scores
 from brainmap.hierarchy.replication import OverUnits, over_units, unit_scores
@@ -39,6 +39,8 @@ class Estimate:
         How p is made.
     p : float, optional
         Two-sided p of no effect, where it does not follow from value and error.
+    span : (float, float), optional
+        Interval at the family's level, where it does not follow from value and error.
     fisher : bool
         Whether the scale is Fisher's z.
     note : str
@@ -50,6 +52,7 @@ class Estimate:
     df: float
     how: str
     p: float | None = None
+    span: tuple[float, float] | None = None
     fisher: bool = False
     note: str = ""
 
@@ -64,6 +67,8 @@ class Estimate:
 
     def interval(self, confidence: float) -> tuple[float, float, float]:
         """Effect, low and high, as a correlation where that is what it is."""
+        if self.span is not None:
+            return float(np.tanh(self.value)), *self.span
         half = stats.t.ppf((1.0 + confidence) / 2.0, self.df) * self.error
         values = (self.value, self.value - half, self.value + half)
         return tuple(float(np.tanh(x)) for x in values) if self.fisher else values  # type: ignore[return-value]
@@ -120,7 +125,8 @@ def evaluate_registered(
     ['confirmed']
     """
     known = {name: values["r"] if isinstance(values, xr.Dataset) else values for name, values in scores.items()}
-    estimates = [_estimate(each, known, mask or {}, predicting) for each in registered.hypotheses]
+    places = (mask or {}, predicting, _coverage(registered))
+    estimates = [_estimate(each, known, *places) for each in registered.hypotheses]
     rows = pd.DataFrame([_row(each, at, registered) for each, at in zip(registered.hypotheses, estimates, strict=True)])
     rows["p_corrected"], rows["p_equivalent_corrected"] = corrected(
         rows["p"].to_numpy(), rows["p_equivalent"].to_numpy(), registered.correction
@@ -151,9 +157,13 @@ def _word(row: pd.Series, level: float) -> str:
     return INCONCLUSIVE
 
 
+def _coverage(registered: RegisteredHypotheses) -> float:
+    """Coverage of the intervals: that of a family, unless false discoveries are counted."""
+    return 1.0 - registered.level / (1 if registered.correction == "fdr" else len(registered.hypotheses))
+
+
 def _row(hypothesis: Hypothesis, estimate: Estimate, registered: RegisteredHypotheses) -> dict[str, Any]:
-    share = 1 if registered.correction == "fdr" else len(registered.hypotheses)
-    effect, low, high = estimate.interval(1.0 - registered.level / share)
+    effect, low, high = estimate.interval(_coverage(registered))
     return {
         "hypothesis": hypothesis.id, "prediction": hypothesis.statement, "modality": hypothesis.modality,
         "effect": effect, "low": low, "high": high, "unit": UNITS[hypothesis.effect], "expected": hypothesis.sign,
@@ -167,6 +177,7 @@ def _estimate(
     scores: Mapping[str, xr.DataArray],
     mask: Mapping[str, NDArray[np.bool_]],
     predicting: Mapping[str, Collection[str]] | None,
+    coverage: float,
 ) -> Estimate:
     """Effect of a hypothesis; what cannot be estimated is unknown, with the reason."""
     try:
@@ -180,7 +191,7 @@ def _estimate(
             allowed = None if predicting is None else predicting.get("fmri", ())
             if allowed is not None and hypothesis.of.signal not in allowed:
                 raise InputError(f"{hypothesis.of.signal}s are not shown to be above chance")
-            return _in_space(hypothesis, parts[0], mask.get(hypothesis.of.signal))
+            return _in_space(hypothesis, parts[0], mask.get(hypothesis.of.signal), coverage)
         return _in_time(hypothesis, parts)
     except InputError as error:
         return Estimate(np.nan, np.nan, np.nan, "not tested", note=str(error).rstrip("."))
@@ -273,17 +284,20 @@ def _in_time(hypothesis: Hypothesis, parts: list[xr.DataArray]) -> Estimate:
     return _of_units(OverUnits(*numbers), "slope of T_max over depth")
 
 
-def _in_space(hypothesis: Hypothesis, r: xr.DataArray, mask: NDArray[np.bool_] | None) -> Estimate:
+def _in_space(hypothesis: Hypothesis, r: xr.DataArray, mask: NDArray[np.bool_] | None, coverage: float) -> Estimate:
     targets = targets_of(r)
     cortex = cortex_areas() if in_hcp_areas(targets) else None
-    at = spatial_hierarchy(_replicated(r, hypothesis.tested_over), targets, mask=mask, cortex=cortex).attrs
+    options = SpatialOptions(confidence=coverage if hypothesis.tested_over == "maps" else 0.95)
+    r = _replicated(r, hypothesis.tested_over)
+    at = spatial_hierarchy(r, targets, mask=mask, cortex=cortex, options=options).attrs
     if hypothesis.tested_over == "maps":
         value, low, high = (float(np.arctanh(np.clip(at[name], -1 + 1e-9, 1 - 1e-9))) for name in ("r", "low", "high"))
         if not np.isfinite(low + high + at["p"]):
             raise InputError(str(at["p_method"]))
         # the wider half of an interval that need not lie evenly around the estimate
-        error = max(high - value, value - low) / stats.norm.ppf(0.975)
-        return Estimate(value, float(error), np.inf, at["p_method"], p=float(at["p"]), fisher=True)
+        error = max(high - value, value - low) / stats.norm.ppf((1.0 + coverage) / 2.0)
+        span = (float(at["low"]), float(at["high"]))
+        return Estimate(value, float(error), np.inf, at["p_method"], p=float(at["p"]), span=span, fisher=True)
     if not at["unit"] or (hypothesis.tested_over == "subjects" and at["unit"] != "subjects"):
         raise InputError("there are fewer than five subjects or three folds")
     value, low, high = (float(np.arctanh(at[f"unit_{name}"])) for name in ("r", "low", "high"))

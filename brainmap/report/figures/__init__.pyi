@@ -10,6 +10,7 @@ from .curves import residual_curve as residual_curve
 from .curves import signal_curves as signal_curves
 from .curves import stage_layer_curves as stage_layer_curves
 from .curves import window_curves as window_curves
+from .driver_sheet import driver_sheet as driver_sheet
 from .heatmaps import grid_heatmap as grid_heatmap
 from .heatmaps import layer_time_heatmap as layer_time_heatmap
 from .maps import area_key_map as area_key_map

@@ -21,14 +21,14 @@ from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import LEVEL, Modality, Signal, as_names
 from brainmap.common.yaml_text import read_yaml
-from brainmap.study.declared.command_words import BY_SET, settings_of_words
+from brainmap.study.declared.command_words import BY_SET, settings_of_words, split_names
 from brainmap.study.declared.data_places import OwnData, Place
 from brainmap.study.declared.schema import current
 
 Yardstick = Literal["folds", "subjects", "wilcoxon", "permutation"]
 DEFAULT_GROUPS = "source"
 Control = Literal["pixels", "gabor", "texture", "category", "gradient norm", "loss"]
-BESIDES = ("out_space", "hypotheses")  # what is written besides the scores changes none of them
+BESIDES = ("out_space", "hypotheses", "keep")  # what is written besides the scores changes none of them
 Pooling = Literal["cls", "register-mean", "patch-mean", "all-mean", "flatten"]
 
 
@@ -124,6 +124,9 @@ class StudyConfig(BaseModel):
     hypotheses : Path, optional
         File of hypotheses that are locked before anything is encoded, and judged by the scores
         (:class:`brainmap.hierarchy.RegisteredHypotheses`).
+    keep : str, optional
+        ``encoders``: keep the fitted encoders, of each target that of its best layer; ``encoders:block.3,block.7``:
+        those of these layers. They predict responses to new photographs (:class:`brainmap.study.FittedEncoder`).
     batch_size, device, memory
         How to compute (``device: auto``: the fastest there is); they are part of the provenance. Of a batch
         the CPU takes no more than ``memory`` holds at once; without a batch size, the largest that it holds.
@@ -184,6 +187,7 @@ class StudyConfig(BaseModel):
     memory: str = "4GB"
     out_space: Literal["nifti", "gifti", "cifti"] | None = None
     hypotheses: Path | None = None
+    keep: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -236,6 +240,10 @@ class StudyConfig(BaseModel):
         return self
 
     def _check_groups(self) -> None:
+        if self.keep is not None and (self.nuisance is not None or (self.own and self.own.confounds is not None)):
+            raise ValueError(
+                "encoders that know confounds cannot predict new photographs; leave out 'keep', or the confounds"
+            )
         kind, colon, count = self.groups.partition(":")
         if kind == "blocks" and not (count.isdigit() and int(count) >= 2):
             raise ValueError(f"'groups: {self.groups}' must say how many blocks, such as 'blocks:10'")
@@ -321,6 +329,21 @@ class StudyConfig(BaseModel):
         if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", value):
             raise ValueError("a device is cpu, cuda (cuda:1 …), mps, or auto")
         return value
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _known_to_keep(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        what, colon, layers = str(value).partition(":")
+        if what.strip() != "encoders" or (colon and not split_names(layers)):
+            raise ValueError("what can be kept is 'encoders', or those of some layers: 'encoders:block.3,block.7'")
+        return ":".join(["encoders", *([",".join(split_names(layers))] if colon else [])])
+
+    @property
+    def keep_layers(self) -> tuple[str, ...] | None:
+        """Layers whose encoders are kept; None for the best one of each target."""
+        return split_names((self.keep or "").partition(":")[2]) or None
 
     @field_validator("memory")
     @classmethod

@@ -33,7 +33,7 @@ from brainmap.study.declared.study_config import StudyConfig
 MAX_CELLS = 2000
 WHERE_AND_HOW = (
     *("model", "weights", "dataset", "own", "place", "reading", "modality", "subjects"),
-    *("batch_size", "device", "memory", "out_space", "hypotheses"),
+    *("batch_size", "device", "memory", "out_space", "hypotheses", "keep"),
 )
 LONGEST_LABEL = 200  # file systems take names of 255 bytes
 DEFAULT_PART, SAMPLE = "study", "sample"

@@ -1,0 +1,1 @@
+"""Fitted encoders that a study keeps, and what they predict of new photographs."""
