@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from brainmap.common.errors import DamagedError
 from brainmap.common.storage.files import file_hash, write_atomically
 
 Problem = tuple[Path, str]
+MANY = 1000  # files that are named one by one
 
 
 def array_damages(folder: Path, *, full: bool) -> Iterator[tuple[Path, str]]:
@@ -37,17 +39,16 @@ def array_damages(folder: Path, *, full: bool) -> Iterator[tuple[Path, str]]:
         return
     if "array" in about and array_metadata(folder / "zarr.json") != about["array"]:
         yield folder / "zarr.json", "is not what was written"
-    n_blocks = max([0, *(int(file.stem) + 1 for name in ("rows", "digests") for file in folder.glob(f"{name}/*.json"))])
-    for block in range(n_blocks):
-        if not rows_file(folder, block).is_file():
-            if any(rows_file(folder, later).is_file() for later in range(block + 1, n_blocks)):
-                yield rows_file(folder, block), "is missing"
-            continue
+    blocks = {int(file.stem) for file in listed(folder, "rows")}
+    gaps = (block for block in range(max(blocks, default=0)) if block not in blocks)
+    for block in itertools.islice(gaps, MANY):
+        yield rows_file(folder, block), "is missing"
+    for block in sorted(blocks):
         names, problem = sound_rows(folder, block, "array" in about)
         written = _read_json(digest_file(folder, block)) or {}
         if problem is not None:
             yield problem
-        elif full and names and written and file_hash(shard_file(folder, block)) != written["sha256"]:
+        elif full and names and written and file_hash(shard_file(folder, block)) != written.get("sha256"):
             yield shard_file(folder, block), "is not what was written (its SHA-256 differs)"
 
 
@@ -73,6 +74,17 @@ def rows_file(folder: Path, block: int) -> Path:
 def digest_file(folder: Path, block: int) -> Path:
     """Where the digest of a shard lies."""
     return folder / "digests" / f"{block:06d}.json"
+
+
+def listed(folder: Path, kind: str) -> Iterator[Path]:
+    """Go through an array's files of row keys (``rows``) or of digests, but for those that a killed process began."""
+    return (file for file in (folder / kind).glob("*.json") if file.stem.isdecimal())
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process was writing; call with the store's lock held."""
+    for file in (*folder.glob("*.partial"), *folder.glob(".*.partial*"), *folder.glob("*/.*.partial*")):
+        file.unlink(missing_ok=True)
 
 
 def block_of(inner: Path) -> int | None:

@@ -36,6 +36,7 @@ from brainmap.common.storage.locks import file_lock
 from brainmap.features.shard_files import (
     array_metadata,
     block_of,
+    clear_leftovers,
     described,
     digest_file,
     forget_shard,
@@ -181,6 +182,7 @@ class FeatureArray:
         self._blocks: list[tuple[str, ...]] = []  # row keys of each shard, shared between arrays of the same rows
         self._damaged: set[int] = set()  # shards that do not count
         self._shard_rows = 0
+        self._opened = False  # for writing
         self._metadata: dict[str, Any] | None = None
         self.refresh()
 
@@ -291,6 +293,9 @@ class FeatureArray:
         import zarr
         from zarr.codecs import Crc32cCodec
 
+        if not self._opened:
+            clear_leftovers(self.folder)
+            self._opened = True
         if (self.folder / "key.json").exists():
             array = self._open("r+")
             if array.shape[1] != values.shape[1] or array.dtype != values.dtype:

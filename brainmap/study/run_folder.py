@@ -17,8 +17,8 @@ from typing import Any
 from brainmap.common.errors import DamagedError, InputError, MissingFileError, NotVerifiedWarning
 from brainmap.common.storage.digests import damages, is_sealed
 from brainmap.common.storage.file_errors import os_sentence
-from brainmap.common.storage.files import inside, recover_folder, write_atomically
-from brainmap.common.storage.locks import file_lock
+from brainmap.common.storage.files import inside, is_leftover, recover_folder, write_atomically
+from brainmap.common.storage.locks import clear_dead, file_lock
 from brainmap.encoding import EncodingResult
 from brainmap.features.shard_files import array_damages
 from brainmap.features.store import FeatureStore
@@ -93,9 +93,11 @@ class RunFolder:
                     "choose another folder with --out"
                 )
             return
-        if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+        if self.path.is_file() or (self.path.is_dir() and not all(map(is_leftover, self.path.iterdir()))):
             raise InputError(f"{self.path} exists and is not a run of brainmap; choose another folder with --out")
         self.path.mkdir(parents=True, exist_ok=True)
+        for leftover in self.path.iterdir():  # of a process that was killed just here
+            leftover.unlink()
         write_atomically(file, text)
 
     def lock(self, name: str) -> Path:
@@ -214,6 +216,7 @@ class RunFolder:
     def left(self) -> None:
         """Remove the folder of locks, unless other processes hold some."""
         with suppress(OSError):
+            clear_dead(self.lock("").parent)
             self.lock("").parent.rmdir()
 
     def _warn_not_verified(self) -> None:

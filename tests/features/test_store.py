@@ -257,11 +257,11 @@ def test_killed_run_continues_bit_for_bit(
     command = [sys.executable, "-c", RESUMED, str(tmp_path)]
     killed = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 300
-    while len(list(tmp_path.rglob("loss/*/rows/*.json"))) < 2 and time.monotonic() < deadline:
+    while len(list(tmp_path.rglob("loss/*/rows/[0-9]*.json"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(killed.pid, signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
-    finished = 4 * len(list(tmp_path.rglob("loss/*/rows/*.json")))
+    finished = 4 * len(list(tmp_path.rglob("loss/*/rows/[0-9]*.json")))
     assert 8 <= finished < 22
 
     threads = torch.get_num_threads()
@@ -280,7 +280,7 @@ def test_killed_run_continues_bit_for_bit(
         continued = [run.result() for run in runs]
     torch.set_num_threads(threads)
     assert counter.images == 22 - finished
-    assert len(list(tmp_path.rglob("loss/*/rows/*.json"))) == 6
+    assert len(list(tmp_path.rglob("loss/*/rows/[0-9]*.json"))) == 6
     for found in continued:
         for pooling, features in whole.items():
             same(features, found[pooling])

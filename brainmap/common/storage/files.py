@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ HashKind = Literal["sha256", "md5", "git-sha1"]
 HASH_LENGTHS = {"sha256": 64, "md5": 32, "git-sha1": 40}
 
 BLOCK = 4 * 2**20
+_LEFTOVER = re.compile(r"\..*\.\d+-\d+\.partial(\..*)?")
 
 
 @contextmanager
@@ -44,6 +46,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_leftover(file: Path) -> bool:
+    """Whether a file is what :func:`atomic_path` was writing when its process was killed, or still writes."""
+    return _LEFTOVER.fullmatch(file.name) is not None
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

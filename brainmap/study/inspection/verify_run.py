@@ -11,7 +11,7 @@ from pathlib import Path
 from brainmap.common.errors import MissingFileError
 from brainmap.common.progress import track
 from brainmap.common.storage.digests import damages, is_sealed
-from brainmap.features.shard_files import array_damages
+from brainmap.features.shard_files import array_damages, listed
 from brainmap.features.store import FeatureStore
 from brainmap.study.run_folder import IDENTITY, RunFolder
 
@@ -121,7 +121,7 @@ def _verify_one(run: RunFolder, result: StoredNumbers) -> list[tuple[Path, str]]
 
 def _verify_array(folder: Path, result: StoredNumbers, damage: list[tuple[Path, str]]) -> None:
     problems = list(array_damages(folder, full=True))
-    if not problems and not any((folder / "digests").glob("*.json")) and any((folder / "rows").glob("*.json")):
+    if not problems and not any(listed(folder, "digests")) and any(listed(folder, "rows")):
         result.not_verified.append(folder)
     else:
         result.stores += 1
