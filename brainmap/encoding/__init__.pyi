@@ -14,3 +14,5 @@ from .row_groups import RowGroups as RowGroups
 from .row_groups import time_blocks as time_blocks
 from .settings import RidgeOptions as RidgeOptions
 from .settings import RowDesign as RowDesign
+from .stacked import StackedScores as StackedScores
+from .stacked import stacked_encode as stacked_encode

@@ -63,6 +63,10 @@ class StudyResults:
         By modality, one row per feature space: ``space``, ``r``, ``low``, ``high``.
     ceilings : dict of str to xr.DataArray
         By modality, noise ceiling of r with dims ``(subject, target)``.
+    together : dict of str to xr.Dataset
+        By modality, what several feature spaces predict together, of studies with ``method: banded`` or ``stacked``:
+        unique and shared variance of bands, or scores and weights of a stack of layers
+        (:func:`brainmap.study.analysis.bands_and_stacks.several_spaces`).
     truth : dict, optional
         What a simulation planted, see :mod:`brainmap.report.words.planted_and_found`.
     hypotheses : pd.DataFrame, optional
@@ -86,6 +90,7 @@ class StudyResults:
     significance: dict[str, xr.DataArray] = field(default_factory=dict)
     controls: dict[str, pd.DataFrame] = field(default_factory=dict)
     ceilings: dict[str, xr.DataArray] = field(default_factory=dict)
+    together: dict[str, xr.Dataset] = field(default_factory=dict)
     truth: dict[str, Any] | None = None
     hypotheses: pd.DataFrame | None = None
 

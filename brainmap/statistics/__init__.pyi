@@ -29,5 +29,6 @@ from .significance import folds_interval as folds_interval
 from .significance import significance as significance
 from .significance import subjects_interval as subjects_interval
 from .variance_partition import VariancePartition as VariancePartition
+from .variance_partition import banded_partition as banded_partition
 from .variance_partition import unique_tests as unique_tests
 from .variance_partition import variance_partition as variance_partition

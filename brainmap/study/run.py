@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from brainmap.common.blocks import SortedRows
 from brainmap.common.errors import BrainmapError, DamagedError, DependentRowsWarning, InputError, MissingFileError
@@ -17,12 +17,12 @@ from brainmap.common.storage.file_errors import require_writable
 from brainmap.common.storage.files import file_hash, recover_folder
 from brainmap.common.storage.locks import file_lock, lock_or_skip
 from brainmap.data.published_splits import fixed_split
-from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding, RidgeOptions, RowDesign
+from brainmap.encoding import NumericalWarning, PreparedEncoding, RowDesign
 from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
-from brainmap.study.analysis.rows_and_spaces import align_rows, checked_subjects, feature_spaces
+from brainmap.study.analysis.rows_and_spaces import align_rows, checked_subjects, feature_spaces, ridge
 from brainmap.study.analysis.score_maps import OutSpace, check_meshes, check_out_space, write_score_maps
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
@@ -449,10 +449,3 @@ def everything_missing(error: BrainmapError, missing: Sequence[str]) -> Brainmap
     if len(sentences) < 2:
         return error
     return MissingFileError("\n  - ".join([f"{len(sentences)} things are missing:", *sentences]))
-
-
-def ridge(config: StudyConfig, threads: int | None = None) -> EncodingRidgeCV:
-    """Return the study's estimator: alpha per target by inner cross-validation, scaling and PCA on the train split."""
-    mode: Literal["exact", "gcv"] = "gcv" if config.method == "ridge-gcv" else "exact"
-    options = RidgeOptions(mode=mode, seed=config.seed, threads=threads)
-    return EncodingRidgeCV(config.alphas, pca=config.pca, options=options)

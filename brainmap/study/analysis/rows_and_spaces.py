@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from brainmap.common.errors import InputError
 from brainmap.data import Responses
+from brainmap.encoding import EncodingRidgeCV, RidgeOptions
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import Inputs
@@ -61,3 +62,10 @@ def checked_subjects(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]
             if problem is not None:
                 raise InputError(problem)
             yield responses
+
+
+def ridge(config: StudyConfig, threads: int | None = None) -> EncodingRidgeCV:
+    """Return the study's estimator: alpha per target by inner cross-validation, scaling and PCA on the train split."""
+    mode: Literal["exact", "gcv"] = "gcv" if config.method == "ridge-gcv" else "exact"
+    options = RidgeOptions(mode=mode, seed=config.seed, threads=threads)
+    return EncodingRidgeCV(config.alphas, pca=config.pca, options=options)

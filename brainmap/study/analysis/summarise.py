@@ -14,10 +14,12 @@ import xarray as xr
 from brainmap.common.progress import track
 from brainmap.statistics.significance import folds_interval
 from brainmap.study.analysis.above_chance import above_chance
+from brainmap.study.analysis.bands_and_stacks import several_spaces
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, noise_ceilings, stack
 from brainmap.study.analysis.gradients_beyond_activations import residual_of_gradients
 from brainmap.study.analysis.orders_and_hypotheses import hypotheses, order_of_layers
 from brainmap.study.analysis.provenance import study_provenance
+from brainmap.study.analysis.rows_and_spaces import ridge
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import Inputs
 
@@ -69,6 +71,7 @@ def summarise(
         significance={name: part.significance for name, part in parts.items() if part.significance is not None},
         controls={modality: part.controls for modality, part in parts.items()},
         ceilings={modality: part.ceilings for modality, part in parts.items() if part.ceilings is not None},
+        together={modality: part.together for modality, part in parts.items() if part.together is not None},
         truth=inputs.truth.to_report() if inputs.truth is not None else None,
     )
     results.hypotheses = hypotheses(results.check())
@@ -86,6 +89,7 @@ class _Part:
     significance: xr.DataArray | None
     controls: pd.DataFrame
     ceilings: xr.DataArray | None
+    together: xr.Dataset | None
     methods: dict[str, str]
 
 
@@ -109,6 +113,7 @@ def _summarise_modality(
         significance=marks,
         controls=compare_with_controls(subjects, scores),
         ceilings=noise_ceilings(subjects),
+        together=several_spaces(config, subjects, inputs.stimuli, features, ridge(config)),
         methods=methods,
     )
 

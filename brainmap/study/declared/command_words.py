@@ -12,9 +12,9 @@ OWN = ("responses", "targets", "events", "table", "mask", "atlas", "confounds", 
 PLACE = ("data_root", "cache")
 WORDS = (*OWN, *PLACE, "stimuli", "subject", "test", "checkpoint", "set")
 """Words that are no settings themselves."""
-SEVERAL = ("subjects", "layers", "signals", "modality", "nuisance", "controls")
+SEVERAL = ("subjects", "layers", "signals", "modality", "nuisance", "controls", "bands")
 BY_SET = (
-    *("bridge_weights", "method", "residual", "residual_layers", "fmri_test", "meg_test", "fmri_level"),
+    *("bridge_weights", "method", "bands", "residual", "residual_layers", "fmri_test", "meg_test", "fmri_level"),
     *("top_areas", "order_over", "normalise", "flips", "tails", "thin"),
 )
 """Settings without an option of their own: ``--set flips=1000``."""

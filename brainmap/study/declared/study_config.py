@@ -88,9 +88,14 @@ class StudyConfig(BaseModel):
         multiples of the mean eigenvalue of each train split's X'X, see :class:`~brainmap.encoding.EncodingRidgeCV`.
     projection : int, optional
         Dimensions of a random projection of the gradients, before anything is fitted; none by default.
-    method : {"ridge", "ridge-gcv"}
+    method : {"ridge", "ridge-gcv", "banded", "stacked"}
         Ridge penalties chosen by grouped inner cross-validation of r, or by generalised cross-validation of the squared
-        error (the criterion of scikit-learn's ``RidgeCV``).
+        error (the criterion of scikit-learn's ``RidgeCV``). ``banded``: besides, all ``bands`` predict together, each
+        with a penalty of its own, and variance is partitioned among them; ``stacked``: besides, all layers predict
+        together, each target with weights of its own (Lin et al. 2023). Both go into ``StudyResults.together``.
+    bands : tuple of str, optional
+        Of ``method: banded``: signals, controls by name, or some layers of a signal (``activation:block.3/block.5``);
+        two to five. Activations and gradients by default.
     residual : {"nested", "matched"}
         How the gain of gradients over activations is measured, see :mod:`brainmap.statistics.added.added_value`.
     residual_layers : {"all", "last"}
@@ -168,7 +173,8 @@ class StudyConfig(BaseModel):
     pca: Annotated[int, Field(ge=1)] | None = None
     alphas: tuple[float, ...] | None = None
     projection: Annotated[int, Field(ge=4)] | None = None
-    method: Literal["ridge", "ridge-gcv"] = "ridge"
+    method: Literal["ridge", "ridge-gcv", "banded", "stacked"] = "ridge"
+    bands: tuple[str, ...] | None = None
     residual: Literal["nested", "matched"] = "nested"
     residual_layers: Literal["all", "last"] = "all"
     fmri_test: Yardstick = "folds"
@@ -233,7 +239,12 @@ class StudyConfig(BaseModel):
                 f"(with --set go: {', '.join(BY_SET)})"
             )
         self._check_groups()
-        for name in ("modality", "signals", "layers", "subjects", "nuisance", "controls"):
+        if self.bands is not None and self.method != "banded":
+            raise ValueError("'bands' belong to 'method: banded'")
+        n_bands = len(self.bands or self.signals)
+        if self.method == "banded" and not 2 <= n_bands <= 5:
+            raise ValueError(f"'method: banded' takes two to five bands, not {n_bands}; name them in 'bands'")
+        for name in ("bands", "modality", "signals", "layers", "subjects", "nuisance", "controls"):
             values = getattr(self, name)
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
@@ -276,7 +287,7 @@ class StudyConfig(BaseModel):
             raise ValueError("no setting is true or false; give a number or a word")
         return value
 
-    @field_validator("modality", "subjects", "layers", "signals", "nuisance", "controls", mode="before")
+    @field_validator("modality", "subjects", "layers", "signals", "nuisance", "controls", "bands", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
@@ -391,7 +402,7 @@ class StudyConfig(BaseModel):
             described.pop("features")  # studies of models are what they were before files of features
         for besides in BESIDES:
             described.pop(besides)
-        unset = ("groups", "gap", "nuisance", "controls", "normalise", "tails")
+        unset = ("bands", "groups", "gap", "nuisance", "controls", "normalise", "tails")
         for name in unset:  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:
                 described.pop(name)
