@@ -253,4 +253,5 @@ def _training_maps(pair: Mapping[str, Member], title: str) -> Figure:
     scale = score_scale(np.concatenate([top for _, _, top in best.values()]), ACTIVATION)
     score = {name: on_vertices(top, targets[name], cortex) for name, (_, _, top) in best.items()}
     depth = {name: on_vertices(value, targets[name], cortex) for name, (_, value, _) in best.items()}
-    return figures.map_grid({"Score": (scale, score), "Best layer": (depth_scale(), depth)}, title=title, cortex=cortex)
+    rows = {"Score": (scale, score), "Best layer": (depth_scale(), depth)}
+    return figures.map_grid(rows, title=title, cortex=cortex, flat=True)

@@ -189,7 +189,7 @@ def _figure_4(models: Sequence[Member]) -> Iterator[PaperPanel]:
             "4",
             title,
             f"Score of the last layer, and gain of gradients over {residual_over(models)} {gain_words(models)}{over}, "
-            "also of models in which a place is not significant; grey: significant in no model.",
+            "also of models in which a place is not significant; grey: significant in none. Lateral, ventral, flat.",
             lambda: _maps({"": models}, with_simulated(title, models)),
         )
     else:
@@ -224,7 +224,7 @@ def _maps(stages: dict[str, Sequence[Member]], title: str) -> Figure:
         cells = {name: on_vertices(value, targets, cortex) for name, value in values.items()}
         rows[SHORT[signal]] = (scale, cells)
     rows[SHORT[RESIDUAL]] = _gain_row(stages, targets, cortex, sides)
-    return figures.map_grid(rows, title=title, cortex=cortex)
+    return figures.map_grid(rows, title=title, cortex=cortex, flat=True)
 
 
 def _mean_map(members: Sequence[Member], signal: str) -> np.ndarray:
@@ -315,7 +315,7 @@ def _figures_6_and_7(training: Sequence[Member]) -> Iterator[PaperPanel]:
             "6",
             where,
             f"Score of the last layer (grey: not significant) and gain of gradients over {residual_over(members)} "
-            f"{gain_words(members)}; one scale per row.",
+            f"{gain_words(members)}; one scale per row. Lateral, ventral, flat.",
             lambda: _maps({name: [member] for name, member in stages.items()}, with_simulated(where, members)),
         )
     else:

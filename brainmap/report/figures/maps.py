@@ -337,7 +337,7 @@ def _map_figure(
 
     def draw(side: str, view: View) -> np.ndarray:
         mesh, areas = (cortex if view != "flat" or laid is None else laid).meshes[side], borders[side]
-        pixels = _PIXELS_PER_MM * (1.0 if view != "flat" else _flat_share(cortex.meshes[side], mesh))
+        pixels = _PIXELS_PER_MM * (1.0 if view != "flat" else flat_share(cortex.meshes[side], mesh))
         style = {"cmap": scale.cmap, "norm": norm, "areas": areas, "pixels_per_mm": pixels}
         return paint(mesh, maps[side], view, nearest=key is not None, **style)  # type: ignore[arg-type]
 
@@ -371,7 +371,7 @@ def _map_figure(
     return figure
 
 
-def _flat_share(inflated: HemisphereMesh, flat: HemisphereMesh) -> float:
+def flat_share(inflated: HemisphereMesh, flat: HemisphereMesh) -> float:
     """How much smaller a flat mesh is drawn, so that it is as wide as the inflated one is long."""
     return float(np.ptp(inflated.coordinates[:, 1]) / np.ptp(flat.coordinates[np.unique(flat.faces), 0]))
 

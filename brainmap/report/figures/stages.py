@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from brainmap.common.names import signal_name
+from brainmap.report.cortex.flat_meshes import flat_cortex
 from brainmap.report.cortex.mesh_raster import View, paint
 from brainmap.report.cortex.values_on_mesh import Cortex, area_borders, load_cortex
 from brainmap.report.figures.colors_and_type import (
@@ -30,7 +31,7 @@ from brainmap.report.figures.colors_and_type import (
 )
 from brainmap.report.figures.curves import MARKS_LABEL, TIME_LABEL, mark_runs, mark_stimulus
 from brainmap.report.figures.map_scales import MapScale
-from brainmap.report.figures.maps import LANDMARKS
+from brainmap.report.figures.maps import LANDMARKS, flat_share
 
 _PIXELS_PER_MM = 1.6
 
@@ -115,6 +116,7 @@ def map_grid(
     views: Sequence[View] = ("lateral", "ventral"),
     title: str = "",
     cortex: Cortex | None = None,
+    flat: bool = False,
 ) -> Figure:
     """Draw maps of cortex in rows and columns, one colour scale per row. Study A 4 and 6; Study B 4.
 
@@ -128,6 +130,8 @@ def map_grid(
         Title.
     cortex : Cortex, optional
         The mesh; fsLR-32k by default.
+    flat : bool
+        Also draw the cortex laid flat, last in every cell, where the template's flat mesh is at hand.
 
     Returns
     -------
@@ -146,10 +150,11 @@ def map_grid(
     cortex = cortex or load_cortex()
     borders = area_borders(set(LANDMARKS), cortex)
     columns = list(dict.fromkeys(name for _, cells in rows.values() for name in cells))
-    flat = len(columns) == 1
-    n_columns, n_rows = (len(rows), 1) if flat else (len(columns), len(rows))
+    in_line = len(columns) == 1
+    n_columns, n_rows = (len(rows), 1) if in_line else (len(columns), len(rows))
+    laid = flat_cortex(cortex) if flat else None
     pictures = {
-        (row, name): _cell(maps, scale, cortex, borders, views)
+        (row, name): _cell(maps, scale, (cortex, laid), borders, views)
         for row, (scale, cells) in rows.items()
         for name, maps in cells.items()
     }
@@ -161,14 +166,14 @@ def map_grid(
         figure.text(0.08 / grid.width, 1 - 0.06 / grid.height, title, fontsize=TITLE_SIZE, color=TITLE, va="top")
     for i, (row, (scale, cells)) in enumerate(rows.items()):
         for j, name in enumerate(columns):
-            line, column = (0, i) if flat else (i, j)
+            line, column = (0, i) if in_line else (i, j)
             if name in cells:
                 ax = figure.add_axes(grid.place(line, column))
                 ax.imshow(pictures[row, name], interpolation="lanczos", aspect="equal")
                 ax.set_axis_off()
             if line == 0:
-                figure.text(*grid.above(column), row if flat else name, ha="center", fontsize=8.5)
-        if flat:
+                figure.text(*grid.above(column), row if in_line else name, ha="center", fontsize=8.5)
+        if in_line:
             _scale_bar(figure, scale, grid, (0, i))
         else:
             figure.text(*grid.beside(i), row, rotation=90, va="center", ha="center", fontsize=8.5)
@@ -221,15 +226,20 @@ class _Grid:
 def _cell(
     maps: Mapping[str, np.ndarray],
     scale: MapScale,
-    cortex: Cortex,
+    meshes: tuple[Cortex, Cortex | None],
     borders: Mapping[str, np.ndarray],
     views: Sequence[View],
 ) -> np.ndarray:
-    """Views of one hemisphere below each other, on a transparent canvas."""
+    """Views of one hemisphere below each other, on a transparent canvas; the last on the flat mesh, if there is one."""
+    cortex, laid = meshes
     side = "L" if "L" in maps else next(iter(maps))
     norm = Normalize(scale.low, scale.high, clip=True)
-    style = {"cmap": scale.cmap, "norm": norm, "areas": borders[side], "pixels_per_mm": _PIXELS_PER_MM}
-    images = [paint(cortex.meshes[side], maps[side], view, **style) for view in views]  # type: ignore[arg-type]
+    style = {"cmap": scale.cmap, "norm": norm, "areas": borders[side]}
+    mesh, pixels = cortex.meshes[side], _PIXELS_PER_MM
+    images = [paint(mesh, maps[side], view, pixels_per_mm=pixels, **style) for view in views]  # type: ignore[arg-type]
+    if laid is not None:
+        pixels *= flat_share(mesh, laid.meshes[side])
+        images.append(paint(laid.meshes[side], maps[side], "flat", pixels_per_mm=pixels, **style))  # type: ignore[arg-type]
     width = max(image.shape[1] for image in images)
     canvas = np.zeros((sum(image.shape[0] for image in images) + 8 * (len(images) - 1), width, 4))
     canvas[..., :3] = 1.0
