@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CONTROLS = ("pixels", "gabor", "texture", "category", "gradient norm", "loss")
 """Names of the control spaces, in the order in which :func:`control_spaces` returns them."""
 
+OF_PHOTOGRAPHS = ("pixels", "gabor", "texture", "category")
+"""Those that need photographs alone."""
+
 ON_REQUEST = ("texture",)
 """Control spaces that are computed only where they are named."""
 
@@ -41,7 +44,11 @@ class HasGradients(Protocol):
 
 
 def control_spaces(
-    stimuli: StimulusSet, features: HasGradients | None = None, *, names: Iterable[str] | None = None
+    stimuli: StimulusSet,
+    features: HasGradients | None = None,
+    *,
+    names: Iterable[str] | None = None,
+    kept: dict[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Compute control spaces.
 
@@ -54,6 +61,9 @@ def control_spaces(
     names : iterable of str, optional
         Which of :data:`CONTROLS`. By default all that the stimuli and features allow (without a column ``category``
         there is no space ``category``, without gradients none of theirs), but ``texture``, which is asked for by name.
+    kept : dict of str to numpy.ndarray, optional
+        Spaces of these photographs that were computed before, whatever the model: they are taken from here, and new
+        ones added.
 
     Returns
     -------
@@ -76,7 +86,11 @@ def control_spaces(
         "gradient norm": lambda: gradient_norms(cast(HasGradients, features)),
         "loss": lambda: losses(cast(HasGradients, features)),
     }
-    return {name: compute[name]() for name in CONTROLS if name in chosen}
+    kept = {} if kept is None else kept
+    for name in OF_PHOTOGRAPHS:
+        if name in chosen and name not in kept:
+            kept[name] = compute[name]()
+    return {name: kept[name] if name in OF_PHOTOGRAPHS else compute[name]() for name in CONTROLS if name in chosen}
 
 
 def check_controls(names: Iterable[str], stimuli: StimulusSet) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainmap.common.errors import MissingFileError
 from brainmap.common.progress import track
+from brainmap.study.analysis.rows_and_spaces import KeptControls
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.declared.study_file import Cell, GridConfig
 from brainmap.study.inputs import Simulated
@@ -47,6 +48,7 @@ class Grid:
         digest = hashlib.sha256("".join(cell.config.digest() for cell in self.cells).encode()).hexdigest()[:10]
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / f"grid-{digest}")
         self._simulated: dict[tuple[int, int], Simulated] = {}
+        self._controls: KeptControls = {}
         self._planned: dict[str, Any] = {}
 
     @property
@@ -59,7 +61,7 @@ class Grid:
         """Return one cell as a study in its own folder."""
         study = Study(cell.config, self.out / "cells" / cell.name)
         study.folder.features = shared_features() or self.out / "features"
-        study.simulated, study.planned = self._simulated, self._planned
+        study.simulated, study.planned, study.controls = self._simulated, self._planned, self._controls
         return study
 
     def missing(self, cell: Cell) -> list[str]:

@@ -113,7 +113,8 @@ def recordings_of(trials: pd.DataFrame) -> np.ndarray:
     columns = [name for name in ("session", "run") if name in trials]
     if not columns:
         return np.zeros(len(trials), dtype=np.int64)
-    return pd.factorize(trials[columns].astype(str).agg(" ".join, axis=1))[0].astype(np.int64)
+    names = [trials[name].astype(str) for name in columns]
+    return pd.factorize(names[0] if len(names) == 1 else names[0] + " " + names[1])[0].astype(np.int64)
 
 
 def order_of_trials(trials: pd.DataFrame) -> np.ndarray:

@@ -22,7 +22,7 @@ from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
-from brainmap.study.analysis.rows_and_spaces import align_rows, checked_subjects, feature_spaces, ridge
+from brainmap.study.analysis.rows_and_spaces import KeptControls, align_rows, checked_subjects, feature_spaces, ridge
 from brainmap.study.analysis.score_maps import OutSpace, check_meshes, check_out_space, write_score_maps
 from brainmap.study.analysis.summarise import summarise
 from brainmap.study.declared.study_config import StudyConfig
@@ -94,6 +94,7 @@ class Study:
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / name)
         self.folder = RunFolder(self.out)
         self.simulated: dict[tuple[int, int], Simulated] = {}  # a grid lends its studies one for all
+        self.controls: KeptControls = {}  # as well
         self.planned: dict[str, Any] = {}  # likewise: what plans have looked at
         self.threads: int | None = None  # of the regression; those of the process that planned, on another machine
 
@@ -372,7 +373,7 @@ class Study:
         units = list(checked_subjects(self.config, inputs))
         share = parse_memory(self.config.memory) // (4 * len(units))
         encoded = [align_rows(responses, inputs.stimuli, share, self.config) for responses in units]
-        spaces = feature_spaces(self.config, inputs.stimuli, features)
+        spaces = feature_spaces(self.config, inputs.stimuli, features, self.controls)
         for note in self._dependence(encoded, inputs, spaces[self.config.signals[0]]) if only is None else ():
             warnings.warn(note, DependentRowsWarning, stacklevel=2)
         work = [(space, subject) for space in spaces for subject in sorted(encoded, key=lambda subject: subject.design)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from brainmap.stimuli import StimulusSet
 
 SHUFFLED = "shuffled gradients"
+KeptControls = dict[tuple[str, ...], dict[str, np.ndarray]]
 
 
 def align_rows(
@@ -41,13 +42,22 @@ def align_rows(
     return Encoded(responses, averaged, rows, groups)
 
 
-def feature_spaces(config: StudyConfig, stimuli: StimulusSet, features: Features) -> dict[str, dict[str, Any]]:
-    """Signals and controls, each a mapping of layer (or control) to an array, rows in the order of the photographs."""
+def feature_spaces(
+    config: StudyConfig, stimuli: StimulusSet, features: Features, kept: KeptControls | None = None
+) -> dict[str, dict[str, Any]]:
+    """Signals and controls, each a mapping of layer (or control) to an array, rows in the order of the photographs.
+
+    Controls that need photographs alone are ``kept``, for other studies of the same photographs.
+    """
     from brainmap.features.control_spaces import control_spaces
     from brainmap.statistics.permutation.group_orders import group_orders
 
     spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
-    spaces[CONTROL_SPACES] = control_spaces(stimuli, features, names=config.controls)
+    ids = tuple(stimuli.ids)
+    kept = {} if kept is None else kept
+    if ids not in kept:
+        kept.clear()  # of one set of photographs at a time
+    spaces[CONTROL_SPACES] = control_spaces(stimuli, features, names=config.controls, kept=kept.setdefault(ids, {}))
     if "gradient" in config.signals:  # what gradients predict must be owed to the photograph they belong to
         order = next(group_orders(stimuli.table["source"].to_numpy(), 1, seed=config.seed))
         spaces[CONTROL_SPACES][SHUFFLED] = np.asarray(features["gradient", features.layers[-1]])[order]
