@@ -135,3 +135,11 @@ def test_named_controls_are_checked(stimuli: StimulusSet) -> None:
     unlabelled = StimulusSet.from_arrays(list(stimuli))
     with pytest.raises(InputError, match="no column 'category'"):
         control_spaces.check_controls(["pixels", "category"], unlabelled)
+
+
+def test_spaces_of_photographs_are_computed_once_for_several_models(stimuli: StimulusSet) -> None:
+    kept: dict[str, np.ndarray] = {}
+    first = control_spaces.control_spaces(stimuli, kept=kept)
+    again = control_spaces.control_spaces(stimuli, names=["gabor", "category"], kept=kept)
+    assert list(kept) == ["pixels", "gabor", "category"]
+    assert again["gabor"] is first["gabor"] and again["category"] is first["category"]
