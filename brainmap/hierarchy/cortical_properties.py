@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.data.atlas import N_VERTICES, load_atlas
+from brainmap.data.recordings.brain_images import load_image
 from brainmap.hierarchy.spin_tests import SpinTest, spin_test, spins
 from brainmap.hierarchy.surrogate_maps import map_order
 
@@ -294,7 +295,7 @@ def _read(file: Path, hemisphere: str, which: int | None) -> FloatArray:
     if name.endswith((".txt", ".csv")):
         return np.loadtxt(file, dtype=np.float64)
     if name.endswith(".gii"):
-        return _read_gifti(nibabel.load(file), which)
+        return _read_gifti(load_image(file), which)
     if name.endswith((".mgh", ".mgz")):
         return np.asarray(nibabel.load(file).dataobj, dtype=np.float64).squeeze()  # type: ignore[attr-defined]
     if not name.endswith((".nii", ".nii.gz")):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainmap.common.errors import MissingFileError
 from brainmap.common.progress import track
+from brainmap.common.storage.file_errors import is_writable
 from brainmap.study.analysis.rows_and_spaces import KeptControls
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.declared.study_file import Cell, GridConfig
@@ -180,11 +181,14 @@ class Grid:
         from brainmap.report.page.comparison_page import write_comparison
 
         collection = self.run(skip_missing=skip_missing, reports=reports)
+        page = self.out / "comparison.html"
+        if page.is_file() and not is_writable(self.out):  # a finished grid on a read-only disk
+            return page
         files = {cell.label: self.study(cell).folder.report for cell in self.cells}
         links = {name: file.relative_to(self.out).as_posix() for name, file in files.items() if file.is_file()}
         deviations = [item.model_dump() for item in self.config.deviations]
         notes = {"citation": self.config.citation, "deviations": deviations}
-        return write_comparison(collection, self.out / "comparison.html", links=links, notes=notes)
+        return write_comparison(collection, page, links=links, notes=notes)
 
 
 def training_step(config: StudyConfig) -> int | None:

@@ -13,7 +13,7 @@ from brainmap.common.blocks import SortedRows
 from brainmap.common.errors import BrainmapError, DamagedError, DependentRowsWarning, InputError, MissingFileError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
-from brainmap.common.storage.file_errors import require_writable
+from brainmap.common.storage.file_errors import is_writable, require_writable
 from brainmap.common.storage.files import file_hash, recover_folder
 from brainmap.common.storage.locks import file_lock, lock_or_skip
 from brainmap.data.published_splits import fixed_split
@@ -195,7 +195,8 @@ class Study:
         """Photographs, extractor and recordings; the folder is taken for this study."""
         from brainmap.features.control_spaces import check_controls
 
-        require_writable(self.out, "--out")
+        if not self.folder.results.is_dir():
+            require_writable(self.out, "--out")
         try:
             stimuli = load_stimuli(self.config)
             check_controls(self.config.controls or (), stimuli)
@@ -232,6 +233,8 @@ class Study:
 
         opened = self._opened()
         finished, drawn = self._finished(), opened[-1]
+        if finished is not None and self._to_be_shown(report):
+            return finished
         encoded: list[Encoded] = []
         if finished is None or self._unkept():
             drawn, features = self._extracted(opened)
@@ -259,6 +262,14 @@ class Study:
             self.folder.completed()
         self.folder.left()
         return finished
+
+    def _to_be_shown(self, report: bool) -> bool:
+        """Whether a finished run lies where nothing can be written, and has all that is asked for."""
+        if is_writable(self.out):
+            return False
+        if self._unkept() or self.out_space is not None or (report and not self.folder.report.is_file()):
+            require_writable(self.out, "--out")
+        return True
 
     def _unkept(self) -> bool:
         """Whether encoders that are to be kept are not there."""

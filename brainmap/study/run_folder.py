@@ -68,12 +68,18 @@ class RunFolder:
         InputError
             If the folder belongs to a study with other settings or other data: nothing computed is overwritten.
         """
-        with file_lock(self.path.with_name(f".{self.path.name}.claim"), purpose=f"begins {self.path}"):
-            self._claim(identity)
-
-    def _claim(self, identity: dict[str, Any]) -> None:
-        file = self.path / IDENTITY
         wanted = json.loads(json.dumps(identity, sort_keys=True))
+        file = self.path / IDENTITY
+        if file.is_file():
+            stored = _sound_identity(file.read_text(encoding="utf-8", errors="replace"))
+            if stored is not None:  # it stays as it is, on a read-only disk, too
+                self._refuse_another(stored, wanted)
+                return
+        with file_lock(self.path.with_name(f".{self.path.name}.claim"), purpose=f"begins {self.path}"):
+            self._claim(wanted)
+
+    def _claim(self, wanted: dict[str, Any]) -> None:
+        file = self.path / IDENTITY
         text = json.dumps({**wanted, DIGEST: _digest(wanted)}, indent=2, sort_keys=True)
         if file.exists():
             written = file.read_text(encoding="utf-8", errors="replace")
@@ -87,11 +93,8 @@ class RunFolder:
                     f"or restore {IDENTITY}",
                     file,
                 )
-            elif _renamed(stored) != wanted:
-                raise InputError(
-                    f"{self.path} holds another study ({first_difference(_renamed(stored), wanted)}); "
-                    "choose another folder with --out"
-                )
+            else:
+                self._refuse_another(stored, wanted)
             return
         if self.path.is_file() or (self.path.is_dir() and not all(map(is_leftover, self.path.iterdir()))):
             raise InputError(f"{self.path} exists and is not a run of brainmap; choose another folder with --out")
@@ -99,6 +102,13 @@ class RunFolder:
         for leftover in self.path.iterdir():  # of a process that was killed just here
             leftover.unlink()
         write_atomically(file, text)
+
+    def _refuse_another(self, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+        if _renamed(stored) != wanted:
+            raise InputError(
+                f"{self.path} holds another study ({first_difference(_renamed(stored), wanted)}); "
+                "choose another folder with --out"
+            )
 
     def lock(self, name: str) -> Path:
         """File that stands for the work on one part of the run: who holds it computes that part."""

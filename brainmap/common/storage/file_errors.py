@@ -115,3 +115,12 @@ def require_writable(path: Path, option: str) -> None:
     except OSError as error:
         error.filename = str(place)
         raise InputError(f"{os_sentence(error).rstrip('.')} ({option} names another folder).") from error
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a folder can be made or written to."""
+    try:
+        require_writable(path, "")
+    except InputError:
+        return False
+    return True

@@ -41,7 +41,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         flush_to_disk(path.parent)
     except OSError as error:
-        if error.errno and error.filename in (None, str(temporary)):
+        if error.errno and str(error.filename) in ("None", str(temporary)):
             error.filename = str(path)  # a full disk names no file, and nobody knows the temporary one
         raise
     finally:

@@ -126,6 +126,10 @@ def _make_in(path: Path, token: str) -> bool:
     try:
         whole.write_text(text, encoding="utf-8")
         return _linked(whole, path, token)
+    except OSError as error:
+        if error.errno and str(error.filename) == str(whole):
+            error.filename = str(path.parent)  # nobody knows the temporary name
+        raise
     finally:
         whole.unlink(missing_ok=True)
 

@@ -20,6 +20,7 @@ from brainmap.data.own_recordings.lazy_rows import SpooledRows
 from brainmap.data.own_recordings.reading_options import ReadingOptions
 from brainmap.data.own_recordings.recording import Recording
 from brainmap.data.recordings.brain_images import refuse_exploding
+from brainmap.data.recordings.gifti_files import check_gifti
 
 BLOCK_BYTES = 64 * 2**20
 SAME_PLACE = 1e-2  # mm (and mm per voxel): rounding of headers, far below a voxel
@@ -30,6 +31,8 @@ def load_image(path: Path | str, **keywords: Any) -> Any:
     import nibabel
 
     with decoding(Path(path)):
+        if Path(path).suffix.lower() == ".gii":
+            check_gifti(Path(path))
         image = nibabel.load(path, **keywords)
     refuse_exploding(image, Path(path))
     return image

@@ -11,6 +11,7 @@ import numpy as np
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.storage.file_errors import reading
 from brainmap.common.storage.unpacked import refuse_impossible, refuse_large
+from brainmap.data.recordings.gifti_files import check_gifti
 
 COPIES = 4  # of a volume, in memory while it is read
 SCANS = 50  # read at once
@@ -39,6 +40,8 @@ def load_image(path: Path) -> Any:
 
     check_content(path)
     with reading(path):
+        if path.suffix.lower() == ".gii":
+            check_gifti(path)
         image = nibabel.load(path)
     refuse_exploding(image, path)
     return image

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from brainmap.common.errors import InputError
+from brainmap.data.recordings.brain_images import load_image
 from brainmap.report.cortex.mesh_raster import HemisphereMesh
 from brainmap.report.cortex.template_meshes import FSAVERAGE5, SIDES, flat_files
 from brainmap.report.cortex.values_on_mesh import FSLR, Cortex
@@ -92,7 +93,7 @@ def _read_flat(surface: Path, flat: Path) -> tuple[np.ndarray, np.ndarray]:
     import nibabel
 
     if flat.suffix == ".gii":
-        parts = nibabel.load(flat).agg_data(("pointset", "triangle"))  # type: ignore[attr-defined]
+        parts = load_image(flat).agg_data(("pointset", "triangle"))
         return np.asarray(parts[0], dtype=float), np.asarray(parts[1], dtype=np.int32)
     whole, faces = nibabel.freesurfer.read_geometry(surface)
     vertices, places = read_patch(flat)

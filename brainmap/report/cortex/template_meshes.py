@@ -18,6 +18,7 @@ import numpy as np
 
 from brainmap.common.errors import InputError
 from brainmap.data.meshes import MESH_VERTICES
+from brainmap.data.recordings.brain_images import load_image
 from brainmap.report.cortex.mesh_raster import HemisphereMesh
 
 FSAVERAGE5 = "fsaverage5"
@@ -159,7 +160,7 @@ def _geometry(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
     try:
         if file.suffix == ".gii":
-            image: Any = nibabel.load(file)
+            image: Any = load_image(file)
             parts = [image.agg_data("pointset"), image.agg_data("triangle")]
         else:
             parts = list(nibabel.freesurfer.read_geometry(file))
