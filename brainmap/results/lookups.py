@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from brainmap.common.names import LEVEL
 from brainmap.results.study_results import StudyResults
 
 
@@ -106,6 +107,19 @@ def residual_units(results: StudyResults, modality: str) -> list[Any]:
     return [] if table is None else table.loc[table["significant"].astype(bool), "unit"].tolist()
 
 
+def beyond_nonlinear(results: StudyResults, modality: str) -> list[Any] | None:
+    """Return those of :func:`residual_units` that hold beyond nonlinear features of the activations, too.
+
+    None where that was not tested.
+    """
+    table = results.residual.get(modality)
+    if table is None or "p_beyond_nonlinear" not in table:
+        return None
+    level = float(table.attrs.get("alpha", LEVEL))
+    held = table["significant"].astype(bool) & (table["p_beyond_nonlinear"] <= level)
+    return table.loc[held, "unit"].tolist()
+
+
 def time_runs(times: list[float], step: float) -> list[tuple[float, float]]:
     """Join neighbouring time samples into windows ``(first, last)`` in s."""
     runs: list[tuple[float, float]] = []
@@ -119,11 +133,15 @@ def time_runs(times: list[float], step: float) -> list[tuple[float, float]]:
 
 def residual_windows(results: StudyResults) -> list[tuple[float, float]]:
     """Return the time windows in which gradients add significantly to activations."""
+    return windows_of(results, residual_units(results, results.timed or ""))
+
+
+def windows_of(results: StudyResults, times: list[Any]) -> list[tuple[float, float]]:
+    """Join those moments of the residual that follow each other into windows ``(first, last)`` in s."""
     table = results.residual.get(results.timed or "")
     if table is None or len(table) < 2:
         return []
-    step = float(np.median(np.diff(np.sort(table["unit"].to_numpy(float)))))
-    return time_runs(residual_units(results, results.timed or ""), step)
+    return time_runs(times, float(np.median(np.diff(np.sort(table["unit"].to_numpy(float))))))
 
 
 def main_signal(results: StudyResults, modality: str | None) -> str | None:

@@ -65,13 +65,14 @@ def nonlinear_control(
     *,
     units: ArrayLike,
     groups: ArrayLike | None = None,
+    confounds: ArrayLike | None = None,
     options: ConditionalOptions | None = None,
 ) -> pd.DataFrame:
     """Make the residual test of gradients beside that of random nonlinear features of the activations.
 
     Parameters
     ----------
-    activations, gradients, responses, units, groups, options
+    activations, gradients, responses, units, groups, confounds, options
         As in :func:`~brainmap.statistics.conditional_test`; the seed of the options also draws the features, as many as
         there are of the gradients and at most a quarter of the images.
 
@@ -99,7 +100,7 @@ def nonlinear_control(
     n_images = len(next(iter(base.values())))
     features = nonlinear_features(base, max(1, min(width, int(MOST * n_images))), seed=settings.seed)
     both = {**base, "nonlinear features": features}
-    more: dict[str, Any] = {"units": units, "groups": groups, "options": settings}
+    more: dict[str, Any] = {"units": units, "groups": groups, "confounds": confounds, "options": settings}
     tests = {
         "gradients": conditional_test(base, gradients, responses, **more).table,
         "nonlinear": conditional_test(base, features, responses, **more).table,

@@ -152,3 +152,15 @@ def test_small_test_folds_are_warned_of() -> None:
     quiet = copy.deepcopy(results)
     quiet.scores["meg"].attrs["n_test"] = [20] * 5
     assert "Caution" not in " ".join(plain_answer(quiet))
+
+
+def test_what_holds_beyond_nonlinear_features_is_said(results: StudyResults) -> None:
+    assert "nonlinear" not in " ".join(plain_answer(results))
+    areas = dict(results.residual)
+    held = areas["fmri"]["significant"].astype(bool)
+    kept = held & (held.cumsum() > 1)  # all but the first
+    for mark, ending in ((kept, "it still adds in"), (held & False, "nothing is left above chance")):
+        results.residual["fmri"] = areas["fmri"].assign(p_nonlinear=0.5, p_beyond_nonlinear=np.where(mark, 0.01, 0.6))
+        said = " ".join(plain_answer(results))
+        assert f"Beyond random nonlinear features of the activations {ending}" in said
+    results.residual["fmri"] = areas["fmri"]

@@ -116,3 +116,17 @@ def test_only_the_last_layer_where_asked() -> None:
     np.testing.assert_allclose(found["last"]["delta"], direct["delta"])
     # Beside the early activations, which explain a part, gradients have less noise to stand out from.
     assert (found["all"]["r_base"] > found["last"]["r_base"] + 0.1).all()
+
+
+def test_nonlinear_features_are_tested_beside_where_asked(features: Any) -> None:
+    rows = np.arange(N)
+    whole = [subject(features, "a", 2.0, rows)]
+    config = StudyConfig(cv=4, flips=100, residual_control="nonlinear")
+    table, _, made = residual_of_gradients(whole, features, config)
+    plain, _, before = residual_of_gradients(whole, features, StudyConfig(cv=4, flips=100))
+    assert table is not None and plain is not None and made.startswith(before) and "random nonlinear" in made
+    assert table["p_nonlinear"].between(0, 1).all() and (table["p_beyond_nonlinear"] <= 0.05).all()
+    pd.testing.assert_frame_equal(table[list(plain.columns)], plain)
+    apart = [subject(features, name, 2.0, np.arange(i, N - 4 + i)) for i, name in enumerate("ab")]
+    pooled, _, said = residual_of_gradients(apart, features, config)
+    assert pooled is not None and "p_nonlinear" not in pooled and "not tested beyond nonlinear" in said

@@ -121,10 +121,20 @@ def _known(attrs: Mapping[Any, Any], name: str) -> bool:
     return bool(np.isfinite(attrs.get(name, np.nan)))
 
 
+def _baseline_words(results: StudyResults) -> str:
+    """Say what a significant gain may be besides one of gradients."""
+    if any(lookups.beyond_nonlinear(results, modality) is not None for modality in results.residual):
+        return "In the table: p of the nonlinear features themselves, and of gradients beyond them."
+    return (
+        "The baseline is linear in the activations: where they act nonlinearly, other functions of them may pass, too "
+        "(residual_control: nonlinear tests for it)."
+    )
+
+
 def residual_panels(results: StudyResults) -> Iterator[Panel]:
     """Yield what gradients add to activations, by area and over time."""
     truth: dict[str, Any] = results.truth or {}
-    made = above_chance_words(results, "residual")
+    made = " ".join(part for part in (above_chance_words(results, "residual"), _baseline_words(results)) if part)
     over = "activations of the last layer" if residual_layers(results) == "last" else "activations of all layers"
     planted_areas = [str(area) for area in truth.get("residual_areas", [])]
     window = truth.get("residual_window")

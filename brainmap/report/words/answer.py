@@ -122,7 +122,28 @@ def _gradients(results: StudyResults) -> str:
         parts.append(f"at {p_and_numbers.format_windows(windows)}" if windows else "at no time")
     if not parts:
         return ""
-    return f"What it would learn from the photograph, its {kind}, adds to that prediction {' and '.join(parts)}."
+    sentence = f"What it would learn from the photograph, its {kind}, adds to that prediction {' and '.join(parts)}."
+    return " ".join(part for part in (sentence, _beyond_nonlinear(results)) if part)
+
+
+def _beyond_nonlinear(results: StudyResults) -> str:
+    """Say where gradients add beyond random nonlinear features of the activations, too; nothing if not tested."""
+    known, parts = {}, []
+    for modality in ("fmri", results.timed):
+        tested = lookups.beyond_nonlinear(results, str(modality))
+        if tested is not None and headlines.gains(results, str(modality)):
+            known[str(modality)] = tested
+    if known.get("fmri"):
+        units = known["fmri"]
+        parts.append(f"in {len(units)} areas ({headlines.area_list(units)})" if len(units) > 1 else f"in {units[0]}")
+    if known.get(str(results.timed)):
+        parts.append(f"at {p_and_numbers.format_windows(lookups.windows_of(results, known[str(results.timed)]))}")
+    if not known:
+        return ""
+    beyond = "Beyond random nonlinear features of the activations"
+    if parts:
+        return f"{beyond} it still adds {' and '.join(parts)}."
+    return f"{beyond} nothing is left above chance: activations that act nonlinearly may explain it as well."
 
 
 def _whose(results: StudyResults) -> str:

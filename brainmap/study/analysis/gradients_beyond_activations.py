@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from brainmap.common.names import TIMED
 from brainmap.statistics.added.added_value import ResidualOptions, ResidualResult, residual
 from brainmap.statistics.added.conditional_test import ConditionalOptions
 from brainmap.statistics.added.pooled_subjects import pool_residuals
+from brainmap.statistics.nonlinear_control import nonlinear_control
 from brainmap.study.declared.study_config import StudyConfig
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def residual_of_gradients(
     table : pandas.DataFrame or None
         ``unit``, ``delta`` (gain in held-out r), ``low``, ``high``, ``statistic``, ``p_fwer``, ``significant`` and
         more, see :func:`brainmap.statistics.added.added_value.residual`, and ``delta <subject>`` for each subject.
-        None where it cannot be computed.
+        With ``residual_control``, family-wise p of random nonlinear features of the activations (``p_nonlinear``) and
+        of the gradients beyond both (``p_beyond_nonlinear``). None where it cannot be computed.
     gains : xarray.Dataset or None
         Of fMRI, the same at each target, see :meth:`~brainmap.statistics.added.added_value.ResidualScores.by_target`;
         None for subjects who saw different photographs or have other targets.
@@ -73,13 +75,19 @@ def residual_of_gradients(
     try:
         if all(subject.design == subjects[0].design for subject in subjects):
             result = _residual(subjects, features, config, config.seed)
-            return _with_subjects(result.to_frame(), [result], subjects), _gains(subjects, result), result.test.method
+            table, made = result.to_frame(), result.test.method
+            if config.residual_control == "nonlinear":
+                table, made = _with_control(table, made, subjects, features, config)
+            return _with_subjects(table, [result], subjects), _gains(subjects, result), made
         seeds = [config.seed + number for number in range(len(subjects))]
         each = [_residual([subject], features, config, seed) for subject, seed in zip(subjects, seeds, strict=True)]
         pooled = pool_residuals(each)
     except InputError as error:
         return None, None, f"not computed: {error}"
-    return _with_subjects(pooled.to_frame(), each, subjects), None, pooled.method
+    made = pooled.method
+    if config.residual_control == "nonlinear":
+        made += "; not tested beyond nonlinear features of the activations, as subjects saw different photographs"
+    return _with_subjects(pooled.to_frame(), each, subjects), None, made
 
 
 def _gains(subjects: Sequence[Encoded], result: ResidualResult) -> xr.Dataset | None:
@@ -107,22 +115,42 @@ def _with_subjects(table: pd.DataFrame, results: Sequence[ResidualResult], subje
     return table.join(columns, on="unit")
 
 
+def _with_control(
+    table: pd.DataFrame, made: str, subjects: Sequence[Encoded], features: Features, config: StudyConfig
+) -> tuple[pd.DataFrame, str]:
+    """Add the tests with random nonlinear features of the activations, and say how they were made."""
+    arrays, more = _arguments(subjects, features, config)
+    control = nonlinear_control(*arrays, **more, options=ConditionalOptions(n_flips=config.flips, seed=config.seed))
+    beside = control.set_index("unit")[["nonlinear", "gradients_beyond"]]
+    beside.columns = pd.Index(["p_nonlinear", "p_beyond_nonlinear"])
+    joined = table.join(beside, on="unit")
+    joined.attrs = dict(table.attrs)
+    count = control.attrs["n_nonlinear"]
+    return joined, f"{made}; the same test with {count} random nonlinear features of the activations in the baseline"
+
+
 def _residual(subjects: Sequence[Encoded], features: Features, config: StudyConfig, seed: int) -> ResidualResult:
     """Residual of subjects who saw the same photographs."""
-    first = subjects[0]
-    activations, gradients = (
-        {layer: np.asarray(features[signal, layer])[first.rows] for layer in compared_layers(features, config)}
-        for signal in ("activation", "gradient")
-    )
+    arrays, more = _arguments(subjects, features, config)
     return residual(
-        activations,
-        gradients,
-        [subject.averaged.values for subject in subjects],
-        units=first.responses.targets[UNIT[first.responses.modality]].to_numpy(),
-        groups=first.groups,
-        confounds=first.confounds,
+        *arrays,
+        **more,
         options=(
             ResidualOptions(config.residual, alphas=config.alphas, cv=config.cv, seed=config.seed),
             ConditionalOptions(n_flips=config.flips, seed=seed),
         ),
     )
+
+
+def _arguments(
+    subjects: Sequence[Encoded], features: Features, config: StudyConfig
+) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:
+    """Activations, gradients and responses of subjects who saw the same photographs; units, groups and confounds."""
+    first = subjects[0]
+    activations, gradients = (
+        {layer: np.asarray(features[signal, layer])[first.rows] for layer in compared_layers(features, config)}
+        for signal in ("activation", "gradient")
+    )
+    units = first.responses.targets[UNIT[first.responses.modality]].to_numpy()
+    more = {"units": units, "groups": first.groups, "confounds": first.confounds}
+    return (activations, gradients, [subject.averaged.values for subject in subjects]), more

@@ -15,7 +15,7 @@ WORDS = (*OWN, *PLACE, "stimuli", "subject", "test", "checkpoint", "set")
 SEVERAL = ("subjects", "layers", "signals", "modality", "nuisance", "controls", "bands")
 BY_SET = (
     *("bridge_weights", "method", "bands", "residual", "residual_layers", "fmri_test", "meg_test", "fmri_level"),
-    *("top_areas", "order_over", "normalise", "flips", "tails", "thin"),
+    *("residual_control", "top_areas", "order_over", "normalise", "flips", "tails", "thin"),
 )
 """Settings without an option of their own: ``--set flips=1000``."""
 

@@ -22,6 +22,7 @@ from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import LEVEL, Modality, Signal, as_names
 from brainmap.common.yaml_text import read_yaml
 from brainmap.study.declared.command_words import BY_SET, settings_of_words, split_names
+from brainmap.study.declared.complaints import first_complaint
 from brainmap.study.declared.data_places import OwnData, Place
 from brainmap.study.declared.schema import current
 
@@ -101,6 +102,9 @@ class StudyConfig(BaseModel):
     residual_layers : {"all", "last"}
         Activations and gradients of all layers, or of the last one only: what it alone does not hold of the activations
         of earlier layers, its gradients may then add.
+    residual_control : {"none", "nonlinear"}
+        Test the gradients beyond random nonlinear features of the activations, too
+        (:func:`brainmap.statistics.nonlinear_control`).
     fmri_test, meg_test : {"folds", "subjects", "wilcoxon", "permutation"}
         Yardstick of "above chance" (``meg_test``: of all modalities with sensors and times), see
         :mod:`brainmap.statistics.significance`; "permutation" refits on permuted photographs, see
@@ -177,6 +181,7 @@ class StudyConfig(BaseModel):
     bands: tuple[str, ...] | None = None
     residual: Literal["nested", "matched"] = "nested"
     residual_layers: Literal["all", "last"] = "all"
+    residual_control: Literal["none", "nonlinear"] = "none"
     fmri_test: Yardstick = "folds"
     meg_test: Yardstick = "folds"
     fmri_level: Annotated[float, Field(gt=0, lt=1)] = LEVEL
@@ -374,7 +379,7 @@ class StudyConfig(BaseModel):
         try:
             return cls(**settings_of_words(values))
         except ValidationError as error:
-            raise InputError(_one_sentence(error)) from None
+            raise InputError(first_complaint(error, {"": cls, "own": OwnData, "place": Place})) from None
 
     @classmethod
     def from_yaml(cls, path: Path) -> StudyConfig:
@@ -402,7 +407,7 @@ class StudyConfig(BaseModel):
             described.pop("features")  # studies of models are what they were before files of features
         for besides in BESIDES:
             described.pop(besides)
-        unset = ("bands", "groups", "gap", "nuisance", "controls", "normalise", "tails")
+        unset = ("bands", "groups", "gap", "nuisance", "controls", "normalise", "tails", "residual_control")
         for name in unset:  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:
                 described.pop(name)
@@ -421,19 +426,3 @@ class StudyConfig(BaseModel):
         for how in ("device", "place") if self.batch_size is None else ("device", "memory", "place"):
             described.pop(how)  # memory decides the batch size, where none is given
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _one_sentence(error: ValidationError) -> str:
-    """Turn pydantic's first complaint into one sentence with key, value and what would do."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if not str(part).isdigit())
-    if first["type"] == "extra_forbidden":
-        owners: dict[str, type[BaseModel]] = {"own": OwnData, "place": Place} if len(first["loc"]) > 1 else {}
-        known = ", ".join(owners.get(str(first["loc"][0]), StudyConfig).model_fields)
-        return f"unknown setting '{where}' = {first['input']!r}; known settings: {known}"
-    if first["type"] == "missing":
-        *above, name = first["loc"]
-        option = f" (on the command line --{name} FILE)" if above == ["own"] else ""
-        return f"setting '{where}' is missing{option}; it goes together with {', '.join(first['input'])}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"setting '{where}' = {first['input']!r}: {message}" if where else message
