@@ -21,8 +21,9 @@ from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import LEVEL, Modality, Signal, as_names
 from brainmap.common.yaml_text import read_yaml
-from brainmap.study.declared.command_words import BY_SET, settings_of_words, split_names
+from brainmap.study.declared.command_words import settings_of_words, split_names
 from brainmap.study.declared.complaints import first_complaint
+from brainmap.study.declared.contradictions import refuse_contradictions
 from brainmap.study.declared.data_places import OwnData, Place
 from brainmap.study.declared.schema import current
 
@@ -209,75 +210,9 @@ class StudyConfig(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _enough_for_a_tail(self) -> StudyConfig:
-        if self.tails == "pareto":
-            if "permutation" not in (self.fmri_test, self.meg_test):
-                raise ValueError("tails 'pareto' are fitted to permutations: set test: permutation, or leave them out")
-            if self.permutations < 10_000:
-                raise ValueError(f"tails 'pareto' need 10,000 permutations or more, not {self.permutations:,}")
-        return self
-
-    @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
-        if self.features is not None and self.model_fields_set & {"objective", "projection", "weights"}:
-            given = [
-                name for name in ("objective", "projection", "weights") if getattr(self, name) not in (None, "trained")
-            ]
-            if given:
-                raise ValueError(f"'features' are there already: '{given[0]}' belongs to a model; leave one out")
-        of_gradients = set(self.controls or ()) & {"gradient norm", "loss"}
-        if of_gradients and "gradient" not in self.signals:
-            raise ValueError(f"control '{min(of_gradients)}' is made of gradients; add 'gradient' to 'signals'")
-        if self.wrt == "weights" and (self.site == "block" or self.projection is None):
-            raise ValueError(
-                "'wrt: weights' needs a site that is a projection ('site: mlp' or 'attn') and 'projection', the number "
-                "of dimensions that gradients of weights are projected to (for example 800)"
-            )
-        if (self.dataset == "own") != (self.own is not None):
-            raise ValueError(
-                "dataset 'own' and the files of 'own' (stimuli, responses, and targets and "
-                "events where the file does not say them) go together"
-            )
-        if self.reading and self.dataset in ("sample", "own"):
-            raise ValueError(
-                f"'reading' ({', '.join(self.reading)}) is for readers of public datasets; {self.dataset!r} has none "
-                f"(with --set go: {', '.join(BY_SET)})"
-            )
-        self._check_groups()
-        if self.bands is not None and self.method != "banded":
-            raise ValueError("'bands' belong to 'method: banded'")
-        n_bands = len(self.bands or self.signals)
-        if self.method == "banded" and not 2 <= n_bands <= 5:
-            raise ValueError(f"'method: banded' takes two to five bands, not {n_bands}; name them in 'bands'")
-        for name in ("bands", "modality", "signals", "layers", "subjects", "nuisance", "controls"):
-            values = getattr(self, name)
-            if values is not None and (not values or len(set(values)) < len(values)):
-                raise ValueError(f"'{name}' must name at least one value, each once, got {list(values)}")
+        refuse_contradictions(self)
         return self
-
-    def _check_groups(self) -> None:
-        if self.keep is not None and (self.nuisance is not None or (self.own and self.own.confounds is not None)):
-            raise ValueError(
-                "encoders that know confounds cannot predict new photographs; leave out 'keep', or the confounds"
-            )
-        kind, colon, count = self.groups.partition(":")
-        if kind == "blocks" and not (count.isdigit() and int(count) >= 2):
-            raise ValueError(f"'groups: {self.groups}' must say how many blocks, such as 'blocks:10'")
-        if not self.groups.strip() or (colon and kind != "blocks"):
-            raise ValueError(
-                f"there are no groups '{self.groups}'; choose source, folder, blocks:10, or the name of a column"
-            )
-        if self.gap and self.n_blocks is None:
-            raise ValueError(f"'gap: {self.gap}' belongs to blocks in time ('groups: blocks:10')")
-        if self.n_blocks is not None and self.split == "test":
-            raise ValueError(
-                "'groups: blocks' makes folds of time, 'split: test' names the test photographs; choose one"
-            )
-        if self.nuisance is not None and self.dataset in ("sample", "own"):
-            raise ValueError(
-                "'nuisance' names variables of a public dataset's reader; confounds of one's own are a table, "
-                "'own.confounds' (--confounds FILE)"
-            )
 
     @property
     def n_blocks(self) -> int | None:
