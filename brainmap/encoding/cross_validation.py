@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
@@ -16,9 +18,11 @@ from sklearn.base import clone
 from brainmap.common.array_sources import ArraySource, Averaging, as_layers, as_source
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
+from brainmap.common.storage.digests import sealed_folder
+from brainmap.common.storage.zarr_stores import TARGETS
 from brainmap.common.versions import versions
 from brainmap.encoding.any_estimator import encode_generic
-from brainmap.encoding.encoding_result import EncodingResult, warn_about
+from brainmap.encoding.encoding_result import SCORES, EncodingResult, target_coords, warn_about
 from brainmap.encoding.engine import Engine, make_problem, make_settings
 from brainmap.encoding.folds import plan_splits
 from brainmap.encoding.layer.notation import LayerFactors, TargetBlock, TargetScores
@@ -26,6 +30,7 @@ from brainmap.encoding.layer.scores import score_batch, target_batch
 from brainmap.encoding.predictions import coefficients, out_of_fold, prediction_arrays
 from brainmap.encoding.ridge import EncodingRidgeCV
 from brainmap.encoding.row_groups import RowGroups
+from brainmap.encoding.score_files import KIND, ScoreFile, load_scores
 from brainmap.encoding.settings import CheckedRows, Problem, RowDesign
 
 
@@ -170,6 +175,7 @@ class PreparedEncoding:
         self.memory = parse_memory(memory)
         self.engine = Engine(self.sources, self.problem, self.memory)
         self.layers = list(self.sources)
+        self.scored = SCORES if settings.shares is None else (*SCORES, "candidate")
 
     def encode(
         self, Y: Any, *, return_estimator: bool = False, return_predictions: bool | str | Path = False
@@ -178,41 +184,114 @@ class PreparedEncoding:
         responses = as_source(Y, "Y", average=self.averaging)
         if return_estimator:
             self.keep_weights()
-        settings, n_splits, n_targets = self.problem.settings, len(self.problem.plan.outer), responses.shape[1]
-        names = ("r", "r2", "alpha") if settings.shares is None else ("r", "r2", "alpha", "candidate")
-        scores, coarse = {}, np.zeros(n_targets, dtype=bool)
-        for name in names:
+        n_splits, n_targets = len(self.problem.plan.outer), responses.shape[1]
+        scores: dict[str, NDArray[Any]] = {}
+        for name in self.scored:
             scores[name] = np.full((len(self.layers), n_splits, n_targets), np.nan)
         estimators = {name: self._empty_estimators(name, n_targets) for name in self.layers} if return_estimator else {}
         wanted = return_predictions is not False
         compute = partial(_scored, problem=self.problem, predict=wanted, fit=return_estimator)
-        info, precision = {}, {}
+        told = _Told(np.zeros(n_targets, dtype=bool))
         shape = (self.problem.plan.n_rows, n_targets)
         filled = prediction_arrays(self.layers, shape, return_predictions) if wanted else nullcontext()
         with filled as predictions:
             for layer, part, (scored, predicted, weights) in self.engine.results(responses, compute):
-                info[layer.name], precision[layer.name] = layer.info, layer.backend.precision
-                coarse[part] = scored.coarse
-                for name in names:
-                    scores[name][self.layers.index(layer.name), :, part] = getattr(scored, name)
+                told.info[layer.name], told.precision[layer.name] = layer.info, layer.backend.precision
+                told.coarse[part] = scored.coarse
+                for name, values in scores.items():
+                    values[self.layers.index(layer.name), :, part] = getattr(scored, name)
                 if predictions is not None:
                     predictions[layer.name][:, part] = predicted
                 for split, (coef, intercept) in enumerate(weights):
                     estimator = estimators[layer.name][split]
                     estimator.take(part, scored, split)
                     estimator.coef_[part], estimator.intercept_[part] = coef, intercept
-        provenance = encoding_provenance(self.estimator, self.problem, averaged=self.averaging is not None)
-        coarse &= np.dtype(str(responses.array.dtype).removeprefix("torch.")).itemsize <= 4
-        notes = warn_about(info, scores, settings, n_rows=sum(provenance["n_test"]), coarse=coarse)
-        attrs = {**provenance, "warnings": notes, "n_features": {}, "n_components": {}, "precision": precision}
-        for name in self.layers:
-            for key in ("n_features", "n_components"):
-                attrs[key][name] = info[name][key]
-        if settings.shares is not None:
-            scores["share"] = settings.shares[scores.pop("candidate").astype(int)]
+        attrs = self._attributes(told, scores, responses)
+        shares = self.problem.settings.shares
+        if shares is not None:
+            scores["share"] = shares[scores.pop("candidate").astype(int)]
         return EncodingResult.from_arrays(
             scores, layers=self.layers, attrs=attrs, predictions=predictions, estimators=estimators or None
         )
+
+    def encode_to(
+        self, Y: Any, path: str | Path, *, targets: pd.DataFrame | None = None, share: tuple[int, int] = (1, 1)
+    ) -> EncodingResult:
+        """Score responses, and write the scores to a file as they come: they are never in memory together.
+
+        Parameters
+        ----------
+        Y : array-like, shape (n_rows, n_targets)
+            Responses.
+        path : str or Path
+            As for :meth:`EncodingResult.save`; scores are float32.
+        targets : pandas.DataFrame, optional
+            A row of each target, see :meth:`EncodingResult.with_targets`.
+        share : tuple of int
+            Which of how many parts of the batches of targets: scores of a target are the same to the bit, whichever.
+
+        Returns
+        -------
+        EncodingResult
+            Scores of these targets, which stay on disk.
+        """
+        path, responses = Path(path), as_source(Y, "Y", average=self.averaging)
+        n_targets, size = responses.shape[1], self.engine.batch_size(responses, kept=TARGETS)
+        bounds = [-(-n_targets // size) * each // share[1] * size for each in (share[0] - 1, share[0])]
+        part = slice(*(min(bound, n_targets) for bound in bounds))
+        coords = xr.Dataset(coords={
+            "layer": self.layers, "split": range(len(self.problem.plan.outer)),
+            "target": np.arange(part.start, part.stop),
+            **({} if targets is None else target_coords(targets.iloc[part])),
+        })  # fmt: skip
+        told = _Told(np.zeros(part.stop - part.start, dtype=bool))
+        compute = partial(_scored, problem=self.problem, predict=False, fit=False)
+        with sealed_folder(path, KIND) as folder:
+            file = ScoreFile(folder, self.scored, coords)
+            for layer, at, (scored, _, _) in self.engine.results(responses, compute, kept=TARGETS, part=part):
+                here = slice(at.start - part.start, at.stop - part.start)
+                told.info[layer.name], told.precision[layer.name] = layer.info, layer.backend.precision
+                told.coarse[here] = scored.coarse
+                file.write(self.layers.index(layer.name), here, vars(scored))
+            whole = share[1] == 1
+            file.describe(self._attributes(told, file.arrays, responses) if whole else vars(told))
+        return EncodingResult.load(path, lazy=True)
+
+    def join(
+        self, shares: Sequence[Path], responses: Any, path: str | Path, *, targets: pd.DataFrame | None = None
+    ) -> EncodingResult:
+        """Put the files of all shares of :meth:`encode_to` together: what it writes of all targets at once."""
+        parts = [load_scores(share, lazy=True) for share in shares]
+        n_targets = sum(part.sizes["target"] for part in parts)
+        told = _Told(np.concatenate([part.attrs["coarse"] for part in parts]).astype(bool), **{
+            name: parts[0].attrs[name] for name in ("info", "precision")
+        })  # fmt: skip
+        for info in told.info.values():
+            info["alphas"] = np.array(info["alphas"])
+        coords = parts[0].drop_vars([name for name in parts[0].variables if "target" in parts[0][name].dims])
+        columns = {} if targets is None else target_coords(targets)
+        coords = coords.assign_coords({"target": np.arange(n_targets), **columns})
+        with sealed_folder(Path(path), KIND) as folder:
+            file = ScoreFile(folder, self.scored, coords)
+            for layer in range(len(self.layers)):
+                for part in parts:
+                    first, last = int(part["target"][0]), int(part["target"][-1]) + 1
+                    scores = {name: part[name][layer].values for name in file.arrays}
+                    file.write(layer, slice(first, last), scores)
+            file.describe(self._attributes(told, file.arrays, as_source(responses, "Y", average=self.averaging)))
+        return EncodingResult.load(path, lazy=True)
+
+    def _attributes(self, told: _Told, scores: Mapping[str, Any], responses: ArraySource) -> dict[str, Any]:
+        """How scores were made, with warnings about them."""
+        provenance = encoding_provenance(self.estimator, self.problem, averaged=self.averaging is not None)
+        coarse = told.coarse & (np.dtype(str(responses.array.dtype).removeprefix("torch.")).itemsize <= 4)
+        settings, n_rows = self.problem.settings, sum(provenance["n_test"])
+        notes = warn_about(told.info, scores, settings, n_rows=n_rows, coarse=coarse)
+        attrs = {**provenance, "warnings": notes, "n_features": {}, "n_components": {}, "precision": told.precision}
+        for name in self.layers:
+            for key in ("n_features", "n_components"):
+                attrs[key][name] = told.info[name][key]
+        return attrs
 
     def keep_weights(self) -> None:
         """Keep, from now on, what weights on the original features need.
@@ -253,6 +332,15 @@ class PreparedEncoding:
             estimator.allocate(n_targets, estimator.n_features_in_)
             estimators.append(estimator)
         return estimators
+
+
+@dataclass
+class _Told:
+    """What the engine says of layers and targets beside the scores."""
+
+    coarse: NDArray[np.bool_]
+    info: dict[str, dict[str, Any]] = field(default_factory=dict)
+    precision: dict[str, str] = field(default_factory=dict)
 
 
 def encoding_provenance(estimator: EncodingRidgeCV, problem: Problem, *, averaged: bool = False) -> dict[str, Any]:

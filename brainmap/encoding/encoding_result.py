@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from brainmap.common.errors import InputError, printable_names
 from brainmap.common.names import as_names
 from brainmap.common.readable import counted, html_table
-from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
-from brainmap.common.storage.files import recover_folder
-from brainmap.common.storage.zarr_stores import in_order_of_names, write_checked
+from brainmap.common.storage.digests import sealed_folder
+from brainmap.encoding.score_files import KIND, jsonable, load_scores, save_scores
 from brainmap.encoding.settings import RidgeSettings
 
-KIND = "encoding result"
 SCORES = ("r", "r2", "alpha")
 EDGE_SHARE = 0.2
 NEAR_SQUARE = 0.1
@@ -123,8 +121,7 @@ class EncodingResult:
         n_targets = self.dataset.sizes["target"]
         if len(table) != n_targets:
             raise InputError(f"the target table has {len(table)} rows but the result has {n_targets} targets.")
-        coords = {str(name): ("target", _storable(table[name])) for name in table.columns}
-        dataset = self.dataset.assign_coords(coords)
+        dataset = self.dataset.assign_coords(target_coords(table))
         return EncodingResult(dataset, predictions=self.predictions, estimators=self.estimators)
 
     def to_frame(self) -> pd.DataFrame:
@@ -142,23 +139,13 @@ class EncodingResult:
             If there is anything else of that name.
         """
         path = Path(path)
-        dataset = self.dataset.copy()
-        dataset.attrs = {"brainmap_provenance": json.dumps(self.dataset.attrs, default=_jsonable)}
-        for name in list(dataset.variables):
-            dataset[name].encoding.clear()
-        texts = [name for name in dataset.variables if dataset[name].dtype.kind in "OUT"]
-        plain = {  # fixed-length unicode has no Zarr v3 specification
-            name: (dataset[name].dims, np.array(dataset[name].values.tolist(), dtype=np.dtypes.StringDType()))
-            for name in texts
-        }
-        dataset = dataset.drop_vars(texts).assign_coords(xr.Coordinates(plain, indexes={}))
         with sealed_folder(path, KIND) as folder:
-            write_checked(dataset, folder)
+            save_scores(self.dataset, folder)
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> EncodingResult:
-        """Read what `save` wrote.
+    def load(cls, path: str | Path, *, lazy: bool = False) -> EncodingResult:
+        """Read what `save` wrote; with ``lazy``, scores stay on disk until some are asked for.
 
         Raises
         ------
@@ -167,13 +154,7 @@ class EncodingResult:
         DamagedError
             If it is not what was written; names the file.
         """
-        recover_folder(Path(path))
-        if not Path(path).is_dir():
-            raise InputError(f"no encoding result at {path}; give the directory that `EncodingResult.save` wrote.")
-        if not (Path(path) / "zarr.json").is_file() and not is_sealed(Path(path)):
-            raise InputError(f"{path} holds no encoding result; give the directory that `EncodingResult.save` wrote.")
-        with reading(Path(path), KIND):
-            return cls(_load_scores(Path(path)))
+        return cls(load_scores(Path(path), lazy=lazy))
 
     def __repr__(self) -> str:
         sizes = " × ".join(counted(size, str(name)) for name, size in self.dataset.sizes.items())
@@ -192,20 +173,6 @@ class EncodingResult:
             best = int(np.nanargmax(mean.values))
             rows["best layer on average"] = f"{mean['layer'].values[best]} ({float(mean[best]):.3f})"
         return html_table("Encoding result", rows)
-
-
-def _load_scores(path: Path) -> xr.Dataset:
-    with xr.open_zarr(path, consolidated=False, chunks=None) as stored:
-        dataset: xr.Dataset = stored.load()
-    for name in list(dataset.variables):
-        if dataset[name].dtype.kind in "OT":
-            dataset[name] = (dataset[name].dims, np.array(dataset[name].values.tolist(), dtype=str))
-    text = dataset.attrs.pop("brainmap_provenance", None)
-    if text is None:
-        raise InputError(f"{path} is a Zarr store but not an encoding result (it holds no provenance).")
-    dataset = in_order_of_names(dataset)
-    dataset.attrs = json.loads(text)
-    return dataset
 
 
 def concat(results: Sequence[EncodingResult], dim: str, labels: Sequence[Any]) -> EncodingResult:
@@ -241,12 +208,18 @@ def concat(results: Sequence[EncodingResult], dim: str, labels: Sequence[Any]) -
     >>> both.r.dims
     ('model', 'layer', 'split', 'target')
     """
+    if not results:
+        raise InputError(f"There are no results to stack along {dim!r}.")
+    return EncodingResult(stack_datasets([result.dataset for result in results], dim, labels))
+
+
+def stack_datasets(datasets: Sequence[xr.Dataset], dim: str, labels: Sequence[Any]) -> xr.Dataset:
+    """Stack datasets of results; see :func:`concat`."""
     labels = as_names(labels)
-    if not results or len(results) != len(labels):
-        raise InputError(f"{len(results)} results and {len(labels)} labels for {dim!r}; give one label per result.")
-    if dim in results[0].dataset.dims:
+    if len(datasets) != len(labels):
+        raise InputError(f"{len(datasets)} results and {len(labels)} labels for {dim!r}; give one label per result.")
+    if dim in datasets[0].dims:
         raise InputError(f"the results already have a dimension {dim!r}; choose another name.")
-    datasets = [result.dataset for result in results]
     for label, dataset in zip(labels, datasets, strict=True):
         for name in datasets[0].dims:
             if not datasets[0][name].equals(dataset[name]):
@@ -260,29 +233,25 @@ def concat(results: Sequence[EncodingResult], dim: str, labels: Sequence[Any]) -
         combine_attrs="drop",
     )
     stacked.attrs = _merge_attrs([dataset.attrs for dataset in datasets])
-    return EncodingResult(stacked)
+    return stacked
 
 
 def _merge_attrs(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for key in dict.fromkeys(key for part in attrs for key in part):
         values = [part.get(key) for part in attrs]
-        texts = {json.dumps(value, default=_jsonable, sort_keys=True) for value in values}
+        texts = {json.dumps(value, default=jsonable, sort_keys=True) for value in values}
         merged[key] = values[0] if len(texts) == 1 else values
     return merged
 
 
-def _storable(column: pd.Series) -> NDArray[Any]:
-    values = printable_names(column).to_numpy()
-    return values.astype(str) if values.dtype.kind not in "biuf" else values
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    return str(value)
+def target_coords(table: pd.DataFrame) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Return the columns of a target table as coordinates."""
+    coords = {}
+    for name in table.columns:
+        values = printable_names(table[name]).to_numpy()
+        coords[str(name)] = ("target", values.astype(str) if values.dtype.kind not in "biuf" else values)
+    return coords
 
 
 class NumericalWarning(UserWarning):
@@ -299,7 +268,7 @@ class NumericalWarning(UserWarning):
 
 def warn_about(
     layers: Mapping[str, Mapping[str, Any]],
-    scores: Mapping[str, NDArray[Any]],
+    scores: Mapping[str, Any],
     settings: RidgeSettings,
     *,
     n_rows: int,
@@ -311,8 +280,8 @@ def warn_about(
     ----------
     layers : mapping of str to mapping
         `LayerFactors.info` of each layer.
-    scores : mapping of str to ndarray, shape (n_layers, n_splits, n_targets)
-        ``r``, NaN where a target is constant, and chosen penalties ``alpha``.
+    scores : mapping of str to array, shape (n_layers, n_splits, n_targets)
+        Read a layer at a time: ``r``, NaN where a target is constant, and chosen penalties ``alpha``.
     settings : RidgeSettings
     n_rows : int
         Rows that the scores rest on.
@@ -321,7 +290,10 @@ def warn_about(
         single targets.
     """
     places: dict[str, list[str]] = {}
-    for (name, info), r, alpha in zip(layers.items(), scores["r"], scores["alpha"], strict=True):
+    constant = np.zeros(scores["r"].shape[-1], dtype=bool)
+    for number, (name, info) in enumerate(layers.items()):
+        r, alpha = scores["r"][number], scores["alpha"][number]
+        constant |= np.isnan(r).any(axis=0)
         for text, detail in _notes(info, r, alpha, settings, n_rows):
             places.setdefault(text, []).append(f"{name} ({detail})")
     notes = []
@@ -332,7 +304,7 @@ def warn_about(
         ()
         if coarse is None
         else (
-            (np.isnan(scores["r"]).any(axis=(0, 1)), "constant in a test set; their scores there are NaN"),
+            (constant, "constant in a test set; their scores there are NaN"),
             (coarse, "float32 with a mean 1e5 times their spread; subtract it before storing, few digits are left"),
         )
     ):
@@ -347,7 +319,8 @@ def warn_about(
 def _notes(
     info: Mapping[str, Any], r: NDArray[Any], alpha: NDArray[Any], settings: RidgeSettings, n_rows: int
 ) -> Iterator[tuple[str, str]]:
-    components, n_train, grid = int(info["n_components"]), int(info["n_train"]), info["alphas"]
+    components, n_train = int(info["n_components"]), int(info["n_train"])
+    grid = info["alphas"].astype(alpha.dtype)
     if info["n_constant"]:
         yield "Features are constant in all rows and carry nothing.", f"{info['n_constant']} of {info['n_features']}"
     if info["deficient"]:

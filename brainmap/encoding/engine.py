@@ -133,6 +133,9 @@ class Engine:
         responses: ArraySource,
         compute: Callable[[LayerFactors, TargetBlock], Out],
         layers: Sequence[str] | None = None,
+        *,
+        kept: int | None = None,
+        part: slice | None = None,
     ) -> Iterator[tuple[LayerFactors, slice, Out]]:
         """Yield what a function makes of every layer and every batch of targets.
 
@@ -144,6 +147,10 @@ class Engine:
             Called in worker threads with a layer and responses to some targets; must change neither.
         layers : sequence of str, optional
             Only these; default all.
+        kept : int, optional
+            Targets whose results the caller holds at a time; all by default.
+        part : slice, optional
+            Whole batches of targets, of :meth:`batch_size`; all by default.
 
         Yields
         ------
@@ -157,17 +164,22 @@ class Engine:
                 f"{responses.name} has {n_rows} rows but the features have {self.problem.plan.n_rows}; "
                 "rows must correspond one to one."
             )
-        bound = memory_bound(self.sources, self.problem, self.memory, n_targets, names)
-        for group in bound.groups:
-            plan = bound.batches(group, responses)
+        bound = memory_bound(self.sources, self.problem, self.memory, (n_targets, kept or n_targets), names)
+        plans = bound.plans(responses)
+        for group, plan in zip(bound.groups, plans, strict=True):
             # BLAS threads are held to one: worker threads of our own beat BLAS threading, and are deterministic
             with blas_controller("torch" in sys.modules).limit(limits=1, user_api="blas"):
                 for name in group:
                     if name not in self.factors:
                         self.factors[name] = factorise_layer(self.sources[name], self.problem, weights=self.weights)
-                yield from self._stream(responses, list(map(self.factors.__getitem__, group)), plan, compute)
+                yield from self._stream(responses, list(map(self.factors.__getitem__, group)), plan, compute, part)
             if not bound.holds_all:
                 self.factors = {name: layer for name, layer in self.factors.items() if name not in group}
+
+    def batch_size(self, responses: ArraySource, *, kept: int) -> int:
+        """Targets of each batch in which :meth:`results` goes through responses."""
+        names, targets = list(self.sources), (responses.shape[1], kept)
+        return memory_bound(self.sources, self.problem, self.memory, targets, names).plans(responses)[0].batch
 
     def _stream(
         self,
@@ -175,8 +187,10 @@ class Engine:
         layers: list[LayerFactors],
         plan: BatchPlan,
         compute: Callable[[LayerFactors, TargetBlock], Out],
+        part: slice | None,
     ) -> Iterator[tuple[LayerFactors, slice, Out]]:
-        n_targets, waiting = responses.shape[1], []
+        begin, end = (0, responses.shape[1]) if part is None else (part.start, part.stop)
+        waiting: list[Any] = []
 
         def work(columns: NDArray[Any], start: int) -> list[tuple[LayerFactors, slice, Out]]:
             block = target_block(columns, self.problem, name=responses.name, first=start)
@@ -185,17 +199,17 @@ class Engine:
                 results.append((layer, slice(start, start + columns.shape[1]), compute(layer, block)))
             return results
 
-        starts: Any = range(0, n_targets, plan.batch)
+        starts: Any = range(begin, end, plan.batch)
         if len(starts) > 1:
-            starts = track(starts, f"encoding {len(layers)} layer(s), {n_targets} targets", unit="batch")
+            starts = track(starts, f"encoding {len(layers)} layer(s), {end - begin} targets", unit="batch")
         # Where reading is not free, blocks are wide; whole batches, so that the same numbers are computed together
         # wherever the responses live.
-        width = n_targets if responses.in_memory else max(plan.read_width // plan.batch, 1) * plan.batch
-        block, first, last = responses.array, 0, n_targets if responses.in_memory else 0
+        width = max(plan.read_width // plan.batch, 1) * plan.batch
+        block, first, last = responses.array, 0, end if responses.in_memory else 0
         with ThreadPoolExecutor(max_workers=plan.threads) as pool:
             for start in starts:
                 if start >= last:
-                    first, last = start, min(start + width, n_targets)
+                    first, last = start, min(start + width, end)
                     block = responses.columns(first, last)
                 stop = min(start + plan.batch, last)
                 waiting.append(pool.submit(work, block[:, start - first : stop - first], start))
@@ -246,11 +260,6 @@ def factorise_layer(source: ArraySource, problem: Problem, *, weights: bool = Fa
     return layers[0] if len(layers) == 1 else replace(layers[0], candidates=tuple(layers))
 
 
-def uses_rows(n_features: int, problem: Problem) -> bool:
-    """Whether a layer of that many features is computed from rows rather than cross-products."""
-    return problem.plan.largest_train <= 2 * n_features
-
-
 def check_gcv(source: ArraySource, problem: Problem) -> None:
     """Refuse generalised cross-validation where its criterion means something else."""
     if problem.plan.grouped:
@@ -263,6 +272,11 @@ def check_gcv(source: ArraySource, problem: Problem) -> None:
         )
     if problem.design.weight is not None:
         raise InputError("mode 'gcv' does not take sample weights; use mode 'exact'.")
+
+
+def uses_rows(n_features: int, problem: Problem) -> bool:
+    """Whether a layer of that many features is computed from rows rather than cross-products."""
+    return problem.plan.largest_train <= 2 * n_features
 
 
 @dataclass(frozen=True)
@@ -282,7 +296,7 @@ class MemoryBound:
     ----------
     problem : Problem
     n_targets, most : int
-        Targets whose results are kept, and largest batch of them.
+        Targets, and largest batch of them.
     free : int
         Bytes for layers and batches.
     layer_bytes : dict of str to int
@@ -304,31 +318,36 @@ class MemoryBound:
     groups: list[list[str]]
     holds_all: bool
 
-    def batches(self, group: Sequence[str], responses: ArraySource) -> BatchPlan:
-        """Choose the batches of targets beside some layers."""
-        free = self.free - sum(map(self.layer_bytes.__getitem__, group))
-        reading = 0 if responses.in_memory else int(free * READING_SHARE)
-        plan = plan_batches(
-            self.n_targets,
-            self.most,
-            budget=free - reading,
-            bytes_per_target=self.target_bytes,
-            threads=1 if self.problem.backend.uses_torch else self.problem.threads,  # a device is kept busy by one
-            batch=self.problem.settings.options.batch,
-        )
-        if responses.in_memory:
-            return plan
-        # two blocks fit the room, and stored chunks are kept whole
-        width, chunk = max(1, reading // max(responses.row_bytes * 2, 1)), responses.column_chunk
-        return replace(plan, read_width=width - width % chunk if 1 < chunk <= width else width)
+    def plans(self, responses: ArraySource) -> list[BatchPlan]:
+        """Choose the batches of targets beside each group of layers, of one size for all."""
+        plans: list[BatchPlan] = []
+        for group in self.groups:
+            free = self.free - sum(map(self.layer_bytes.__getitem__, group))
+            reading = 0 if responses.in_memory else int(free * READING_SHARE)
+            plan = plan_batches(
+                self.n_targets,
+                self.most,
+                budget=free - reading,
+                bytes_per_target=self.target_bytes,
+                threads=1 if self.problem.backend.uses_torch else self.problem.threads,  # a device is kept busy by one
+                batch=self.problem.settings.options.batch if not plans else plans[0].batch,
+            )
+            if plans and plan.batch < plans[0].batch:
+                plans = [replace(each, batch=plan.batch) for each in plans]
+            if not responses.in_memory:  # two blocks fit the room, and stored chunks are kept whole
+                width, chunk = max(1, reading // max(responses.row_bytes * 2, 1)), responses.column_chunk
+                plan = replace(plan, read_width=width - width % chunk if 1 < chunk <= width else width)
+            plans.append(plan)
+        return plans
 
 
 def memory_bound(
-    sources: Mapping[str, ArraySource], problem: Problem, memory: int, n_targets: int, names: Sequence[str]
+    sources: Mapping[str, ArraySource], problem: Problem, memory: int, targets: tuple[int, int], names: Sequence[str]
 ) -> MemoryBound:
-    """Estimate what layers and targets take, within `memory` bytes, when results of `n_targets` are kept.
+    """Estimate what layers and targets take, within `memory` bytes.
 
-    `names` are the layers that are wanted, `sources` all of them.
+    `targets` are how many there are, and the results of how many are kept at a time; `names` are the layers that are
+    wanted, `sources` all of them.
     """
     plan, settings, itemsize = problem.plan, problem.settings, np.dtype(problem.backend.precision).itemsize
     n, extra = plan.n_rows, problem.n_nuisance + 1
@@ -347,7 +366,8 @@ def memory_bound(
             layer_bytes[name] += n * size * 4 + plan.n_atoms * size * size * 8
             needed = (plan.n_atoms * copies + 8) * (d + extra) * itemsize
         target_bytes, widest = max(target_bytes, n * (8 + 2 * itemsize) + needed), max(widest, rank)
-    free = memory - INTERPRETER_BYTES - 4 * 8 * len(sources) * len(plan.outer) * n_targets  # scores are kept
+    n_targets, kept = targets
+    free = memory - INTERPRETER_BYTES - 4 * 8 * len(sources) * len(plan.outer) * min(kept, n_targets)
     holds_all = sum(layer_bytes.values()) <= free * LAYERS_SHARE
     groups: list[list[str]] = []
     used = 0.0

@@ -25,6 +25,7 @@ from brainmap.features.feature_provenance import feature_provenance
 from brainmap.features.pooling import check_pooling, norms
 from brainmap.features.projection import RandomProjection
 from brainmap.features.reduction import reduce_tokens, weight_gradient_norms, weight_gradients
+from brainmap.features.shares import RowsOfShares, share_store
 from brainmap.features.store import FeatureStore, unknown_parts
 from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives import Objective, find_objective
@@ -249,6 +250,28 @@ class FeatureExtractor:
             raise InputError(f"Several poolings ({', '.join(self.poolings)}) are extracted with extract_poolings.")
         return self.extract_poolings(stimuli)[self.poolings[0]]
 
+    def extract_share(self, stimuli: StimulusSet, share: tuple[int, int]) -> None:
+        """Compute a share of the images that the store lacks, beside other processes: :meth:`extract` then finds them.
+
+        Parameters
+        ----------
+        stimuli : StimulusSet
+            All photographs.
+        share : tuple of int
+            Which of how many.
+        """
+        if self.store is None or self.uncached_because() is not None:
+            return
+        self.largest = None
+        plan, keys = self._plan(stimuli), self.array_keys()
+        lacking = plan.batches({name: self.store.array(key) for name, key in keys.items()})
+        mine = lacking[len(lacking) * (share[0] - 1) // share[1] : len(lacking) * share[0] // share[1]]
+        side = share_store(self.store, share)
+        with side.lock(self.model.identity()):
+            arrays = {name: side.array(key) for name, key in keys.items()}
+            found = RowsOfShares(self.store, keys, plan)  # of an earlier attempt
+            self._fill(stimuli, plan, arrays, [rows for rows in mine if found.find(rows) is None])
+
     def extract_poolings(self, stimuli: StimulusSet) -> dict[str, Features]:
         """Extract features for each of the poolings from the same forward and backward passes.
 
@@ -263,9 +286,7 @@ class FeatureExtractor:
             By pooling.
         """
         self.largest = None
-        ids = [str(key) for key in stimuli.ids]
-        row_keys = self._row_keys(stimuli, ids)
-        plan = ExtractionPlan(ids, row_keys, self._planned_batch_size(stimuli.table), self._coupled)
+        plan, ids = self._plan(stimuli), [str(key) for key in stimuli.ids]
         reason = self.uncached_because()
         keys = self.array_keys()
         if self.store is None or reason is not None:
@@ -277,7 +298,11 @@ class FeatureExtractor:
         with guard:
             for array in arrays.values():
                 array.refresh()
-            self._fill(stimuli, plan, arrays)
+            batches = plan.batches(arrays)
+            if batches:
+                shares = RowsOfShares(None if reason else self.store, keys, plan)
+                self._fill(stimuli, plan, arrays, batches, shares)
+                shares.remove()
         kept_rows: dict[ArrayKey, Rows] = {name: array.rows(plan.row_keys(name)) for name, array in arrays.items()}
         depths = {layer.name: layer.depth for layer in self.model.layers if layer.name in self.layers}
         features = {}
@@ -304,17 +329,29 @@ class FeatureExtractor:
         columns = [ImageBatch([], empty, ids, stimuli.table).column(name) for name in self.objective.needs]
         return [f"{key}-{short_hash([str(cell) for cell in cells])}" for key, *cells in zip(ids, *columns, strict=True)]
 
-    def _fill(self, stimuli: StimulusSet, plan: ExtractionPlan, arrays: Mapping[ArrayKey, FeatureSink]) -> None:
-        """Compute the missing batches; reading runs one batch ahead, writing one block behind."""
-        batches = plan.batches(arrays)
+    def _plan(self, stimuli: StimulusSet) -> ExtractionPlan:
+        ids = [str(key) for key in stimuli.ids]
+        row_keys = self._row_keys(stimuli, ids)
+        return ExtractionPlan(ids, row_keys, self._planned_batch_size(stimuli.table), self._coupled)
+
+    def _fill(
+        self, stimuli: StimulusSet, plan: ExtractionPlan, arrays: Mapping[ArrayKey, FeatureSink],
+        batches: Sequence[np.ndarray], shares: RowsOfShares | None = None,
+    ) -> None:  # fmt: skip
+        """Compute batches, or find them in shares; reading runs one batch ahead, writing one block behind."""
         if not batches:
             return
+
+        def load(rows: np.ndarray) -> ImageBatch | dict[ArrayKey, np.ndarray]:
+            found = None if shares is None else shares.find(rows)
+            return self._load(stimuli, rows) if found is None else found
+
         writer = BlockWriter(arrays, plan, self.batch_size)
         with ThreadPoolExecutor(1) as reading, writer:
-            loaded = one_ahead(reading, lambda rows: self._load(stimuli, rows), batches)
+            loaded = one_ahead(reading, load, batches)
             description = f"Features of {self.model.name}"
             for rows, batch in zip(track(batches, description, unit="batches"), loaded, strict=True):
-                writer.add(rows, self.compute(batch))
+                writer.add(rows, batch if isinstance(batch, dict) else self.compute(batch))
 
     def _load(self, stimuli: StimulusSet, rows: np.ndarray) -> ImageBatch:
         images = [stimuli.image(int(row)) for row in rows]

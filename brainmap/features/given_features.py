@@ -83,6 +83,9 @@ class GivenFeatures:
         """Dimensions of the widest layer."""
         return max(int(np.prod(shape[1:])) for shape in self.shapes.values())
 
+    def extract_share(self, stimuli: StimulusSet, share: tuple[int, int]) -> None:
+        """Nothing is to do: the features are given."""
+
     def extract(self, stimuli: StimulusSet) -> Features:
         """Features of some photographs, rows in their order.
 

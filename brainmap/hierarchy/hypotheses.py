@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import TIMED, as_names
+from brainmap.common.storage.lazy_arrays import mean_over_targets
 from brainmap.hierarchy.cortex_distances import cortex_areas, in_hcp_areas
 from brainmap.hierarchy.order_in_space import SpatialOptions, spatial_hierarchy
 from brainmap.hierarchy.order_in_time import TemporalOptions, peak_lag, temporal_hierarchy, time_courses
@@ -192,7 +193,7 @@ def _above_chance(row: dict[str, Any], predicting: Collection[str]) -> dict[str,
 
 def _maps_onto_brain(modality: str, r: xr.DataArray, options: HypothesisOptions) -> dict[str, Any]:
     """Mean score of the gradients over layers and targets, folds as the yardstick."""
-    mean = r.sel(signal="gradient").mean(("layer", "target"), skipna=True)
+    mean = mean_over_targets(r.sel(signal="gradient")).mean("layer", skipna=True)
     values = mean.mean("subject").values if "subject" in mean.dims else mean.values
     _, p = folds_t(values)
     low, high = folds_interval(values, options.temporal.confidence)

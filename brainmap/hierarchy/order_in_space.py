@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
+from brainmap.common.storage.lazy_arrays import mean_by_layer
+from brainmap.common.storage.zarr_stores import TARGETS
 from brainmap.hierarchy.agreement import correlate
-from brainmap.hierarchy.replication import OverUnits, over_units, unit_scores
+from brainmap.hierarchy.replication import OverUnits, tested_over_units, unit_scores, variants
 from brainmap.hierarchy.surrogate_maps import map_order
 
 FloatArray = NDArray[np.float64]
@@ -79,7 +81,7 @@ def best_layer(scores: xr.DataArray) -> xr.DataArray:
     >>> best_layer(r).dims
     ('target',)
     """
-    return xr.DataArray(_best_depth(_layer_by_target(scores).values, _depths(scores)), dims="target")
+    return xr.DataArray(_best_depth(mean_by_layer(scores).values, _depths(scores)), dims="target")
 
 
 def distance_to(targets: pd.DataFrame, reference: str = "V1") -> pd.Series:
@@ -152,7 +154,7 @@ def top_areas(scores: xr.DataArray, targets: pd.DataFrame, *, fraction: float = 
         raise InputError(f"The fraction of areas to keep must lie in (0, 1], not {fraction}.")
     _check_targets(scores, targets)
     with np.errstate(all="ignore"):
-        top = np.fmax.reduce(_layer_by_target(scores).values, axis=0)
+        top = np.fmax.reduce(mean_by_layer(scores).values, axis=0)
     named = targets["roi"].astype(str).to_numpy()
     means = pd.Series(top).groupby(named).mean().drop(labels=[""], errors="ignore").dropna()
     keep = max(1, round(fraction * len(means)))
@@ -268,11 +270,6 @@ def _depths(scores: xr.DataArray) -> FloatArray:
     return scores["depth"].values.astype(np.float64)
 
 
-def _layer_by_target(scores: xr.DataArray) -> xr.DataArray:
-    others = [dim for dim in scores.dims if dim not in ("layer", "target")]
-    return scores.mean(others, skipna=True).transpose("layer", "target")
-
-
 def _best_depth(values: FloatArray, depth: FloatArray) -> FloatArray:
     """Depth of the largest score, (..., layer, target) → (..., target)."""
     filled = np.where(np.isfinite(values), values, -np.inf)
@@ -290,7 +287,7 @@ def _mass_depth(values: FloatArray, depth: FloatArray) -> FloatArray:
 
 
 def _area_table(scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_]) -> pd.DataFrame:
-    mean, depth = _layer_by_target(scores).values, _depths(scores)
+    mean, depth = mean_by_layer(scores).values, _depths(scores)
     with np.errstate(all="ignore"):
         top = np.fmax.reduce(mean, axis=0)
     columns = {"best_layer": _best_depth(mean, depth), "centre_of_mass": _mass_depth(mean, depth), "r": top}
@@ -310,24 +307,31 @@ def _over_units(
     scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_], table: pd.DataFrame, options: SpatialOptions
 ) -> OverUnits:
     """Fisher's z of the correlation over the table's areas, in every subject or fold."""
-    rows, unit = unit_scores(scores, "layer", "target")
     position = {name: number for number, name in enumerate(table["roi"])}
-    kept = np.flatnonzero(use & np.isin(names, list(position)))
-    membership = np.zeros((len(kept), len(position)))
-    membership[np.arange(len(kept)), [position[name] for name in names[kept]]] = 1.0
+    kept = use & np.isin(names, list(position))
     depth, away = _depths(scores), table["distance_mm"].to_numpy()
     value = _best_depth if options.value == "best_layer" else _mass_depth
-
-    def fisher_z(scored: FloatArray) -> FloatArray:
-        values = value(scored, depth)
+    total: FloatArray = np.zeros(())
+    count: FloatArray = np.zeros(())
+    n, unit = 0, ""
+    for first in range(0, len(names), TARGETS):  # of so many targets the scores of all units and layers are read
+        block = slice(first, first + TARGETS)
+        inside = np.flatnonzero(kept[block])
+        if not len(inside):
+            continue
+        rows, unit = unit_scores(scores.isel(target=block), "layer", "target")
+        n, values = len(rows), value(variants(rows[:, :, inside], unit), depth)
+        membership = np.zeros((len(inside), len(position)))
+        membership[np.arange(len(inside)), [position[name] for name in names[block][inside]]] = 1.0
         known = np.isfinite(values)
-        with np.errstate(invalid="ignore"):
-            by_area = (np.where(known, values, 0.0) @ membership) / (known @ membership)
-        by_area = np.where(np.isfinite(by_area), by_area, table[options.value].to_numpy())  # unknown in this unit only
-        r = np.nan_to_num(correlate(by_area, away[None]))  # the same everywhere: no order
-        return np.asarray(np.arctanh(np.clip(r, -1 + 1e-6, 1 - 1e-6)))
-
-    return over_units(rows[:, :, kept], fisher_z, unit, options.confidence)
+        total = total + np.where(known, values, 0.0) @ membership
+        count = count + known.astype(np.float64) @ membership
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_area = np.asarray(total / count)
+    by_area = np.where(np.isfinite(by_area), by_area, table[options.value].to_numpy())  # unknown in this unit only
+    r = np.nan_to_num(correlate(by_area, away[None]))  # the same everywhere: no order
+    z = np.asarray(np.arctanh(np.clip(r, -1 + 1e-6, 1 - 1e-6)))
+    return tested_over_units(z, n, unit, options.confidence)
 
 
 def _centres(targets: pd.DataFrame, areas: pd.Series) -> FloatArray:

@@ -84,13 +84,14 @@ def time_courses(scores: xr.DataArray) -> xr.DataArray:
     ordered = scores.transpose(..., "target")
     moments, place = np.unique(ordered["time"].values, return_inverse=True)
     sensors = sparse.csr_matrix((np.ones(len(place)), (np.arange(len(place)), place)))
-    values = ordered.values.reshape(-1, len(place)).astype(np.float64)
-    known = np.isfinite(values)
-    total, count = np.where(known, values, 0.0) @ sensors, known.astype(np.float64) @ sensors
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean = np.full((*ordered.shape[:-1], len(moments)), np.nan)
+    for outer in np.ndindex(ordered.shape[:-2]):  # one block is read at a time
+        values = np.atleast_2d(ordered[outer].values.astype(np.float64))
+        known = np.isfinite(values)
+        total, count = np.where(known, values, 0.0) @ sensors, known.astype(np.float64) @ sensors
+        np.divide(total, count, out=mean[outer].reshape(total.shape), where=count > 0)
     coords = {name: coord for name, coord in ordered.coords.items() if "target" not in coord.dims}
-    dims = (*ordered.dims[:-1], "time")
-    return xr.DataArray(mean.reshape(*ordered.shape[:-1], -1), dims=dims, coords=coords | {"time": moments})
+    return xr.DataArray(mean, dims=(*ordered.dims[:-1], "time"), coords=coords | {"time": moments})
 
 
 def temporal_hierarchy(scores: xr.DataArray, *, options: TemporalOptions | None = None) -> pd.DataFrame:

@@ -94,13 +94,19 @@ def unit_scores(scores: xr.DataArray, *rest: str) -> tuple[FloatArray, str]:
     if extra or absent:
         raise InputError(f"Scores must have dims among subject, split, {', '.join(rest)}; got {tuple(scores.dims)}.")
     size = {name: scores.sizes.get(name, 1) for name in ("subject", "split")}
-    values = scores.expand_dims([d for d in size if d not in scores.dims]).transpose("subject", "split", *rest)
-    cells = values.values.astype(np.float64)
+    first, *others = rest
+    unit, n, axis = "", 1, -1
     if size["subject"] >= LEAST_SUBJECTS:
-        return mean_of(cells, axis=1), "subjects"
-    if size["split"] >= LEAST["folds"]:
-        return mean_of(cells, axis=0), "folds"
-    return mean_of(cells.reshape(-1, *cells.shape[2:]))[None], ""
+        unit, n, axis = "subjects", size["subject"], 1
+    elif size["split"] >= LEAST["folds"]:
+        unit, n, axis = "folds", size["split"], 0
+    rows = np.empty((n, *(scores.sizes[dim] for dim in rest)))
+    for place in range(scores.sizes[first]):  # one layer is read at a time
+        part = scores.isel({first: place}).load()
+        part = part.expand_dims([d for d in size if d not in part.dims]).transpose("subject", "split", *others)
+        cells = part.values.astype(np.float64)
+        rows[:, place] = mean_of(cells.reshape(-1, *cells.shape[2:]))[None] if axis < 0 else mean_of(cells, axis)
+    return rows, unit
 
 
 def over_units(rows: FloatArray, statistic: Statistic, unit: str, confidence: float = 0.95) -> OverUnits:
@@ -117,14 +123,25 @@ def over_units(rows: FloatArray, statistic: Statistic, unit: str, confidence: fl
     confidence : float
         Coverage of the interval.
     """
-    each, n = statistic(rows), len(rows)
+    return tested_over_units(statistic(variants(rows, unit)), len(rows), unit, confidence)
+
+
+def variants(rows: FloatArray, unit: str) -> FloatArray:
+    """Rows of which :func:`tested_over_units` needs the statistic: the units', of subjects also means without each."""
+    if unit != "subjects":
+        return rows
+    return np.concatenate([rows, mean_of(rows)[None], _without_each(rows)])
+
+
+def tested_over_units(values: FloatArray, n: int, unit: str, confidence: float = 0.95) -> OverUnits:
+    """Test a statistic of the :func:`variants` of n units against zero."""
+    each = values[:n]
     if not unit:
         return OverUnits(float(each[0]), np.nan, np.nan, np.nan, np.nan, unit, n)
     if unit == "folds":
         (_, p), (low, high) = folds_t(each, "two-sided"), folds_interval(each, confidence)
         return OverUnits(float(each.mean()), float(low), float(high), float(p), np.nan, unit, n)
-    value = float(statistic(mean_of(rows)[None])[0])
-    error = float(_error_over_subjects(rows, statistic, each))
+    value, error = float(values[n]), float(_error_over_subjects(each, values[n + 1 :]))
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2.0 * stats.t.sf(np.abs(np.float64(value) / error), n - 1)
     half = float(stats.t.ppf((1.0 + confidence) / 2.0, n - 1) * error)
@@ -145,13 +162,18 @@ def limits(
         low, high = folds_interval(each, confidence)
         half = (high - low) / 2.0
     else:
-        half = stats.t.ppf((1.0 + confidence) / 2.0, len(rows) - 1) * _error_over_subjects(rows, statistic, each)
+        half = stats.t.ppf((1.0 + confidence) / 2.0, len(rows) - 1) * _error_over_subjects(
+            each, statistic(_without_each(rows))
+        )
     return value - half, value + half
 
 
-def _error_over_subjects(rows: FloatArray, statistic: Statistic, each: FloatArray) -> FloatArray:
+def _without_each(rows: FloatArray) -> FloatArray:
+    return np.stack([mean_of(np.delete(rows, subject, axis=0)) for subject in range(len(rows))])
+
+
+def _error_over_subjects(each: FloatArray, without: FloatArray) -> FloatArray:
     """Standard error: the larger of that from the subjects' spread and that of the jackknife."""
-    n = len(rows)
-    without = statistic(np.stack([mean_of(np.delete(rows, subject, axis=0)) for subject in range(n)]))
+    n = len(each)
     spread, jackknife = each.var(axis=0, ddof=1) / n, without.var(axis=0) * (n - 1)
     return np.asarray(np.sqrt(np.maximum(spread, jackknife)))

@@ -68,7 +68,7 @@ def mean_courses(members: Sequence[Member]) -> dict[str, pd.DataFrame]:
 
 def last_layer_map(results: StudyResults, signal: str) -> tuple[np.ndarray, np.ndarray]:
     """Score of the last layer at every fMRI target, mean over subjects and splits, and where it is significant."""
-    r = results.mean_r("fmri").sel(signal=signal).mean("subject", skipna=True).isel(layer=-1).values.astype(float)
+    r = results.group_r("fmri", signal).isel(layer=-1).values.astype(float)
     marks = lookups.significance_of(results, "fmri", signal)
     if marks is None or "target" not in marks.dims:
         return r, np.ones(len(r), dtype=bool)

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from brainmap.common.names import LEVEL
-from brainmap.results.study_results import StudyResults
+from brainmap.results.study_results import SCORE_DIMS, StudyResults
 
 
 def averaged_over(results: StudyResults, modality: str, by: str) -> xr.DataArray:
@@ -30,17 +30,17 @@ def averaged_over(results: StudyResults, modality: str, by: str) -> xr.DataArray
     xr.DataArray
         Dims ``(subject, signal, layer, by)``; targets without a score do not count.
     """
-    r = results.mean_r(modality)
+    r = results.scores[modality]["r"].transpose(*SCORE_DIMS)
     labels, index = np.unique(np.asarray(results.scores[modality][by].values), return_inverse=True)
-    flat = r.values.reshape(-1, r.sizes["target"]).astype(float)
-    known = np.isfinite(flat)
-    total = np.stack([np.bincount(index, row, len(labels)) for row in np.where(known, flat, 0.0)])
-    count = np.stack([np.bincount(index, row, len(labels)) for row in known.astype(float)])
-    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    mean = np.full((*r.shape[:3], len(labels)), np.nan)
+    for place in np.ndindex(r.shape[:3]):  # one layer is read at a time
+        row = r[place].mean("split", skipna=True).values.astype(float)
+        known = np.isfinite(row)
+        total = np.bincount(index, np.where(known, row, 0.0), len(labels))
+        count = np.bincount(index, known.astype(float), len(labels))
+        np.divide(total, count, out=mean[place], where=count > 0)
     coords = {name: r[name].values for name in ("subject", "signal", "layer")}
-    return xr.DataArray(
-        mean.reshape(*r.shape[:-1], len(labels)), dims=("subject", "signal", "layer", by), coords={**coords, by: labels}
-    )
+    return xr.DataArray(mean, dims=("subject", "signal", "layer", by), coords={**coords, by: labels})
 
 
 def best_layers(results: StudyResults, signal: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -52,7 +52,7 @@ def best_layers(results: StudyResults, signal: str) -> tuple[np.ndarray, np.ndar
         Number of the best layer (−1 where no layer has a score), its depth, and r there. Targets that are not
         significant at their best layer have NaN in the last two; where no target is, r is that of all.
     """
-    r = results.mean_r("fmri").sel(signal=signal).mean("subject", skipna=True).values
+    r = results.group_r("fmri", signal).values
     known = np.isfinite(r).any(axis=0)
     best = np.where(known, np.argmax(np.where(np.isfinite(r), r, -np.inf), axis=0), -1)
     top = np.take_along_axis(r, np.maximum(best, 0)[None], axis=0)[0]
@@ -159,7 +159,8 @@ def main_signal(results: StudyResults, modality: str | None) -> str | None:
     r = results.scores[modality]["r"]
     names = [str(name) for name in r["signal"].values]
     for name in sorted(names, key=lambda name: name != "activation"):
-        if np.isfinite(r.sel(signal=name).values).any():
+        mine = r.sel(signal=name)
+        if any(np.isfinite(mine.isel(layer=layer).values).any() for layer in range(r.sizes["layer"])):
             return name
     return None
 

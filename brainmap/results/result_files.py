@@ -15,8 +15,8 @@ import xarray as xr
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.storage.files import inside
+from brainmap.common.storage.lazy_arrays import verified
 from brainmap.common.storage.zarr_stores import in_order_of_names, write_checked
-from brainmap.results.verified_arrays import verified
 
 KIND = "study's results"
 _TREE = "results.json"
@@ -43,15 +43,16 @@ def save_tree(tree: Mapping[str, Any], folder: Path) -> None:
     (folder / _TREE).write_text(text, encoding="utf-8")
 
 
-def load_tree(folder: Path, *, lazy: bool = False) -> dict[str, Any]:
+def load_tree(folder: Path, *, largest: float = np.inf) -> dict[str, Any]:
     """Read what :func:`save_tree` wrote.
 
     Parameters
     ----------
     folder : Path
         The folder.
-    lazy : bool
-        Leave large arrays on disk until their values are asked for; nothing that was read is kept.
+    largest : float
+        Bytes of a dataset that is read whole; the arrays of a larger one stay on disk until their values are asked for,
+        and nothing that was read is kept.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def load_tree(folder: Path, *, lazy: bool = False) -> dict[str, Any]:
     path = folder / _TREE
     if not path.is_file():
         raise MissingFileError(f"{folder} holds no results ({_TREE} is missing): run the study first")
-    return _decode(json.loads(path.read_text(encoding="utf-8")), folder, lazy)
+    return _decode(json.loads(path.read_text(encoding="utf-8")), folder, largest)
 
 
 def is_tree(folder: Path) -> bool:
@@ -116,26 +117,26 @@ def _encode_array(value: np.ndarray, folder: Path, place: tuple[str, ...]) -> An
     return {"$dense": _save_dataset(xr.Dataset({"values": (dims, value)}), folder, place)}
 
 
-def _decode(value: Any, folder: Path, lazy: bool = False) -> Any:
+def _decode(value: Any, folder: Path, largest: float = np.inf) -> Any:
     if isinstance(value, list):
-        return [_decode(item, folder, lazy) for item in value]
+        return [_decode(item, folder, largest) for item in value]
     if not isinstance(value, dict):
         return value
     if "$table" in value:
         return _load_table(folder, value["$table"])
     if "$dataset" in value:
-        return _load_dataset(folder, value["$dataset"], lazy)
+        return _load_dataset(folder, value["$dataset"], largest)
     if "$array" in value:
-        return _load_dataset(folder, value["$array"], lazy)["values"].rename(value["name"])
+        return _load_dataset(folder, value["$array"], largest)["values"].rename(value["name"])
     if "$dense" in value:
         return _load_dataset(folder, value["$dense"])["values"].values
     if "$numpy" in value:
         return np.array(value["$numpy"], dtype=value["dtype"])
     if "$tuple" in value:
-        return tuple(_decode(item, folder, lazy) for item in value["$tuple"])
+        return tuple(_decode(item, folder, largest) for item in value["$tuple"])
     if "$pairs" in value:
-        return {_decode(key, folder): _decode(item, folder, lazy) for key, item in value["$pairs"]}
-    return {key: _decode(item, folder, lazy) for key, item in value.items()}
+        return {_decode(key, folder): _decode(item, folder, largest) for key, item in value["$pairs"]}
+    return {key: _decode(item, folder, largest) for key, item in value.items()}
 
 
 def _file(folder: Path, place: tuple[str, ...], suffix: str) -> str:
@@ -195,7 +196,7 @@ def _load_table(folder: Path, name: str) -> pd.DataFrame:
 
 def _save_dataset(dataset: xr.Dataset, folder: Path, place: tuple[str, ...]) -> str:
     name = _file(folder, place, ".zarr")
-    coded = dataset.copy()
+    coded = dataset.copy()  # of what stays on disk nothing is read here
     categories: dict[str, list[str]] = {}
     for key in sorted(coded.variables, key=str):  # in an order that does not change from run to run
         if coded[key].dtype.kind in "OUST":
@@ -221,15 +222,12 @@ def _replace(dataset: xr.Dataset, key: str, values: np.ndarray) -> xr.Dataset:
     return dataset.assign({key: (dims, values)})
 
 
-def _load_dataset(folder: Path, name: str, lazy: bool = False) -> xr.Dataset:
+def _load_dataset(folder: Path, name: str, largest: float = np.inf) -> xr.Dataset:
     path = inside(folder, name)
-    if lazy:
-        stored = xr.open_dataset(path, engine="zarr", consolidated=False, chunks=None, cache=False)
-        stored = stored.assign_coords({key: stored[key].load() for key in stored.coords})
-        dataset = verified(stored, folder, KIND)
-    else:
-        with xr.open_zarr(path, consolidated=False, chunks=None) as stored:
-            dataset = stored.load()
+    stored = xr.open_dataset(path, engine="zarr", consolidated=False, chunks=None, cache=False)
+    lazy = stored.nbytes > largest
+    stored = stored.assign_coords({key: stored[key].load() for key in stored.coords})
+    dataset = verified(stored, folder, KIND) if lazy else stored.load()
     categories = json.loads(dataset.attrs.pop("brainmap_categories"))
     attrs = json.loads(dataset.attrs.pop("brainmap_attrs"))
     for key, names in categories.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brainmap.results.lookups import averaged_over, significance_of
-from brainmap.results.study_results import StudyResults
+from brainmap.results.study_results import SCORE_DIMS, StudyResults
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +61,27 @@ def score_profiles(results: StudyResults, modality: str, by: str | None = None) 
         Means over splits, then targets, then subjects. The error is over subjects, of a single subject over splits
         (whose training data overlap, so that it is too small rather than too large).
     """
-    r = results.scores[modality]["r"]
+    r = results.scores[modality]["r"].transpose(*SCORE_DIMS)
     labels, index = _labels(results, modality, by)
-    values, over = _values(results, modality, by, index, len(labels))
-    known = np.isfinite(values).sum(axis=0)
-    filled = np.where(np.isfinite(values), values, 0.0)
-    mean = np.divide(filled.sum(axis=0), known, out=np.full(known.shape, np.nan), where=known > 0)
-    squares = np.where(np.isfinite(values), (values - mean) ** 2, 0.0).sum(axis=0)
-    error = np.full(known.shape, np.nan)
-    np.divide(squares, known * (known - 1.0), out=error, where=known > 1)
+    over = "subjects" if r.sizes["subject"] > 1 else "splits"
+    averaged = None if by is None or over == "splits" else averaged_over(results, modality, by).values
+    mean, error = np.full((2, r.sizes["signal"], r.sizes["layer"], len(labels)), np.nan, dtype=np.float32)
+    repeated = False
+    for place in np.ndindex(mean.shape[:2]):  # one layer is read at a time
+        if averaged is not None:
+            values = averaged[:, *place].astype(np.float32)
+        elif over == "subjects":
+            values = r[:, *place].mean("split", skipna=True).values.astype(np.float32)
+        else:
+            values = _by_label(r[0, *place].values.astype(float), by, index, len(labels)).astype(np.float32)
+        known = np.isfinite(values).sum(axis=0)
+        filled = np.where(np.isfinite(values), values, 0.0)
+        middle = np.divide(filled.sum(axis=0), known, out=np.full(known.shape, np.nan), where=known > 0)
+        squares = np.where(np.isfinite(values), (values - middle) ** 2, 0.0).sum(axis=0)
+        variance = np.full(known.shape, np.nan)
+        np.divide(squares, known * (known - 1.0), out=variance, where=known > 1)
+        mean[place], error[place] = middle, np.sqrt(variance)
+        repeated = repeated or bool((known > 1).any())
     signals = [str(name) for name in r["signal"].values]
     marks = _marks(results, modality, by, signals, r.sizes["layer"])
     above = n_above = n_targets = None
@@ -84,9 +96,9 @@ def score_profiles(results: StudyResults, modality: str, by: str | None = None) 
         signals,
         [str(name) for name in r["layer"].values],
         labels,
-        mean.astype(np.float32),
-        np.sqrt(error).astype(np.float32) if (known > 1).any() else None,
-        over if (known > 1).any() else "",
+        mean,
+        error if repeated else None,
+        over if repeated else "",
         above,
         n_above,
         n_targets,
@@ -101,26 +113,13 @@ def _labels(results: StudyResults, modality: str, by: str | None) -> tuple[np.nd
     return labels, index
 
 
-def _values(
-    results: StudyResults, modality: str, by: str | None, index: np.ndarray, n_labels: int
-) -> tuple[np.ndarray, str]:
-    """Scores ``(repeat, signal, layer, place)`` and what repeats: subjects, or the splits of a single one."""
-    r = results.scores[modality]["r"]
-    if r.sizes["subject"] > 1:
-        mean = results.mean_r(modality) if by is None else averaged_over(results, modality, by)
-        return np.asarray(mean.values, dtype=np.float32), "subjects"
-    r = r.transpose("subject", "signal", "layer", "split", "target")
-    shape = (r.sizes["split"], r.sizes["signal"], r.sizes["layer"], n_labels)
-    values = np.empty(shape, dtype=np.float32)
-    for signal, layer in np.ndindex(shape[1:3]):  # one layer is read at a time
-        block = np.asarray(r[0, signal, layer].values, dtype=float)
-        if by is not None:
-            known = _sums(np.isfinite(block), index, n_labels)
-            block = np.divide(
-                _sums(np.nan_to_num(block), index, n_labels), known, out=np.full(known.shape, np.nan), where=known > 0
-            )
-        values[:, signal, layer] = block
-    return values, "splits"
+def _by_label(values: np.ndarray, by: str | None, index: np.ndarray, n_labels: int) -> np.ndarray:
+    """Mean over the targets with one label, (split, target) → (split, place)."""
+    if by is None:
+        return values
+    known = _sums(np.isfinite(values), index, n_labels)
+    total = _sums(np.nan_to_num(values), index, n_labels)
+    return np.divide(total, known, out=np.full(known.shape, np.nan), where=known > 0)
 
 
 def _sums(values: np.ndarray, index: np.ndarray, n_labels: int) -> np.ndarray:

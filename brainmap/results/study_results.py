@@ -163,15 +163,15 @@ class StudyResults:
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path, *, lazy: bool = False) -> Self:
+    def load(cls, folder: str | Path, *, lazy: bool | int = False) -> Self:
         """Read results written by :meth:`save`.
 
         Parameters
         ----------
         folder : str or Path
             The folder.
-        lazy : bool
-            Leave arrays on disk until their values are asked for.
+        lazy : bool or int
+            Leave arrays on disk until their values are asked for: all, or those of datasets with more bytes than this.
 
         Raises
         ------
@@ -185,7 +185,8 @@ class StudyResults:
         if not is_tree(folder) and not is_sealed(folder):
             raise MissingFileError(f"{folder} holds no results (results.json is missing): run the study first")
         with reading(folder, KIND):
-            return cls(**load_tree(folder, lazy=lazy))
+            largest = np.inf if lazy is False else -1 if lazy is True else lazy
+            return cls(**load_tree(folder, largest=largest))
 
     def targets(self, modality: str) -> pd.DataFrame:
         """Return one row per target of a modality: ``roi``, ``hemisphere``, ``vertex`` or ``sensor``, ``time``."""
@@ -195,9 +196,24 @@ class StudyResults:
         return pd.DataFrame(columns)
 
     def mean_r(self, modality: str) -> xr.DataArray:
-        """Return r averaged over splits, dims ``(subject, signal, layer, target)``."""
-        r = self.scores[modality]["r"]
-        return r.mean("split", skipna=True).transpose("subject", "signal", "layer", "target")
+        """Return r averaged over splits, dims ``(subject, signal, layer, target)``; one layer is read at a time."""
+        r = self.scores[modality]["r"].transpose(*SCORE_DIMS)
+        kept = {name: r[name] for name in r.coords if "split" not in r[name].dims}
+        shape = [size for dim, size in r.sizes.items() if dim != "split"]
+        mean = xr.DataArray(np.empty(shape, r.dtype), dims=[dim for dim in r.dims if dim != "split"], coords=kept)
+        for place in np.ndindex(r.shape[:3]):
+            mean[place] = r[place].mean("split", skipna=True)
+        return mean
+
+    def group_r(self, modality: str, signal: str) -> xr.DataArray:
+        """Return r of a signal averaged over splits, then subjects, dims ``(layer, target)``."""
+        r = self.scores[modality]["r"].transpose(*SCORE_DIMS).sel(signal=signal)
+        kept = {name: r[name] for name in r.coords if not {"split", "subject"} & set(r[name].dims)}
+        empty = np.empty((r.sizes["layer"], r.sizes["target"]), r.dtype)
+        mean = xr.DataArray(empty, dims=("layer", "target"), coords=kept)
+        for number in range(r.sizes["layer"]):
+            mean[number] = r.isel(layer=number).mean("split", skipna=True).mean("subject", skipna=True)
+        return mean
 
     def depths(self, modality: str) -> np.ndarray:
         """Return the depth of each layer in [0, 1]."""
@@ -267,7 +283,7 @@ class StudyResults:
         """
         from brainmap.statistics.normalised_scores import normalise_scores
 
-        r = self.scores[self._known(modality)]["r"].mean("split", skipna=True)
+        r = self.mean_r(self._known(modality))
         if modality not in self.ceilings:
             raise InputError(f"No noise ceiling of {modality} is known: no photograph was shown twice.")
         limit = xr.DataArray(self.ceilings[modality].transpose("subject", "target").values, dims=("subject", "target"))

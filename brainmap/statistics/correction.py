@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
 
@@ -17,6 +18,7 @@ CORRECTIONS = {
     "bonferroni": "family-wise error (Bonferroni)",
     "none": "not corrected",
 }
+BLOCK = 2**20
 
 
 def adjust(p: xr.DataArray, method: Correction = "bh", *, over: Sequence[Hashable]) -> xr.DataArray:
@@ -52,20 +54,38 @@ def adjust(p: xr.DataArray, method: Correction = "bh", *, over: Sequence[Hashabl
     """
     from statsmodels.stats.multitest import multipletests
 
-    names = {"bh": "fdr_bh", "by": "fdr_by", "bonferroni": "bonferroni"}
+    names = {"by": "fdr_by", "bonferroni": "bonferroni"}
     unknown = [dim for dim in over if dim not in p.dims]
-    if method not in (*names, "none"):
-        raise InputError(f"The correction {method!r} is unknown; choose one of {', '.join([*names, 'none'])}.")
+    if method not in CORRECTIONS:
+        raise InputError(f"The correction {method!r} is unknown; choose one of {', '.join(CORRECTIONS)}.")
     if unknown:
         raise InputError(f"Cannot correct over {tuple(over)} for p values with dims {tuple(p.dims)}.")
     if method == "none":
         return p.copy()
     others = [dim for dim in p.dims if dim not in over]
     ordered = p.transpose(*others, *over)
-    flat = ordered.values.reshape(int(np.prod([p.sizes[d] for d in others], dtype=int)), -1).astype(float)
-    adjusted = np.full_like(flat, np.nan)
+    flat = ordered.values.reshape(int(np.prod([p.sizes[d] for d in others], dtype=int)), -1)
+    adjusted = np.full(flat.shape, np.nan)
     for source, goal in zip(flat, adjusted, strict=True):
         known = np.isfinite(source)
-        if known.any():
-            goal[known] = multipletests(source[known], method=names[method])[1]
+        if not known.any():
+            continue
+        if method == "bh":
+            goal[known] = _benjamini_hochberg(source[known].astype(float))
+        else:
+            goal[known] = multipletests(source[known].astype(float), method=names[method])[1]
     return ordered.copy(data=adjusted.reshape(ordered.shape)).transpose(*p.dims)
+
+
+def _benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adjust p in place, to the bits of statsmodels, which holds seven arrays of its size."""
+    order = np.argsort(p)
+    ordered = p[order]
+    n = len(p)
+    for first in range(0, n, BLOCK):
+        part = ordered[first : first + BLOCK]
+        part /= np.arange(first + 1, first + len(part) + 1) / float(n)
+    np.minimum.accumulate(ordered[::-1], out=ordered[::-1])
+    np.minimum(ordered, 1.0, out=ordered)
+    p[order] = ordered
+    return p

@@ -23,7 +23,7 @@ A permutation null with refit is in :mod:`brainmap.statistics.permutation.permut
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -134,23 +134,15 @@ def significance(
     scores = _labelled(r["r"] if isinstance(r, xr.Dataset) else r)
     if "target" not in scores.dims:
         raise InputError(f"Scores need a dimension 'target'; these have {tuple(scores.dims)}.")
-    if test == "folds":
-        scores = fisher_z(scores)
     if per not in ("target", "time"):
         raise InputError(f"Significance is per 'target' or per 'time', not per {per!r}.")
-    if per == "time":
-        if "time" not in scores.coords:
-            raise InputError(
-                "Significance per time needs the coordinate 'time' on the targets; these scores have none."
-            )
-        scores = scores.groupby("time").mean(skipna=True)
-    statistic, p = _test(scores, test, "greater")
+    if per == "time" and "time" not in scores.coords:
+        raise InputError("Significance per time needs the coordinate 'time' on the targets; these scores have none.")
+    statistic, p = _each_map(scores, per, test)
     adjusted = adjust(p, correction, over=(per,))
     scale = " of Fisher's z" if test == "folds" else ""
     words = f"{_TESTS[test]}{scale}, one-sided; {CORRECTIONS[correction]} over {per}s of each map"
-    order = (..., per)
-    t, p, adjusted = (array.transpose(*order) for array in (statistic, p, adjusted))
-    return Significance(t, p, adjusted, adjusted <= alpha, alpha, words)
+    return Significance(statistic, p, adjusted, adjusted <= alpha, alpha, words)
 
 
 def compare(
@@ -206,14 +198,61 @@ def compare(
     for name in (name for name in first.coords if name in second.coords):
         if first[name].dims == ("target",) and not first[name].variable.equals(second[name].variable):
             raise InputError(f"Paired scores must have the same targets in the same order; their '{name}' differs.")
-    statistic, p = _test(difference, test, alternative)
+    seen = _Seen()
+    statistic, p = _test(difference, test, alternative, seen)
+    seen.check(test)
     family: list[Hashable] = [d for d in p.dims if d in ("target", "time")] or list(p.dims)
     adjusted = adjust(p, correction, over=family)
     words = f"{_TESTS[test]} of paired differences, {alternative}; {CORRECTIONS[correction]}"
     return Significance(statistic, p, adjusted, adjusted <= alpha, alpha, words)
 
 
-def fisher_z(r: xr.DataArray) -> xr.DataArray:
+def _each_map(scores: xr.DataArray, per: str, test: Test) -> tuple[xr.DataArray, xr.DataArray]:
+    """Statistic and p of all maps, ``per`` last; the scores of one are read at a time."""
+    outer = [dim for dim in scores.dims if dim not in ("subject", "split", "target")]
+    seen, shape = _Seen(), [scores.sizes[dim] for dim in outer]
+    arrays: list[NDArray[Any]] = []
+    like = scores
+    for place in np.ndindex(*shape):
+        part = scores.isel(dict(zip(outer, place, strict=True))).astype(np.float64)
+        if test == "folds":
+            part = fisher_z(part, seen)
+        if per == "time":
+            part = part.groupby("time").mean(skipna=True)
+        results = _test(part, test, "greater", seen)
+        arrays = arrays or [np.empty((*shape, results[0].size)) for _ in results]
+        for array, result in zip(arrays, results, strict=True):
+            array[place] = result.values
+        like = results[0]
+    seen.check(test)
+    coords = {str(name): coord for name, coord in scores.coords.items() if set(coord.dims) <= set(outer)}
+    coords |= {str(name): coord for name, coord in like.coords.items() if coord.dims == (per,)}
+    statistic, p = (xr.DataArray(array, dims=(*outer, per), coords=coords) for array in arrays)
+    return statistic, p
+
+
+@dataclass
+class _Seen:
+    """What must hold of all maps together: none of their subjects and splits is without any score."""
+
+    scored: dict[str, xr.DataArray] = field(default_factory=dict)
+    inexact: xr.DataArray | None = None
+    testable: bool = False
+
+    def check(self, test: Test) -> None:
+        if self.inexact is not None and not self.inexact.all():
+            raise InputError(
+                "In one of the test folds every r is ±1, as with two photographs in it; use fewer folds (--cv)."
+            )
+        for dim in ("split", "subject") if test == "folds" else ("subject", "split"):
+            if dim in self.scored and not self.scored[dim].all():  # a single one makes every test NaN
+                name = self.scored[dim][dim].values[int(self.scored[dim].values.argmin())]
+                raise InputError(f"The {dim} {str(name)!r} has no score that is a number; leave it out.")
+        if not self.testable:
+            raise InputError("Nothing can be tested: everywhere the score of some subject or split is missing.")
+
+
+def fisher_z(r: xr.DataArray, seen: _Seen | None = None) -> xr.DataArray:
     """Return artanh r, whose noise is nearly normal from three photographs on; missing where r = ±1 (two photographs).
 
     Raises
@@ -224,10 +263,9 @@ def fisher_z(r: xr.DataArray) -> xr.DataArray:
     size, exact = abs(r), 1 - 1e-6
     if bool((size > 1 + 1e-6).any()):
         raise InputError(f"The test over folds is one of correlations, but a score is {float(size.max()):.3g}.")
-    if "split" in r.dims and bool((size >= exact).all([dim for dim in r.dims if dim != "split"]).any()):
-        raise InputError(
-            "In one of the test folds every r is ±1, as with two photographs in it; use fewer folds (--cv)."
-        )
+    if "split" in r.dims and seen is not None:
+        inexact = (~(size >= exact)).any([dim for dim in r.dims if dim != "split"])
+        seen.inexact = inexact if seen.inexact is None else seen.inexact | inexact
     z: xr.DataArray = xr.apply_ufunc(np.arctanh, r.where(size < exact))
     return z
 
@@ -404,8 +442,8 @@ def _labelled(scores: Any) -> xr.DataArray:
     return scores
 
 
-def _test(scores: xr.DataArray, test: Test, alternative: Alternative) -> tuple[xr.DataArray, xr.DataArray]:
-    """Reduce ``subject`` and ``split`` by a test."""
+def _test(scores: xr.DataArray, test: Test, alternative: Alternative, seen: _Seen) -> tuple[xr.DataArray, xr.DataArray]:
+    """Reduce ``subject`` and ``split`` by a test; whether that says anything, :meth:`_Seen.check` knows at the end."""
     if test not in _TESTS:
         raise InputError(f"The test {test!r} is unknown; choose one of {', '.join(map(repr, _TESTS))}.")
     directions = get_args(Alternative)
@@ -416,14 +454,11 @@ def _test(scores: xr.DataArray, test: Test, alternative: Alternative) -> tuple[x
         raise InputError(f"A test over {unit}s needs the dimension {unit!r}; the scores have {tuple(scores.dims)}.")
     for dim in (name for name in (unit, averaged) if name in scores.dims):
         scored = scores.notnull().any([other for other in scores.dims if other != dim])
-        if not scored.all():  # a single one makes every test NaN
-            name = scores[dim].values[int(scored.values.argmin())]
-            raise InputError(f"The {dim} {str(name)!r} has no score that is a number; leave it out.")
+        seen.scored[dim] = seen.scored[dim] | scored if dim in seen.scored else scored
     if averaged in scores.dims:
         scores = scores.mean(averaged, skipna=False)
     ordered = scores.transpose(unit, ...)
-    if not np.isfinite(ordered.values).all(axis=0).any():
-        raise InputError("Nothing can be tested: everywhere the score of some subject or split is missing.")
+    seen.testable = seen.testable or bool(np.isfinite(ordered.values).all(axis=0).any())
     function = {"folds": folds_t, "subjects": subjects_t, "wilcoxon": subjects_wilcoxon}[test]
     statistic, p = function(np.asarray(ordered.values, dtype=np.float64), alternative)
     like = ordered.isel({unit: 0}, drop=True)

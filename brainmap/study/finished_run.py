@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import xarray as xr
-
 from brainmap.common.errors import InputError
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.results.study_results import StudyResults
@@ -21,6 +18,9 @@ if TYPE_CHECKING:
     from brainmap.report.explore import Step
     from brainmap.report.figures.paper_maps import Show
     from brainmap.study.encoders.fitted_encoder import FittedEncoder
+
+
+AT_ONCE = 2**30  # bytes of scores that a report reads once and keeps
 
 
 @dataclass(eq=False, repr=False)
@@ -105,16 +105,6 @@ class FinishedRun(StudyResults):
         report = finished_folder(self.folder).report
         return report if report.is_file() else rewrite_report(self.folder)
 
-    def mean_r(self, modality: str) -> xr.DataArray:
-        """Return r averaged over splits, dims ``(subject, signal, layer, target)``; one layer is read at a time."""
-        r = self.scores[modality]["r"].transpose("subject", "signal", "layer", "split", "target")
-        kept = {name: r[name] for name in r.coords if "split" not in r[name].dims}
-        shape = [size for dim, size in r.sizes.items() if dim != "split"]
-        mean = xr.DataArray(np.empty(shape, r.dtype), dims=[dim for dim in r.dims if dim != "split"], coords=kept)
-        for place in np.ndindex(r.shape[:3]):
-            mean[place] = r[place].mean("split", skipna=True)
-        return mean
-
     def __repr__(self) -> str:
         what = ", ".join(MODALITY_NAMES[name] for name in self.modalities)
         return f"<FinishedRun {self.folder}: {self._title()}; {what}>"
@@ -179,7 +169,7 @@ def rewrite_report(run: str | Path) -> Path:
     from brainmap.study.analysis.provenance import model_citations
 
     folder = finished_folder(Path(run))
-    results = StudyResults.load(folder.results)
+    results = StudyResults.load(folder.results, lazy=AT_ONCE)
     if results.hypotheses is None:  # runs of earlier versions stored no verdicts
         results.hypotheses = hypotheses(results)
     if "citations" not in results.provenance:

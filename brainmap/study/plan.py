@@ -64,6 +64,8 @@ class StudyPlan:
         Stage, what it works on, and whether it is finished.
     disk_bytes : int
         What the run folder will hold at most.
+    score_bytes : int
+        Of these, scores: of each subject and feature space, and put together in the results.
     memory_bytes : int
         Responses in memory beside the bound given to the encoding engine, at most.
     missing : list of str
@@ -77,6 +79,8 @@ class StudyPlan:
     task_operations : dict of str to float
         Floating-point operations of ``features``, of ``encoding <modality>`` for each subject and feature space, and of
         ``permutations <modality>``, where they are known.
+    targets : dict of str to int
+        Targets of a subject, by modality.
     layers : int
         Layers of the model; 0 where it cannot be opened.
 
@@ -91,6 +95,7 @@ class StudyPlan:
     title: str
     rows: list[tuple[str, str, str]]
     disk_bytes: int
+    score_bytes: int
     memory_bytes: int
     memory_bound: str
     missing: list[str] = field(default_factory=list)
@@ -98,6 +103,7 @@ class StudyPlan:
     duration: str = ""
     operations: tuple[float, float] = (0.0, 0.0)
     task_operations: dict[str, float] = field(default_factory=dict)
+    targets: dict[str, int] = field(default_factory=dict)
     layers: int = 0
 
     @property
@@ -112,7 +118,8 @@ class StudyPlan:
         lines += [f"  {stage:<{width}}  {what}" + (f"  [{state}]" if state else "") for stage, what, state in self.rows]
         lines += [
             "",
-            f"  {'disk':<{width}}  {readable(self.disk_bytes)} at most in the run folder",
+            f"  {'disk':<{width}}  {readable(self.disk_bytes)} at most in the run folder, "
+            f"{readable(self.score_bytes)} of it scores",
             f"  {'memory':<{width}}  {readable(self.memory_bytes)} of responses, and {self.memory_bound} for encoding",
             *([f"  {'time':<{width}}  {self.duration}"] if self.duration else []),
             f"  {'missing':<{width}}  {'nothing' if not self.missing else ''}".rstrip(),
@@ -146,7 +153,7 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     if absent:
         there = ", ".join(MODALITY_NAMES[name] for name in targets)
         missing.append(f"the dataset has no {MODALITY_NAMES[absent[0]]} responses; it has {there}")
-    disk = memory = 0
+    scored = memory = 0
     tasks: dict[str, float] = {}
     work = 0.0
     seconds: dict[str, float] = {}
@@ -175,13 +182,14 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
             if cost is not None:
                 seconds[row[0]] = cost.seconds
                 tasks[f"permutations {modality}"] = cost.operations
-        disk += len(chosen) * len(config.signals) * n_layers * config.cv * n_targets * 3 * 8
+        splits = config.cv if config.split == "folds" else 1
+        scored += 2 * len(chosen) * len(config.signals) * n_layers * splits * n_targets * 3 * FLOAT32
         memory += len(chosen) * trials * n_targets * FLOAT32
         work += encoding_operations((seen, width), len(chosen), n_targets, config.cv)
         tasks[f"encoding {modality}"] = n_layers * encoding_operations((seen, width), 1, n_targets, config.cv)
     if config.dataset != "sample":  # larger ones stay on disk, see align()
         memory = min(memory, parse_memory(config.memory) // 4)
-    disk += len(config.signals) * n_layers * width * FLOAT32 * n_images
+    disk = scored + len(config.signals) * n_layers * width * FLOAT32 * n_images
     rows.append(("report", str(folder.report), "finished" if folder.results.is_dir() else "to do"))
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"
     weights = config.weights if config.features is None else "features in a file"
@@ -194,7 +202,10 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
             todo = (n_images * operations, work * n_layers * len(config.signals))
             told = duration_words(*todo)
     missing = list(dict.fromkeys(missing))
-    return StudyPlan(title, rows, disk, memory, config.memory, missing, seconds, told, todo, tasks, n_layers)
+    counts = {modality: n_targets for modality, (_, _, n_targets) in wanted.items()}
+    return StudyPlan(
+        title, rows, disk, scored, memory, config.memory, missing, seconds, told, todo, tasks, counts, n_layers
+    )
 
 
 def planned_subjects(config: StudyConfig, known: dict[str, Any] | None = None) -> dict[str, list[str]]:

@@ -24,7 +24,7 @@ from brainmap.study.analysis.dependent_photographs import ceiling_notes, depende
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.rows_and_spaces import KeptControls, align_rows, checked_subjects, feature_spaces, ridge
 from brainmap.study.analysis.score_maps import OutSpace, check_meshes, check_out_space, write_score_maps
-from brainmap.study.analysis.summarise import summarise
+from brainmap.study.analysis.summarise import READ_AT_ONCE, summarise
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.encoders.keeping import is_kept, keep_encoders
 from brainmap.study.inputs import (
@@ -51,11 +51,12 @@ if TYPE_CHECKING:
 
     Extracting = FeatureExtractor | GivenFeatures
 Part = tuple[str, str, str]
+Shared = tuple[str, str, str, str]
 Permuted = tuple[str, str, str, str]
 T = TypeVar("T")
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 8
+STUDY_VERSION = 9
 MENDINGS = 100  # damaged files that one run sets aside and computes again
 OWN_FILES = ("responses", "targets", "events")
 
@@ -138,19 +139,35 @@ class Study:
         """
         return self._mending(lambda: self._run(report, wait))
 
-    def extract(self) -> None:
-        """Extract the features and simulate the sample's brains: what must be there before anything is encoded."""
-        self._mending(self._extracted)
+    def extract(self, share: tuple[int, int] | None = None) -> None:
+        """Extract the features and simulate the sample's brains: what must be there before anything is encoded.
 
-    def encode(self, part: Part) -> None:
+        Parameters
+        ----------
+        share : tuple of int, optional
+            Of the images compute only this one of so many shares, for whoever extracts all.
+        """
+        if share is None:
+            self._mending(self._extracted)
+        else:
+            self._mending(lambda: self._extract_share(share))
+
+    def _extract_share(self, share: tuple[int, int]) -> None:
+        stimuli, extracting, _ = self._opened()
+        extracting.extract_share(stimuli, share)
+
+    def encode(self, part: Part | Shared) -> None:
         """Encode one subject from one feature space, if that is not done yet.
 
         Parameters
         ----------
         part : tuple of str
-            Modality, subject and feature space (a signal, or ``controls``), as :meth:`parts` names them.
+            Modality, subject and feature space (a signal, or ``controls``), as :meth:`parts` names them, and perhaps a
+            share of the targets, as ``2/8``. Whoever needs them next puts the shares together.
         """
-        self._mending(lambda: self._encode(*self._extracted(), only=part))
+        modality, subject, space, share = (*part, "1/1")[:4]
+        only = (modality, subject, space)
+        self._mending(lambda: self._encode(*self._extracted(), only=only, share=fraction(share)))
 
     def permute(self, part: Permuted) -> None:
         """Compute a share of the permutations of one map; every subject must have been encoded.
@@ -161,11 +178,10 @@ class Study:
             Modality, signal, number of the layer from 0, and share of the blocks of targets, as ``2/8``.
         """
         modality, signal, layer, share = part
-        number, of = map(int, share.split("/"))
         maps = self._mending(self._encoded_maps)
         if modality in maps:
             name = maps[modality].features.layers[int(layer)]
-            maps[modality].compute(signal, name, (number, of), wait=True)
+            maps[modality].compute(signal, name, fraction(share), wait=True)
 
     def _encoded_maps(self) -> dict[str, PermutedMaps]:
         inputs, features = self._extracted()
@@ -176,6 +192,10 @@ class Study:
         spaces = (*self.config.signals, CONTROL_SPACES)
         subjects = planned_subjects(self.config, self.planned)
         return [(modality, name, space) for modality, names in subjects.items() for name in names for space in spaces]
+
+    def extracted(self) -> bool:
+        """Whether the run folder says that features are there: something has been encoded."""
+        return any(self.finished(part) for part in self.parts())
 
     def finished(self, part: Part) -> bool:
         """Whether a part has been encoded."""
@@ -324,7 +344,9 @@ class Study:
         from brainmap.results import StudyResults
 
         recover_folder(self.folder.results)
-        return StudyResults.load(self.folder.results) if self.folder.results.is_dir() else None
+        if not self.folder.results.is_dir():
+            return None
+        return StudyResults.load(self.folder.results, lazy=parse_memory(self.config.memory) // READ_AT_ONCE)
 
     def _mend(self, error: DamagedError) -> bool:
         """Take what is damaged out of the way; False if it is no file that brainmap wrote and can write again."""
@@ -374,7 +396,13 @@ class Study:
         }
 
     def _encode(
-        self, inputs: Inputs, features: Features, *, wait: bool = True, only: Part | None = None
+        self,
+        inputs: Inputs,
+        features: Features,
+        *,
+        wait: bool = True,
+        only: Part | None = None,
+        share: tuple[int, int] = (1, 1),
     ) -> list[Encoded]:
         """Encode every subject from every feature space; finished parts are read back.
 
@@ -382,13 +410,16 @@ class Study:
         that another process holds are left to it, and looked at again when all others are done.
         """
         units = list(checked_subjects(self.config, inputs))
-        share = parse_memory(self.config.memory) // (4 * len(units))
-        encoded = [align_rows(responses, inputs.stimuli, share, self.config) for responses in units]
+        kept = parse_memory(self.config.memory) // (4 * len(units))
+        encoded = [align_rows(responses, inputs.stimuli, kept, self.config) for responses in units]
         spaces = feature_spaces(self.config, inputs.stimuli, features, self.controls)
         for note in self._dependence(encoded, inputs, spaces[self.config.signals[0]]) if only is None else ():
             warnings.warn(note, DependentRowsWarning, stacklevel=2)
         work = [(space, subject) for space in spaces for subject in sorted(encoded, key=lambda subject: subject.design)]
         work = [item for item in work if only is None or _part(*item) == only]
+        if only is not None and share[1] > 1:
+            self._encode_share(spaces[only[2]], only, work[0][1], inputs, share)
+            return encoded
         prepared: dict[tuple[str, Any], PreparedEncoding] = {}
         held = []
         for space, subject in track(work, "encoding", unit="fits"):
@@ -420,13 +451,27 @@ class Study:
                 if key not in prepared:
                     prepared.clear()
                     prepared[key] = self._prepare(spaces[space], subject, inputs.stimuli)
+                targets, done = common_targets(list(inputs.responses[who[0]].values())), self.folder.shares(*who)
+                values, out = subject.averaged.values, self.folder.scores(*who)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)  # the texts travel with the scores
-                    result = prepared[key].encode(subject.averaged.values)
-                result = result.with_targets(common_targets(list(inputs.responses[who[0]].values())))
-                self.folder.save_scores(result, *who)
+                    if done:
+                        result = prepared[key].join(done, values, out, targets=targets)
+                    else:
+                        result = prepared[key].encode_to(values, out, targets=targets)
+                self.folder.forget_shares(*who)
         subject.spaces[space] = result
         return True
+
+    def _encode_share(self, space: Mapping[str, Any], who: Part, subject: Encoded, inputs: Inputs,
+                      share: tuple[int, int]) -> None:  # fmt: skip
+        """Encode some of a subject's targets, for whoever puts them together."""
+        path = self.folder.share(who, share)
+        with lock_or_skip(self.folder.lock("-".join([*who, path.name])), purpose=f"encodes {' '.join(who)}", wait=True):
+            if not path.is_dir() and not self.finished(who):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", NumericalWarning)
+                    self._prepare(space, subject, inputs.stimuli).encode_to(subject.averaged.values, path, share=share)
 
     def _dependence(self, encoded: Sequence[Encoded], inputs: Inputs, layers: Mapping[str, Any]) -> list[str]:
         """Say where photographs are not exchangeable; the sentences go into the results, too."""
@@ -449,6 +494,12 @@ class Study:
             memory=self.config.memory,
             device=self.config.device,
         )
+
+
+def fraction(share: str) -> tuple[int, int]:
+    """Which of how many: ``2/8``."""
+    number, of = map(int, share.split("/"))
+    return number, of
 
 
 def _part(space: str, subject: Encoded) -> Part:

@@ -133,14 +133,32 @@ class RunFolder:
                 if not is_sealed(path):  # one warning for the whole run, not one a result
                     warnings.simplefilter("ignore", NotVerifiedWarning)
                     self._warn_not_verified()
-                return EncodingResult.load(path)
+                return EncodingResult.load(path, lazy=True)
         except DamagedError as error:
             self.set_aside(path, str(error))
             return None
 
-    def save_scores(self, result: EncodingResult, modality: str, subject: str, space: str) -> None:
-        """Write an encoding result; it appears under its name only when complete."""
-        result.save(self.scores(modality, subject, space))
+    def share(self, part: tuple[str, str, str], share: tuple[int, int]) -> Path:
+        """Where a share of the targets of an encoding lies until all shares are put together."""
+        return self.path.joinpath("shares", *part, f"{share[0]}-of-{share[1]}")
+
+    def shares(self, modality: str, subject: str, space: str) -> list[Path]:
+        """Shares of an encoding, in order, if all of them are there; else none."""
+        part = (modality, subject, space)
+        for last in self.path.joinpath("shares", *part).glob("*-of-*"):
+            number, _, of = last.name.partition("-of-")
+            every = [self.share(part, (each, int(of))) for each in range(1, int(of) + 1)] if number == of else []
+            if every and all(each.is_dir() for each in every):
+                return every
+        return []
+
+    def forget_shares(self, modality: str, subject: str, space: str) -> None:
+        """Remove shares that have been put together."""
+        shares = self.path / "shares" / modality / subject / space
+        shutil.rmtree(shares, ignore_errors=True)
+        with suppress(OSError):
+            for folder in list(shares.parents)[:3]:
+                folder.rmdir()
 
     def damaged_identity(self) -> tuple[Path, str] | None:
         """Whether ``study.json`` is not what was written: the file and what is wrong, or None."""
@@ -199,7 +217,7 @@ class RunFolder:
         """
         if file.is_relative_to(self.hypotheses):  # nothing computes again what somebody has written
             return False
-        for part in (self.results, self.truth, *self.sealed_parts()):
+        for part in (self.results, self.truth, self.path / "shares", *self.sealed_parts()):
             if file.is_relative_to(part):
                 if part.exists():
                     self.set_aside(part, problem)

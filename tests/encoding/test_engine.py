@@ -104,7 +104,7 @@ def test_a_tight_memory_bound_splits_layers_and_targets_and_changes_nothing_else
     tight = PreparedEncoding(
         layers, memory=INTERPRETER_BYTES + 6_000_000, estimator=EncodingRidgeCV(options=RidgeOptions(batch=16))
     )
-    assert len(memory_bound(tight.sources, tight.problem, tight.memory, 300, list(layers)).groups) > 1
+    assert len(memory_bound(tight.sources, tight.problem, tight.memory, (300, 300), list(layers)).groups) > 1
     same(tight.encode(Y), roomy.encode(Y))
     with pytest.raises(InputError, match="memory bound is too small"):
         cross_val_encode(X, Y, memory=INTERPRETER_BYTES + 100_000)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     import xarray as xr
+
+TARGETS = 16_384  # of one chunk
+LARGE = 2**25  # bytes of an array that is written in blocks
 
 
 def checked_compressors() -> list[Any]:
@@ -19,12 +25,26 @@ def checked_compressors() -> list[Any]:
 
 
 def write_checked(dataset: xr.Dataset, folder: Path) -> None:
-    """Write a dataset as Zarr v3, all chunks of it.
+    """Write a dataset as Zarr v3, all chunks of it; what is large is read and written in blocks.
 
     Zarr leaves out chunks that equal the fill value; one that was lost would then read as one that was left out.
     """
-    encoding = {str(name): {"compressors": checked_compressors()} for name in dataset.variables}
-    dataset.to_zarr(folder, mode="w", consolidated=False, zarr_format=3, encoding=encoding, write_empty_chunks=True)
+    import zarr
+
+    large = [name for name, array in dataset.data_vars.items() if array.nbytes > LARGE and array.ndim > 1]
+    small = dataset.drop_vars(large)
+    encoding = {str(name): {"compressors": checked_compressors()} for name in small.variables}
+    small.to_zarr(folder, mode="w", consolidated=False, zarr_format=3, encoding=encoding, write_empty_chunks=True)
+    for name in large:
+        source = dataset[name].variable
+        *outer, rows, width = source.shape
+        chunks = (*[1] * len(outer), rows, min(width, TARGETS))
+        group = zarr.open_group(str(folder), mode="r+")
+        array = reserve_checked(group, str(name), source.shape, chunks, source.dims, dtype=source.dtype)
+        for place in itertools.product(*map(range, outer)):
+            for first in range(0, width, 8 * TARGETS):
+                block = (*place, slice(None), slice(first, first + 8 * TARGETS))
+                array[block] = source[block].values
 
 
 def create_checked(group: Any, name: str, values: np.ndarray) -> None:
@@ -32,11 +52,15 @@ def create_checked(group: Any, name: str, values: np.ndarray) -> None:
     group.create_array(name, data=values, compressors=checked_compressors(), config={"write_empty_chunks": True})
 
 
-def reserve_checked(group: Any, name: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> Any:
-    """Create an array of float32, NaN where nothing is written yet, whose chunks are written in the same way."""
+def reserve_checked(
+    group: Any, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dims: Sequence[Any] | None = None,
+    *, dtype: Any = np.float32,
+) -> Any:  # fmt: skip
+    """Create an array, of numbers with NaN where nothing is written yet, whose chunks are written in the same way."""
+    empty = float("nan") if np.issubdtype(dtype, np.floating) else None
     return group.create_array(
-        name, shape=shape, chunks=chunks, dtype="float32", fill_value=float("nan"), compressors=checked_compressors(),
-        config={"write_empty_chunks": True},
+        name, shape=shape, chunks=chunks, dtype=dtype, fill_value=empty, compressors=checked_compressors(),
+        config={"write_empty_chunks": True}, dimension_names=None if dims is None else list(map(str, dims)),
     )  # fmt: skip
 
 

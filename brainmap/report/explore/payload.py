@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from brainmap.common.errors import InputError
 from brainmap.report.explore.cortex_data import Places, above_chance, add_meshes, add_scores, places_of, scale_data
@@ -110,7 +109,7 @@ def explorer_payload(studies: Sequence[Step], detail: Detail | None = None) -> t
     >>> payload.meta["time"]["modality"], detail.errors
     ('MEG', True)
     """
-    ordered = [Step(_MeansOnce.of(study.results), study.step) for study in check_alike(studies)]
+    ordered = check_alike(studies)
     for chosen in LADDER if detail is None else (detail,):
         payload = _payload(thinned(ordered, chosen.steps), chosen)
         if payload.size <= MOST_BYTES:
@@ -119,24 +118,6 @@ def explorer_payload(studies: Sequence[Step], detail: Detail | None = None) -> t
         f"the numbers take {payload.size / 1e6:.0f} MB even without intervals, at a tenth of the vertices and two "
         "training steps; explore one run at a time"
     )
-
-
-@dataclass(eq=False, repr=False)
-class _MeansOnce(StudyResults):
-    """Results whose means over splits are computed once, however often they are asked for."""
-
-    means: dict[str, xr.DataArray] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, results: StudyResults) -> _MeansOnce:
-        """Return the same results; arrays are shared."""
-        return cls(**{item.name: getattr(results, item.name) for item in fields(StudyResults)})
-
-    def mean_r(self, modality: str) -> xr.DataArray:
-        """Return r averaged over splits."""
-        if modality not in self.means:
-            self.means[modality] = super().mean_r(modality)
-        return self.means[modality]
 
 
 def check_alike(studies: Sequence[Step]) -> list[Step]:

@@ -91,7 +91,7 @@ def _groups(results: StudyResults) -> list[dict[str, Any]]:
 def _by_sensor(results: StudyResults, modality: str, signal: str) -> np.ndarray:
     """Mean r ``(layer, sensor, time)``, sensors in the order of their table, times ascending."""
     scores = results.scores[modality]
-    r = results.mean_r(modality).sel(signal=signal).mean("subject", skipna=True).transpose("layer", "target").values
+    r = results.group_r(modality, signal).values
     times, when = np.unique(scores["time"].values, return_inverse=True)
     which, sensors = pd.factorize(scores["sensor"].values.astype(str))
     full = np.full((len(r), len(sensors), len(times)), np.nan, dtype=np.float32)

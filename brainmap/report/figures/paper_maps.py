@@ -223,7 +223,7 @@ def _values(
     absent = [name for name in wanted if name not in known]
     if absent:
         raise InputError(f"this study has no layer {absent[0]!r}; it has {', '.join(known)}")
-    mean = results.mean_r("fmri").sel(signal=signal).mean("subject", skipna=True)
+    mean = results.group_r("fmri", signal)
     found = {}
     for name in wanted:
         values = mean.sel(layer=name).values.astype(float)

@@ -120,7 +120,7 @@ def _at_peaks(results: StudyResults, signal: str, peaks: np.ndarray | None) -> t
     modality = str(results.timed)
     scores = results.scores[modality]
     sensors, times = scores["sensor"].values.astype(str), scores["time"].values
-    r = results.mean_r(modality).sel(signal=signal).mean("subject", skipna=True)
+    r = results.group_r(modality, signal)
     n_layers = r.sizes["layer"]
     samples = np.unique(times)
     rows, captions = [], []

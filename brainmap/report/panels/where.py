@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from brainmap.common.names import signal_name
+from brainmap.common.storage.lazy_arrays import mean_by_layer
 from brainmap.data.meshes import MESH_VERTICES
 from brainmap.report.cortex.template_meshes import where_to_put
 from brainmap.report.cortex.values_on_mesh import FSLR, HEMISPHERES, Cortex, cortex_of
@@ -92,9 +93,9 @@ def _area_panels(results: StudyResults, targets: pd.DataFrame) -> Iterator[Panel
     if not (named != "").any():
         return
     suffix = suffix_of(results, "fmri")
-    r = results.scores["fmri"]["r"].mean(("subject", "split"), skipna=True)
+    r = results.scores["fmri"]["r"]
     for signal in signals_of(results, "fmri"):
-        values = r.sel(signal=signal).transpose("target", "layer").values
+        values = mean_by_layer(r.sel(signal=signal)).transpose("target", "layer").values
         table = pd.DataFrame(values, columns=r["layer"].values).groupby(named.to_numpy()).mean()
         table = table.drop(index="", errors="ignore")
         kept = table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index[:MOST_AREAS]]

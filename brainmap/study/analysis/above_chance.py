@@ -74,9 +74,11 @@ def above_chance(
             return _permuted(r, subjects, stimuli, features, config, scratch)
         level = config.level(modality)
         tested = significance(r, per="target" if per == "target" else "time", test=test, alpha=level)
+        marks, p, method = tested.significant, tested.p, tested.method
+        del tested  # each array of it is as large as a signal's and layer's scores of a subject and split
     except InputError as error:
         return None, f"not computed: {error}"
-    return corrected_over_all(tested.significant, tested.p), tested.method + _at(level)
+    return corrected_over_all(marks, p), method + _at(level)
 
 
 def corrected_over_all(marks: xr.DataArray, p: xr.DataArray) -> xr.DataArray:

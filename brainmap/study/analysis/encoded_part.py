@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from brainmap.common.storage.lazy_arrays import stacked
 from brainmap.data import Responses
-from brainmap.encoding import EncodingResult, RowGroups, concat
+from brainmap.encoding import EncodingResult, RowGroups
+from brainmap.encoding.encoding_result import stack_datasets
+from brainmap.results.study_results import SCORE_DIMS
 
 CONTROL_SPACES = "controls"
 
@@ -62,19 +65,25 @@ class Encoded:
 
 
 def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[str, float]) -> xr.Dataset:
-    """Stack results to dims (subject, signal, layer, split, target), with the layers' depths as coordinate."""
+    """Stack results to dims (subject, signal, layer, split, target), unread, with the layers' depths as coordinate."""
+    names = [subject.responses.subject for subject in subjects]
+    sets = [[subject.spaces[space].dataset for space in spaces] for subject in subjects]
     per_signal = [
-        concat(
-            [subject.spaces[space] for subject in subjects],
-            "subject",
-            [subject.responses.subject for subject in subjects],
-        )
-        for space in spaces
+        stack_datasets([each[number].drop_vars(list(each[number].data_vars)) for each in sets], "subject", names)
+        for number in range(len(spaces))
     ]
-    scores = concat(per_signal, "signal", list(spaces)).dataset
+    scores = stack_datasets(per_signal, "signal", list(spaces))
+    coords = {
+        name: coord.transpose(*(dim for dim in SCORE_DIMS if dim in coord.dims))
+        for name, coord in scores.coords.items()
+    }
+    scores = scores.assign_coords(coords)
     depth = [depths[str(layer)] for layer in scores["layer"].values]
     scores = scores.assign_coords(depth=("layer", depth))
-    return scores.transpose("subject", "signal", "layer", "split", "target")
+    return scores.assign({
+        name: stacked([stacked([dataset[name].variable for dataset in each], "signal") for each in sets], "subject")
+        for name in sets[0][0].data_vars
+    })  # fmt: skip
 
 
 def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainmap.common.errors import InputError
+from brainmap.common.storage.lazy_arrays import mean_by_layer
 from brainmap.data.exported_maps import check_hemispheres, write_cifti, write_gifti, write_volume
 from brainmap.data.meshes import MESH_VERTICES, NATIVE_MESH, VOXELS
 from brainmap.data.responses import Responses
@@ -93,7 +94,7 @@ def write_score_maps(
         result = folder.load_scores(responses.modality, responses.subject, signal)
         if result is None:
             continue
-        r = result.r.mean("split", skipna=True).transpose("layer", "target")
+        r = mean_by_layer(result.r)
         maps = {str(layer): np.asarray(r.sel(layer=layer))[chosen] for layer in r["layer"].values}
         stem = folder.path / "maps" / f"sub-{responses.subject}_{signal}_r"
         table = targets.reset_index(drop=True)

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
+from brainmap.common.storage.lazy_arrays import mean_over_targets
 from brainmap.statistics.significance import folds_interval
 from brainmap.study.analysis.above_chance import above_chance
 from brainmap.study.analysis.bands_and_stacks import several_spaces
@@ -26,6 +28,8 @@ from brainmap.study.inputs import Inputs
 if TYPE_CHECKING:
     from brainmap.features import Features
     from brainmap.results import StudyResults
+
+READ_AT_ONCE = 8  # scores of at most this part of the memory bound are read once and kept
 
 
 def summarise(
@@ -97,6 +101,8 @@ def _summarise_modality(
     config: StudyConfig, inputs: Inputs, features: Features, subjects: Sequence[Encoded], scratch: Path | None
 ) -> _Part:
     scores = stack(subjects, config.signals, features.depths)
+    if scores.nbytes <= parse_memory(config.memory) // READ_AT_ONCE:
+        scores = scores.load()
     modality = subjects[0].responses.modality
     marks, tested = above_chance(scores["r"], subjects, inputs.stimuli, features, config, scratch=scratch)
     hierarchy, methods = order_of_layers(scores, subjects[0].responses, config, marks)
@@ -132,10 +138,10 @@ def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset) -> pd
     """
     spaces = {}
     for signal in scores["signal"].values:
-        mean = scores["r"].sel(signal=signal).mean("target", skipna=True)
+        mean = mean_over_targets(scores["r"].sel(signal=signal))
         best = mean.mean(("subject", "split")).argmax("layer")
         spaces[str(signal)] = mean.isel(layer=best).transpose("subject", "split").values
-    controls = [subject.spaces[CONTROL_SPACES].r.mean("target", skipna=True) for subject in subjects]
+    controls = [mean_over_targets(subject.spaces[CONTROL_SPACES].r) for subject in subjects]
     for name in controls[0]["layer"].values:
         spaces[str(name)] = np.stack([subject.sel(layer=name).values for subject in controls])
     rows = []

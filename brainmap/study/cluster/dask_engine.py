@@ -68,7 +68,7 @@ def run_on_dask(
     4
     """
     settings = job_settings(None if isinstance(work, Study) else work.config.cluster)
-    waiting = [task for task in tasks_of(_studies(work, skip_missing)) if not task.done]
+    waiting = [task for task in tasks_of(_studies(work, skip_missing), jobs) if not task.done]
     if not waiting:
         return
     queued = cluster is not None and "://" not in cluster
@@ -149,6 +149,8 @@ class DaskEngine:
 
     def _look_at_workers(self) -> None:
         """Say now and then that no worker has come: jobs may wait in the queue, or end as soon as they begin."""
+        for pool in self.ready.values():
+            pool.revive()
         if any(pool.client.scheduler_info(n_workers=-1)["workers"] for pool in self.ready.values()):
             self._quiet_since = time.monotonic()
         elif time.monotonic() - self._quiet_since > 60:

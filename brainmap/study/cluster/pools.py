@@ -6,8 +6,9 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,13 @@ class Pool:
         Connection to their scheduler.
     resources : dict of str to float
         What a task takes of a worker's resources.
+    revive : callable
+        To be called now and then: starts workers in place of lost ones, where nothing else does.
     """
 
     client: Any
     resources: dict[str, float] = field(default_factory=dict)
+    revive: Callable[[], None] = lambda: None
 
 
 @contextlib.contextmanager
@@ -132,10 +136,24 @@ def _local(stack: contextlib.ExitStack, jobs: int, needed: Collection[str]) -> d
             options |= {"resources": {"gpu": 1}, "env": {"CUDA_VISIBLE_DEVICES": devices[number]}}
         workers[number] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": {"host": LOOPBACK, "dashboard_address": NO_PORTS}}
-    cluster = stack.enter_context(SpecCluster(workers, scheduler, silence_logs="CRITICAL"))
+    cluster = stack.enter_context(SpecCluster({}, scheduler, silence_logs="CRITICAL"))
+    cluster.worker_spec.update(workers)
+    cluster.scale(jobs)  # not at once: one that dies while it starts would be the end of all
     client = stack.enter_context(Client(cluster))
+    revive = partial(_revive, cluster, jobs)
     # without a GPU the device is refused by the task itself, in one sentence
-    return {"cpu": Pool(client), "gpu": Pool(client, {"gpu": 1} if devices else {})}
+    return {"cpu": Pool(client, {}, revive), "gpu": Pool(client, {"gpu": 1} if devices else {}, revive)}
+
+
+def _revive(cluster: Any, jobs: int) -> None:
+    """Start workers anew that died while they were started; for others Dask does it."""
+    from distributed.core import Status
+
+    for name, nanny in list(cluster.workers.items()):
+        if nanny.status in (Status.failed, Status.closed):
+            del cluster.workers[name]
+    if len(cluster.workers) < jobs:
+        cluster.scale(jobs)
 
 
 def _visible_devices() -> list[str]:

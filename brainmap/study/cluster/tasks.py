@@ -17,15 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from brainmap.common.errors import ReadingNote
 from brainmap.common.memory_sizes import available_threads
-from brainmap.study.inputs import Simulated
+from brainmap.encoding.engine import MAX_BATCH
+from brainmap.study.inputs import CLIP_BRIDGE, Simulated
 from brainmap.study.plan import DATA_SETTINGS, MODEL_SETTINGS, StudyPlan
 from brainmap.study.resources import EFFICIENCY, measured_speed
-from brainmap.study.run import Part, Permuted, Study
+from brainmap.study.run import Study, fraction
 
 Stage = Literal["features", "encoding", "permutations", "results"]
-TASK_SECONDS = 1200.0  # of permutations: what is longer is cut into shares
+TASK_SECONDS = 1200.0  # what is longer is cut into shares
+# Less is not worth factorising features again, or opening the model, even for a worker that has nothing else to do.
+LEAST_SHARE = {"encoding": 60.0, "features": 15.0}
 MOST_SHARES = 64
 LEAST_SECONDS = 5.0  # of any task: a process opens the data first
 
@@ -40,12 +45,14 @@ class Task:
         Names it among all tasks of all studies, and is the same in every process: it holds digests of the settings and
         of the folder.
     stage : {"features", "encoding", "permutations", "results"}
-        Features of a study, the encoding of one subject from one feature space, permutations of some targets of one
-        map, or statistics and tables.
+        Features of a study, the encoding of one subject (or of some of its targets) from one feature space,
+        permutations of some targets of one map, or statistics and tables.
     study : Study
         The study.
     part : tuple of str, optional
-        Modality, subject and feature space of an encoding; of permutations what :meth:`Study.permute` takes.
+        Share of the images of features; modality, subject, feature space and share of the targets of an encoding; of
+        permutations what
+        :meth:`Study.permute` takes.
     after : tuple of str
         Keys of the tasks that must be done before.
     done : bool
@@ -59,7 +66,7 @@ class Task:
     key: str
     stage: Stage
     study: Study
-    part: Part | Permuted | None = None
+    part: tuple[str, ...] | None = None
     after: tuple[str, ...] = ()
     done: bool = False
     seconds: float = LEAST_SECONDS
@@ -69,8 +76,8 @@ class Task:
         return " ".join([self.stage, *(self.part or ()), "of", self.study.out.name])
 
 
-def tasks_of(studies: Sequence[Study]) -> list[Task]:
-    """Return the tasks of some studies, each after those it needs.
+def tasks_of(studies: Sequence[Study], workers: int = 1) -> list[Task]:
+    """Return the tasks of some studies, each after those it needs, cut so that all workers have something to do.
 
     Studies that share a model and photographs share features: only the first of them extracts, the others find them.
 
@@ -83,27 +90,56 @@ def tasks_of(studies: Sequence[Study]) -> list[Task]:
     extracting: dict[tuple[str, Path], str] = {}
     speed = measured_speed()
     for study in studies:
-        name, gpu = _name(study), study.config.device.startswith("cuda")
+        name = _name(study)
         finished = study.folder.results.is_dir()
         plan = None if finished else study.plan()
-        cost = {} if plan is None else plan.task_operations
         key = f"features {name}"
         before = extracting.setdefault((_features_key(study), study.folder.features), key)
         if before == key:
-            seconds = LEAST_SECONDS + cost.get("features", 0.0) / (EFFICIENCY * speed)
-            tasks.append(Task(key, "features", study, done=finished, seconds=seconds, gpu=gpu))
-        parts = []
-        for part in study.parts():
-            key = f"encoding {name} {' '.join(part)}"
-            seconds = LEAST_SECONDS + cost.get(f"encoding {part[0]}", 0.0) / speed
-            done = finished or study.finished(part)
-            tasks.append(Task(key, "encoding", study, part, (before,), done, seconds, gpu))
-            parts.append(key)
-        permuted = [] if plan is None else list(_permutations(study, plan, name, tuple(parts), speed))
-        tasks += permuted
+            tasks += _features(study, plan, name, speed, workers)
+        encoding = list(_encoding(study, plan, before, speed, workers / len(studies)))
+        parts = tuple(task.key for task in encoding)
+        permuted = [] if plan is None else list(_permutations(study, plan, name, parts, speed))
         before_results = (*parts, *(task.key for task in permuted))
-        tasks.append(Task(f"results {name}", "results", study, None, before_results, finished))
+        tasks += [*encoding, *permuted, Task(f"results {name}", "results", study, None, before_results, finished)]
     return tasks
+
+
+def _features(study: Study, plan: StudyPlan | None, name: str, speed: float, workers: float) -> Iterator[Task]:
+    """Yield the extraction; before it shares of the images, where it is long or workers have nothing else to do."""
+    key, gpu = f"features {name}", study.config.device.startswith("cuda")
+    if plan is None:
+        yield Task(key, "features", study, done=True)
+        return
+    seconds = plan.task_operations.get("features", 0.0) / (EFFICIENCY * speed)
+    bridged = study.config.objective == CLIP_BRIDGE  # is fitted first
+    shares = 1 if bridged or study.extracted() else _number_of_shares(seconds, workers, LEAST_SHARE["features"])
+    before = []
+    for number in range(1, shares + 1) if shares > 1 else ():
+        before.append(f"{key} {number}/{shares}")
+        yield Task(
+            before[-1], "features", study, (f"{number}/{shares}",), (), False, LEAST_SECONDS + seconds / shares, gpu
+        )
+    yield Task(key, "features", study, None, tuple(before), seconds=LEAST_SECONDS + (0 if before else seconds), gpu=gpu)
+
+
+def _encoding(study: Study, plan: StudyPlan | None, before: str, speed: float, workers: float) -> Iterator[Task]:
+    """Yield the encoding of each subject from each feature space, in shares of its targets likewise."""
+    parts, gpu = study.parts(), study.config.device.startswith("cuda")
+    for part in parts:
+        seconds = 0.0 if plan is None else plan.task_operations.get(f"encoding {part[0]}", 0.0) / speed
+        done = plan is None or study.finished(part)
+        shares = 1 if done else _number_of_shares(seconds, workers / len(parts), LEAST_SHARE["encoding"])
+        shares = max(min(shares, (0 if plan is None else plan.targets.get(part[0], 0)) // MAX_BATCH), 1)
+        for number in range(1, shares + 1):
+            shared = (*part, f"{number}/{shares}")
+            key = f"encoding {_name(study)} {' '.join(shared)}"
+            yield Task(key, "encoding", study, shared, (before,), done, LEAST_SECONDS + seconds / shares, gpu)
+
+
+def _number_of_shares(seconds: float, workers: float, least: float) -> int:
+    """Into how many shares a task is cut: none of them too long, and one for each worker if that is worth it."""
+    return int(np.clip(math.ceil(max(seconds / TASK_SECONDS, min(workers, seconds / least))), 1, MOST_SHARES))
 
 
 def _permutations(study: Study, plan: StudyPlan, name: str, after: tuple[str, ...], speed: float) -> Iterator[Task]:
@@ -115,7 +151,7 @@ def _permutations(study: Study, plan: StudyPlan, name: str, after: tuple[str, ..
         if not operations or not maps:
             continue
         seconds = operations / speed / len(maps)
-        shares = min(max(math.ceil(seconds / TASK_SECONDS), 1), MOST_SHARES)
+        shares = _number_of_shares(seconds, 1, seconds + 1)
         for signal, layer in maps:
             for number in range(1, shares + 1):
                 part = (modality, signal, layer, f"{number}/{shares}")
@@ -164,7 +200,8 @@ def do_task(values: Mapping[str, Any]) -> str:
         if values["stage"] != "features":  # which has said already how the files were read
             warnings.simplefilter("ignore", ReadingNote)
         if values["stage"] == "features":
-            study.extract()
+            share = values["part"]
+            study.extract(None if share is None else fraction(share[0]))
         elif values["stage"] == "encoding":
             study.encode(tuple(values["part"]))
         elif values["stage"] == "permutations":

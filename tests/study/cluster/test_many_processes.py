@@ -10,7 +10,8 @@ import pytest
 from study.cluster.small_study import COMMAND, numbers, write_study
 
 from brainmap.common.errors import InputError
-from brainmap.study import Grid, GridConfig, listed, queue_script, run_on_dask, share_of
+from brainmap.study import Grid, GridConfig, Study, listed, queue_script, run_on_dask, share_of
+from brainmap.study.cluster.tasks import LEAST_SHARE, described, do_task, tasks_of
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,27 @@ def test_an_unknown_cluster_is_one_sentence(grid: Grid) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(InputError, match="There is no cluster 'slrum'; choose slurm, pbs, sge, lsf, htcondor, or a"):
         run_on_dask(grid, jobs=2, cluster="slrum")
+
+
+def test_tasks_that_are_cut_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study_file: Path
+) -> None:
+    """Blocks of targets as tasks: more workers than parts, and batches so small that there are several."""
+    monkeypatch.chdir(study_file.parent)
+    for module in ("brainmap.encoding.engine", "brainmap.study.cluster.tasks"):
+        monkeypatch.setattr(f"{module}.MAX_BATCH", 4)
+    monkeypatch.setattr("brainmap.encoding.engine.MIN_BATCH", 4)
+    monkeypatch.setitem(LEAST_SHARE, "encoding", 1e-9)
+    config = GridConfig.from_yaml(study_file).cells()[0].config
+    alone, cut = Study(config, tmp_path / "alone"), Study(config, tmp_path / "cut")
+    alone.run(report=False)
+    tasks = tasks_of([cut], workers=8)
+    encoding = [task for task in tasks if task.stage == "encoding"]
+    assert len(encoding) == 4 * len(cut.parts()) and all(task.part[-1].endswith("/4") for task in encoding if task.part)
+    for task in reversed(encoding):
+        do_task(described(task))
+    assert not any(map(cut.finished, cut.parts()))
+    for task in tasks:
+        if task.stage != "encoding":
+            do_task(described(task))
+    assert numbers(cut.out) == numbers(alone.out) and not (cut.out / "shares").exists()
