@@ -287,7 +287,8 @@ class FeatureArray:
                 stacklevel=4,
             )
         # a tail of NaN is a chunk as well: one that is left out cannot be told from one that was lost
-        return zarr.open_array(self.folder, mode=mode, config={"write_empty_chunks": True})
+        with zarr.config.set({"array.write_empty_chunks": True}):  # open_array passes over a setting of its own
+            return zarr.open_array(self.folder, mode=mode)
 
     def _open_for_writing(self, values: np.ndarray, shard_rows: int) -> Any:
         import zarr

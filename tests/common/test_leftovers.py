@@ -69,3 +69,17 @@ def test_row_keys_that_are_missing_are_named(tmp_path: Path) -> None:
     (array.folder / "rows" / "999999999999.json").write_text("[]")
     named = [(file.name, problem) for file, problem in array_damages(array.folder, full=True)]
     assert {("000000.json", "is missing"), ("000002.json", "is missing")} <= set(named) and len(named) < 2000
+
+
+def test_a_shard_has_the_same_bytes_whether_or_not_its_array_was_begun_by_another_process(tmp_path: Path) -> None:
+    """The tail of a shard is chunks of NaN, and is written: what a killed process had begun must not change that."""
+    sizes = []
+    for name in ("whole", "continued"):
+        array = FeatureStore(tmp_path / name).array(KEY)
+        if name == "continued":
+            array._open_for_writing(np.ones((3, 2), np.float32), 256)
+            array = FeatureStore(tmp_path / name).array(KEY)
+        for i in range(2):
+            array.append([f"{i} {row}" for row in range(3)], np.ones((3, 2), np.float32))
+        sizes.append([(array.folder / "c" / str(i) / "0").stat().st_size for i in range(2)])
+    assert sizes[0] == sizes[1] and sizes[0][0] == sizes[0][1]

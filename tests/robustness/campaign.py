@@ -24,12 +24,13 @@ def run_campaign(folder: Path, n_cases: int, n_kills: int, seed: int) -> Tally:
     tally = Tally()
     rng = np.random.default_rng(seed)
     inputs, weights = Inputs(folder / "inputs"), Weights(folder / "weights")
+    recordings = Recordings(folder / "recordings")
     with servers.evil_server() as address:
         kinds: list[Iterator[Case]] = [
             Stores(folder / "stores").cases(rng, folder / "scratch"),
             inputs.cases(rng),
             servers.cases(rng, address, folder / "served"),
-            Recordings(folder / "recordings").cases(rng, folder / "recordings_damaged"),
+            recordings.cases(rng, folder / "recordings_damaged"),
             weights.cases(rng, folder / "weights_damaged"),
             StudyFiles(folder / "study_files").cases(rng, folder),
         ]
@@ -38,6 +39,7 @@ def run_campaign(folder: Path, n_cases: int, n_kills: int, seed: int) -> Tally:
         streams = [
             inputs.fixed(),
             weights.fixed(),
+            recordings.fixed(),
             *(itertools.islice(kind, share) for kind in kinds),
             itertools.islice(runs, -(-share // OF_RUNS)),
             itertools.islice(kills.cases(rng, folder / "killed"), n_kills),

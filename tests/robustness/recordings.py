@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shutil
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from data.test_gifti_files import gifti
 from robustness.damage import damage_a_file, damaged
 from robustness.outcomes import Silent
 
@@ -57,6 +63,53 @@ class Recordings:
                 done = f"{name} damaged"
             suffix = name.partition(".")[2]
             yield f"own .{suffix}", done, lambda name=name: self.read(scratch, name)
+
+    def fixed(self) -> Iterator[tuple[str, str, Callable[[], None]]]:
+        """What promises more than it holds, unpacks to gigabytes, or reads the files of others."""
+        lies = {
+            "shape.npz": self._lying_npz, "shape.nii": self._lying_volume, "wide.csv": self._wide_table,
+            "bomb.func.gii": self._gifti_bomb, "outside.func.gii": self._gifti_outside, "outside.h5": self._virtual,
+        }  # fmt: skip
+        for name, write in lies.items():
+            yield "own, lies", name, lambda name=name, write=write: self._refused(name, write)
+
+    def _refused(self, name: str, write: Callable[[Path], None]) -> None:
+        write(self.folder / name)
+        try:
+            self.read(self.folder, name)
+        finally:
+            (self.folder / name).unlink()
+        raise Silent(f"{name} is read")
+
+    def _lying_npz(self, path: Path) -> None:
+        header = io.BytesIO()
+        about = {"descr": "<f4", "fortran_order": False, "shape": (N_TRIALS, 10**11)}
+        np.lib.format.write_array_header_1_0(header, about)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("betas.npy", header.getvalue() + bytes(600))
+
+    def _lying_volume(self, path: Path) -> None:
+        sound = bytearray((self.folder / "x.nii").read_bytes())
+        struct.pack_into("<8h", sound, 40, 4, 32767, 32767, 32767, N_TRIALS, 1, 1, 1)
+        path.write_bytes(sound)
+
+    def _wide_table(self, path: Path) -> None:
+        path.write_bytes(b"1," * 600_000 + b"1\n")
+
+    def _gifti_bomb(self, path: Path) -> None:
+        packed = base64.b64encode(zlib.compress(bytes(10**8), 9))
+        gifti(path, packed, 10**6, n_arrays=30)
+
+    def _gifti_outside(self, path: Path) -> None:
+        gifti(path, b"", 4, encoding="external", external="/etc/passwd")
+
+    def _virtual(self, path: Path) -> None:
+        import h5py
+
+        layout = h5py.VirtualLayout(self.values.shape, "f4")
+        layout[:] = h5py.VirtualSource(str(self.folder / "x.h5"), "betas", self.values.shape)
+        with h5py.File(path, "w") as file:
+            file.create_virtual_dataset("betas", layout)
 
     def read(self, folder: Path, name: str) -> None:
         """Read the recording, or, where a table was damaged, the sound one with that table."""

@@ -53,10 +53,10 @@ def refuse_large_member(member: ZipInfo, path: Path) -> None:
         refuse_large(member.file_size, f"{member.filename} in {path}")
 
 
-def refuse_impossible(size: int, path: Path) -> None:
-    """Refuse a gzipped file whose header promises more than so few bytes can hold."""
+def refuse_impossible(size: int, path: Path, *, packed_to: int = PACKED_TO) -> None:
+    """Refuse a file whose header promises more than so few bytes can hold, gzipped by default."""
     packed = path.stat().st_size
-    if size > PACKED_TO * packed:
+    if size > packed_to * packed:
         raise InputError(
             f"{path} is cut short or damaged: its header promises {size / 1e9:,.2f} GB, which its {packed:,} bytes "
             "cannot hold; fetch or save it anew."

@@ -50,6 +50,9 @@ def load_image(path: Path) -> Any:
 def refuse_exploding(image: Any, path: Path) -> None:
     """Refuse a packed image whose volumes would not fit in memory, or that cannot hold what its header promises."""
     shape = getattr(image, "shape", ())
+    if path.name.lower().endswith(".nii") and len(shape) > 2:
+        voxel = int(np.dtype(image.get_data_dtype()).itemsize)
+        refuse_impossible(math.prod(map(int, shape)) * voxel, path, packed_to=1)
     if path.name.lower().endswith(("gz", "mgz")) and len(shape) > 2:
         voxel = int(np.dtype(image.get_data_dtype()).itemsize)
         refuse_impossible(math.prod(map(int, shape)) * voxel, path)

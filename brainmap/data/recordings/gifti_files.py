@@ -13,6 +13,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.storage.files import inside
 from brainmap.common.storage.unpacked import PACKED_TO, max_unpacked, refuse_large
 
+LARGEST_VALUE = 16  # bytes, of the types that NIfTI knows
 _PIECE = 2**24
 
 
@@ -53,6 +54,7 @@ class _Arrays:
         self._packed: list[str] | None = None  # text of the array that is being read
         self._is_packed = False
         self._may_explode = path.stat().st_size * PACKED_TO > max_unpacked()
+        self._promised = 0
         self._total = 0
 
     def entity(self, *_: Any) -> None:
@@ -64,6 +66,7 @@ class _Arrays:
         if name == "DataArray":
             self._is_packed = attributes.get("Encoding", "").lower().startswith("gzip")
             sizes = [int(size) for key, size in attributes.items() if key.startswith("Dim") and key[3:].isdecimal()]
+            self._promised = math.prod(sizes) * LARGEST_VALUE
             if sizes and attributes.get("Encoding", "").lower().startswith("external"):
                 inside(self.path.parent, attributes.get("ExternalFileName", ""))
                 refuse_large(math.prod(sizes), f"{self.path}")
@@ -79,17 +82,23 @@ class _Arrays:
             return
         packed = base64.b64decode("".join(self._packed).encode("ascii"))
         self._packed = None
-        self._total += _unpacked_size(packed)
+        size = _unpacked_size(packed, self._promised)
+        if size > self._promised:
+            raise InputError(
+                f"{self.path} is damaged: an array holds more numbers than it says; fetch or save it anew."
+            )
+        self._total += size
         refuse_large(self._total, f"{self.path}")
 
 
-def _unpacked_size(packed: bytes) -> int:
+def _unpacked_size(packed: bytes, promised: int) -> int:
     """Bytes that zlib unpacks to, counted in pieces; counting ends where more than is allowed is found."""
+    enough = min(promised, max_unpacked())
     unpacking, size = zlib.decompressobj(), 0
     piece = unpacking.decompress(packed, _PIECE)
     while piece:
         size += len(piece)
-        if size > max_unpacked():
+        if size > enough:
             break
         piece = unpacking.decompress(unpacking.unconsumed_tail, _PIECE)
     return size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from brainmap.data.own_recordings.arrays.variables import NUMBERS, choose_variab
 from brainmap.data.own_recordings.recording import Recording, flattened
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+MAX_TEXT_COLUMNS = 400_000  # more vertices than any mesh has
 _INFINITE = re.compile(r"^[+-]?inf(inity)?$", re.IGNORECASE)
 
 
@@ -88,6 +90,11 @@ def _npz(path: Path, variable: str | None) -> Recording:
                     shape, dtype = _npy_header(stream)
                 if dtype.kind in NUMBERS:
                     arrays[member.filename.removesuffix(".npy")] = shape
+                    if math.prod(shape) * dtype.itemsize > member.file_size:
+                        raise InputError(
+                            f"{member.filename} in {path} is cut short: its header promises {shape}, which its "
+                            f"{member.file_size:,} bytes do not hold; save it anew."
+                        )
                 elif dtype.kind == "O":
                     objects.append(member.filename.removesuffix(".npy"))
             if variable in objects or (objects and not arrays):
@@ -237,6 +244,11 @@ def _text(path: Path, variable: str | None) -> Recording:
     if variable is not None:
         raise InputError(f"{path} is a table of numbers and holds one array; leave out '::{variable}'.")
     header, rows, notes = read_cells(path)
+    if len(header) > MAX_TEXT_COLUMNS:
+        raise InputError(
+            f"{path} has {len(header):,} columns, more than numbers as text may have ({MAX_TEXT_COLUMNS:,}); save them "
+            "as an array (.npy)."
+        )
     if len(header) == 1 and len(header[0].split()) > 1:
         header, rows = _split_at_blanks(path, [header[0], *(row[0] for row in rows)])
     counts = [str(number) for number in range(len(header) + 1)]
