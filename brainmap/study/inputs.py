@@ -19,6 +19,7 @@ from brainmap.data.meshes import MESH_VERTICES
 from brainmap.data.own_recordings.subjects import read_subjects
 from brainmap.data.own_recordings.trial_and_target_tables import NO_VERTEX
 from brainmap.data.simulation import GroundTruth, SimulationConfig, simulate
+from brainmap.data.simulation.drives import EARLIER_SIGNAL
 from brainmap.stimuli import StimulusSet
 from brainmap.study.declared.study_config import OwnData, StudyConfig
 from brainmap.study.pooled_targets import check_alike
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 CLIP_BRIDGE = "clip-bridge"  # the objective that is fitted to captions before it can be used
 SAMPLE_MODEL = "dino-tiny"
+SAMPLE_EARLIER_WEIGHTS = "step_001600"
 SAMPLE_POOLING = "patch-mean"
 
 
@@ -263,9 +265,15 @@ def contents(inputs: Inputs | None) -> dict[str, str]:
 
 
 def simulate_sample(config: StudyConfig, stimuli: StimulusSet, store: Path) -> Simulated:
-    """Simulate the sample's brains from features of ``dino-tiny``, whichever model is studied."""
+    """Simulate the sample's brains from features of ``dino-tiny``, whichever model is studied.
+
+    Gradients of one of its checkpoints take part, so that what gradients add is highest before the end of its training.
+    """
     drive = extractor(config.model_copy(update=sample_drive()), store).extract(stimuli)
-    arrays = {key: np.asarray(drive[key]) for key in drive}
+    arrays = {(str(signal), layer): np.asarray(drive[signal, layer]) for signal, layer in drive}
+    before = sample_drive() | {"weights": SAMPLE_EARLIER_WEIGHTS}
+    earlier = extractor(config.model_copy(update=before), store).extract(stimuli)
+    arrays |= {(EARLIER_SIGNAL, layer): np.asarray(earlier[s, layer]) for s, layer in earlier if s == "gradient"}
     simulated = simulate(arrays, stimuli.table, seed=config.seed, config=simulation(config))
     return {modality: simulated[modality] for modality in ("fmri", "meg")}, simulated["truth"]
 

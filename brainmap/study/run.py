@@ -17,6 +17,7 @@ from brainmap.common.storage.file_errors import is_writable, require_writable
 from brainmap.common.storage.files import file_hash, recover_folder
 from brainmap.common.storage.locks import file_lock, lock_or_skip
 from brainmap.data.published_splits import fixed_split
+from brainmap.data.simulation.simulation_config import SIMULATION_VERSION
 from brainmap.encoding import NumericalWarning, PreparedEncoding, RowDesign
 from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
@@ -389,6 +390,7 @@ class Study:
             files = {name: file_hash(Path(getattr(own, name))) for name in OWN_FILES}
         return {
             "study_version": STUDY_VERSION,
+            **({"simulation_version": SIMULATION_VERSION} if config.dataset == "sample" else {}),
             "config": described,
             "weights_digest": model.digest,
             "stimuli": hashlib.sha256("".join(stimuli.ids).encode()).hexdigest(),

@@ -10,9 +10,9 @@ that a ridge smoother on layer k keeps and ridge smoothers on distant layers los
 
 with U the leading left singular vectors of layer k and α_j such that all smoothers have the same degrees of freedom.
 
-The gradient's drives are the directions that smoothers on all layers' gradients keep best, after projecting out the
-leading principal components of all activations together and the gradients' norms: they are orthogonal to the former by
-construction, and a norm control cannot explain them.
+The gradient's drives are the directions that smoothers on the layers' gradients, the deep ones' above all, keep best
+after projecting out the leading principal components of all activations together and the gradients' norms: they are
+orthogonal to the former by construction, and a norm control cannot explain them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from brainmap.common.errors import InputError
 
 MAX_FREEDOM, MAX_RANK, MAX_REMOVED = 40.0, 30, 150
 FARTHEST = 4
+DEPTH_WEIGHT = 3.0  # shallow layers' gradients predict less of the drives: Raugel et al. 2026, figure 2F
+EARLIER_SIGNAL = "earlier gradient"
+SIGNALS = ("activation", "gradient", EARLIER_SIGNAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +108,14 @@ def layer_drives(activations: Sequence[np.ndarray], count: int) -> np.ndarray:
     return drives
 
 
-def gradient_drives(gradients: Sequence[np.ndarray], activations: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """Drives that gradients hold beyond activations.
+def gradient_drives(
+    gradients: Sequence[np.ndarray],
+    activations: Sequence[np.ndarray],
+    count: int,
+    *,
+    besides: np.ndarray | None = None,
+) -> np.ndarray:
+    """Drives that gradients hold beyond activations, deep layers' gradients more than shallow ones'.
 
     Parameters
     ----------
@@ -114,6 +123,8 @@ def gradient_drives(gradients: Sequence[np.ndarray], activations: Sequence[np.nd
         Layers.
     count : int
         Number of drives.
+    besides : numpy.ndarray, (n, k), optional
+        Other drives, to which these are orthogonal.
 
     Returns
     -------
@@ -121,13 +132,16 @@ def gradient_drives(gradients: Sequence[np.ndarray], activations: Sequence[np.nd
         Mean 0, variance 1, orthogonal to the leading components of the activations and to the gradients' norms.
     """
     removed = nuisance_basis(activations, gradients)
+    if besides is not None:
+        removed = np.linalg.qr(np.concatenate([removed, besides], axis=1))[0]
     n = len(removed)
     freedom = min(MAX_FREEDOM, n / 8)
     average = np.zeros((n, n))
-    for features in gradients:
+    weights = np.linspace(0.0, 1.0, len(gradients) + 1)[1:] ** DEPTH_WEIGHT
+    for weight, features in zip(weights / weights.sum(), gradients, strict=True):
         smoother = ridge_smoother(*left_singular_of_features(features), freedom)
         vectors = smoother.vectors - removed @ (removed.T @ smoother.vectors)
-        average += (vectors * smoother.shrinkage) @ vectors.T / len(gradients)
+        average += weight * (vectors * smoother.shrinkage) @ vectors.T
     vectors = np.linalg.eigh(average)[1][:, ::-1][:, :count]
     vectors -= removed @ (removed.T @ vectors)
     return _fix_signs(np.linalg.qr(vectors)[0]) * np.sqrt(n)
@@ -168,17 +182,18 @@ def _fix_signs(vectors: np.ndarray) -> np.ndarray:
 
 def split_features(
     features: Mapping[tuple[str, str], np.ndarray],
-) -> tuple[tuple[str, ...], list[np.ndarray], list[np.ndarray]]:
-    """Layer names in order, their activations, and gradients (none if absent), checked for equal numbers of images."""
+) -> tuple[tuple[str, ...], list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Layer names in order, activations, gradients, earlier gradients (none if absent), of as many images each."""
     layers = tuple(layer for signal, layer in features if signal == "activation")
     if not layers:
         raise InputError("A simulation needs activations: keys ('activation', layer) of arrays (n_images, d).")
     activations = [np.asarray(features["activation", layer]) for layer in layers]
     gradients = [np.asarray(features[key]) for key in features if key[0] == "gradient"]
-    counts = {len(array) for array in (*activations, *gradients)}
+    earlier = [np.asarray(features[key]) for key in features if key[0] == EARLIER_SIGNAL]
+    counts = {len(array) for array in (*activations, *gradients, *earlier)}
     if len(counts) != 1:
         raise InputError(f"Feature arrays have different numbers of images, {sorted(counts)}; extract them together.")
     for key in features:
-        if key[0] in ("activation", "gradient") and not np.isfinite(np.asarray(features[key])).all():
+        if key[0] in SIGNALS and not np.isfinite(np.asarray(features[key])).all():
             raise InputError(f"The {key[0]} of layer {key[1]!r} has NaN or infinite values; it cannot drive responses.")
-    return layers, activations, gradients
+    return layers, activations, gradients, earlier

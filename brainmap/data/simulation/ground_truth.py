@@ -14,6 +14,7 @@ from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import as_names
 from brainmap.common.storage.digests import is_sealed, reading, sealed_folder
 from brainmap.common.storage.files import recover_folder
+from brainmap.data.simulation.latents import EARLIER, GRADIENT, UNMODELLED
 
 KIND = "ground truth"
 TABLES = ("areas", "vertices", "times")
@@ -83,7 +84,7 @@ class GroundTruth:
             Kind.
         subject : str
             Name.
-        parts : tuple of {'activation', 'gradient', 'unmodelled'}, optional
+        parts : tuple of {'activation', 'gradient', 'earlier gradient', 'unmodelled'}, optional
             Only these parts; all by default.
 
         Returns
@@ -92,7 +93,8 @@ class GroundTruth:
         """
         latents, layer = self.arrays["latents"], self.arrays["latent_layer"]
         if parts is not None:
-            kinds = {"activation": layer >= 0, "gradient": layer == -1, "unmodelled": layer == -2}
+            kinds = {"activation": layer >= 0, "gradient": layer == GRADIENT, "unmodelled": layer == UNMODELLED}
+            kinds["earlier gradient"] = layer == EARLIER
             keep = np.any([kinds[part] for part in as_names(parts)], axis=0)
             latents = latents * keep
         if modality == "fmri":

@@ -12,7 +12,7 @@ from brainmap.data.simulation.drives import gradient_drives, layer_drives, split
 from brainmap.data.simulation.simulation_config import SimulationConfig, Stream, stream
 
 UNMODELLED_COUNT = 8
-GRADIENT, UNMODELLED = -1, -2
+GRADIENT, UNMODELLED, EARLIER = -1, -2, -3
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class Latents:
     values : numpy.ndarray, (n_images, m)
         Mean 0, variance 1.
     layer : numpy.ndarray of int, (m,)
-        Which layer each column belongs to; −1 for the gradient's part, −2 for what no feature explains.
+        Which layer each column belongs to; −1 for the gradient's part, −2 for what no feature explains, −3, at the
+        end, for what gradients of an earlier stage of training hold.
     layers : tuple of str
         Layer names, shallow to deep.
     """
@@ -44,6 +45,11 @@ class Latents:
         return bool((self.layer == GRADIENT).any())
 
     @property
+    def without_earlier(self) -> int:
+        """Number of columns before those of gradients of an earlier stage of training."""
+        return int((self.layer != EARLIER).sum())
+
+    @property
     def covariance(self) -> np.ndarray:
         """Covariance of the columns, (m, m)."""
         return self.values.T @ self.values / len(self.values)
@@ -53,11 +59,12 @@ def make_latents(
     features: Mapping[tuple[str, str], np.ndarray], table: pd.DataFrame, config: SimulationConfig, seed: int
 ) -> Latents:
     """Latent variables from features; the random part that no feature explains is half shared by a source's crops."""
-    layers, activations, gradients = split_features(features)
+    layers, activations, gradients, earlier = split_features(features)
     drives = layer_drives(activations, config.drives_per_layer)
     blocks = list(drives)
     layer = np.repeat(np.arange(len(layers)), config.drives_per_layer).tolist()
-    if gradients and config.gradient_share > 0:
+    planted = bool(gradients) and config.gradient_share > 0
+    if planted:
         blocks.append(gradient_drives(gradients, activations, config.gradient_drives))
         layer += [GRADIENT] * blocks[-1].shape[1]
     rng = stream(seed, Stream.UNMODELLED)
@@ -67,4 +74,8 @@ def make_latents(
     random -= random.mean(axis=0)
     blocks.append(random / random.std(axis=0))
     layer += [UNMODELLED] * UNMODELLED_COUNT
+    if planted and earlier and config.earlier_share > 0:
+        late = blocks[len(layers)]
+        blocks.append(gradient_drives(earlier, activations, config.gradient_drives, besides=late))
+        layer += [EARLIER] * blocks[-1].shape[1]
     return Latents(np.concatenate(blocks, axis=1), np.array(layer), layers)

@@ -14,9 +14,10 @@ from brainmap.common.names import Modality
 from brainmap.data.atlas import MESH_NAME
 from brainmap.data.responses import Responses
 from brainmap.data.simulation import simulated_fmri, simulated_meg
+from brainmap.data.simulation.drives import SIGNALS
 from brainmap.data.simulation.ground_truth import GroundTruth
 from brainmap.data.simulation.latents import Latents, make_latents
-from brainmap.data.simulation.simulation_config import SimulationConfig, Stream, stream
+from brainmap.data.simulation.simulation_config import SIMULATION_VERSION, SimulationConfig, Stream, stream
 
 IMAGES_PER_RUN = 100
 STIMULUS_DURATION = 0.5  # s, as in THINGS-MEG
@@ -39,7 +40,8 @@ def simulate(
     ----------
     features : mapping of (signal, layer) to array-like, (n_images, d)
         Signal 'activation' or 'gradient'; layers in order from shallow to deep. Without gradients no gradient part is
-        planted.
+        planted. 'earlier gradient': those of an earlier stage of the model's training, which drive part of what the
+        model leaves unexplained where its gradients are planted.
     stimuli_table : pandas.DataFrame
         ``StimulusSet.table``: columns ``stimulus`` (id) and ``source``, one row per row of the features.
     seed : int
@@ -99,7 +101,7 @@ class _Job:
         cls, features: Mapping[tuple[str, str], np.ndarray], table: pd.DataFrame, seed: int, config: SimulationConfig
     ) -> _Job:
         """Everything that subjects share."""
-        arrays = {key: np.asarray(features[key]) for key in features if key[0] in ("activation", "gradient")}
+        arrays = {key: np.asarray(features[key]) for key in features if key[0] in SIGNALS}
         _check_table(table, arrays)
         latents = make_latents(arrays, table, config, seed)
         areas = simulated_fmri.planted_areas(config, seed, gradient=latents.has_gradient)
@@ -118,7 +120,7 @@ class _Job:
         planted = self.latents.has_gradient
         return GroundTruth(
             seed=self.seed,
-            config=self.config.to_dict(),
+            config={**self.config.to_dict(), "version": SIMULATION_VERSION},
             layers=self.latents.layers,
             gradient_areas=self.config.gradient_areas if planted else (),
             gradient_window=self.config.gradient_window if planted else None,

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from brainmap.data.atlas import area_table, cortical_targets, neighbour_average
-from brainmap.data.simulation.latents import GRADIENT, UNMODELLED, Latents
+from brainmap.data.simulation.latents import EARLIER, GRADIENT, UNMODELLED, Latents
 from brainmap.data.simulation.simulation_config import SimulationConfig, Stream, stream
 
 DEPTH_EXPONENT = 0.7  # concave: most areas lie within 60 mm of V1, and the hierarchy must not stall there
@@ -79,20 +79,24 @@ def fmri_weights(plan: FmriPlan, latents: Latents, config: SimulationConfig, see
 
     Weights vary smoothly over the mesh. 60 % of their variance is common to all subjects.
     """
-    shape = (len(plan.targets), latents.values.shape[1])
-    common = stream(seed, Stream.FMRI_WEIGHTS).standard_normal(shape)
-    own = stream(seed, Stream.FMRI_WEIGHTS, 1 + subject).standard_normal(shape)
-    mixed = np.sqrt(SHARED_WEIGHTS) * common + np.sqrt(1 - SHARED_WEIGHTS) * own
+    vertices, own = len(plan.targets), 1 + subject
+    mixed = _weights((vertices, latents.without_earlier), seed, own, Stream.FMRI_WEIGHTS)
+    if has_earlier := latents.without_earlier < len(latents.layer):
+        more = _weights((vertices, len(latents.layer) - latents.without_earlier), seed, own, Stream.EARLIER_WEIGHTS)
+        mixed = np.concatenate([mixed, more], axis=1)
     weights = _smooth(plan.smoother, mixed, WEIGHT_PASSES)
     model = (1.0 - config.unmodelled_share) if (latents.layer == UNMODELLED).any() else 1.0
+    earlier = (1.0 - model) * config.earlier_share * has_earlier * (plan.gradient_share > 0)
     shares = {
         "activation": model * (1.0 - plan.gradient_share),
         "gradient": model * plan.gradient_share,
-        "unmodelled": np.full(len(plan.targets), 1.0 - model),
+        "earlier gradient": earlier,
+        "unmodelled": 1.0 - model - earlier,
     }
     columns = {
         "activation": latents.layer >= 0,
         "gradient": latents.layer == GRADIENT,
+        "earlier gradient": latents.layer == EARLIER,
         "unmodelled": latents.layer == UNMODELLED,
     }
     weights[:, columns["activation"]] *= plan.layer_weights[:, latents.layer[columns["activation"]]]
@@ -154,6 +158,11 @@ def fmri_responses(
         noise = smooth + np.sqrt(1.0 - SMOOTH_NOISE) * white[1]
         values[rows] = noiseless[images[rows]] + deviation * noise
     return values
+
+
+def _weights(shape: tuple[int, int], seed: int, own: int, purpose: Stream) -> np.ndarray:
+    common, apart = (stream(seed, purpose, *whose).standard_normal(shape) for whose in ((), (own,)))
+    return np.sqrt(SHARED_WEIGHTS) * common + np.sqrt(1 - SHARED_WEIGHTS) * apart
 
 
 def _smooth(operator: sparse.csr_array, values: np.ndarray, passes: int) -> np.ndarray:

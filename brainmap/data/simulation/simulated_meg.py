@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from brainmap.data.sensor_layout import load_sensors
-from brainmap.data.simulation.latents import GRADIENT, UNMODELLED, Latents
+from brainmap.data.simulation.latents import EARLIER, GRADIENT, UNMODELLED, Latents
 from brainmap.data.simulation.simulation_config import SimulationConfig, Stream, stream
 
 ONSET, RISE, HOLD, DECAY = 0.05, 0.05, 0.42, 0.25  # s: envelope of what activations drive
 FIRST_PEAK, LAST_PEAK = 0.10, 0.40  # s: when the shallowest and the deepest layer drive most
-GRADIENT_POWER, GRADIENT_LOSS, GRADIENT_RAMP = 0.7, 0.3, 0.06
+GRADIENT_POWER, GRADIENT_LASTING, GRADIENT_DECAY, GRADIENT_LOSS, GRADIENT_RAMP = 0.9, 0.7, 0.15, 0.3, 0.06
 NOISE_SOURCES, NOISE_SPREAD, NOISE_TIME = 40, 0.6, 0.08  # count, share of variance, s
 BRAIN_CENTRE_MM, BRAIN_SCALE = np.array([0.0, -18.0, 10.0]), 0.85e-3
 BASELINE_M = 0.05  # of the axial gradiometers
@@ -36,6 +36,8 @@ class MegPlan:
         Planted power of the gradient's part; 0 outside its window.
     places : numpy.ndarray, (m, 3)
         Dipole of each latent in head coordinates (m).
+    without_earlier : int
+        How many of them do not belong to gradients of an earlier stage of training.
     """
 
     sensors: pd.DataFrame
@@ -43,6 +45,7 @@ class MegPlan:
     layer_power: np.ndarray
     gradient_power: np.ndarray
     places: np.ndarray
+    without_earlier: int
 
     @property
     def targets(self) -> pd.DataFrame:
@@ -57,7 +60,10 @@ def plan_meg(config: SimulationConfig, areas: pd.DataFrame, latents: Latents, se
     times = config.time_axis()
     power = layer_power(times, latents.depths)
     gradient = gradient_power(times, config.gradient_window) if latents.has_gradient else np.zeros(len(times))
-    return MegPlan(sensors, times, power, gradient, _dipole_places(areas, latents, stream(seed, Stream.MEG_SOURCES)))
+    count = latents.without_earlier
+    kinds = ((Stream.MEG_SOURCES, latents.layer[:count]), (Stream.EARLIER_SOURCES, latents.layer[count:]))
+    places = [_dipole_places(areas, layer, latents.depths, stream(seed, purpose)) for purpose, layer in kinds]
+    return MegPlan(sensors, times, power, gradient, np.concatenate(places), count)
 
 
 def layer_power(times: np.ndarray, depths: np.ndarray) -> np.ndarray:
@@ -77,12 +83,19 @@ def layer_power(times: np.ndarray, depths: np.ndarray) -> np.ndarray:
 
 
 def gradient_power(times: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Power of the gradient's part, (n_times,): exactly 0 outside the window, slowly declining inside."""
+    """Power of the gradient's part, (n_times,): exactly 0 outside the window.
+
+    As Raugel et al. 2026 found (figures 2F and 4), it is highest when the deepest layer's activations drive most, falls
+    to two thirds within 0.3 s, then declines slowly: what gradients add lasts when activations are over.
+    """
     start, stop = window
-    edge = np.minimum(times - start, stop - times) / GRADIENT_RAMP
-    ramp = np.where(edge >= -1e-9, np.clip(0.5 + 0.5 * edge, 0.0, 1.0), 0.0)
-    decline = 1.0 - GRADIENT_LOSS * np.clip((times - start) / (stop - start), 0.0, 1.0)
-    return GRADIENT_POWER * ramp * decline
+    peak = min(max(LAST_PEAK, start + GRADIENT_RAMP), stop)
+    rise = np.clip((times - start) / (peak - start), 0.0, 1.0)
+    left = stop - times
+    fall = np.where(left >= -1e-9, np.clip(0.5 + 0.5 * left / GRADIENT_RAMP, 0.0, 1.0), 0.0)
+    since = np.clip(times - peak, 0.0, None)
+    course = GRADIENT_LASTING + (1.0 - GRADIENT_LASTING) * np.exp(-since / GRADIENT_DECAY)
+    return GRADIENT_POWER * rise * fall * course * (1.0 - GRADIENT_LOSS * np.clip(since / (stop - peak), 0.0, 1.0))
 
 
 def meg_patterns(plan: MegPlan, seed: int, subject: int) -> np.ndarray:
@@ -90,10 +103,18 @@ def meg_patterns(plan: MegPlan, seed: int, subject: int) -> np.ndarray:
 
     Places move by 5 mm and directions turn a little from subject to subject.
     """
-    common = stream(seed, Stream.MEG_SOURCES, 0).standard_normal(plan.places.shape)
-    rng = stream(seed, Stream.MEG_SOURCES, 1 + subject)
-    places = plan.places + 0.005 * rng.standard_normal(plan.places.shape) / np.sqrt(3.0)
-    patterns = dipole_field(plan.sensors, places, common + 0.4 * rng.standard_normal(plan.places.shape))
+    parts = (
+        (plan.places[: plan.without_earlier], Stream.MEG_SOURCES),
+        (plan.places[plan.without_earlier :], Stream.EARLIER_SOURCES),
+    )
+    return np.concatenate([_patterns(plan.sensors, places, seed, subject, purpose) for places, purpose in parts])
+
+
+def _patterns(sensors: pd.DataFrame, places: np.ndarray, seed: int, subject: int, purpose: Stream) -> np.ndarray:
+    common = stream(seed, purpose, 0).standard_normal(places.shape)
+    rng = stream(seed, purpose, 1 + subject)
+    own = places + 0.005 * rng.standard_normal(places.shape) / np.sqrt(3.0)
+    patterns = dipole_field(sensors, own, common + 0.4 * rng.standard_normal(places.shape))
     return patterns / np.sqrt((patterns**2).mean(axis=1, keepdims=True))
 
 
@@ -103,13 +124,15 @@ def meg_courses(plan: MegPlan, latents: Latents, patterns: np.ndarray, config: S
     Powers are in units of single-trial noise variance. The part that no feature explains keeps its share at all times.
     """
     groups = {"activation": latents.layer >= 0, "gradient": latents.layer == GRADIENT}
-    groups["unmodelled"] = latents.layer == UNMODELLED
+    groups |= {"unmodelled": latents.layer == UNMODELLED, "earlier gradient": latents.layer == EARLIER}
     activation = plan.layer_power.sum(axis=0)
     model = 1.0 - config.unmodelled_share
+    earlier = config.unmodelled_share * config.earlier_share * groups["earlier gradient"].any() * plan.gradient_power
     power = {
         "activation": model * activation,
         "gradient": model * plan.gradient_power,
-        "unmodelled": config.unmodelled_share * (activation + plan.gradient_power),
+        "earlier gradient": earlier,
+        "unmodelled": config.unmodelled_share * (activation + plan.gradient_power) - earlier,
     }
     courses = np.ones((len(patterns), len(plan.times)))
     courses[groups["activation"]] = np.sqrt(plan.layer_power[latents.layer[groups["activation"]]])
@@ -202,18 +225,20 @@ def head_centre(sensors: pd.DataFrame) -> np.ndarray:
     return np.linalg.lstsq(design, (position**2).sum(axis=1), rcond=None)[0][:3]
 
 
-def _dipole_places(areas: pd.DataFrame, latents: Latents, rng: np.random.Generator) -> np.ndarray:
+def _dipole_places(
+    areas: pd.DataFrame, latent_layer: np.ndarray, depths: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """One dipole per latent, in an area that its layer drives (or where gradients are planted), on a random side."""
     centre = head_centre(load_sensors("ctf-272"))
     depth = areas["depth"].to_numpy()
     planted = np.flatnonzero(areas["gradient_share"] > 0)
-    rows = []
-    for layer in latents.layer:
+    rows: list[int] = []
+    for layer in latent_layer:
         if layer >= 0:
-            nearest = np.argsort(np.abs(depth - latents.depths[layer]), kind="stable")[:4]
+            nearest = np.argsort(np.abs(depth - depths[layer]), kind="stable")[:4]
             rows.append(int(rng.choice(nearest)))
         else:
-            rows.append(int(rng.choice(planted if layer == GRADIENT and len(planted) else np.arange(len(areas)))))
+            rows.append(int(rng.choice(planted if layer != UNMODELLED and len(planted) else np.arange(len(areas)))))
     place = areas[["x", "y", "z"]].to_numpy()[rows]
     place[:, 0] = np.abs(place[:, 0]) * rng.choice([-1.0, 1.0], size=len(place))
     return centre + (place - BRAIN_CENTRE_MM) * BRAIN_SCALE

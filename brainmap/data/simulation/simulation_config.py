@@ -25,6 +25,12 @@ class Stream(enum.IntEnum):
     MEG_NOISE = 7
     TRIAL_ORDER = 8
     TOY = 9
+    EARLIER_WEIGHTS = 10
+    EARLIER_SOURCES = 11
+
+
+SIMULATION_VERSION = 2
+"""Raised when the same settings give other responses: finished studies of the sample are then of another brain."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,12 @@ class SimulationConfig:
         Areas partly driven by what gradients hold beyond activations: ventromedial and lateral occipito-temporal ones,
         where Raugel et al. 2026 found their residual.
     gradient_window : tuple of float
-        When that part drives the MEG, in s.
+        When that part drives the MEG, in s: most when the deepest layer's activations do, then less, but longer.
     gradient_share : float
         Share of the model-driven variance that it makes up in those areas.
+    earlier_share : float
+        Share of the variance that no feature of the model explains there, driven by the gradients of an earlier stage
+        of its training, where they are given: what gradients add can then be highest before the training ends.
     fmri_ceiling : tuple of float
         Mean noise ceiling (r between mean over repeats and noiseless response) at V1 and at the farthest area.
     meg_snr : float
@@ -82,8 +91,9 @@ class SimulationConfig:
     times: tuple[float, float] = (-0.2, 2.0)
     sampling_rate: float = 25.0
     gradient_areas: tuple[str, ...] = ("PHA2", "PHA3", "PH", "TPOJ2", "TE2p", "TE1p")
-    gradient_window: tuple[float, float] = (0.5, 1.7)
+    gradient_window: tuple[float, float] = (0.3, 1.7)
     gradient_share: float = 0.7
+    earlier_share: float = 1.0
     fmri_ceiling: tuple[float, float] = (0.7, 0.4)
     meg_snr: float = 0.04
     unmodelled_share: float = 0.4
@@ -94,7 +104,7 @@ class SimulationConfig:
     def __post_init__(self) -> None:
         for several in ("modalities", "subjects", "areas", "hemispheres", "gradient_areas"):
             object.__setattr__(self, several, as_names(getattr(self, several)))
-        shares = (self.gradient_share, self.unmodelled_share)
+        shares = (self.gradient_share, self.unmodelled_share, self.earlier_share)
         if any(not 0 <= share <= 1 for share in shares):
             raise InputError(f"Shares of variance lie between 0 and 1, not {shares}.")
         if any(not 0 < ceiling < 1 for ceiling in self.fmri_ceiling):

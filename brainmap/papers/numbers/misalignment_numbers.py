@@ -83,7 +83,10 @@ def _residual_rows(main: Member) -> Iterator[Row]:
     windows_paper = "significant, best 0.5–1.7 s after onset"
     if "meg" in main.results.residual:
         windows = lookups.residual_windows(main.results) if headlines.gains(main.results, "meg") else []
-        here = f"significant at {p_and_numbers.format_windows(windows)}" if windows else "significant at no time"
+        table = main.results.residual["meg"]
+        best = float(table.loc[table["delta"].idxmax(), "unit"])
+        there = f"{p_and_numbers.format_windows(windows)}, most at {best:.2f} s" if windows else "no time"
+        here = f"significant at {there}"
         yield number_row("4", "Residual, MEG", windows_paper, here, subjects_words(main, "meg"), [main])
     else:
         yield absent_row("4", "Residual, MEG", windows_paper, "MEG responses, activations and gradients")
