@@ -37,5 +37,8 @@ GROUP_ORDERS, SUBJECT_FLIPS, SHUFFLED_ROWS = 41, 42, 43
 # Orders in space and time (53 to 55 until 0.2.0: intervals of orders that are no longer made)
 RESAMPLED_CELLS, SPINS, SURROGATE_MAPS = 51, 52, 56
 
+# Retrieval of photographs
+EXCHANGED_PHOTOGRAPHS = 44
+
 # Quality of a recording
 CHOSEN_TARGETS = 61

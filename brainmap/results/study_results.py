@@ -67,6 +67,9 @@ class StudyResults:
         By modality, what several feature spaces predict together, of studies with ``method: banded`` or ``stacked``:
         unique and shared variance of bands, or scores and weights of a stack of layers
         (:func:`brainmap.study.analysis.bands_and_stacks.several_spaces`).
+    retrieval : dict of str to pd.DataFrame
+        By modality, of studies that ask for it: how often photographs are found from the responses, one row per
+        ``subject``, ``layer`` and ``time``, as :func:`brainmap.statistics.retrieval` gives them.
     truth : dict, optional
         What a simulation planted, see :mod:`brainmap.report.words.planted_and_found`.
     hypotheses : pd.DataFrame, optional
@@ -91,6 +94,7 @@ class StudyResults:
     controls: dict[str, pd.DataFrame] = field(default_factory=dict)
     ceilings: dict[str, xr.DataArray] = field(default_factory=dict)
     together: dict[str, xr.Dataset] = field(default_factory=dict)
+    retrieval: dict[str, pd.DataFrame] = field(default_factory=dict)
     truth: dict[str, Any] | None = None
     hypotheses: pd.DataFrame | None = None
 

@@ -23,6 +23,8 @@ from .permutation.permutation_test import group_permutation_test as group_permut
 from .permutation.permutation_test import permutation_null as permutation_null
 from .permutation.permutation_test import permutation_test as permutation_test
 from .permutation.permuted_subject import PermutationOptions as PermutationOptions
+from .retrieval import RetrievalOptions as RetrievalOptions
+from .retrieval import retrieval as retrieval
 from .significance import Significance as Significance
 from .significance import compare as compare
 from .significance import folds_interval as folds_interval

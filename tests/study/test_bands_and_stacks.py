@@ -51,6 +51,12 @@ def test_banded(own: Path) -> None:
     assert np.allclose(together["part"].sum("of"), full)  # unique and shared parts add up
 
 
+def test_photographs_are_found_where_a_study_asks(own: Path) -> None:
+    table = run(own, "found", retrieval="likelihood").retrieval["meg"]
+    assert len(table) == 2 * 6 and set(table["subject"]) == {"01"} and table["gallery"].eq(10).all()
+    assert (table["top1"] > table["chance1"]).mean() > 0.5 and table["p_corrected"].between(0, 1).all()
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [

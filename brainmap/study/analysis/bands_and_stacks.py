@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from brainmap.common.progress import track
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, stacked_encode
 from brainmap.features import Features
+from brainmap.statistics.retrieval import RetrievalOptions, retrieval
 from brainmap.statistics.variance_partition import banded_partition
 from brainmap.stimuli import StimulusSet
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
@@ -67,6 +69,36 @@ def several_spaces(
                 parts.append(_stacked(config, rows, features, subject, cv, estimator))
     names = [subject.responses.subject for subject in subjects]
     return xr.concat(parts, "subject").assign_coords(subject=names)
+
+
+def photographs_found(
+    config: StudyConfig, subjects: Sequence[Encoded], stimuli: StimulusSet, features: Features
+) -> pd.DataFrame | None:
+    """Return how often photographs are found from each subject's responses, None where nobody asks.
+
+    Raises
+    ------
+    InputError
+        Without activations, with confounds, or with galleries that are too small.
+    """
+    if config.retrieval == "none":
+        return None
+    if "activation" not in config.signals or any(subject.confounds is not None for subject in subjects):
+        raise InputError("photographs are found by activations, of responses without confounds; leave out 'retrieval'")
+    options = RetrievalOptions(method=config.retrieval, seed=config.seed)
+    tables = []
+    for subject in track(subjects, "finding photographs", unit="subjects"):
+        averaged, cv = subject.averaged, config.cv
+        splits: Any = fixed_split(averaged, stimuli, groups=subject.labels) if config.split == "test" else cv
+        X = {layer: np.asarray(features["activation", layer])[subject.rows] for layer in features.layers}
+        times = averaged.targets["time"].to_numpy() if averaged.modality != "fmri" else None
+        values = np.asarray(averaged.values[:])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NumericalWarning)
+            table = retrieval(X, values, times=times, cv=splits, groups=subject.groups, options=options)
+        table.insert(0, "subject", averaged.subject)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
 def bands_of(config: StudyConfig, spaces: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -16,7 +16,7 @@ from brainmap.common.progress import track
 from brainmap.common.storage.lazy_arrays import mean_over_targets
 from brainmap.statistics.significance import folds_interval
 from brainmap.study.analysis.above_chance import above_chance
-from brainmap.study.analysis.bands_and_stacks import several_spaces
+from brainmap.study.analysis.bands_and_stacks import photographs_found, several_spaces
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, noise_ceilings, stack
 from brainmap.study.analysis.gradients_beyond_activations import residual_of_gradients
 from brainmap.study.analysis.orders_and_hypotheses import hypotheses, order_of_layers
@@ -76,6 +76,7 @@ def summarise(
         controls={modality: part.controls for modality, part in parts.items()},
         ceilings={modality: part.ceilings for modality, part in parts.items() if part.ceilings is not None},
         together={modality: part.together for modality, part in parts.items() if part.together is not None},
+        retrieval={modality: part.retrieval for modality, part in parts.items() if part.retrieval is not None},
         truth=inputs.truth.to_report() if inputs.truth is not None else None,
     )
     results.hypotheses = hypotheses(results.check())
@@ -94,6 +95,7 @@ class _Part:
     controls: pd.DataFrame
     ceilings: xr.DataArray | None
     together: xr.Dataset | None
+    retrieval: pd.DataFrame | None
     methods: dict[str, str]
 
 
@@ -120,6 +122,7 @@ def _summarise_modality(
         controls=compare_with_controls(subjects, scores),
         ceilings=noise_ceilings(subjects),
         together=several_spaces(config, subjects, inputs.stimuli, features, ridge(config)),
+        retrieval=photographs_found(config, subjects, inputs.stimuli, features),
         methods=methods,
     )
 

@@ -14,8 +14,8 @@ WORDS = (*OWN, *PLACE, "stimuli", "subject", "test", "checkpoint", "set")
 """Words that are no settings themselves."""
 SEVERAL = ("subjects", "layers", "signals", "modality", "nuisance", "controls", "bands")
 BY_SET = (
-    *("bridge_weights", "method", "bands", "residual", "residual_layers", "fmri_test", "meg_test", "fmri_level"),
-    *("residual_control", "top_areas", "order_over", "normalise", "flips", "tails", "thin"),
+    *("bridge_weights", "method", "bands", "retrieval", "residual", "residual_layers", "residual_control"),
+    *("fmri_test", "meg_test", "fmri_level", "top_areas", "order_over", "normalise", "flips", "tails", "thin"),
 )
 """Settings without an option of their own: ``--set flips=1000``."""
 

@@ -98,6 +98,9 @@ class StudyConfig(BaseModel):
     bands : tuple of str, optional
         Of ``method: banded``: signals, controls by name, or some layers of a signal (``activation:block.3/block.5``);
         two to five. Activations and gradients by default.
+    retrieval : {"none", "likelihood", "decoding"}
+        Besides, find the photographs that were seen among those of their test fold, by subject, layer and, of MEG and
+        EEG, moment (:func:`brainmap.statistics.retrieval`); from activations.
     residual : {"nested", "matched"}
         How the gain of gradients over activations is measured, see :mod:`brainmap.statistics.added.added_value`.
     residual_layers : {"all", "last"}
@@ -180,6 +183,7 @@ class StudyConfig(BaseModel):
     projection: Annotated[int, Field(ge=4)] | None = None
     method: Literal["ridge", "ridge-gcv", "banded", "stacked"] = "ridge"
     bands: tuple[str, ...] | None = None
+    retrieval: Literal["none", "likelihood", "decoding"] = "none"
     residual: Literal["nested", "matched"] = "nested"
     residual_layers: Literal["all", "last"] = "all"
     residual_control: Literal["none", "nonlinear"] = "none"
@@ -342,7 +346,8 @@ class StudyConfig(BaseModel):
             described.pop("features")  # studies of models are what they were before files of features
         for besides in BESIDES:
             described.pop(besides)
-        unset = ("bands", "groups", "gap", "nuisance", "controls", "normalise", "tails", "residual_control")
+        own = ("bands", "retrieval", "residual_control")
+        unset = (*own, "groups", "gap", "nuisance", "controls", "normalise", "tails")
         for name in unset:  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:
                 described.pop(name)
