@@ -5,8 +5,9 @@ Back from brain to photograph
 Which of the candidates was seen?
 
 An encoder predicts the responses to every candidate; the one under which the measured responses are most likely is
-named (:func:`~brainmap.statistics.retrieval`). Candidates are the photographs of a test fold, of which nothing was
-fitted. Chance is what exchanged photographs give.
+named (:func:`~brainmap.statistics.retrieval`; ``method="decoding"`` goes the other way, from responses to a layer's
+features). Candidates are the photographs of a test fold, of which nothing was fitted. Chance is what exchanged
+photographs give.
 """
 
 import matplotlib.pyplot as plt
@@ -20,30 +21,21 @@ stimuli = bm.sample_stimuli()
 features = bm.FeatureExtractor(
     bm.load_model("dino-tiny"), layers=["block.0", "block.5", "block.11"], store="brainmap_runs/features"
 ).extract(stimuli)
-meg = bm.simulate(features, stimuli.table, config=SimulationConfig.small())["meg"]["S1"].average_repeats()
-rows = stimuli.index_of(meg.stimulus_ids)
+fmri = bm.simulate(features, stimuli.table, config=SimulationConfig.small())["fmri"]["S1"].average_repeats()
+rows = stimuli.index_of(fmri.stimulus_ids)
 groups = stimuli.table["source"].to_numpy()[rows]
 X = {layer: np.asarray(features["activation", layer])[rows] for layer in features.layers}
 
-times = meg.targets["time"].to_numpy()
-moments = np.unique(times)[::4]
-use = np.isin(times, moments)
-table = retrieval(
-    X, np.asarray(meg.values)[:, use], times=times[use], groups=groups, options=RetrievalOptions(n_permutations=199)
-)
-best = table.loc[table["top1"].idxmax()]
-print(
-    f"Highest: {best['layer']} at {1000 * best['time']:.0f} ms, top-1 {best['top1']:.2f} of a gallery of "
-    f"{best['gallery']:.0f} (chance {best['chance1']:.2f}), p = {best['p_corrected']:.3f} over all layers and moments"
-)
+options = RetrievalOptions(n_permutations=199)
+table = retrieval(X, np.asarray(fmri.values), cv=3, groups=groups, options=options)
+print(table[["layer", "top1", "chance1", "top5", "chance5", "gallery", "p_corrected"]].round(3).to_string(index=False))
 
 # %%
-figure, axis = plt.subplots(figsize=(5.5, 3))
-for layer, part in table.groupby("layer", sort=False):
-    axis.plot(part["time"], part["top1"], label=layer)
-    found = part[part["p_corrected"] <= 0.05]
-    axis.plot(found["time"], found["top1"], "o", ms=4, color=axis.lines[-1].get_color())
-axis.axhline(table["chance1"].iloc[0], color="0.5", ls=":", lw=1)
-axis.set(xlabel="Time after onset (s)", ylabel="Top-1", title="Photographs found from simulated MEG")
+figure, axis = plt.subplots(figsize=(5, 3))
+for place, (name, chance) in enumerate((("top1", "chance1"), ("top5", "chance5"))):
+    bars = axis.bar(np.arange(3) + 0.4 * place, table[name], 0.36, label=f"top-{name[-1]}")
+    axis.axhline(table[chance].iloc[0], color=bars[0].get_facecolor(), ls=":", lw=1)
+axis.set(xticks=np.arange(3) + 0.2, xticklabels=table["layer"], ylabel="Share of photographs")
+axis.set_title("Photographs found from simulated fMRI (dotted: chance)", fontsize=9)
 axis.legend(frameon=False)
 figure.tight_layout()

@@ -62,14 +62,14 @@ def test_new_photographs_are_predicted(kept: tuple[FinishedRun, np.ndarray, Path
 def test_folds_encoders_reproduce_the_stored_scores(kept: tuple[FinishedRun, np.ndarray, Path]) -> None:
     run, _, _ = kept
     encoder = run.encoder("meg")
-    assert encoder.about["reproduced_to"] <= EQUAL
+    assert encoder.about["reproduced_to"] <= EQUAL / 2
     assert encoder.about["split_hash"] == run.scores["meg"].attrs["split_hash"]
     (folder,) = encoder.folders.values()
     best = targets_of_layers(run.scores["meg"]["r"].load().isel(subject=0, signal=0), None)
     assert sorted(np.concatenate(list(best.values()))) == list(range(18))
     for layer, targets in best.items():
         assert np.array_equal(np.load(folder / layer / "targets.npy"), targets)
-        coef, intercept = fold_weights(folder / layer / "folds", layer)
+        coef, intercept = fold_weights(folder / layer / "folds")
         assert coef.shape[:2] == (4, len(targets)) == intercept.shape
 
 

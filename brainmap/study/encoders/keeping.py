@@ -7,6 +7,7 @@ those of chosen layers. The folds' encoders stand beside, so that anybody can se
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ from numpy.typing import NDArray
 from brainmap.common.array_sources import as_source
 from brainmap.common.errors import InputError
 from brainmap.common.storage.digests import sealed_folder
-from brainmap.encoding import EncodingRidgeCV, PreparedEncoding
+from brainmap.common.storage.zarr_stores import reserve_checked
+from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding
 from brainmap.features import Features
 from brainmap.study.analysis.encoded_part import Encoded
 from brainmap.study.declared.study_config import StudyConfig
 
 KIND, FORMAT = "kept encoders", 1
 META, REFIT, FOLDS = "encoder.json", "refit", "folds"
-BLOCK = 4096  # targets that are refit at once
+BLOCK, CHUNK = 2048, 256  # targets that are fitted at once, and that one stored chunk holds
 EQUAL = 1e-6  # what predictions on held-out photographs reproduce the stored scores to
 SETTINGS = (
     *("model", "weights", "seed", "layers", "signals", "site", "pooling", "objective", "wrt"),
@@ -71,20 +73,21 @@ def keep_encoders(
         raise InputError("encoders of responses with confounds cannot be kept: they know the photographs only")
     scores = subject.spaces[signal].r
     chosen = targets_of_layers(scores, config.keep_layers)
-    values = subject.averaged.values
-    responses = as_source(values, "responses")
+    responses = as_source(subject.averaged.values, "responses")
     reached = 0.0
     with sealed_folder(path, KIND) as partial:
         for layer, targets in chosen.items():
             X = np.asarray(features[signal, layer])
             prepared = prepare({layer: X})
             folder = partial / layer
-            prepared.export(values, folder / FOLDS, what=("coef",), layers=[layer], targets=targets)
             rows = X if len(X) == len(subject.rows) else X[subject.rows]
-            held_out = _scores_of_folds(folder / FOLDS, layer, rows, responses, targets, prepared)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NumericalWarning)  # the texts stand with the scores
+                _write_folds(folder / FOLDS, prepared, responses, targets)
+                _refit(prepared, rows, responses, targets, subject).save(folder / REFIT)
+            held_out = _scores_of_folds(folder / FOLDS, rows, responses, targets, prepared)
             stored = scores.sel(layer=layer).transpose("split", "target").values[:, targets]
             reached = max(reached, float(np.nanmax(np.abs(held_out - stored), initial=0.0)))
-            _refit(prepared, rows, responses, targets, subject).save(folder / REFIT)
             np.save(folder / "targets.npy", targets)
         meta = _described(config, subject, signal, features, list(chosen))
         (partial / META).write_text(json.dumps({**meta, "reproduced_to": reached}, indent=1), encoding="utf-8")
@@ -127,19 +130,37 @@ def targets_of_layers(scores: xr.DataArray, layers: tuple[str, ...] | None) -> d
     return {name: everyone[best == number] for number, name in enumerate(names) if (best == number).any()}
 
 
-def fold_weights(folder: Path, layer: str) -> tuple[Any, Any]:
+def _write_folds(folder: Path, prepared: PreparedEncoding, responses: Any, targets: NDArray[np.int64]) -> None:
+    """Write weights and intercepts of every fold in double precision: features may all but coincide."""
+    import zarr
+
+    (source,) = prepared.sources.values()
+    n_splits, n_targets, n_features = len(prepared.problem.plan.outer), len(targets), source.shape[1]
+    group = zarr.open_group(str(folder), mode="w", zarr_format=3)
+    width = min(CHUNK, n_targets)
+    coef = reserve_checked(group, "coef", (n_splits, n_targets, n_features), (1, width, n_features), dtype=np.float64)
+    intercept = reserve_checked(group, "intercept", (n_splits, n_targets), (n_splits, width), dtype=np.float64)
+    for start in range(0, n_targets, BLOCK):
+        part = slice(start, min(start + BLOCK, n_targets))
+        fitted = prepared.encode(responses.select(targets[part]).columns(0, BLOCK), return_estimator=True).estimators
+        assert fitted is not None
+        for split, estimator in enumerate(next(iter(fitted.values()))):
+            coef[split, part], intercept[split, part] = estimator.coef_, estimator.intercept_
+
+
+def fold_weights(folder: Path) -> tuple[Any, Any]:
     """Weights (split, target, feature) and intercepts (split, target) of the folds, on disk."""
     import zarr
 
-    group: Any = zarr.open_group(str(folder), mode="r")[layer]
+    group: Any = zarr.open_group(str(folder), mode="r")
     return group["coef"], group["intercept"]
 
 
 def _scores_of_folds(
-    folder: Path, layer: str, X: NDArray[Any], responses: Any, targets: NDArray[np.int64], prepared: PreparedEncoding
+    folder: Path, X: NDArray[Any], responses: Any, targets: NDArray[np.int64], prepared: PreparedEncoding
 ) -> NDArray[np.float64]:
     """Pearson r of what the stored encoders of each fold predict of its test photographs, (split, target)."""
-    coef, intercept = fold_weights(folder, layer)
+    coef, intercept = fold_weights(folder)
     plan = prepared.problem.plan
     r = np.empty(intercept.shape)
     for start in range(0, len(targets), BLOCK):
