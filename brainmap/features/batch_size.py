@@ -34,6 +34,25 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "MPS backend out of memory" in str(error)
 
 
+def halved(size: int, model: VisionModel, objective: Objective | None) -> int:
+    """Half the images of a batch that did not fit.
+
+    Raises
+    ------
+    InputError
+        If it is a single image, or the objective couples its images.
+    """
+    where = f"Memory of '{model.device}' is too small for"
+    if objective is not None and objective.batch_coupled:
+        raise InputError(
+            f"{where} a batch of {size}, and objective '{objective.name}' ties its images together, so that "
+            "it may not be divided: choose a smaller batch_size."
+        ) from None
+    if size == 1:
+        raise InputError(f"{where} one image of '{model.name}'; use device='cpu' or a smaller input_size.")
+    return size // 2
+
+
 def batch_size_for(
     model: VisionModel,
     memory: str | int,

@@ -18,7 +18,7 @@ from brainmap.common.names import as_names
 from brainmap.common.progress import track
 from brainmap.common.storage.files import short_hash
 from brainmap.features import capture
-from brainmap.features.batch_size import available_memory, batch_size_for, out_of_memory
+from brainmap.features.batch_size import available_memory, batch_size_for, halved, out_of_memory
 from brainmap.features.extracted_features import Features, Rows
 from brainmap.features.feature_blocks import ArrayKey, BlockWriter, ExtractionPlan, FeatureSink, MemoryArray, one_ahead
 from brainmap.features.feature_provenance import feature_provenance
@@ -378,23 +378,12 @@ class FeatureExtractor:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            self._halve(len(batch))
+            self.largest = halved(len(batch), self.model, self.objective)
         # Only here is the failed attempt's traceback gone, and with it the tensors its frames held.
         gc.collect()
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
         return self.compute(batch)
-
-    def _halve(self, size: int) -> None:
-        where = f"Memory of '{self.model.device}' is too small for"
-        if self._coupled:
-            raise InputError(
-                f"{where} a batch of {size}, and objective '{self.objective.name}' ties its images together, so that "  # type: ignore[union-attr]
-                "it may not be divided: choose a smaller batch_size."
-            ) from None
-        if size == 1:
-            raise InputError(f"{where} one image of '{self.model.name}'; use device='cpu' or a smaller input_size.")
-        self.largest = size // 2
 
     def _compute(self, batch: ImageBatch) -> dict[ArrayKey, np.ndarray]:
         model, result = self.model, {}

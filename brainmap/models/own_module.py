@@ -10,10 +10,11 @@ from torch import nn
 from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
 from brainmap.models.adapters.transformers_library import ModuleAdapter
+from brainmap.models.layer_paths import layer_paths
 from brainmap.models.model_cards import ModelCard
 from brainmap.models.objectives import OBJECTIVES
 from brainmap.models.preprocessing import Preprocessing
-from brainmap.models.vision_model import Loaded, VisionModel, layer_paths
+from brainmap.models.vision_model import Loaded, VisionModel
 
 
 def from_module(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.names import as_names
 from brainmap.common.readable import html_table, shortened
 from brainmap.models.block_probing import grid_order, two_readings
+from brainmap.models.layer_paths import EVENLY, evenly_spaced, first_submodule, layer_paths
 from brainmap.models.model_cards import ModelCard
 from brainmap.models.preprocessing import Preprocessing
 from brainmap.models.tokenizers import Tokenizer
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from brainmap.models.objectives.objective import Objective
 
 
-EVENLY = "evenly:"
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -226,23 +225,13 @@ class VisionModel:
             return known
         chosen = as_names(layers)
         if len(chosen) == 1 and chosen[0].startswith(EVENLY):
-            return self._evenly_spaced(known, chosen[0])
+            return evenly_spaced(known, chosen[0], self.name)
         for name in chosen:
             if name not in known:
                 raise InputError(f"Model '{self.name}' has no layer '{name}'; it has {known[0]} … {known[-1]}.")
         if not chosen or len(set(chosen)) < len(chosen):
             raise InputError("Name at least one layer, each once.")
         return tuple(name for name in known if name in chosen)
-
-    def _evenly_spaced(self, known: tuple[str, ...], wanted: str) -> tuple[str, ...]:
-        """Layers at equal distances in depth, such as ``evenly:10``."""
-        count = wanted.removeprefix(EVENLY)
-        if not count.isdigit() or not 2 <= int(count) <= len(known):
-            raise InputError(
-                f"Layers '{wanted}': model '{self.name}' has {len(known)} layers; give evenly:2 to evenly:{len(known)}."
-            )
-        last = len(known) - 1  # halves are rounded up, so that equal steps stay equal
-        return tuple(known[(2 * i * last + int(count) - 1) // (2 * (int(count) - 1))] for i in range(int(count)))
 
     def site_modules(self, layers: Sequence[str], site: str, branch: str | None = None) -> dict[str, nn.Module]:
         """Modules whose output is the signal at ``site`` of the named layers.
@@ -258,7 +247,7 @@ class VisionModel:
         modules = {}
         for name in layers:
             block = network.get_submodule(self._paths[name])
-            modules[name] = _first_submodule(block, self.card.sites[site].path.split("|"))
+            modules[name] = first_submodule(block, self.card.sites[site].path.split("|"))
         return modules
 
     def role_slices(self, tokens: int) -> dict[str, slice]:
@@ -372,38 +361,6 @@ class VisionModel:
             "precision": self.precision,
             "device": self.device.type,
         }
-
-
-def layer_paths(network: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Paths of modules that match the patterns, numbers in natural order.
-
-    Raises
-    ------
-    InputError
-        If nothing matches; a few existing paths are named.
-    """
-    names = [name for name, _ in network.named_modules() if name]
-    paths: list[str] = []
-    for pattern in patterns:
-        matches: list[tuple[re.Match[str], str]] = []
-        for alternative in pattern.split("|"):
-            expression = re.compile(re.escape(alternative).replace(r"\*", r"(\d+)"))
-            matches = matches or [(match, name) for name in names if (match := expression.fullmatch(name))]
-        ordered = sorted(matches, key=lambda pair: [int(number) for number in pair[0].groups()])
-        paths.extend(name for _, name in ordered)
-    if not paths:
-        some = ", ".join(names[:8])
-        raise InputError(f"No module of {type(network).__name__} matches {', '.join(patterns)}; it has {some} …")
-    return paths
-
-
-def _first_submodule(block: nn.Module, paths: Sequence[str]) -> nn.Module:
-    for path in paths:
-        try:
-            return block.get_submodule(path)
-        except AttributeError:
-            continue
-    raise InputError(f"{type(block).__name__} has none of the submodules {', '.join(paths)}; check the card's sites.")
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:

@@ -16,7 +16,8 @@ from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.declared.study_file import Cell, GridConfig
 from brainmap.study.inputs import Simulated
 from brainmap.study.plan import lines_of_sizes, lines_of_tests
-from brainmap.study.run import HeldElsewhereError, Study, everything_missing
+from brainmap.study.resources import everything_missing
+from brainmap.study.run import HeldElsewhereError, Study
 from brainmap.study.run_folder import check_out, shared_features
 
 if TYPE_CHECKING:

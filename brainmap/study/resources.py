@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brainmap.common.errors import BrainmapError
+from brainmap.common.errors import BrainmapError, MissingFileError
 
 if TYPE_CHECKING:
     from brainmap.features import FeatureExtractor
@@ -107,3 +108,11 @@ def measured_speed() -> float:
     for _ in range(3):
         _ = probe @ probe
     return 3 * 2.0 * probe.shape[0] ** 3 / max(time.perf_counter() - start, 1e-9)
+
+
+def everything_missing(error: BrainmapError, missing: Sequence[str]) -> BrainmapError:
+    """Return the error that names all that stands in the way of a study, not only what was met first."""
+    sentences = list(dict.fromkeys([*missing, *([] if missing else [str(error)])]))
+    if len(sentences) < 2:
+        return error
+    return MissingFileError("\n  - ".join([f"{len(sentences)} things are missing:", *sentences]))

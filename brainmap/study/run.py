@@ -24,7 +24,7 @@ from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.rows_and_spaces import KeptControls, align_rows, checked_subjects, feature_spaces, ridge
-from brainmap.study.analysis.score_maps import OutSpace, check_meshes, check_out_space, write_score_maps
+from brainmap.study.analysis.score_maps import OutSpace, check_maps, check_meshes, write_score_maps
 from brainmap.study.analysis.summarise import READ_AT_ONCE, summarise
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.encoders.keeping import is_kept, keep_encoders
@@ -41,6 +41,7 @@ from brainmap.study.inputs import (
 from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
 from brainmap.study.pooled_targets import common_targets
 from brainmap.study.registration import judge_hypotheses, lock_hypotheses
+from brainmap.study.resources import everything_missing
 from brainmap.study.run_folder import RunFolder, check_out
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class Study:
             raise
         except BrainmapError as error:
             raise everything_missing(error, self.plan().missing) from None
-        self._check_out_space(own)
+        check_maps(self.out_space, None if own is None else own.everyone, self.config.modality)
         if own is not None:
             check_meshes(own.everyone)
             for problem in filter(None, (ceiling_unknown(self.config, responses) for responses in own.everyone)):
@@ -278,8 +279,9 @@ class Study:
             if report and not self.folder.report.is_file():
                 write_report(finished, self.folder.report)
             if self.out_space is not None:
-                stimuli = opened[0]
-                self._write_maps(drawn or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated))
+                mapped = drawn or load_inputs(self.config, opened[0], self.folder.features, kept=self.simulated)
+                for responses in mapped.everyone:
+                    write_score_maps(self.folder, responses, self.config.signals, self.out_space)
             self.folder.completed()
         self.folder.left()
         return finished
@@ -358,23 +360,6 @@ class Study:
             error.file.unlink()
             return True
         return False
-
-    def _check_out_space(self, own: Inputs | None) -> None:
-        if self.out_space is None:
-            return
-        if own is not None:
-            for responses in own.everyone:
-                check_out_space(responses, self.out_space)
-        elif self.config.modality != ("fmri",) or self.out_space == "nifti":  # the sample: vertices, and sensors
-            raise InputError(
-                "Maps of the sample are gifti or cifti, of its fMRI alone: choose one of them and modality fmri, or "
-                "leave out --out-space."
-            )
-
-    def _write_maps(self, inputs: Inputs) -> None:
-        if self.out_space is not None:
-            for responses in inputs.everyone:
-                write_score_maps(self.folder, responses, self.config.signals, self.out_space)
 
     def _identity(
         self, stimuli: StimulusSet, model: VisionModel | GivenModel, recorded: Inputs | None
@@ -506,11 +491,3 @@ def fraction(share: str) -> tuple[int, int]:
 
 def _part(space: str, subject: Encoded) -> Part:
     return (subject.responses.modality, subject.responses.subject, space)
-
-
-def everything_missing(error: BrainmapError, missing: Sequence[str]) -> BrainmapError:
-    """Return the error that names all that stands in the way of a study, not only what was met first."""
-    sentences = list(dict.fromkeys([*missing, *([] if missing else [str(error)])]))
-    if len(sentences) < 2:
-        return error
-    return MissingFileError("\n  - ".join([f"{len(sentences)} things are missing:", *sentences]))

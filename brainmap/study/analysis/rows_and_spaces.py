@@ -1,4 +1,4 @@
-"""What is encoded: the rows of a subject, in the order of the photographs, and the feature spaces that predict them."""
+"""What is encoded: the rows of a subject, the feature spaces that predict them, and the ridge between the two."""
 
 from __future__ import annotations
 

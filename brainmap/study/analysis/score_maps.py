@@ -49,6 +49,27 @@ def check_out_space(responses: Responses, out_space: OutSpace) -> None:
         check_hemispheres(placed, mesh)
 
 
+def check_maps(
+    out_space: OutSpace | None, everyone: Sequence[Responses] | None, modality: Sequence[str] | None
+) -> None:
+    """The same for a study: of everyone's responses, or of the sample where there are none.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_out_space`.
+    """
+    if out_space is None:
+        return
+    for responses in everyone or ():
+        check_out_space(responses, out_space)
+    if everyone is None and (modality != ("fmri",) or out_space == "nifti"):  # vertices, and sensors
+        raise InputError(
+            "Maps of the sample are gifti or cifti, of its fMRI alone: choose one of them and modality fmri, or "
+            "leave out --out-space."
+        )
+
+
 def check_meshes(everyone: Sequence[Responses]) -> None:
     """Look at the user's files of template meshes before anything is computed: a report needs them at its end.
 
