@@ -59,6 +59,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
@@ -99,3 +100,11 @@ sphinx_gallery_conf = {
 }
 
 warnings.filterwarnings("ignore", category=UserWarning, message="FigureCanvasAgg is non-interactive")
+
+
+def warning_in_words(message: Warning | str, category: type[Warning], *_: object, **__: object) -> str:
+    """Show a warning of an example without the folder that this machine keeps the example in."""
+    return f"{category.__name__}: {message}\n"
+
+
+warnings.formatwarning = warning_in_words

@@ -346,7 +346,8 @@ def _notes(
     known &= mean > ABOVE_CHANCE / np.sqrt(n_rows)
     if grid.shape[1] < 3 or not known.any():
         return
-    for edge, word, other in ((grid[:, :1], "smallest", "smaller"), (grid[:, -1:], "largest", "larger")):
+    edges = [(grid[:, :1], "smallest", "smaller"), (grid[:, -1:], "largest", "larger")]
+    for edge, word, other in edges[:1] if settings.relative else edges:  # relative: 1e5 mean eigenvalues
         share = float((known & (alpha == edge)).sum() / known.sum())
         if share > EDGE_SHARE:
             yield (

@@ -20,8 +20,8 @@ import brainmap as bm
 from brainmap.hierarchy import time_courses
 
 # %%
-# Simulated EEG: 120 photographs shown twice to eight sensors, which follow a layer of the model from 100 ms on.
-stimuli = bm.sample_stimuli().subset(np.arange(0, 600, 5))
+# Simulated EEG: 200 photographs shown twice to eight sensors, which follow a layer of the model from 100 ms on.
+stimuli = bm.sample_stimuli().subset(np.arange(0, 600, 3))
 features = bm.FeatureExtractor(
     bm.load_model("dino-tiny"), layers=["block.5"], signals=["activation"], store="brainmap_runs/features"
 ).extract(stimuli)
@@ -30,7 +30,7 @@ rng = np.random.default_rng(0)
 times = np.arange(-0.1, 0.5, 0.02)
 course = np.exp(-(((times - 0.18) / 0.06) ** 2))
 drive = (X - X.mean(0)) / X.std(0) @ rng.standard_normal((X.shape[1], 8)) / np.sqrt(X.shape[1])
-shown = np.concatenate([rng.permutation(120), rng.permutation(120)])
+shown = np.concatenate([rng.permutation(200), rng.permutation(200)])
 signal = 2e-6 * drive[shown][:, :, None] * course
 data = signal + 2e-6 * rng.standard_normal(signal.shape)
 

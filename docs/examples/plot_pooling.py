@@ -13,7 +13,7 @@ import numpy as np
 import brainmap as bm
 from brainmap.data.simulation import SimulationConfig
 
-stimuli = bm.sample_stimuli().subset(np.arange(0, 600, 2))
+stimuli = bm.sample_stimuli().subset(np.arange(0, 600, 3))
 poolings = ["cls", "patch-mean", "all-mean"]
 features = bm.FeatureExtractor(
     bm.load_model("dino-tiny"), pooling=poolings, store="brainmap_runs/features"

@@ -17,6 +17,7 @@ areas = {"V1": (1, 0.2, 0.2), "V4": (0.5, 0.3, 1), "LO2": (0.3, 1, 0.1), "44": (
 drives = [np.hstack([a * common, b * shape, c * colour]) for a, b, c in areas.values()]
 Y = np.hstack([drive @ rng.standard_normal((15, 20)) for drive in drives]) + 2 * rng.standard_normal((400, 80))
 units = np.repeat(list(areas), 20)
+# Together the spaces hold what they have in common twice: the ridge says that it noticed.
 
 parts = variance_partition(spaces, Y).parts.mean("split")
 print(unique_tests(spaces, Y, units=units)[["space", "unit", "p_fwer", "significant"]])

@@ -21,6 +21,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
 ROLE = re.compile(r":(?:class|func|mod|meth|data|attr|exc|obj):`~?([\w.]+)`")
+CALL = re.compile(r"(?:brainmap\.)?((?:\w+\.)+\w+)(?:\(.*\))?")
 WORDS = {
     "brainmap": "What most studies need",
     "brainmap.common": "Errors",
@@ -38,6 +39,7 @@ WORDS = {
     "brainmap.results": "What a finished study holds",
     "brainmap.report": "Reports",
     "brainmap.report.cortex": "Meshes",
+    "brainmap.report.explore": "The page on which a cortex is turned and clicked",
     "brainmap.report.figures": "Figures",
     "brainmap.report.page": "Pages",
     "brainmap.report.panels": "Panels of a report",
@@ -236,6 +238,20 @@ def defining_module(node: pending_xref) -> str:
     return ""
 
 
+def link_names_in_text(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Link what a page of the guide writes as code, such as ``statistics.residual``, to its page in the reference."""
+    if docname.startswith(("reference/", "gallery/")):
+        return
+    pages: dict[int, str] = app.env.brainmap_pages  # type: ignore[attr-defined]
+    for node in list(doctree.findall(nodes.literal)):
+        call = CALL.fullmatch(node.astext())
+        if call is None or isinstance(node.parent, nodes.reference):
+            continue
+        page = pages.get(id(imported(f"brainmap.{call[1]}")))
+        if page is not None:
+            node.replace_self(make_refnode(app.builder, docname, f"reference/{page}", "", node.deepcopy(), page))
+
+
 def leave_out(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
     """Leave out what scikit-learn's metadata routing adds to estimators."""
     return True if (name.startswith("set_") and name.endswith("_request")) or name == "get_metadata_routing" else None
@@ -256,5 +272,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", build, priority=100)
     app.connect("env-before-read-docs", hand_over)
     app.connect("missing-reference", link_to_page)
+    app.connect("doctree-resolved", link_names_in_text)
     app.connect("autodoc-skip-member", leave_out)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -248,6 +248,10 @@ def test_numerics_that_limit_the_scores_warn():
     ):  # targets that nothing predicts take the largest alpha: no reason to extend the grid
         warnings.simplefilter("error", NumericalWarning)
         cross_val_encode(X, noise)
+        # nor where noise that crops share looks like prediction: relative ones end far above every eigenvalue
+        crops = np.repeat(np.arange(40), 8)
+        shared = np.random.default_rng(0).standard_normal((2, 40, 30))[:, crops]
+        cross_val_encode(*(shared + np.random.default_rng(1).standard_normal(shared.shape)), groups=crops)
     with pytest.warns(NumericalWarning, match="nearly as many"):
         cross_val_encode(*data(n=100, d=80), estimator=EncodingRidgeCV(np.logspace(-8, 8, 9)))
     flat = np.where(np.arange(40) == 7, 3, Y)
