@@ -6,9 +6,7 @@ response averaged over ``n_repeats``) and as the *correlation* a noiseless predi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from brainmap.common.errors import InputError
-from brainmap.common.random_purposes import CEILING_BOOTSTRAP, CEILING_HALVES
-from brainmap.statistics.checked_arrays import check_finite_columns, sliceable, target_blocks
+from brainmap.common.random_purposes import CEILING_HALVES
+from brainmap.statistics.checked_arrays import target_blocks
+from brainmap.statistics.repeated_trials import (
+    bootstrap_weights,
+    checked_trials,
+    decomposed,
+    half_correlation,
+    halvings,
+    quotient,
+)
 
 FloatArray = NDArray[np.float64]
-LEAST_GROUPS = 20  # of stimuli: intervals of twelve covered .90
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,16 +185,14 @@ def explainable_variance(
     >>> explainable_variance(trials, np.repeat(np.arange(200), 4)).variance.round(1)  # 1 / (1 + 1/4)
     array([0.8])
     """
-    values, codes, counts = _trials(trials, stimulus)
+    values, codes, counts = checked_trials(trials, stimulus)
     repeats = float(1.0 / np.mean(1.0 / counts)) if n_repeats is None else float(n_repeats)
     if repeats <= 0:
         raise InputError(f"The number of repeats must be positive, not {repeats:g}.")
-    weights, units = _bootstrap_weights(codes, groups, n_bootstrap, seed)
-    parts = [
-        _decompose_block(values[:, block], codes, counts, weights, repeats) for block in target_blocks(*values.shape)
-    ]
+    weights, units = bootstrap_weights(codes, groups, n_bootstrap, seed)
+    parts = [decomposed(values[:, block], codes, counts, weights, repeats) for block in target_blocks(*values.shape)]
     signal, noise, shares = (np.concatenate(pieces, axis=-1) for pieces in zip(*parts, strict=True))
-    ncsnr = np.sqrt(_ratio(np.maximum(signal, 0.0), noise))
+    ncsnr = np.sqrt(quotient(np.maximum(signal, 0.0), noise))
     low, high = _interval(shares, units, confidence)
     table = _table(ncsnr, shares[0], low, high, signal_variance=signal, noise_variance=noise)
     return NoiseCeiling(table, "explainable variance", repeats, confidence)
@@ -249,21 +252,21 @@ def split_half(
     >>> split_half(trials, np.repeat(np.arange(200), 4)).r.round(1)
     array([0.9])
     """
-    values, codes, counts = _trials(trials, stimulus)
+    values, codes, counts = checked_trials(trials, stimulus)
     if counts.min() < 2 or len(counts) < 3:
         raise InputError(
             "Split halves need at least three stimuli, each shown twice or more; "
             f"here are {len(counts)} stimuli and the rarest was shown {counts.min()} time(s)."
         )
-    halves = _halvings(codes, counts, n_splits, np.random.default_rng([seed, CEILING_HALVES]))
-    weights, units = _bootstrap_weights(codes, groups, n_bootstrap, seed)
+    halves = halvings(codes, counts, n_splits, np.random.default_rng([seed, CEILING_HALVES]))
+    weights, units = bootstrap_weights(codes, groups, n_bootstrap, seed)
     half = np.mean(counts // 2)
     ratio = float(np.mean(counts) / half)
-    parts = [_half_correlation(values[:, block], codes, halves, weights) for block in target_blocks(*values.shape)]
+    parts = [half_correlation(values[:, block], codes, halves, weights) for block in target_blocks(*values.shape)]
     reliability = _prophecy(np.maximum(np.concatenate(parts, axis=1), 0.0), ratio)
     repeats = float(np.mean(counts))
     share = reliability[0]
-    ncsnr = np.sqrt(_ratio(share, (1.0 - share) * repeats))
+    ncsnr = np.sqrt(quotient(share, (1.0 - share) * repeats))
     low, high = _interval(reliability, units, confidence)
     return NoiseCeiling(_table(ncsnr, share, low, high), "split half", repeats, confidence)
 
@@ -280,124 +283,10 @@ def _table(
     )
 
 
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Divide; 0/0 is 0 (a constant target has no signal), x/0 is infinite (no noise)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(numerator == 0, 0.0, numerator / denominator)
-
-
 def _prophecy(reliability: FloatArray, ratio: float) -> FloatArray:
     """Spearman–Brown: reliability of a measurement ``ratio`` times as long."""
     stepped: FloatArray = ratio * reliability / (1.0 + (ratio - 1.0) * reliability)
     return stepped
-
-
-def _trials(trials: ArrayLike, stimulus: ArrayLike) -> tuple[Any, NDArray[np.intp], NDArray[np.intp]]:
-    """Check single trials; return values, stimulus codes and the number of trials per stimulus."""
-    values = sliceable(trials)
-    labels = np.asarray(stimulus)
-    if len(values.shape) != 2 or labels.shape != values.shape[:1]:
-        raise InputError(
-            f"Trials must be (n_trials, n_targets) with one stimulus per trial; got {values.shape} and {labels.shape}."
-        )
-    check_finite_columns(values, "The response")
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if np.sum(counts > 1) < 2:
-        raise InputError("A ceiling needs at least two stimuli that were shown more than once.")
-    return values, codes, counts
-
-
-def _bootstrap_weights(
-    codes: NDArray[np.intp], groups: ArrayLike | None, n_bootstrap: int, seed: int
-) -> tuple[FloatArray, int]:
-    """Rows of weights over stimuli: all ones first, then one multinomial draw per bootstrap sample; and drawn units."""
-    n_stimuli = int(codes.max()) + 1
-    group = np.arange(n_stimuli)
-    if groups is not None:
-        labels = np.asarray(groups)
-        if labels.shape != codes.shape:
-            raise InputError(
-                f"groups must name the group of each of the {len(codes)} trials; got shape {labels.shape}."
-            )
-        names, of_trial = np.unique(labels, return_inverse=True)
-        if len(names) < LEAST_GROUPS:
-            raise InputError(f"An interval over groups needs at least {LEAST_GROUPS} of them, here are {len(names)}.")
-        group[codes] = of_trial
-        if (group[codes] != of_trial).any():
-            raise InputError("A stimulus is in two groups; every stimulus must have one.")
-    units = int(group.max()) + 1
-    rng = np.random.default_rng([seed, CEILING_BOOTSTRAP])
-    draws = rng.multinomial(units, np.full(units, 1.0 / units), size=n_bootstrap)[:, group]
-    return np.vstack([np.ones(n_stimuli), draws]), units
-
-
-def _stimulus_sums(values: FloatArray, codes: NDArray[np.intp], n_stimuli: int) -> FloatArray:
-    """Sum rows by stimulus without a loop over stimuli."""
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(n_stimuli))
-    sums: FloatArray = np.add.reduceat(values[order], starts, axis=0)
-    return sums
-
-
-def _decompose_block(
-    values: FloatArray, codes: NDArray[np.intp], counts: NDArray[np.intp], weights: FloatArray, repeats: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return signal variance, noise variance (both of the sample) and explainable shares (one row per weighting)."""
-    block = np.asarray(values, dtype=float)
-    block = block - block.mean(axis=0)  # any constant is exact; this one avoids cancellation in the sums of squares
-    means = _stimulus_sums(block, codes, len(counts)) / counts[:, None]
-    within = _stimulus_sums((block - means[codes]) ** 2, codes, len(counts))
-    n_trials = weights @ counts
-    n_stimuli = weights.sum(axis=1)
-    grand = (weights * counts) @ means / n_trials[:, None]
-    between = (weights * counts) @ means**2 - n_trials[:, None] * grand**2
-    # A stimulus shown once has no degree of freedom for noise; neither has a resample made of such stimuli only.
-    noise_df = np.maximum(n_trials - n_stimuli, 1e-12)[:, None]
-    noise = weights @ within / noise_df
-    typical = (n_trials - weights @ counts**2 / n_trials) / (n_stimuli - 1)
-    signal = (between / (n_stimuli - 1)[:, None] - noise) / typical[:, None]
-    positive = np.maximum(signal, 0.0)
-    return signal[0], noise[0], _ratio(positive, positive + noise / repeats)
-
-
-def _halvings(
-    codes: NDArray[np.intp], counts: NDArray[np.intp], n_splits: int, rng: np.random.Generator
-) -> list[tuple[FloatArray, FloatArray]]:
-    """Row weights of the two half means (equal numbers of repeats in both) for each random halving."""
-    halves = []
-    half = (counts // 2)[codes]
-    order = np.argsort(codes, kind="stable")
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
-    for _ in range(n_splits):
-        shuffled = np.lexsort((rng.random(len(codes)), codes))
-        place = np.empty(len(codes), dtype=np.intp)
-        place[shuffled] = np.arange(len(order)) - starts
-        halves.append(
-            (np.where(place < half, 1.0 / half, 0.0), np.where((place >= half) & (place < 2 * half), 1 / half, 0))
-        )
-    return halves
-
-
-def _half_correlation(
-    values: FloatArray,
-    codes: NDArray[np.intp],
-    halves: list[tuple[FloatArray, FloatArray]],
-    weights: FloatArray,
-) -> FloatArray:
-    """Mean correlation of the two half means over halvings, (n_weightings, n_targets)."""
-    block = np.asarray(values, dtype=float)
-    block = block - block.mean(axis=0)
-    n_stimuli = weights.shape[1]
-    total = np.zeros((len(weights), block.shape[1]))
-    share = weights / weights.sum(axis=1, keepdims=True)
-    correlate: Callable[[FloatArray, FloatArray], FloatArray] = lambda a, b: share @ (a * b) - (share @ a) * (share @ b)  # noqa: E731
-    for first, second in halves:
-        half = _stimulus_sums(block * first[:, None], codes, n_stimuli)
-        two = _stimulus_sums(block * second[:, None], codes, n_stimuli)
-        spread = np.sqrt(np.maximum(correlate(half, half) * correlate(two, two), 0.0))
-        total += _ratio(correlate(half, two), np.where(spread > 0, spread, np.inf))
-    mean: FloatArray = total / len(halves)
-    return mean
 
 
 def _interval(shares: FloatArray, n_stimuli: int, confidence: float) -> tuple[FloatArray | float, FloatArray | float]:

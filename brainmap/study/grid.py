@@ -12,8 +12,9 @@ from brainmap.common.errors import MissingFileError
 from brainmap.common.progress import track
 from brainmap.common.storage.file_errors import is_writable
 from brainmap.study.analysis.rows_and_spaces import KeptControls
+from brainmap.study.declared.cells import Cell
 from brainmap.study.declared.study_config import StudyConfig
-from brainmap.study.declared.study_file import Cell, GridConfig
+from brainmap.study.declared.study_file import GridConfig
 from brainmap.study.inputs import Simulated
 from brainmap.study.plan import lines_of_sizes, lines_of_tests
 from brainmap.study.resources import everything_missing

@@ -33,7 +33,7 @@ from brainmap.study.run_folder import IDENTITY, RunFolder
 if TYPE_CHECKING:
     from brainmap.features import FeatureExtractor
     from brainmap.statistics.permutation.expected_time import PermutationCost
-    from brainmap.study.declared.study_file import Cell
+    from brainmap.study.declared.cells import Cell
 
 FLOAT32 = 4
 GPU_SPEED = 1e13  # operations per second in single precision that are assumed of a GPU

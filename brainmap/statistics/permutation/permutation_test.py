@@ -10,7 +10,8 @@ favours them in principle: take one that many targets agree on
 This module is the test (p values, stopping early, continuing); orders of rows are in
 :mod:`brainmap.statistics.permutation.group_orders`, scores of permuted responses in
 :mod:`brainmap.encoding.permuted_scores`, what a test is made from in
-:mod:`brainmap.statistics.permutation.permuted_subject`, and what it takes in
+:mod:`brainmap.statistics.permutation.permuted_subject`, one block of its targets in
+:mod:`brainmap.statistics.permutation.permuted_blocks`, and what it takes in
 :mod:`brainmap.statistics.permutation.expected_time`.
 
 Whole groups (repeats of an image, crops of a photograph) move together, within strata (sessions) where asked.
@@ -27,9 +28,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from brainmap.common.errors import InputError
 from brainmap.statistics.permutation.block_store import BlockStore
-from brainmap.statistics.permutation.pareto_tail import largest_scores, tail_p
+from brainmap.statistics.permutation.pareto_tail import tail_p
+from brainmap.statistics.permutation.permuted_blocks import averaged, blocks_of_units, tested_block
 from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, PermutedSubject
 
 __all__ = [
@@ -256,7 +257,7 @@ class _Blocks:
             PermutedSubject(data, self.options, number, memory=memory, device=device)
             for number, data in enumerate(subjects)
         ]
-        self.names, self.blocks = _blocks(self.group, units, self.options.block)
+        self.names, self.blocks = blocks_of_units(self.group, units, self.options.block)
         shared = [array for subject in self.group for array in (subject.x, subject.codes, subject.strata)]
         self.store = BlockStore(checkpoint, shared, self.options)
         self.parts: dict[int, dict[str, NDArray[Any]]] = {}
@@ -279,7 +280,7 @@ class _Blocks:
                     return False
                 block = self.store.load(key)  # of who held it until now
                 if block is None:
-                    block = _test_block(self.group, values, columns, unit)
+                    block = tested_block(self.group, values, columns, unit)
                     self.store.save(key, block)
         self.parts[number] = block
         return True
@@ -332,86 +333,11 @@ def permutation_null(
     """
     options = options or PermutationOptions()
     subject = PermutedSubject(PermutationInput(X, Y, alpha, groups, strata), options)
-    names, blocks = _blocks([subject], units, options.block)
+    names, blocks = blocks_of_units([subject], units, options.block)
     parts = []
     for columns, unit in blocks:
         values = subject.read(columns)
-        chunks = [_averaged([subject.scores(values, chunk, columns)], unit) for chunk in subject.chunks()]
+        chunks = [averaged([subject.scores(values, chunk, columns)], unit) for chunk in subject.chunks()]
         parts.append(np.concatenate(chunks))
     means = np.concatenate(parts, axis=1)
     return means[0], means[1:], names
-
-
-def _blocks(
-    group: Sequence[PermutedSubject], units: ArrayLike | None, size: int
-) -> tuple[NDArray[Any], list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
-    """Names of units, and blocks of whole units: their columns, sorted by unit, and the unit of each (from 0)."""
-    counts = [subject.n_targets for subject in group]
-    if len(set(counts)) != 1:
-        raise InputError(f"All subjects must have the same targets; they have {counts} of them.")
-    names, code = np.unique(np.arange(counts[0]) if units is None else np.asarray(units), return_inverse=True)
-    if code.shape != (counts[0],):
-        raise InputError(f"There are {counts[0]} targets but units of shape {code.shape}.")
-    order = np.argsort(code, kind="stable")
-    last = np.cumsum(np.bincount(code))
-    blocks, begin, first = [], 0, 0
-    for number, end in enumerate(last):
-        following = last[number + 1] if number + 1 < len(last) else None
-        if following is None or following - begin > size:
-            columns = order[begin:end]
-            blocks.append((columns, code[columns] - first))
-            begin, first = int(end), number + 1
-    return names, blocks
-
-
-def _averaged(scores: Sequence[NDArray[np.float64]], unit: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Mean over subjects and then over the targets of a unit, (n_orders, n_units); what is NaN does not count."""
-    stacked = np.stack(scores)
-    known = np.isfinite(stacked)
-    count = known.sum(axis=0)
-    mean = np.where(known, stacked, 0.0).sum(axis=0) / np.maximum(count, 1)
-    starts = np.flatnonzero(np.diff(unit, prepend=-1))
-    targets = np.add.reduceat((count > 0).astype(np.float64), starts, axis=1)
-    total = np.add.reduceat(np.where(count > 0, mean, 0.0), starts, axis=1)
-    means: NDArray[np.float64] = np.divide(total, targets, out=np.full(total.shape, np.nan), where=targets > 0)
-    return means
-
-
-def _test_block(
-    group: Sequence[PermutedSubject],
-    values: Sequence[FloatArray],
-    columns: NDArray[np.intp],
-    unit: NDArray[np.intp],
-) -> dict[str, NDArray[Any]]:
-    """Observed r, exceedances and permutations used per unit; the largest null score of each permutation."""
-    options, n_units = group[0].options, int(unit.max()) + 1
-    observed = np.full(n_units, np.nan)
-    exceeding, used = np.zeros(n_units, dtype=np.int64), np.zeros(n_units, dtype=np.int64)
-    largest = np.full(options.n_permutations, -np.inf)
-    tail = np.full((0, n_units), -np.inf)
-    active, number = np.arange(n_units), -1
-    for orders in zip(*(subject.chunks() for subject in group), strict=True):
-        if not len(active):
-            break
-        use = np.isin(unit, active)
-        scores = [
-            subject.scores(y[:, use], o, columns[use]) for subject, y, o in zip(group, values, orders, strict=True)
-        ]
-        null = _averaged(scores, unit[use])
-        if number < 0:
-            observed, null, number = null[0], null[1:], 0
-            null, active = null[:, np.isfinite(observed)], np.flatnonzero(np.isfinite(observed))
-        if options.tails == "pareto":
-            spread = np.full((len(null), n_units), -np.inf)
-            spread[:, active] = null
-            tail = largest_scores(tail, spread)
-        counting = np.ones(len(active), dtype=bool)  # a unit that is settled inside a chunk stops counting there
-        for row in null:
-            exceeding[active[counting]] += row[counting] >= observed[active[counting]]
-            used[active[counting]] += 1
-            largest[number] = np.nanmax(row, initial=-np.inf)
-            number += 1
-            if options.stop_after is not None:
-                counting &= exceeding[active] < options.stop_after
-        active = active[counting]
-    return {"r": observed, "exceeding": exceeding, "used": used, "largest": largest, "tail": tail}

@@ -14,7 +14,7 @@ from brainmap.study.declared.job_settings import job_settings
 from brainmap.study.declared.study_file import GridConfig
 
 if TYPE_CHECKING:
-    from brainmap.study.declared.study_file import Cell
+    from brainmap.study.declared.cells import Cell
     from brainmap.study.grid import Grid
 
 

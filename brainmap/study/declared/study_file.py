@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from pydantic import (
 
 from brainmap.common.errors import InputError
 from brainmap.common.yaml_text import parse_yaml, read_yaml
+from brainmap.study.declared.cells import Cell, cell_label, short_value
 from brainmap.study.declared.command_words import WORDS
 from brainmap.study.declared.job_settings import checked_jobs
 from brainmap.study.declared.level_checkpoints import LEVEL, Level, level_settings
@@ -35,7 +33,6 @@ WHERE_AND_HOW = (
     *("model", "weights", "dataset", "own", "place", "reading", "modality", "subjects"),
     *("batch_size", "device", "memory", "out_space", "hypotheses", "keep"),
 )
-LONGEST_LABEL = 200  # file systems take names of 255 bytes
 DEFAULT_PART, SAMPLE = "study", "sample"
 WHERE_NEEDED = ("studies", "sample_studies", "levels")
 
@@ -279,7 +276,7 @@ class GridConfig(BaseModel):
                 replaced = {**self.sample, **part.sample} if dataset == SAMPLE else self.datasets.get(dataset, {})
                 declared |= {key: value for key, value in replaced.items() if key not in settings}
                 config = StudyConfig.from_dict(declared)
-                cell = by_digest.setdefault(config.digest(), Cell(config, _label(config, settings), part.needs))
+                cell = by_digest.setdefault(config.digest(), Cell(config, cell_label(config, settings), part.needs))
                 cell.spellings.add(str(declared.get("model", config.model)))
                 if name in cell.parts and cell.parts[name].get(LEVEL) != settings.get(LEVEL):
                     both = f"'{cell.parts[name][LEVEL]}' and '{settings[LEVEL]}'"
@@ -328,41 +325,11 @@ class GridConfig(BaseModel):
                 default = StudyConfig.model_fields[name].default
                 before = {**base.sample, **base.study}.get(name, default)
                 if value != before:
-                    told = (f"preset: {_short(before)}", _short(default), _short(value))
+                    told = (f"preset: {short_value(before)}", short_value(default), short_value(value))
                     yield Deviation(what=f"Setting '{name}'", paper=told[0], default=told[1], here=told[2])
 
 
 _KEYS = tuple(GridConfig.model_fields)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One study of a grid.
-
-    Attributes
-    ----------
-    config : StudyConfig
-        Its settings.
-    label : str
-        What sets it apart, as a folder name.
-    needs : str
-        What must be at hand.
-    parts : dict of str to dict
-        The parts of the file that asked for it, with the settings they varied.
-    spellings : set of str
-        How the file names the model.
-    """
-
-    config: StudyConfig
-    label: str
-    needs: str = ""
-    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    spellings: set[str] = field(default_factory=set)
-
-    @property
-    def name(self) -> str:
-        """Name of the cell's folder: what sets it apart, and the digest of all its settings."""
-        return f"{self.label[:LONGEST_LABEL]}-{self.config.digest()[:8]}"
 
 
 def _wrapped(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -371,27 +338,6 @@ def _wrapped(values: Mapping[str, Any]) -> dict[str, Any]:
     if settings and set(settings) <= {*StudyConfig.model_fields, *WORDS}:
         return {"study": settings, **({"cluster": values["cluster"]} if "cluster" in values else {})}
     return dict(values)
-
-
-def _label(config: StudyConfig, settings: Mapping[str, Any]) -> str:
-    """Return a readable, file-safe name: model and weights, then whatever else the grid varies."""
-    own = Path(config.model)
-    parts = [own.name if own.is_dir() else config.model_name, _file_words(Path(config.weights))]
-    told = ("model", "weights", LEVEL, "own", "place", "reading")  # a level is its model and weights; where data lie
-    parts += [f"{name}-{_short(value)}" for name, value in settings.items() if name not in told]
-    if "own" in settings and config.own is not None:  # several recordings of one's own
-        parts.append(_file_words(Path(config.own.responses.replace("::", "-"))))
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", "-".join(parts))
-
-
-def _file_words(path: Path) -> str:
-    return f"{path.parent.name}_{path.stem}" if path.parent.name else path.stem
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "+".join(map(str, value))
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def load_preset(name: str) -> GridConfig:
