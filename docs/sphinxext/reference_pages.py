@@ -243,12 +243,11 @@ def link_names_in_text(app: Sphinx, doctree: nodes.document, docname: str) -> No
     if docname.startswith(("reference/", "gallery/")):
         return
     pages: dict[int, str] = app.env.brainmap_pages  # type: ignore[attr-defined]
+    names = {entry.path: pages.get(id(entry.value)) for package in public_packages() for entry in public_names(package)}
     for node in list(doctree.findall(nodes.literal)):
         call = CALL.fullmatch(node.astext())
-        if call is None or isinstance(node.parent, nodes.reference):
-            continue
-        page = pages.get(id(imported(f"brainmap.{call[1]}")))
-        if page is not None:
+        page = None if call is None else names.get(f"brainmap.{call[1]}")
+        if page is not None and not isinstance(node.parent, nodes.reference):
             node.replace_self(make_refnode(app.builder, docname, f"reference/{page}", "", node.deepcopy(), page))
 
 
