@@ -1,3 +1,4 @@
+from .brain_scores import BrainScores as BrainScores
 from .cluster.dask_engine import run_on_dask as run_on_dask
 from .cluster.shares import listed as listed
 from .cluster.shares import queue_script as queue_script
