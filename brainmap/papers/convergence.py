@@ -16,6 +16,7 @@ from brainmap.papers.misalignment import best_layer_panel, distance_panel
 from brainmap.papers.paper_panel import (
     PaperPanel,
     absent_panel,
+    grid_views,
     has,
     n_subjects,
     no_scores,
@@ -203,7 +204,8 @@ def _figure_4(training: Sequence[Member], main: Sequence[Member]) -> Iterator[Pa
     if pair and has(members, "fmri"):
         yield PaperPanel(
             "4A, 4C", where,
-            f"Upper row: score at the best layer; lower row: its depth; grey: not significant. {_late(pair)}",
+            f"Upper row: score at the best layer; lower row: its depth; grey: not significant."
+            f"{grid_views(members[0].results.targets('fmri'))} {_late(pair)}",
             lambda: _training_maps(pair, with_simulated(where, members)),
         )  # fmt: skip
     else:

@@ -15,6 +15,7 @@ from brainmap.papers.control_panels import paper_control_panels
 from brainmap.papers.paper_panel import (
     PaperPanel,
     absent_panel,
+    grid_views,
     has,
     n_subjects,
     no_scores,
@@ -189,7 +190,8 @@ def _figure_4(models: Sequence[Member]) -> Iterator[PaperPanel]:
             "4",
             title,
             f"Score of the last layer, and gain of gradients over {residual_over(models)} {gain_words(models)}{over}, "
-            "also of models in which a place is not significant; grey: significant in none. Lateral, ventral, flat.",
+            "also of models in which a place is not significant; grey: significant in none."
+            f"{grid_views(models[0].results.targets('fmri'))}",
             lambda: _maps({"": models}, with_simulated(title, models)),
         )
     else:
@@ -315,7 +317,7 @@ def _figures_6_and_7(training: Sequence[Member]) -> Iterator[PaperPanel]:
             "6",
             where,
             f"Score of the last layer (grey: not significant) and gain of gradients over {residual_over(members)} "
-            f"{gain_words(members)}; one scale per row. Lateral, ventral, flat.",
+            f"{gain_words(members)}; one scale per row.{grid_views(members[0].results.targets('fmri'))}",
             lambda: _maps({name: [member] for name, member in stages.items()}, with_simulated(where, members)),
         )
     else:
@@ -358,7 +360,8 @@ def _figure_s1_space(models: Sequence[Member], signal: str) -> Iterator[PaperPan
         "S1", first, "Depth of the best layer, mean over all models, smoothed as in figure 2; grey: significant in no "
         "model. Where only some models predict a vertex, best layers of the others are noise, and pull to the middle.",
         lambda: figures.best_layer_map(
-            paper_tables.mean_depth_map(models, signal), targets, title=with_simulated(first, models)
+            paper_tables.mean_depth_map(models, signal), targets, title=with_simulated(first, models),
+            hemispheres=HEMISPHERES, flat=True,
         ),
     )  # fmt: skip
     table = paper_tables.mean_spatial(models, signal)

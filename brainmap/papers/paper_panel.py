@@ -71,6 +71,12 @@ def one_sided(targets: pd.DataFrame) -> str:
     return f" {lacking[0]} hemisphere: no data." if len(lacking) == 1 else ""
 
 
+def grid_views(targets: pd.DataFrame) -> str:
+    """Say which hemisphere maps beside each other show, and from where."""
+    side = "L" if "L" in set(targets.get("hemisphere", ("L",))) else "R"
+    return f" {HEMISPHERE_NAMES[side]} hemisphere: lateral, ventral, flat."
+
+
 def has(members: Sequence[Member], modality: str, *signals: str) -> bool:
     """Return whether all studies have scores of a modality with these signals."""
     return bool(members) and all(
