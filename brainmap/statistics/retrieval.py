@@ -23,7 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.base import clone
-from sklearn.covariance import ledoit_wolf
 
 from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import EXCHANGED_PHOTOGRAPHS
@@ -200,6 +199,8 @@ def _inside(
 
 def _log_likelihood(measured: Float64, expected: Float64, noise: Float64) -> Float64:
     """Log likelihood of each response (row) given each candidate (column), but for what all candidates share."""
+    from sklearn.covariance import ledoit_wolf
+
     covariance = ledoit_wolf(noise)[0]
     covariance += 1e-10 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     weighted = cho_solve(cho_factor(covariance), expected.T)

@@ -14,8 +14,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.storage.digests import reading, sealed_folder
 from brainmap.common.storage.locks import file_lock
 from brainmap.common.versions import __version__
-from brainmap.hierarchy import RegisteredHypotheses, evaluate_registered
-from brainmap.hierarchy.order_in_space import predicted_somewhere
+from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.results import nameable
 from brainmap.results.study_results import StudyResults
 from brainmap.study.run_folder import RunFolder
@@ -90,6 +89,9 @@ def judge_hypotheses(folder: RunFolder, results: StudyResults, settings: str | N
     bool
         Whether the results have changed.
     """
+    from brainmap.hierarchy import evaluate_registered
+    from brainmap.hierarchy.order_in_space import predicted_somewhere
+
     if not folder.hypotheses.is_dir():
         return False
     registered, lock = locked_hypotheses(folder)

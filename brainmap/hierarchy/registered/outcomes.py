@@ -11,7 +11,6 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from brainmap.common.errors import InputError
 from brainmap.hierarchy.cortex_distances import cortex_areas, in_hcp_areas
@@ -143,6 +142,8 @@ def corrected(
     if correction == "bonferroni":
         adjusted = np.minimum(1.0, both * len(p))
     else:
+        from statsmodels.stats.multitest import multipletests
+
         adjusted = multipletests(both, method={"holm": "holm", "fdr": "fdr_bh"}[correction])[1]
     return adjusted[: len(p)], adjusted[len(p) :]
 
@@ -249,8 +250,9 @@ def _units(r: xr.DataArray, test: str, *rest: str) -> tuple[NDArray[np.float64],
 def _mean_score(hypothesis: Hypothesis, parts: list[xr.DataArray]) -> Estimate:
     means = [part.mean(("layer", "target"), skipna=True) for part in parts]
     difference = means[0] if len(means) == 1 else means[0] - means[1]
-    rows, unit = _units(difference.drop_vars("signal", errors="ignore"), hypothesis.tested_over)
-    test = over_units(rows[:, None], lambda x: x[:, 0], unit)
+    cells = difference.drop_vars("signal", errors="ignore").expand_dims("cell")
+    rows, unit = _units(cells, hypothesis.tested_over, "cell")
+    test = over_units(rows, lambda x: x[:, 0], unit)
     return _of_units(test, "mean r" if len(parts) == 1 else "difference of mean r")
 
 

@@ -17,7 +17,6 @@ from brainmap.common.progress import track
 from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, stacked_encode
 from brainmap.features import Features
-from brainmap.statistics.retrieval import RetrievalOptions, retrieval
 from brainmap.statistics.variance_partition import banded_partition
 from brainmap.stimuli import StimulusSet
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
@@ -81,6 +80,8 @@ def photographs_found(
     InputError
         Without activations, with confounds, or with galleries that are too small.
     """
+    from brainmap.statistics.retrieval import RetrievalOptions, retrieval
+
     if config.retrieval == "none":
         return None
     if "activation" not in config.signals or any(subject.confounds is not None for subject in subjects):
