@@ -20,6 +20,7 @@ from brainmap.hierarchy.replication import OverUnits, tested_over_units, unit_sc
 from brainmap.hierarchy.surrogate_maps import map_order
 
 FloatArray = NDArray[np.float64]
+AT_ONCE = 2048  # targets of which the best layers of all units are looked for together
 SPHERE = ["sphere_x", "sphere_y", "sphere_z"]
 
 
@@ -320,12 +321,14 @@ def _over_units(
         if not len(inside):
             continue
         rows, unit = unit_scores(scores.isel(target=block), "layer", "target")
-        n, values = len(rows), value(variants(rows[:, :, inside], unit), depth)
-        membership = np.zeros((len(inside), len(position)))
-        membership[np.arange(len(inside)), [position[name] for name in names[block][inside]]] = 1.0
-        known = np.isfinite(values)
-        total = total + np.where(known, values, 0.0) @ membership
-        count = count + known.astype(np.float64) @ membership
+        n = len(rows)
+        for some in np.array_split(inside, -(-len(inside) // AT_ONCE)):
+            values = value(variants(rows[:, :, some], unit), depth)
+            membership = np.zeros((len(some), len(position)))
+            membership[np.arange(len(some)), [position[name] for name in names[block][some]]] = 1.0
+            known = np.isfinite(values)
+            total = total + np.where(known, values, 0.0) @ membership
+            count = count + known.astype(np.float64) @ membership
     with np.errstate(invalid="ignore", divide="ignore"):
         by_area = np.asarray(total / count)
     by_area = np.where(np.isfinite(by_area), by_area, table[options.value].to_numpy())  # unknown in this unit only

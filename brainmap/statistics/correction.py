@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -71,21 +71,19 @@ def adjust(p: xr.DataArray, method: Correction = "bh", *, over: Sequence[Hashabl
         if not known.any():
             continue
         if method == "bh":
-            goal[known] = _benjamini_hochberg(source[known].astype(float))
+            _benjamini_hochberg(source, goal, int(known.sum()))
         else:
             goal[known] = multipletests(source[known].astype(float), method=names[method])[1]
     return ordered.copy(data=adjusted.reshape(ordered.shape)).transpose(*p.dims)
 
 
-def _benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Adjust p in place, to the bits of statsmodels, which holds seven arrays of its size."""
-    order = np.argsort(p)
-    ordered = p[order]
-    n = len(p)
+def _benjamini_hochberg(p: NDArray[Any], adjusted: NDArray[np.float64], n: int) -> None:
+    """Adjust the n finite p, to the bits of statsmodels, which holds seven arrays of their size."""
+    order = np.argsort(p)[:n]  # NaN comes last
+    ordered = p[order].astype(np.float64, copy=False)
     for first in range(0, n, BLOCK):
         part = ordered[first : first + BLOCK]
         part /= np.arange(first + 1, first + len(part) + 1) / float(n)
     np.minimum.accumulate(ordered[::-1], out=ordered[::-1])
     np.minimum(ordered, 1.0, out=ordered)
-    p[order] = ordered
-    return p
+    adjusted[order] = ordered

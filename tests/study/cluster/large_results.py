@@ -1,20 +1,25 @@
 """A study whose scores are generated, larger than its memory bound: run to its report, it says how much it held.
 
-``python large_results.py FOLDER TARGETS LAYERS SUBJECTS MEMORY`` prints the bytes of the scores and of the peak.
+``python large_results.py FOLDER TARGETS LAYERS SUBJECTS MEMORY`` prints the bytes of the scores, of the most that is
+read of them at once, and of the peak of the process before and after the run.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from PIL import Image
 
+from brainmap.common.storage import zarr_stores
 from brainmap.common.storage.digests import sealed_folder
+from brainmap.common.storage.lazy_arrays import VerifiedArray
 from brainmap.common.storage.zarr_stores import TARGETS
 from brainmap.encoding import EncodingRidgeCV, PreparedEncoding
 from brainmap.encoding.score_files import KIND, ScoreFile
@@ -86,6 +91,17 @@ if __name__ == "__main__":
     study = Study(config.model_copy(update={"memory": sys.argv[5], "signals": ("activation",)}), place / "run")
     study._opened()  # takes the folder
     size = write_scores(study, targets, layers)
-    before = peak()
+    before, reads = peak(), [0]
+    read = VerifiedArray._read
+
+    def noted(self: VerifiedArray, key: Any) -> np.ndarray:
+        values = read(self, key)
+        if values.nbytes > targets * SPLITS * 4 and values.nbytes > max(reads):
+            traceback.print_stack()
+        reads.append(values.nbytes)
+        return values
+
+    VerifiedArray._read = noted  # type: ignore[method-assign]
+    zarr_stores.LARGE = 0  # smaller arrays would be written at once
     study.run()
-    print(size, before, peak())
+    print(size, max(reads), before, peak())
