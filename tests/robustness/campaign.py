@@ -10,6 +10,7 @@ import numpy as np
 from robustness import kills, servers
 from robustness.inputs import Case, Inputs
 from robustness.outcomes import Tally, judge
+from robustness.public_data import PublicData
 from robustness.recordings import Recordings
 from robustness.runs import Runs
 from robustness.stores import Stores
@@ -32,6 +33,7 @@ def run_campaign(folder: Path, n_cases: int, n_kills: int, seed: int) -> Tally:
             servers.cases(rng, address, folder / "served"),
             recordings.cases(rng, folder / "recordings_damaged"),
             weights.cases(rng, folder / "weights_damaged"),
+            PublicData(folder / "public_data").cases(rng, folder / "public_data_damaged"),
             StudyFiles(folder / "study_files").cases(rng, folder),
         ]
         share = n_cases // len(kinds)

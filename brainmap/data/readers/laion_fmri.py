@@ -16,6 +16,7 @@ from brainmap.data.photograph_matching import image_key, open_images
 from brainmap.data.readers.dataset_reader import Options
 from brainmap.data.readers.folder_files import visible
 from brainmap.data.readers.nod_bold5000 import BetaOptions, BetaReader
+from brainmap.data.recordings.brain_images import image_values, load_image
 from brainmap.image_readers import EncodedHDF5Reader, SubsetReader
 from brainmap.stimuli import StimulusSet
 
@@ -97,17 +98,16 @@ class LAIONReader(BetaReader):
         return pd.concat(tables, ignore_index=True)
 
     def _targets(self, subject: str, first: Path) -> tuple[pd.DataFrame, np.ndarray]:
-        import nibabel
 
         file = self.root / BETAS / f"sub-{subject}"
         file /= f"sub-{subject}_task-images_space-T1w_stat-rsquare_desc-R2mean_statmap.nii.gz"
         if not file.is_file():
             raise MissingFileError(f"There is no {file}, which says in which voxels the GLM was fitted; fetch it.")
-        fitted: Any = nibabel.load(file)
-        betas: Any = nibabel.load(first)
+        fitted: Any = load_image(file)
+        betas: Any = load_image(first)
         _check_grid(fitted, betas, file, first)
         areas, listed = self._areas(subject, betas, first)
-        inside = np.nan_to_num(np.asarray(fitted.dataobj)).reshape(-1) > 0
+        inside = np.nan_to_num(image_values(fitted)).reshape(-1) > 0
         places = np.flatnonzero(
             inside & (areas != "") if self.options.mask == "areas" and (areas != "").any() else inside
         )
@@ -118,16 +118,14 @@ class LAIONReader(BetaReader):
 
     def _areas(self, subject: str, betas: Any, first: Path) -> tuple[np.ndarray, np.ndarray]:
         """Smallest area of each voxel (``face:FFA``), and all of them joined by ``;``; flat, C order."""
-        import nibabel
-
         count = int(np.prod(betas.shape[:3]))
         areas, listed = np.full(count, "", dtype=object), np.full(count, "", dtype=object)
         masks: dict[str, np.ndarray] = {}
         for file in visible((self.root / ROIS / f"sub-{subject}").glob("*/*_space-T1w_*label-*_mask.nii.gz")):
-            image: Any = nibabel.load(file)
+            image: Any = load_image(file)
             _check_grid(image, betas, file, first)
             label = file.name.partition("_label-")[2].removesuffix("_mask.nii.gz")
-            masks[f"{file.parent.name}:{label}"] = np.nan_to_num(np.asarray(image.dataobj)).reshape(-1) > 0
+            masks[f"{file.parent.name}:{label}"] = np.nan_to_num(image_values(image)).reshape(-1) > 0
         for name in sorted(masks, key=lambda name: (int(masks[name].sum()), name)):
             inside = masks[name]
             areas[inside & (areas == "")] = name
@@ -135,14 +133,13 @@ class LAIONReader(BetaReader):
         return areas, listed
 
     def _read(self, path: Path, places: np.ndarray) -> np.ndarray:
-        import nibabel
 
-        image: Any = nibabel.load(path)
+        image: Any = load_image(path)
         if len(image.shape) != 4:
             raise InputError(f"{path} has shape {image.shape}; betas have four axes, the last one trials.")
         out = np.empty((image.shape[3], len(places)), dtype=np.float32)
         for start in range(0, image.shape[3], 20):
-            block = np.asarray(image.dataobj[..., start : start + 20], dtype=np.float32)
+            block = np.asarray(image_values(image, np.s_[..., start : start + 20]), dtype=np.float32)
             out[start : start + 20] = block.reshape(-1, block.shape[-1])[places].T
         return out
 

@@ -22,6 +22,7 @@ from brainmap.data.prepared_responses import Made, content_of, prepared
 from brainmap.data.readers.dataset_reader import DatasetReader, Options
 from brainmap.data.readers.findings import Findings
 from brainmap.data.readers.folder_files import visible
+from brainmap.data.recordings.brain_images import image_values, load_image
 from brainmap.data.responses import Responses
 from brainmap.stimuli import StimulusSet
 
@@ -169,9 +170,8 @@ class NODReader(BetaReader):
         return pd.concat(tables, ignore_index=True)
 
     def _targets(self, subject: str, first: Path) -> tuple[pd.DataFrame, np.ndarray]:
-        import nibabel
 
-        image: Any = nibabel.load(first)
+        image: Any = load_image(first)
         axis = image.header.get_axis(1)
         tables, places = [], []
         for name, rows, model in axis.iter_structures():
@@ -187,10 +187,9 @@ class NODReader(BetaReader):
         return pd.concat(tables, ignore_index=True), np.concatenate(places)
 
     def _read(self, path: Path, places: np.ndarray) -> np.ndarray:
-        import nibabel
 
-        image: Any = nibabel.load(path)
-        return np.asarray(image.dataobj, dtype=np.float32)[:, places]
+        image: Any = load_image(path)
+        return np.asarray(image_values(image), dtype=np.float32)[:, places]
 
 
 class BOLD5000Reader(BetaReader):
@@ -259,18 +258,17 @@ class BOLD5000Reader(BetaReader):
         return parts
 
     def _targets(self, subject: str, first: Path) -> tuple[pd.DataFrame, np.ndarray]:
-        import nibabel
 
         file = self.root / f"{subject}_brainmask.nii.gz"
         if not file.is_file():
             raise MissingFileError(f"There is no brain mask {file}; it comes with the betas.")
-        mask: Any = nibabel.load(file)
+        mask: Any = load_image(file)
         if mask.shape[:3] != _shape(first)[:3]:
             raise InputError(
                 f"{file} has shape {mask.shape[:3]}, the betas in {first.name} {_shape(first)[:3]}; they are not of "
                 "one release, fetch both anew."
             )
-        values = np.nan_to_num(np.asarray(mask.dataobj)).reshape(mask.shape[:3])
+        values = np.nan_to_num(image_values(mask)).reshape(mask.shape[:3])
         places = np.flatnonzero(values.ravel() != 0)
         table = pd.DataFrame({"roi": ["brain"] * len(places), "hemisphere": ""})
         table[["x", "y", "z"]] = np.nan
@@ -278,12 +276,11 @@ class BOLD5000Reader(BetaReader):
         return table.assign(vertex=places), places
 
     def _read(self, path: Path, places: np.ndarray) -> np.ndarray:
-        import nibabel
 
-        image: Any = nibabel.load(path)
+        image: Any = load_image(path)
         out = np.empty((image.shape[3], len(places)), dtype=np.float32)
         for start in range(0, image.shape[3], 20):
-            block = np.asarray(image.dataobj[..., start : start + 20], dtype=np.float32)
+            block = np.asarray(image_values(image, np.s_[..., start : start + 20]), dtype=np.float32)
             out[start : start + 20] = block.reshape(-1, block.shape[-1])[places].T
         return out
 
@@ -297,9 +294,8 @@ def _most_showings(lists: Iterable[list[str]]) -> Counter[str]:
 
 
 def _shape(path: Path) -> tuple[int, ...]:
-    import nibabel
 
-    image: Any = nibabel.load(path)
+    image: Any = load_image(path)
     if len(image.shape) != 4:
         raise InputError(f"{path} has shape {image.shape}; betas have four axes, the last one trials. Fetch it anew.")
     return tuple(int(size) for size in image.shape)

@@ -47,6 +47,12 @@ def load_image(path: Path) -> Any:
     return image
 
 
+def image_values(image: Any, index: Any = ...) -> np.ndarray:
+    """Values of an image that was opened, all or those of an index; what is damaged is one sentence."""
+    with reading(Path(image.get_filename())):
+        return np.asarray(image.dataobj) if index is ... else np.asarray(image.dataobj[index])
+
+
 def refuse_exploding(image: Any, path: Path) -> None:
     """Refuse a packed image whose volumes would not fit in memory, or that cannot hold what its header promises."""
     shape = getattr(image, "shape", ())

@@ -12,6 +12,7 @@ import pandas as pd
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.names import Modality, as_names
+from brainmap.common.storage.file_errors import reading
 from brainmap.data.column_files import RowStack
 from brainmap.data.photograph_matching import open_images
 from brainmap.data.prepared_responses import ArrayColumns, SideBySide, cache_key
@@ -182,7 +183,8 @@ def read_noise_ceilings(folder: Path, hemisphere: str) -> np.ndarray:
     file = next((path for path in official if path.is_file()), folder / f"{side}.npy")
     if not file.is_file():
         raise MissingFileError(f"There is no file of noise ceilings {official[0]}, nor {file}.")
-    values = np.load(file, allow_pickle=False).astype(np.float64)
+    with reading(file):
+        values = np.load(file, allow_pickle=False).astype(np.float64)
     unit, most = ("percent", 100.0) if file.name == f"{side}.npy" else ("as a fraction of the variance", 1.0)
     if values.ndim != 1 or not np.isfinite(values).all() or values.min() < 0 or values.max() > most:
         raise InputError(f"{file} must hold one ceiling {unit} per vertex; its values do not lie in 0 to {most:g}.")

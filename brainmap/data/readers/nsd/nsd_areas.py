@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.common.storage.file_errors import reading
 from brainmap.common.storage.files import package_file
+from brainmap.data.recordings.brain_images import image_values, load_image
 
 N_VERTICES = 163842
 FREESURFER = "nsddata/freesurfer"
@@ -61,12 +63,11 @@ def read_labels(path: Path) -> np.ndarray:
     if not path.is_file():
         raise MissingFileError(f"There is no label file {path}; get it with: brainmap data fetch nsd")
     if path.suffix == ".npy":
-        values = np.load(path, allow_pickle=False)
+        with reading(path):
+            values = np.load(path, allow_pickle=False)
     else:
-        import nibabel
-
-        image: Any = nibabel.load(path)
-        values = np.asarray(image.dataobj)
+        image: Any = load_image(path)
+        values = image_values(image)
     flat = values.ravel(order="F") if values.ndim < 3 or min(values.shape[1:]) == 1 else values.ravel(order="C")
     numbers = np.round(flat).astype(np.int64)
     if not np.allclose(flat, numbers):

@@ -23,6 +23,7 @@ from brainmap.data.readers.nsd.nsd_areas import (
     surface_areas,
     surface_coordinates,
 )
+from brainmap.data.recordings.brain_images import image_values, load_image
 from brainmap.data.recordings.single_trials import signal_at_delay
 
 SCALE = 300.0  # betas in the volume are stored as integers, 300 per percent signal change
@@ -111,10 +112,9 @@ class Surface(Space):
         file = self.folder / f"{side.lower()}h.ncsnr.mgh"
         if not file.is_file():
             return np.full(n_vertices, np.nan)
-        import nibabel
 
-        image: Any = nibabel.load(file)
-        values = np.asarray(image.dataobj, dtype=np.float32).ravel()
+        image: Any = load_image(file)
+        values = np.asarray(image_values(image), dtype=np.float32).ravel()
         if len(values) != n_vertices:
             raise InputError(f"{file} has {len(values)} vertices, the label files {n_vertices}; fetch them anew.")
         return values
@@ -169,14 +169,13 @@ class Volume(Space):
 
     @cached_property
     def _volume(self) -> Any:
-        import nibabel
 
         file = self._roi_file("l", self.options.atlas)
         if not file.is_file():
             raise MissingFileError(
                 f"There is no label file {file}; get it with: brainmap data fetch nsd --for fit-func1pt8mm"
             )
-        return nibabel.load(file)
+        return load_image(file)
 
     def _roi_file(self, side: str, atlas: str) -> Path:
         return self.root / "nsddata/ppdata" / self.code / "func1pt8mm/roi" / f"{side}h.{atlas}.nii.gz"
@@ -195,10 +194,9 @@ class Volume(Space):
         file = self.folder / "ncsnr.nii.gz"
         if not file.is_file():
             return np.full(len(kept), np.nan)
-        import nibabel
 
-        image: Any = nibabel.load(file)
-        return np.asarray(image.dataobj, dtype=np.float32).ravel(order="C")[kept]
+        image: Any = load_image(file)
+        return np.asarray(image_values(image), dtype=np.float32).ravel(order="C")[kept]
 
     def files(self, session: int) -> list[Path]:
         """HDF5 file of a session, or NIfTI where only this is on disk."""
@@ -226,15 +224,14 @@ class Volume(Space):
         return out
 
     def _read_nifti(self, file: Path, ijk: tuple[np.ndarray, ...]) -> np.ndarray:
-        import nibabel
 
-        image: Any = nibabel.load(file)
+        image: Any = load_image(file)
         if len(image.shape) != 4 or image.shape[:3] != self._volume.shape[:3]:
             raise InputError(f"{file} has shape {image.shape}; the areas' volume is {self._volume.shape}.")
         slope = image.dataobj.slope
         out = np.empty((image.shape[3], len(ijk[0])), dtype=np.float32)
         for first in range(0, image.shape[3], FRAMES):
-            block = np.asarray(image.dataobj[..., first : first + FRAMES])[ijk].T
+            block = image_values(image, np.s_[..., first : first + FRAMES])[ijk].T
             # A file whose header scales its integers gives percent already.
             out[first : first + FRAMES] = _percent(block) if slope == 1 else block
         return out
@@ -312,16 +309,15 @@ def _percent(block: np.ndarray) -> np.ndarray:
 
 
 def _read_frames(file: Path, vertices: np.ndarray) -> np.ndarray:
-    import nibabel
 
-    image: Any = nibabel.load(file)
+    image: Any = load_image(file)
     n_vertices = int(np.prod(image.shape[:3]))
     if len(vertices) and vertices.max() >= n_vertices:
         raise InputError(f"{file} has {n_vertices} vertices, the label files more; fetch them anew.")
     n_frames = image.shape[3] if len(image.shape) > 3 else 1
     out = np.empty((n_frames, len(vertices)), dtype=np.float32)
     for first in range(0, n_frames, FRAMES):
-        frames = np.asarray(image.dataobj[..., first : first + FRAMES])
+        frames = image_values(image, np.s_[..., first : first + FRAMES])
         out[first : first + FRAMES] = frames.reshape(n_vertices, -1, order="F")[vertices].T
     return out
 
