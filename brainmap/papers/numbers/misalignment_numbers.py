@@ -84,7 +84,7 @@ def _residual_rows(main: Member) -> Iterator[Row]:
     if "meg" in main.results.residual:
         windows = lookups.residual_windows(main.results) if headlines.gains(main.results, "meg") else []
         table = main.results.residual["meg"]
-        best = float(table.loc[table["delta"].idxmax(), "unit"])
+        best = table["unit"].to_numpy(dtype=float)[np.nanargmax(table["delta"].to_numpy(dtype=float))]
         there = f"{p_and_numbers.format_windows(windows)}, most at {best:.2f} s" if windows else "no time"
         here = f"significant at {there}"
         yield number_row("4", "Residual, MEG", windows_paper, here, subjects_words(main, "meg"), [main])
