@@ -46,7 +46,9 @@ def long_table(scores: xr.Dataset, chosen: Mapping[str, Any], memory: str | int)
             f"{memory!r}; choose some, as to_frame(layer='block.11', signal='activation'), use roi_table(), or "
             "give more memory."
         )
-    return part.to_dataframe().reset_index()
+    order = [name for name in (*WHO, "split", "target") if name in part.dims]  # a fresh dataset may have another one
+    order += [str(name) for name in part.dims if name not in order]
+    return part.to_dataframe(dim_order=order).reset_index()
 
 
 def _keep(scores: xr.Dataset, name: str, wanted: Any) -> xr.Dataset:

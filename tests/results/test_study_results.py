@@ -31,6 +31,14 @@ def test_round_trip_is_exact(small_results, tmp_path):
     assert loaded.truth == small_results.truth
 
 
+def test_tables_have_one_order_of_rows_however_the_scores_lie(small_results):
+    modality = small_results.modalities[0]
+    wanted = small_results.to_frame(modality)
+    small_results.scores[modality] = small_results.scores[modality].transpose("target", ..., "subject")
+    turned = small_results.to_frame(modality)
+    pd.testing.assert_frame_equal(turned[list(wanted)], wanted)
+
+
 def test_only_open_formats_on_disk(small_results, tmp_path):
     folder = small_results.save(tmp_path / "run")
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file() and ".zarr" not in str(path)}
