@@ -71,7 +71,8 @@ def covered(low: list[np.ndarray], high: list[np.ndarray], value: list[np.ndarra
 def score_tests(runs: int) -> Iterator[Row]:
     """False positives of tests of eight subjects' scores at 40 times (smooth responses); nothing is predicted."""
     from brainmap.statistics.cluster_tests import cluster_subjects
-    from brainmap.statistics.significance import folds_interval, sign_flip_max, significance, subjects_wilcoxon
+    from brainmap.statistics.significance import significance
+    from brainmap.statistics.tests_of_means import folds_interval, sign_flip_max, subjects_wilcoxon
 
     hits: dict[str, list[bool]] = {}
     for seed in range(runs):
@@ -247,7 +248,7 @@ def image_intervals(runs: int) -> Iterator[Row]:
 
 def subject_intervals(runs: int) -> Iterator[Row]:
     """Coverage of the interval over subjects: for new subjects and the same photographs, responses shared or not."""
-    from brainmap.statistics.significance import subjects_interval
+    from brainmap.statistics.tests_of_means import subjects_interval
 
     conditions = {"independent noise": 0.0, "unmodelled responses shared by subjects": 0.6}
     for n in (4, 8):

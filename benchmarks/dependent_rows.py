@@ -18,7 +18,7 @@ from scipy import signal, stats
 from brainmap.encoding import EncodingRidgeCV, PreparedEncoding, RowGroups, time_blocks
 from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
 from brainmap.statistics.permutation.permutation_test import PermutationOptions, permutation_test
-from brainmap.statistics.significance import folds_t
+from brainmap.statistics.tests_of_means import folds_t
 
 N, WIDTH, TARGETS = 200, 50, 8
 CATEGORIES = 20

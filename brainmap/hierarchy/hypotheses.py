@@ -17,7 +17,8 @@ from brainmap.common.storage.lazy_arrays import mean_over_targets
 from brainmap.hierarchy.cortex_distances import cortex_areas, in_hcp_areas
 from brainmap.hierarchy.order_in_space import SpatialOptions, spatial_hierarchy
 from brainmap.hierarchy.order_in_time import TemporalOptions, peak_lag, temporal_hierarchy, time_courses
-from brainmap.statistics.significance import folds_interval, folds_t, significance
+from brainmap.statistics.significance import significance
+from brainmap.statistics.tests_of_means import folds_interval, folds_t
 
 SUPPORTED, CONTRADICTED, NEGLIGIBLE, INCONCLUSIVE = "supported", "contradicted", "negligible", "inconclusive"
 

@@ -6,7 +6,7 @@ jackknife; Miller, Patterson and Ulrich 1998, for latencies). Peaks of single su
 too small where a layer peaks anywhere in all of them. Random are the subjects; the photographs are held fixed.
 
 *Fewer*: the statistic of every fold (mean over subjects), and the t test over folds
-(:func:`brainmap.statistics.significance.folds_t`). A fold is a group of photographs that no other fold tests; random
+(:func:`brainmap.statistics.tests_of_means.folds_t`). A fold is a group of photographs that no other fold tests; random
 are the photographs, and the result holds for these subjects.
 
 Subject × fold is no unit: subjects who saw the same photographs share what these did by chance.
@@ -24,7 +24,7 @@ from scipy import stats
 
 from brainmap.common.errors import InputError
 from brainmap.hierarchy.resampling import mean_of
-from brainmap.statistics.significance import LEAST, folds_interval, folds_t, sign_flip_max
+from brainmap.statistics.tests_of_means import LEAST, folds_interval, folds_t, sign_flip_max
 
 FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]

@@ -4,6 +4,7 @@ from .added.added_value import residual as residual
 from .added.conditional_test import ConditionalOptions as ConditionalOptions
 from .added.conditional_test import ConditionalTest as ConditionalTest
 from .added.conditional_test import conditional_test as conditional_test
+from .added.nonlinear_control import nonlinear_control as nonlinear_control
 from .added.pooled_subjects import PooledResidual as PooledResidual
 from .added.pooled_subjects import pool_residuals as pool_residuals
 from .cluster_tests import ClusterTest as ClusterTest
@@ -16,7 +17,6 @@ from .noise_ceiling import NoiseCeiling as NoiseCeiling
 from .noise_ceiling import ceiling_from_ncsnr as ceiling_from_ncsnr
 from .noise_ceiling import explainable_variance as explainable_variance
 from .noise_ceiling import split_half as split_half
-from .nonlinear_control import nonlinear_control as nonlinear_control
 from .normalised_scores import normalise_scores as normalise_scores
 from .permutation.permutation_test import PermutationTest as PermutationTest
 from .permutation.permutation_test import group_permutation_test as group_permutation_test
@@ -27,9 +27,9 @@ from .retrieval import RetrievalOptions as RetrievalOptions
 from .retrieval import retrieval as retrieval
 from .significance import Significance as Significance
 from .significance import compare as compare
-from .significance import folds_interval as folds_interval
 from .significance import significance as significance
-from .significance import subjects_interval as subjects_interval
+from .tests_of_means import folds_interval as folds_interval
+from .tests_of_means import subjects_interval as subjects_interval
 from .variance_partition import VariancePartition as VariancePartition
 from .variance_partition import banded_partition as banded_partition
 from .variance_partition import unique_tests as unique_tests

@@ -27,7 +27,7 @@ from brainmap.encoding.settings import RidgeOptions
 from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
 from brainmap.statistics.checked_arrays import feature_arrays
 from brainmap.statistics.image_intervals import ImageScores, combine, image_scores
-from brainmap.statistics.significance import folds_interval
+from brainmap.statistics.tests_of_means import folds_interval
 
 MAX_SPACES = 5
 

@@ -12,7 +12,7 @@ from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.features.given_features import GivenFeatures
 from brainmap.models import missing_weights
-from brainmap.statistics.significance import LEAST
+from brainmap.statistics.tests_of_means import LEAST
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import (
     CLIP_BRIDGE,

@@ -7,7 +7,7 @@ import pytest
 
 from brainmap.common.errors import InputError
 from brainmap.statistics import ConditionalOptions, nonlinear_control
-from brainmap.statistics.nonlinear_control import nonlinear_features
+from brainmap.statistics.added.nonlinear_control import nonlinear_features
 from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
 SMALL = PlantedOptions(

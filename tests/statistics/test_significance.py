@@ -26,16 +26,8 @@ from brainmap.statistics.permutation.permutation_test import (
 )
 from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, common_penalty
 from brainmap.statistics.planted_studies import PlantedOptions, planted_study
-from brainmap.statistics.significance import (
-    compare,
-    fisher_z,
-    folds_t,
-    sign_flip_max,
-    significance,
-    subjects_interval,
-    subjects_t,
-    subjects_wilcoxon,
-)
+from brainmap.statistics.significance import compare, fisher_z, significance
+from brainmap.statistics.tests_of_means import folds_t, sign_flip_max, subjects_interval, subjects_t, subjects_wilcoxon
 
 
 def scores(seed: int = 0, mean: float = 0.0, **sizes: int) -> xr.DataArray:

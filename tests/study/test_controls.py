@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from brainmap.common.errors import InputError
-from brainmap.statistics.significance import folds_interval
+from brainmap.statistics.tests_of_means import folds_interval
 from brainmap.stimuli import StimulusSet
 from brainmap.study import StudyConfig
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES

@@ -14,8 +14,8 @@ from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import TIMED
 from brainmap.statistics.added.added_value import ResidualOptions, ResidualResult, residual
 from brainmap.statistics.added.conditional_test import ConditionalOptions
+from brainmap.statistics.added.nonlinear_control import nonlinear_control
 from brainmap.statistics.added.pooled_subjects import pool_residuals
-from brainmap.statistics.nonlinear_control import nonlinear_control
 from brainmap.study.declared.study_config import StudyConfig
 
 if TYPE_CHECKING:

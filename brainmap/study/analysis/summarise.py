@@ -14,7 +14,7 @@ import xarray as xr
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
 from brainmap.common.storage.lazy_arrays import mean_over_targets
-from brainmap.statistics.significance import folds_interval
+from brainmap.statistics.tests_of_means import folds_interval
 from brainmap.study.analysis.above_chance import above_chance
 from brainmap.study.analysis.bands_and_stacks import photographs_found, several_spaces
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, noise_ceilings, stack
@@ -132,7 +132,7 @@ def compare_with_controls(subjects: Sequence[Encoded], scores: xr.Dataset) -> pd
 
     Scores are averaged over subjects first: responses to the photographs that all subjects share make subjects agree
     by chance, and are no further evidence. The variance is that of
-    :func:`~brainmap.statistics.significance.folds_interval`.
+    :func:`~brainmap.statistics.tests_of_means.folds_interval`.
 
     Returns
     -------

@@ -45,7 +45,7 @@ def nonlinear_features(
     Examples
     --------
     >>> import numpy as np
-    >>> from brainmap.statistics.nonlinear_control import nonlinear_features
+    >>> from brainmap.statistics.added.nonlinear_control import nonlinear_features
     >>> nonlinear_features(np.random.default_rng(0).standard_normal((40, 6)), 10).shape
     (40, 10)
     """
