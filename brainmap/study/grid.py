@@ -15,10 +15,11 @@ from brainmap.study.analysis.rows_and_spaces import KeptControls
 from brainmap.study.declared.cells import Cell
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.declared.study_file import GridConfig
+from brainmap.study.encoding_stage import HeldElsewhereError
 from brainmap.study.inputs import Simulated
 from brainmap.study.plan import lines_of_sizes, lines_of_tests
 from brainmap.study.resources import everything_missing
-from brainmap.study.run import HeldElsewhereError, Study
+from brainmap.study.run import Study
 from brainmap.study.run_folder import check_out, shared_features
 
 if TYPE_CHECKING:

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from brainmap.common.blocks import SortedRows
-from brainmap.common.errors import BrainmapError, DamagedError, DependentRowsWarning, InputError, MissingFileError
+from brainmap.common.errors import BrainmapError, DamagedError, InputError, MissingFileError
 from brainmap.common.memory_sizes import parse_memory
-from brainmap.common.progress import track
 from brainmap.common.storage.file_errors import is_writable, require_writable
 from brainmap.common.storage.files import file_hash, recover_folder
-from brainmap.common.storage.locks import file_lock, lock_or_skip
-from brainmap.data.published_splits import fixed_split
+from brainmap.common.storage.locks import lock_or_skip
 from brainmap.data.simulation.simulation_config import SIMULATION_VERSION
-from brainmap.encoding import NumericalWarning, PreparedEncoding, RowDesign
 from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
-from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
-from brainmap.study.analysis.rows_and_spaces import KeptControls, align_rows, checked_subjects, feature_spaces, ridge
+from brainmap.study.analysis.rows_and_spaces import KeptControls
 from brainmap.study.analysis.score_maps import OutSpace, check_maps, check_meshes, write_score_maps
 from brainmap.study.analysis.summarise import READ_AT_ONCE, summarise
 from brainmap.study.declared.study_config import StudyConfig
-from brainmap.study.encoders.keeping import is_kept, keep_encoders
+from brainmap.study.encoders.keeping import is_kept
+from brainmap.study.encoding_stage import EncodingStage, HeldElsewhereError, Part
 from brainmap.study.inputs import (
     CLIP_BRIDGE,
     Inputs,
@@ -39,7 +34,6 @@ from brainmap.study.inputs import (
     load_stimuli,
 )
 from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
-from brainmap.study.pooled_targets import common_targets
 from brainmap.study.registration import judge_hypotheses, lock_hypotheses
 from brainmap.study.resources import everything_missing
 from brainmap.study.run_folder import RunFolder, check_out
@@ -52,7 +46,6 @@ if TYPE_CHECKING:
     from brainmap.stimuli import StimulusSet
 
     Extracting = FeatureExtractor | GivenFeatures
-Part = tuple[str, str, str]
 Shared = tuple[str, str, str, str]
 Permuted = tuple[str, str, str, str]
 T = TypeVar("T")
@@ -61,10 +54,6 @@ T = TypeVar("T")
 STUDY_VERSION = 9
 MENDINGS = 100  # damaged files that one run sets aside and computes again
 OWN_FILES = ("responses", "targets", "events")
-
-
-class HeldElsewhereError(BrainmapError):
-    """Other processes work on what is left of a study, and one did not want to wait."""
 
 
 class Study:
@@ -169,7 +158,7 @@ class Study:
         """
         modality, subject, space, share = (*part, "1/1")[:4]
         only = (modality, subject, space)
-        self._mending(lambda: self._encode(*self._extracted(), only=only, share=fraction(share)))
+        self._mending(lambda: self._stage.encode(*self._extracted(), only=only, share=fraction(share)))
 
     def permute(self, part: Permuted) -> None:
         """Compute a share of the permutations of one map; every subject must have been encoded.
@@ -187,7 +176,13 @@ class Study:
 
     def _encoded_maps(self) -> dict[str, PermutedMaps]:
         inputs, features = self._extracted()
-        return permuted_maps(self.config, inputs, features, self._encode(inputs, features), self.folder.permutations)
+        return permuted_maps(
+            self.config, inputs, features, self._stage.encode(inputs, features), self.folder.permutations
+        )
+
+    @property
+    def _stage(self) -> EncodingStage:
+        return EncodingStage(self.config, self.folder, self.controls, self.threads)
 
     def parts(self) -> list[Part]:
         """Name what is encoded: modality, subject and feature space of each part; nothing is computed."""
@@ -260,8 +255,8 @@ class Study:
         encoded: list[Encoded] = []
         if finished is None or self._unkept():
             drawn, features = self._extracted(opened)
-            encoded = self._encode(drawn, features, wait=wait)
-            self._keep(drawn, features, encoded)
+            encoded = self._stage.encode(drawn, features, wait=wait)
+            self._stage.keep(drawn, features, encoded)
         if finished is None:
             assert drawn is not None
             self._help(drawn, features, encoded)
@@ -298,17 +293,6 @@ class Study:
         """Whether encoders that are to be kept are not there."""
         wanted = [part for part in self.parts() if part[2] in self.config.signals] if self.config.keep else []
         return not all(is_kept(self.folder.encoders(*part), self.config.keep) for part in wanted)
-
-    def _keep(self, inputs: Inputs, features: Features, encoded: Sequence[Encoded]) -> None:
-        """Keep the encoders of every subject and signal, where the study asks for it."""
-        if self.config.keep is None:
-            return
-        work = [(subject, signal) for signal in self.config.signals for subject in encoded]
-        for subject, signal in track(work, "keeping encoders", unit="fits"):
-            who = _part(signal, subject)
-            with file_lock(self.folder.lock("-".join(("encoders", *who))), purpose=f"keeps {' '.join(who)}"):
-                prepare = partial(self._prepare, subject=subject, stimuli=inputs.stimuli)
-                keep_encoders(self.config, subject, signal, features, self.folder.encoders(*who), prepare)
 
     def _help(self, inputs: Inputs, features: Features, encoded: Sequence[Encoded]) -> None:
         """Permute blocks of targets that nobody works on, where another process makes the results already."""
@@ -382,112 +366,8 @@ class Study:
             "files": files,
         }
 
-    def _encode(
-        self,
-        inputs: Inputs,
-        features: Features,
-        *,
-        wait: bool = True,
-        only: Part | None = None,
-        share: tuple[int, int] = (1, 1),
-    ) -> list[Encoded]:
-        """Encode every subject from every feature space; finished parts are read back.
-
-        One feature space is prepared at a time, for all subjects and modalities that saw the same photographs. Parts
-        that another process holds are left to it, and looked at again when all others are done.
-        """
-        units = list(checked_subjects(self.config, inputs))
-        kept = parse_memory(self.config.memory) // (4 * len(units))
-        encoded = [align_rows(responses, inputs.stimuli, kept, self.config) for responses in units]
-        spaces = feature_spaces(self.config, inputs.stimuli, features, self.controls)
-        for note in self._dependence(encoded, inputs, spaces[self.config.signals[0]]) if only is None else ():
-            warnings.warn(note, DependentRowsWarning, stacklevel=2)
-        work = [(space, subject) for space in spaces for subject in sorted(encoded, key=lambda subject: subject.design)]
-        work = [item for item in work if only is None or _part(*item) == only]
-        if only is not None and share[1] > 1:
-            self._encode_share(spaces[only[2]], only, work[0][1], inputs, share)
-            return encoded
-        prepared: dict[tuple[str, Any], PreparedEncoding] = {}
-        held = []
-        for space, subject in track(work, "encoding", unit="fits"):
-            if not self._encode_part(spaces, space, subject, inputs, prepared, wait=only is not None):
-                held.append((space, subject))
-        if held and not wait:
-            raise HeldElsewhereError(f"other processes hold {len(held)} parts of {self.out}")
-        for space, subject in held:
-            self._encode_part(spaces, space, subject, inputs, prepared, wait=True)
-        return encoded
-
-    def _encode_part(
-        self, spaces: Mapping[str, Mapping[str, Any]], space: str, subject: Encoded, inputs: Inputs,
-        prepared: dict[tuple[str, Any], PreparedEncoding], *, wait: bool,
-    ) -> bool:  # fmt: skip
-        """Encode a subject from a feature space, or read what is finished; False if another process holds it."""
-        who = _part(space, subject)
-        if self.finished(who):
-            result = self.folder.load_scores(*who)
-            if result is not None:
-                subject.spaces[space] = result
-                return True
-        with lock_or_skip(self.folder.lock("-".join(who)), purpose=f"encodes {' '.join(who)}", wait=wait) as held:
-            if not held:
-                return False
-            result = self.folder.load_scores(*who)
-            if result is None:
-                key = (space, subject.design)
-                if key not in prepared:
-                    prepared.clear()
-                    prepared[key] = self._prepare(spaces[space], subject, inputs.stimuli)
-                targets, done = common_targets(list(inputs.responses[who[0]].values())), self.folder.shares(*who)
-                values, out = subject.averaged.values, self.folder.scores(*who)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", NumericalWarning)  # the texts travel with the scores
-                    if done:
-                        result = prepared[key].join(done, values, out, targets=targets)
-                    else:
-                        result = prepared[key].encode_to(values, out, targets=targets)
-                self.folder.forget_shares(*who)
-        subject.spaces[space] = result
-        return True
-
-    def _encode_share(self, space: Mapping[str, Any], who: Part, subject: Encoded, inputs: Inputs,
-                      share: tuple[int, int]) -> None:  # fmt: skip
-        """Encode some of a subject's targets, for whoever puts them together."""
-        path = self.folder.share(who, share)
-        with lock_or_skip(self.folder.lock("-".join([*who, path.name])), purpose=f"encodes {' '.join(who)}", wait=True):
-            if not path.is_dir() and not self.finished(who):
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", NumericalWarning)
-                    self._prepare(space, subject, inputs.stimuli).encode_to(subject.averaged.values, path, share=share)
-
-    def _dependence(self, encoded: Sequence[Encoded], inputs: Inputs, layers: Mapping[str, Any]) -> list[str]:
-        """Say where photographs are not exchangeable; the sentences go into the results, too."""
-        notes = []
-        for modality in dict.fromkeys(subject.responses.modality for subject in encoded):
-            subjects = [subject for subject in encoded if subject.responses.modality == modality]
-            found = [*dependence_notes(self.config, inputs.stimuli, subjects, layers), *ceiling_notes(subjects)]
-            subjects[0].notes.extend(found)
-            notes += found
-        return notes
-
-    def _prepare(self, space: Mapping[str, Any], subject: Encoded, stimuli: StimulusSet) -> PreparedEncoding:
-        fixed = self.config.split == "test"
-        return PreparedEncoding(
-            {name: x if len(x) == len(subject.rows) else SortedRows(x, subject.rows) for name, x in space.items()},
-            estimator=ridge(self.config, self.threads),
-            cv=fixed_split(subject.averaged, stimuli, groups=subject.labels) if fixed else self.config.cv,
-            groups=subject.groups,
-            rows=RowDesign(nuisance=subject.confounds),
-            memory=self.config.memory,
-            device=self.config.device,
-        )
-
 
 def fraction(share: str) -> tuple[int, int]:
     """Which of how many: ``2/8``."""
     number, of = map(int, share.split("/"))
     return number, of
-
-
-def _part(space: str, subject: Encoded) -> Part:
-    return (subject.responses.modality, subject.responses.subject, space)

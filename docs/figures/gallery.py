@@ -244,6 +244,11 @@ def _maps(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
             dpi=100,
         ),
         "best_layer_map": lambda: figures.best_layer_map(depth, targets, title="Activations: best layer"),
+        "driver_sheet": lambda: figures.driver_sheet(
+            pd.DataFrame({"area": np.repeat(["V1", "FFC"], 4), "rank": [1, 2, 3, 4] * 2, "name": "", "z": 2.0}),
+            list(rng.integers(0, 256, (8, 24, 24, 3), np.uint8)),
+            title="What drives an area most",
+        ),
         "residual_map": lambda: figures.residual_map(gain),
         "difference_map": lambda: figures.difference_map(
             {name: (value - 1.2) / 20 for name, value in by_area.items()}, "Difference in r, L − S", title="Model size"
