@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
-demo: $(STAMP) ## photographs to report on the embedded sample (about 5 minutes)
+demo: $(STAMP) ## photographs to report on the embedded sample (about 4 minutes)
 	$(BIN)/brainmap fit --out $(OUT)
 
 test: $(STAMP) ## all tests, notebooks included

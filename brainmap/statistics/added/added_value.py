@@ -12,6 +12,7 @@ jackknifes.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -24,8 +25,9 @@ from scipy import stats
 
 from brainmap.common.errors import InputError
 from brainmap.encoding.cross_validation import encoding_provenance
-from brainmap.encoding.engine import make_problem, make_settings
+from brainmap.encoding.engine import blas_controller, make_problem, make_settings
 from brainmap.encoding.folds import plan_splits
+from brainmap.encoding.layer.factors import parallel
 from brainmap.encoding.layer.notation import LayerFactors
 from brainmap.encoding.layer.nuisance import without_nuisance
 from brainmap.encoding.layer.scores import score_batch, target_batch, target_block
@@ -40,15 +42,11 @@ from brainmap.statistics.checked_arrays import (
     target_blocks,
 )
 from brainmap.statistics.correction import adjust
-from brainmap.statistics.jackknife import (
-    HeldOutRows,
-    half_width,
-    score_gradient,
-    sum_by_group,
-)
+from brainmap.statistics.jackknife import HeldOutRows, half_width, score_gradient, sum_by_group
 from brainmap.statistics.two_bands import TwoBands, factorise_bands
 
 FloatArray = NDArray[np.floating]
+AT_ONCE = 4  # blocks of targets, whose arrays take some 200 MB each
 
 
 @dataclass(frozen=True)
@@ -203,9 +201,9 @@ class ResidualScores:
         return pd.DataFrame(means.values).groupby(np.asarray(units)).mean().rename_axis("unit")
 
     def __repr__(self) -> str:
-        delta = self.dataset["delta"].mean(("subject", "split"))
+        delta = float(self.dataset["delta"].mean(("subject", "split")).mean())
         sizes = f"{self.dataset.sizes['subject']} subjects × {self.dataset.sizes['target']} targets"
-        return f"<ResidualScores ({self.dataset.attrs['method']}), {sizes}: mean Δr {float(delta.mean()):+.4f}>"
+        return f"<ResidualScores ({self.dataset.attrs['method']}), {sizes}: mean Δr {delta:+.4f}>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,7 +367,8 @@ def _score_subject(
     scores = np.full((2, n_splits, n_targets), np.nan, dtype=np.float32)
     changes = np.zeros((3, int(codes.max()) + 1, n_targets), dtype=np.float32)
     added = np.zeros(n_targets)
-    for part in target_blocks(max(len(y), DRAWS) * (grids.shape[1] + 1), n_targets):
+
+    def score(part: slice) -> None:
         block = target_block(np.asarray(y[:, part]), problem, name="the response", first=part.start)
         batch = target_batch(block, layer, problem)
         chosen = score_batch(batch)[0].alpha
@@ -379,16 +378,19 @@ def _score_subject(
             fit = held_out(values, splits, chosen[number], penalties, codes)
             truth, test_codes, train_codes = values[own.test], codes[own.test], codes[own.train]
             held = HeldOutRows.of(truth, test_codes)
-            (base_r, base_changes), (full_r, full_changes) = map(held.tested_changes, fit.predictions)
-            scores[0, number, part], scores[1, number, part] = base_r, full_r
-            changes[0, np.unique(test_codes), part] += (full_changes - base_changes) / n_splits
+            without, both = map(held.tested_changes, fit.predictions)
+            scores[:, number, part] = without[0], both[0]
+            changes[0, np.unique(test_codes), part] += (both[1] - without[1]) / n_splits
             slopes = [score_gradient(truth, prediction) for prediction in fit.predictions]
-            names, sums = sum_by_group(
-                taught_changes(own, values[own.train], fit.penalties, slopes, train_codes), train_codes
-            )
+            taught = taught_changes(own, values[own.train], fit.penalties, slopes, train_codes)
+            names, sums = sum_by_group(taught, train_codes)
             changes[1, names, part] += sums / n_splits
             changes[2, :, part] += fit.choice / n_splits
             added[part] += np.isfinite(fit.penalties[1])
+
+    blocks = target_blocks(max(len(y), DRAWS) * (grids.shape[1] + 1), n_targets)
+    with blas_controller("torch" in sys.modules).limit(limits=1, user_api="blas"):
+        parallel(score, blocks, min(problem.threads, AT_ONCE))
     # A pair of groups enters twice only if both their splits chose to add anything: the share of the other splits did.
     changes[1] *= np.sqrt(np.maximum(added - 1, 0) / (n_splits - 1))
     return scores[0], scores[1], changes
