@@ -99,6 +99,8 @@ def read_map(
         raise InputError(f"The hemisphere must be 'L' or 'R', not {hemisphere!r}.")
     try:
         values = _read(file, hemisphere, which)
+    except InputError:  # says itself what is wrong with the file
+        raise
     except Exception as error:  # parsers of five formats, each with errors of its own for a file that is not one
         raise InputError(f"{file.name} cannot be read as a cortical map: {' '.join(str(error).split())}") from error
     if values.ndim != 1:

@@ -101,7 +101,7 @@ def test_a_plan_says_once_which_tests_are_made_and_what_permutations_take(tmp_pa
     assert f"50 refits × 1 subjects × 24 maps × {grid_targets(plans)} targets  [about " in told[1]
     assert told[2].endswith("[nothing will be marked: 3 folds are needed, not 2]") and told[3].endswith("0.05")
     assert all(0 < plan.seconds["fMRI permutations"] < 600 and len(plan.seconds) == 1 for plan in plans)
-    hour = [StudyPlan("", [("fMRI permutations", "a", "b")], 0, 0, "", seconds={"fMRI permutations": 3600.0})] * 3
+    hour = [StudyPlan("", [("fMRI permutations", "a", "b")], 0, 0, 0, "", seconds={"fMRI permutations": 3600.0})] * 3
     assert lines_of_tests(hour) == ["fMRI permutations, 3 studies: a  [about 3 h here]"]  # the sum of all
     grid.study(grid.cells[0]).folder.results.mkdir(parents=True)
     assert grid.study(grid.cells[0]).plan().seconds == {}

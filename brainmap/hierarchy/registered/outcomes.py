@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from brainmap.common.errors import InputError
+from brainmap.common.names import as_names
 from brainmap.hierarchy.cortex_distances import cortex_areas, in_hcp_areas
 from brainmap.hierarchy.hypotheses import INCONCLUSIVE, above_chance_at_some_time, targets_of
 from brainmap.hierarchy.order_in_space import SpatialOptions, spatial_hierarchy
@@ -124,7 +125,8 @@ def evaluate_registered(
     ['confirmed']
     """
     known = {name: values["r"] if isinstance(values, xr.Dataset) else values for name, values in scores.items()}
-    places = (mask or {}, predicting, _coverage(registered))
+    named = None if predicting is None else {modality: as_names(signals) for modality, signals in predicting.items()}
+    places = (mask or {}, named, _coverage(registered))
     estimates = [_estimate(each, known, *places) for each in registered.hypotheses]
     rows = pd.DataFrame([_row(each, at, registered) for each, at in zip(registered.hypotheses, estimates, strict=True)])
     rows["p_corrected"], rows["p_equivalent_corrected"] = corrected(
