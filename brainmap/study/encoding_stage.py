@@ -13,11 +13,17 @@ from brainmap.common.errors import BrainmapError, DependentRowsWarning
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.progress import track
 from brainmap.common.storage.locks import file_lock, lock_or_skip
-from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import NumericalWarning, PreparedEncoding, RowDesign
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import Encoded
-from brainmap.study.analysis.rows_and_spaces import KeptControls, align_rows, checked_subjects, feature_spaces, ridge
+from brainmap.study.analysis.rows_and_spaces import (
+    KeptControls,
+    align_rows,
+    checked_subjects,
+    feature_spaces,
+    ridge,
+    splits_of,
+)
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.encoders.keeping import keep_encoders
 from brainmap.study.inputs import Inputs
@@ -145,11 +151,10 @@ class EncodingStage:
         return notes
 
     def _prepare(self, space: Mapping[str, Any], subject: Encoded, stimuli: StimulusSet) -> PreparedEncoding:
-        fixed = self.config.split == "test"
         return PreparedEncoding(
             {name: x if len(x) == len(subject.rows) else SortedRows(x, subject.rows) for name, x in space.items()},
             estimator=ridge(self.config, self.threads),
-            cv=fixed_split(subject.averaged, stimuli, groups=subject.labels) if fixed else self.config.cv,
+            cv=splits_of(self.config, subject, stimuli),
             groups=subject.groups,
             rows=RowDesign(nuisance=subject.confounds),
             memory=self.config.memory,

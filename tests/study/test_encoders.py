@@ -14,8 +14,9 @@ from study.own_files import run_brainmap, write_own
 
 import brainmap
 from brainmap.common.errors import InputError, MissingFileError
+from brainmap.encoding.any_estimator import pearson
 from brainmap.study import FinishedRun, Study, StudyConfig, verify_run
-from brainmap.study.encoders.keeping import EQUAL, correlation, fold_weights, targets_of_layers
+from brainmap.study.encoders.keeping import EQUAL, fold_weights, targets_of_layers
 
 SHOWN = 32
 
@@ -52,7 +53,7 @@ def test_new_photographs_are_predicted(kept: tuple[FinishedRun, np.ndarray, Path
     encoder = run.encoder("meg")
     predicted = encoder.predict(folder / "photos")
     assert predicted.dims == ("subject", "stimulus", "target") and predicted.shape == (1, 40, 18)
-    new = correlation(predicted.values[0, SHOWN:].astype(float), truth[SHOWN:])
+    new = pearson(predicted.values[0, SHOWN:].astype(float), truth[SHOWN:])
     assert np.median(new) > 0.8
     assert predicted.attrs["fitted_on"] == f"all {SHOWN} photographs of the study (refit)" and predicted.attrs["unit"]
     said = encoder.describe()

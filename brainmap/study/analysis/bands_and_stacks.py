@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from brainmap.common.array_sources import as_source
 from brainmap.common.errors import InputError
 from brainmap.common.progress import track
-from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, stacked_encode
 from brainmap.features import Features
 from brainmap.statistics.variance_partition import banded_partition
 from brainmap.stimuli import StimulusSet
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
-from brainmap.study.analysis.rows_and_spaces import feature_spaces
+from brainmap.study.analysis.rows_and_spaces import feature_spaces, splits_of
 from brainmap.study.declared.study_config import StudyConfig
 
 BLOCK = 2048  # targets at a time
@@ -55,9 +54,7 @@ def several_spaces(
     spaces = feature_spaces(config, stimuli, features)
     parts = []
     for subject in track(subjects, f"{config.method} regression", unit="subjects"):
-        cv: Any = config.cv
-        if config.split == "test":
-            cv = fixed_split(subject.averaged, stimuli, groups=subject.labels)
+        cv = splits_of(config, subject, stimuli)
         rows = {name: {layer: np.asarray(x)[subject.rows] if len(x) != len(subject.rows) else np.asarray(x)
                        for layer, x in space.items()} for name, space in spaces.items()}  # fmt: skip
         with warnings.catch_warnings():
@@ -89,8 +86,7 @@ def photographs_found(
     options = RetrievalOptions(method=config.retrieval, seed=config.seed)
     tables = []
     for subject in track(subjects, "finding photographs", unit="subjects"):
-        averaged, cv = subject.averaged, config.cv
-        splits: Any = fixed_split(averaged, stimuli, groups=subject.labels) if config.split == "test" else cv
+        averaged, splits = subject.averaged, splits_of(config, subject, stimuli)
         X = {layer: np.asarray(features["activation", layer])[subject.rows] for layer in features.layers}
         times = averaged.targets["time"].to_numpy() if averaged.modality != "fmri" else None
         values = np.asarray(averaged.values[:])

@@ -9,6 +9,7 @@ import numpy as np
 
 from brainmap.common.errors import InputError
 from brainmap.data import Responses
+from brainmap.data.published_splits import fixed_split
 from brainmap.encoding import EncodingRidgeCV, RidgeOptions
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.declared.study_config import StudyConfig
@@ -79,3 +80,10 @@ def ridge(config: StudyConfig, threads: int | None = None) -> EncodingRidgeCV:
     mode: Literal["exact", "gcv"] = "gcv" if config.method == "ridge-gcv" else "exact"
     options = RidgeOptions(mode=mode, seed=config.seed, threads=threads)
     return EncodingRidgeCV(config.alphas, pca=config.pca, options=options)
+
+
+def splits_of(config: StudyConfig, subject: Encoded, stimuli: StimulusSet) -> Any:
+    """Number of folds, or the one split into the data set's own train and test photographs."""
+    if config.split == "test":
+        return fixed_split(subject.averaged, stimuli, groups=subject.labels)
+    return config.cv

@@ -21,6 +21,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.storage.digests import sealed_folder
 from brainmap.common.storage.zarr_stores import reserve_checked
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, PreparedEncoding
+from brainmap.encoding.any_estimator import pearson
 from brainmap.features import Features
 from brainmap.study.analysis.encoded_part import Encoded
 from brainmap.study.declared.study_config import StudyConfig
@@ -168,15 +169,8 @@ def _scores_of_folds(
         truth = np.asarray(responses.select(targets[part]).columns(0, BLOCK), dtype=np.float64)
         for split, (_, test) in enumerate(plan.outer):
             predicted = X[test].astype(np.float64) @ np.asarray(coef[split, part], dtype=np.float64).T
-            r[split, part] = correlation(predicted + np.asarray(intercept[split, part]), truth[test])
+            r[split, part] = pearson(truth[test], predicted + np.asarray(intercept[split, part]))
     return r
-
-
-def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pearson r of columns; 0 where one does not vary."""
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    norm = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    return np.divide((a * b).sum(axis=0), norm, out=np.zeros(a.shape[1]), where=norm > 0)
 
 
 def _refit(
