@@ -7,6 +7,9 @@ The zip holds ``<class>/<image>.jpg``; classes are used for evaluation only. The
 key layout of the DINOv2 training checkpoints, and ``log.jsonl``. Every random number of step *s* derives from
 (seed, s), so an interrupted run ends with the same weights as an uninterrupted one.
 
+``--width`` makes a smaller one. Images that aren't photographs (``tools/make_image_types.py``) are trained on in the
+same way, and ``--evaluate-on photographs.zip`` says what the model knows about photographs then.
+
 To train on your own photographs, change ``Recipe``: the losses and the architecture are the package's own.
 
 The weights that come with the package were trained by an earlier version of this script, which averaged iBOT over all
@@ -47,6 +50,7 @@ class Recipe:
     """Everything that decides the weights, besides the photographs."""
 
     seed: int = 0
+    width: int = 96
     batch: int = 64
     steps: int = 8000
     global_pixels: int = 64
@@ -295,11 +299,12 @@ def evaluate_and_keep(
     save_weights(model, folder, step, recipe)
 
 
-def run(photographs_path: Path, folder: Path, recipe: Recipe, device: str) -> None:
-    """Train from scratch, or from the last saved state of ``folder``."""
+def run(photographs_path: Path, folder: Path, recipe: Recipe, device: str, evaluate_on: Path | None = None) -> None:
+    """Train from scratch, or from the last saved state of ``folder``; k-NN is of ``evaluate_on``, if other images."""
     folder.mkdir(parents=True, exist_ok=True)
     photographs = read_photographs(photographs_path, recipe)
-    model = build_self_distillation(recipe.seed).to(device).train()
+    evaluated = photographs if evaluate_on is None else read_photographs(evaluate_on, recipe)
+    model = build_self_distillation(recipe.seed, recipe.width).to(device).train()
     optimiser = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.learning_rate, betas=(0.9, 0.95))
     start = 0
     if (folder / "state.pt").exists():
@@ -311,7 +316,7 @@ def run(photographs_path: Path, folder: Path, recipe: Recipe, device: str) -> No
     mean: dict[str, float] = {}
     for step in range(start, recipe.steps):
         if step in kept_steps(recipe.steps):
-            evaluate_and_keep(model, photographs, folder, step, recipe)
+            evaluate_and_keep(model, evaluated, folder, step, recipe)
         losses = train_step(model, optimiser, photographs, recipe, step)
         mean = {name: 0.98 * mean.get(name, value) + 0.02 * value for name, value in losses.items()}
         if (step + 1) % 50 == 0:
@@ -320,7 +325,7 @@ def run(photographs_path: Path, folder: Path, recipe: Recipe, device: str) -> No
         if (step + 1) % STATE_EVERY == 0:
             save_state(model, optimiser, folder, step + 1)
     save_state(model, optimiser, folder, recipe.steps)
-    evaluate_and_keep(model, photographs, folder, recipe.steps, recipe)
+    evaluate_and_keep(model, evaluated, folder, recipe.steps, recipe)
 
 
 def main() -> None:
@@ -328,18 +333,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path, help="zip with <class>/<image>.jpg")
     parser.add_argument("folder", type=Path, help="run folder; an interrupted run continues here")
+    parser.add_argument("--evaluate-on", type=Path, help="another zip whose classes k-NN tells apart")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=None)
-    for field in ("seed", "batch", "steps", "learning_rate"):
+    for field in ("seed", "width", "batch", "steps", "learning_rate"):
         kind = type(getattr(Recipe, field))
         parser.add_argument(f"--{field.replace('_', '-')}", type=kind, default=getattr(Recipe, field))
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     recipe = Recipe(
-        seed=arguments.seed, batch=arguments.batch, steps=arguments.steps, learning_rate=arguments.learning_rate
+        seed=arguments.seed,
+        width=arguments.width,
+        batch=arguments.batch,
+        steps=arguments.steps,
+        learning_rate=arguments.learning_rate,
     )
-    run(arguments.photographs, arguments.folder, recipe, arguments.device)
+    run(arguments.photographs, arguments.folder, recipe, arguments.device, arguments.evaluate_on)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``dino-tiny``: the project's own small self-supervised ViT, in the architecture of DINOv3."""
+"""``dino-tiny``: the project's own small self-supervised ViT, in the architecture of DINOv3, in three widths."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from brainmap.models.adapters.adapter import Adapter
 from brainmap.models.checkpoints.weight_files import fill
 from brainmap.models.self_distillation import Branch, DINOHead, SelfDistillation
 
+HEADS = {32: 2, 48: 3, 96: 3}  # attention heads by width
 
-def dino_tiny_config() -> DINOv3ViTConfig:
-    """Twelve blocks of width 96, patches of 16 px, 4 registers, rotary positions: any multiple of 16 px goes in."""
+
+def dino_tiny_config(width: int = 96) -> DINOv3ViTConfig:
+    """Twelve blocks, patches of 16 px, 4 registers, rotary positions: any multiple of 16 px goes in."""
     return DINOv3ViTConfig(
         image_size=64,
         patch_size=16,
-        hidden_size=96,
-        intermediate_size=384,
+        hidden_size=width,
+        intermediate_size=4 * width,
         num_hidden_layers=12,
-        num_attention_heads=3,
+        num_attention_heads=HEADS[width],
         num_register_tokens=4,
         layerscale_value=1.0,
         attn_implementation="sdpa",  # type: ignore[call-arg]
     )
 
 
-def build_self_distillation(seed: int) -> SelfDistillation:
+def build_self_distillation(seed: int, width: int = 96) -> SelfDistillation:
     """Student, teacher and heads with initial weights drawn from ``seed``; the caller's generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = DINOv3ViTModel(dino_tiny_config())
-        heads = [DINOHead(96, hidden=192, bottleneck=48, prototypes=512) for _ in range(2)]
+        backbone = DINOv3ViTModel(dino_tiny_config(width))
+        heads = [DINOHead(width, hidden=192, bottleneck=48, prototypes=512) for _ in range(2)]
         return SelfDistillation(Branch(backbone, *heads))
 
 
