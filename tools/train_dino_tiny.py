@@ -7,8 +7,9 @@ The zip holds ``<class>/<image>.jpg``; classes are used for evaluation only. The
 key layout of the DINOv2 training checkpoints, and ``log.jsonl``. Every random number of step *s* derives from
 (seed, s), so an interrupted run ends with the same weights as an uninterrupted one.
 
-``--width`` makes a smaller one. Images that aren't photographs (``tools/make_image_types.py``) are trained on in the
-same way, and ``--evaluate-on photographs.zip`` says what the model knows about photographs then.
+``--width`` makes a smaller one; ``--until`` stops early, on the schedule of ``--steps``. Images that aren't
+photographs (``tools/make_image_types.py``) are trained on in the same way, and ``--evaluate-on photographs.zip`` says
+what the model knows about photographs then.
 
 To train on your own photographs, change ``Recipe``: the losses and the architecture are the package's own.
 
@@ -53,6 +54,7 @@ class Recipe:
     width: int = 96
     batch: int = 64
     steps: int = 8000
+    until: int = 0  # the last step, where a run ends before its schedule does; 0: with it
     global_pixels: int = 64
     local_pixels: int = 32
     local_crops: int = 2
@@ -314,7 +316,8 @@ def run(photographs_path: Path, folder: Path, recipe: Recipe, device: str, evalu
         start = int(state["step"])
     clock = time.monotonic()
     mean: dict[str, float] = {}
-    for step in range(start, recipe.steps):
+    end = recipe.until or recipe.steps
+    for step in range(start, end):
         if step in kept_steps(recipe.steps):
             evaluate_and_keep(model, evaluated, folder, step, recipe)
         losses = train_step(model, optimiser, photographs, recipe, step)
@@ -324,8 +327,8 @@ def run(photographs_path: Path, folder: Path, recipe: Recipe, device: str, evalu
             clock = time.monotonic()
         if (step + 1) % STATE_EVERY == 0:
             save_state(model, optimiser, folder, step + 1)
-    save_state(model, optimiser, folder, recipe.steps)
-    evaluate_and_keep(model, evaluated, folder, recipe.steps, recipe)
+    save_state(model, optimiser, folder, end)
+    evaluate_and_keep(model, evaluated, folder, end, recipe)
 
 
 def main() -> None:
@@ -336,7 +339,7 @@ def main() -> None:
     parser.add_argument("--evaluate-on", type=Path, help="another zip whose classes k-NN tells apart")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=None)
-    for field in ("seed", "width", "batch", "steps", "learning_rate"):
+    for field in ("seed", "width", "batch", "steps", "until", "learning_rate"):
         kind = type(getattr(Recipe, field))
         parser.add_argument(f"--{field.replace('_', '-')}", type=kind, default=getattr(Recipe, field))
     arguments = parser.parse_args()
@@ -347,6 +350,7 @@ def main() -> None:
         width=arguments.width,
         batch=arguments.batch,
         steps=arguments.steps,
+        until=arguments.until,
         learning_rate=arguments.learning_rate,
     )
     run(arguments.photographs, arguments.folder, recipe, arguments.device, arguments.evaluate_on)
