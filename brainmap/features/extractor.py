@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +26,7 @@ from brainmap.features.feature_provenance import feature_provenance
 from brainmap.features.pooling import check_pooling, norms
 from brainmap.features.projection import RandomProjection
 from brainmap.features.reduction import reduce_tokens, weight_gradient_norms, weight_gradients
-from brainmap.features.shares import RowsOfShares, share_store
+from brainmap.features.shares import RowsOfShares, fill_share, help_out
 from brainmap.features.store import FeatureStore, unknown_parts
 from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives import Objective, find_objective
@@ -263,14 +264,8 @@ class FeatureExtractor:
         if self.store is None or self.uncached_because() is not None:
             return
         self.largest = None
-        plan, keys = self._plan(stimuli), self.array_keys()
-        lacking = plan.batches({name: self.store.array(key) for name, key in keys.items()})
-        mine = lacking[len(lacking) * (share[0] - 1) // share[1] : len(lacking) * share[0] // share[1]]
-        side = share_store(self.store, share)
-        with side.lock(self.model.identity()):
-            arrays = {name: side.array(key) for name, key in keys.items()}
-            found = RowsOfShares(self.store, keys, plan)  # of an earlier attempt
-            self._fill(stimuli, plan, arrays, [rows for rows in mine if found.find(rows) is None])
+        plan = self._plan(stimuli)
+        fill_share(self.store, self.array_keys(), plan, share, partial(self._fill, stimuli, plan))
 
     def extract_poolings(self, stimuli: StimulusSet) -> dict[str, Features]:
         """Extract features for each of the poolings from the same forward and backward passes.
@@ -289,19 +284,21 @@ class FeatureExtractor:
         plan, ids = self._plan(stimuli), [str(key) for key in stimuli.ids]
         reason = self.uncached_because()
         keys = self.array_keys()
-        if self.store is None or reason is not None:
-            arrays: dict[ArrayKey, FeatureSink] = {key: MemoryArray() for key in keys}
-            guard: Any = nullcontext()
-        else:
-            arrays = {name: self.store.array(key) for name, key in keys.items()}
-            guard = self.store.lock(self.model.identity()) if plan.batches(arrays) else nullcontext()
+        store = None if reason else self.store
+        arrays: dict[ArrayKey, FeatureSink] = {
+            name: MemoryArray() if store is None else store.array(key) for name, key in keys.items()
+        }
+        lacking = bool(plan.batches(arrays))
+        guard: Any = nullcontext()
+        if store is not None and lacking:
+            meanwhile = partial(help_out, store, keys, plan, partial(self._fill, stimuli, plan))
+            guard = store.lock(self.model.identity(), meanwhile)
         with guard:
             for array in arrays.values():
                 array.refresh()
-            batches = plan.batches(arrays)
-            if batches:
-                shares = RowsOfShares(None if reason else self.store, keys, plan)
-                self._fill(stimuli, plan, arrays, batches, shares)
+            if lacking:
+                shares = RowsOfShares(store, keys, plan)
+                self._fill(stimuli, plan, arrays, plan.batches(arrays), shares)
                 shares.remove()
         kept_rows: dict[ArrayKey, Rows] = {name: array.rows(plan.row_keys(name)) for name, array in arrays.items()}
         depths = {layer.name: layer.depth for layer in self.model.layers if layer.name in self.layers}

@@ -23,7 +23,7 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ import numpy as np
 
 from brainmap.common.errors import BrainmapError, DamagedError, InputError, MissingFileError, NotVerifiedWarning
 from brainmap.common.storage.files import file_hash, flush_to_disk, write_atomically
-from brainmap.common.storage.locks import file_lock
+from brainmap.common.storage.locks import file_lock, lock_or_skip
 from brainmap.features.shard_files import (
     array_metadata,
     block_of,
@@ -115,14 +115,26 @@ class FeatureStore:
         safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in identity["name"])
         return self.path / f"{safe}-{identity['weights_digest']}"
 
+    def lock_file(self, identity: Mapping[str, Any]) -> Path:
+        """File that stands for the lock on a model's folder."""
+        return self.model_folder(identity) / "writing.lock"
+
     @contextmanager
-    def lock(self, identity: Mapping[str, Any]) -> Iterator[None]:
+    def lock(self, identity: Mapping[str, Any], meanwhile: Callable[[], bool] = lambda: False) -> Iterator[None]:
         """Lock a model's folder for writing; waits for another process, whose rows are then found finished.
 
-        The lock of a process that died is taken over; see :mod:`brainmap.common.storage.locks`.
+        The lock of a process that died is taken over; see :mod:`brainmap.common.storage.locks`. ``meanwhile`` is called
+        while another process holds it, until it returns False: then there is nothing to do but to wait.
         """
-        folder = self.model_folder(identity)
-        with file_lock(folder / "writing.lock", purpose=f"writes features to {folder}"):
+        file, purpose = self.lock_file(identity), f"writes features to {self.model_folder(identity)}"
+        busy = True
+        while busy:
+            with lock_or_skip(file, purpose=purpose, wait=False) as held:
+                if held:
+                    yield
+                    return
+            busy = meanwhile()
+        with file_lock(file, purpose=purpose):
             yield
 
     def folders(self) -> list[Path]:

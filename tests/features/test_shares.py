@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from brainmap.features import FeatureExtractor, feature_blocks
+from brainmap.features import FeatureExtractor, feature_blocks, shares
 from brainmap.features.shares import SHARES
-from brainmap.models import ImageBatch, VisionModel
+from brainmap.models import ImageBatch, VisionModel, load_model
 from brainmap.stimuli import StimulusSet
 
 
@@ -54,3 +56,49 @@ def test_a_damaged_share_is_computed_again(dino_tiny: VisionModel, stimuli: Stim
     chunk.write_bytes(bytes(text))
     extractor.extract(stimuli)
     assert files(tmp_path / "shares") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("first", [1, 3])
+def test_who_finds_the_store_locked_computes_the_last_images(
+    stimuli: StimulusSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    models = {name: load_model("dino-tiny", weights="untrained") for name in ("holder", "helper")}
+    monkeypatch.setattr(feature_blocks, "MAX_BLOCK_ROWS", 2)
+    monkeypatch.setattr(shares, "HELPED", 1)
+    options = {"layers": ["block.0", "block.11"], "signals": ["activation", "gradient"], "batch_size": 1}
+    FeatureExtractor(models["holder"], store=tmp_path / "whole", **options).extract(stimuli)
+    computed: dict[str, list[str]] = {"holder": [], "helper": []}
+    begun, helped = threading.Event(), threading.Event()
+    compute = FeatureExtractor.compute
+
+    def noted(self: FeatureExtractor, batch: ImageBatch) -> object:
+        mine = computed[threading.current_thread().name]
+        if mine is computed["holder"] and len(mine) == first:
+            begun.set()
+            assert helped.wait(60)
+        mine.extend(batch.ids)
+        if mine is computed["helper"] and len(mine) == 2:
+            threading.Timer(0.5, helped.set).start()  # when its first image has been written
+        return compute(self, batch)
+
+    monkeypatch.setattr(FeatureExtractor, "compute", noted)
+    found: dict[str, np.ndarray] = {}
+
+    def extract() -> None:
+        me = threading.current_thread().name
+        features = FeatureExtractor(models[me], store=tmp_path / "both", **options).extract(stimuli)
+        found[me] = np.asarray(features["gradient", "block.11"])
+
+    threads = [threading.Thread(target=extract, name=name) for name in computed]
+    threads[0].start()
+    assert begun.wait(60)
+    threads[1].start()
+    for thread in threads:
+        thread.join(120)
+    ids = [str(name) for name in stimuli.ids]
+    assert computed["helper"][:2] == ids[:-3:-1]  # from the end
+    assert ids[-1] not in computed["holder"]
+    assert {*computed["holder"], *computed["helper"]} == {*ids}
+    assert files(tmp_path / "both") == files(tmp_path / "whole")
+    assert np.array_equal(found["holder"], found["helper"])
+    assert not list((tmp_path / "both" / SHARES).rglob("*.json"))
