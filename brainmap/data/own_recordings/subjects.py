@@ -15,7 +15,7 @@ from brainmap.common.names import MODALITY_NAMES
 from brainmap.data.own_recordings.formats import ARRAYS, SUPPORTED, estimates_in, split_variable, suffix_of
 from brainmap.data.own_recordings.read_responses import assemble, checked, rows_of
 from brainmap.data.own_recordings.reading_options import ReadingOptions, reading_options
-from brainmap.data.own_recordings.trial_and_target_tables import TableLike
+from brainmap.data.own_recordings.trial_and_target_tables import TARGET_SYNONYMS, TableLike, open_table
 from brainmap.data.responses import Responses
 from brainmap.stimuli import StimulusSet
 
@@ -62,6 +62,8 @@ def read_subjects(
     chosen = reading_options(options)
     folders = subject_folders(responses)
     if folders:
+        if targets is not None:  # may be a line for each of 327,684 vertices: is read once
+            targets = open_table(targets, TARGET_SYNONYMS, "targets")
         subjects = {
             name: _of_folder(folder, targets, events, stimuli, name, chosen) for name, folder in folders.items()
         }

@@ -60,7 +60,12 @@ def open_table(table: TableLike, synonyms: dict[str, tuple[str, ...]], what: str
     if not isinstance(table, pd.DataFrame):
         raise InputError(f"The {what} table is {type(table).__name__}; give a file or a pandas.DataFrame.")
     copy = table.reset_index(drop=True)
-    copy.attrs = {"file": f"the {what} table", "notes": [], **{k: v for k, v in table.attrs.items() if k == "file"}}
+    told = {
+        name: value
+        for name, value in table.attrs.items()
+        if "file" in table.attrs and name in ("file", "notes", "renamed")
+    }
+    copy.attrs = {"file": f"the {what} table", "notes": [], **told}
     return _with_rows(rename_columns(copy, synonyms), what)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from brainmap.common.errors import InputError
+from brainmap.common.tables import read_table
 from brainmap.data.own_recordings.subjects import read_subjects
 from brainmap.stimuli import StimulusSet
 
@@ -48,6 +49,22 @@ def check(subjects, stimuli: StimulusSet) -> None:
 def test_a_folder_a_subject(stimuli: StimulusSet, tmp_path: Path):
     root = folders(tmp_path / "data")
     check(read_subjects(root, root / "targets.tsv", None, stimuli), stimuli)
+
+
+def test_targets_of_all_subjects_are_read_once(stimuli: StimulusSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root, read = folders(tmp_path / "data"), []
+    (root / "targets.tsv").write_text("Region\nV1\nV2\n")
+
+    def noted(path, **options):
+        read.append(Path(path).name)
+        return read_table(path, **options)
+
+    monkeypatch.setattr("brainmap.data.own_recordings.trial_and_target_tables.read_table", noted)
+    subjects = read_subjects(root, root / "targets.tsv", None, stimuli)
+    assert read.count("targets.tsv") == 1
+    for responses in subjects.values():
+        assert responses.targets["roi"].tolist() == ["V1", "V2"]
+        assert responses.info["notes"] == ["column 'Region' of targets.tsv is read as 'roi'"]
 
 
 def test_a_column_of_subjects(stimuli: StimulusSet):
