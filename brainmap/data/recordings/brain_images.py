@@ -44,7 +44,23 @@ def load_image(path: Path) -> Any:
             check_gifti(path)
         image = nibabel.load(path)
     refuse_exploding(image, path)
+    refuse_scale(image, path)
     return image
+
+
+def refuse_scale(image: Any, path: Path) -> None:
+    """Refuse a factor of the header that takes whole numbers out of what 32-bit numbers can hold."""
+    slope = getattr(getattr(image, "dataobj", None), "slope", 1.0)
+    if slope == 1.0 or np.dtype(stored := image.get_data_dtype()).kind not in "iu":
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest = abs(float(slope)) * float(np.iinfo(stored).max)
+    limits = np.finfo(np.float32)
+    if not float(limits.tiny) <= largest <= float(limits.max):
+        raise InputError(
+            f"The header of {path} scales its values by {slope:.3g} (scl_slope), which makes them as large as "
+            f"{largest:.3g}: 32-bit numbers can't hold them. The header is damaged; export the image anew."
+        )
 
 
 def image_values(image: Any, index: Any = ...) -> np.ndarray:

@@ -57,6 +57,15 @@ def test_volumes_are_trials(stimuli: StimulusSet, tmp_path: Path, suffix: str, h
     assert responses.targets["roi"].tolist() == [expected.get(label, "") for label in LABELS[inside]]
 
 
+@pytest.mark.parametrize("slope", [1e36, -1e38, 1e-44])
+def test_a_header_that_scales_beyond_32_bits_is_refused(stimuli: StimulusSet, tmp_path: Path, slope: float):
+    image = nibabel.Nifti1Image(np.arange(60 * N, dtype=np.int16).reshape(*GRID, N), AFFINE)
+    image.header.set_slope_inter(slope, 0)
+    nibabel.save(image, tmp_path / "b.nii.gz")
+    with pytest.raises(InputError, match="scl_slope"):
+        read_responses(tmp_path / "b.nii.gz", events=EVENTS, stimuli=stimuli)
+
+
 TABLES = {
     "a.csv": "Label;Region\n7;V1\n12;V2\n99;V3\n",
     "a.txt": "7\tV1\t120\t18\t131\t0\n12\tV2\t1\t2\t3\t0\n99\tV3\t4\t5\t6\t0\n",  # as Schaefer's atlas has it
