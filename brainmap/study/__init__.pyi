@@ -1,8 +1,8 @@
 from .brain_scores import BrainScores as BrainScores
 from .cluster.dask_engine import run_on_dask as run_on_dask
-from .cluster.shares import listed as listed
-from .cluster.shares import queue_script as queue_script
-from .cluster.shares import share_of as share_of
+from .cluster.job_arrays import listed as listed
+from .cluster.job_arrays import queue_script as queue_script
+from .cluster.job_arrays import share_of as share_of
 from .declared.presets import preset_names as preset_names
 from .declared.presets import preset_text as preset_text
 from .declared.study_config import OwnData as OwnData

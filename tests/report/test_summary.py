@@ -109,9 +109,18 @@ def test_answer_follows_the_numbers(editable):
     text = " ".join(plain_answer(editable))
     assert "no reliable relation between the depth of a layer and distance from V1" in text
     assert "the earlier the moments" in text
-    assert "in none of 51 areas and at no time" in text
+    assert "adds to that prediction in none of 51 areas and at no time" in text
     assert "surrogate gradients" in text
     assert "imulated" not in text
+
+
+def test_gradients_add_to_activations_that_predict_nothing(editable):
+    marks = editable.significance["fmri"]
+    marks.loc[{"signal": "activation"}] = False
+    if "q" in marks.coords:
+        marks["q"].loc[{"signal": "activation"}] = 1.0
+    text = " ".join(plain_answer(editable))
+    assert "its gradients, adds to what the activations predict in 5 of 51 areas" in text
 
 
 def test_methods_are_written_from_the_settings(editable):

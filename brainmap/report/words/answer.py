@@ -122,7 +122,10 @@ def _gradients(results: StudyResults) -> str:
         parts.append(f"at {p_and_numbers.format_windows(windows)}" if windows else "at no time")
     if not parts:
         return ""
-    sentence = f"What it would learn from the photograph, its {kind}, adds to that prediction {' and '.join(parts)}."
+    shown = [name for name in ("fmri", results.timed) if name in results.residual and nameable.predicts(results, name)]
+    alone = all(nameable.predicts(results, str(name), "activation") for name in shown)
+    added = "adds to that prediction" if alone else "adds to what the activations predict"
+    sentence = f"What it would learn from the photograph, its {kind}, {added} {' and '.join(parts)}."
     return " ".join(part for part in (sentence, _beyond_nonlinear(results)) if part)
 
 
