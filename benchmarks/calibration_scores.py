@@ -266,7 +266,7 @@ def subject_intervals(runs: int) -> Iterator[Row]:
 def partition_intervals(runs: int) -> Iterator[Row]:
     """Coverage of the intervals of variance partitioning, two spaces that overlap; half as many runs."""
     from brainmap.encoding import EncodingRidgeCV
-    from brainmap.statistics.variance_partition import variance_partition
+    from brainmap.statistics.partition.variance_partition import variance_partition
 
     for name, changes in {
         "both spaces matter": {"signal": 0.35},
@@ -287,10 +287,38 @@ def partition_intervals(runs: int) -> Iterator[Row]:
             yield row(f"variance partition, interval of the {kind}", f"{name}, new photographs", held, 0.95)
 
 
+def banded_intervals(runs: int) -> Iterator[Row]:
+    """Coverage of intervals of bands, and how often a band that is not there is said to explain; half as many runs."""
+    from brainmap.statistics import banded_partition
+
+    for n_bands in (2, 3):
+        hits: dict[str, list[bool]] = {}
+        for number in range(-(-runs // (2 * SLICES))):
+            tables = []
+            changes = {"signal": 0.35, "gradient": 0.0, "n_units": 2, "targets_per_unit": 2}
+            for each, study in enumerate(slices(number, SIZE | changes)):
+                rng = np.random.default_rng([number, each, 55])
+                spaces = {"late": study.activations["block.3"], "absent": rng.standard_normal((len(study.groups), 60))}
+                if n_bands == 3:
+                    spaces = {"early": study.activations["block.0"], **spaces}
+                tables.append(banded_partition(spaces, study.responses[0], groups=study.groups).to_frame())
+            inside = covered(*([t[column].to_numpy() for t in tables] for column in ("low", "high", "r2")))
+            for kind, column in zip(tables[0]["part"], inside.T, strict=True):
+                if kind in ("late", "absent", "total"):
+                    hits.setdefault(kind, []).extend(column.tolist())
+            above = [bool(t.set_index("part").loc["absent", "low"] > 0) for t in tables]
+            hits.setdefault("above zero", []).extend(above)
+        above = hits.pop("above zero")
+        for kind, held in hits.items():
+            what = "the total" if kind == "total" else f"a band that is {kind.replace('late', 'there')}"
+            yield row(f"{n_bands} bands, interval of {what}", "new photographs", held, 0.95)
+        yield row(f"{n_bands} bands, an absent band above zero", "new photographs", above, 0.025)
+
+
 def unique_null(runs: int) -> Iterator[Row]:
     """False positives of the tests of unique variance: a second space that only correlates with the first."""
     from brainmap.statistics.added.conditional_test import ConditionalOptions
-    from brainmap.statistics.variance_partition import unique_tests
+    from brainmap.statistics.partition.variance_partition import unique_tests
 
     single, family = [], []
     for seed in range(runs):
@@ -372,6 +400,7 @@ PARTS = (
     image_intervals,
     subject_intervals,
     partition_intervals,
+    banded_intervals,
     unique_null,
     pooled_null,
     mesh_clusters,

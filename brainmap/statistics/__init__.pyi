@@ -18,6 +18,10 @@ from .noise_ceiling import ceiling_from_ncsnr as ceiling_from_ncsnr
 from .noise_ceiling import explainable_variance as explainable_variance
 from .noise_ceiling import split_half as split_half
 from .normalised_scores import normalise_scores as normalise_scores
+from .partition.banded_partition import banded_partition as banded_partition
+from .partition.variance_partition import VariancePartition as VariancePartition
+from .partition.variance_partition import unique_tests as unique_tests
+from .partition.variance_partition import variance_partition as variance_partition
 from .permutation.permutation_test import PermutationTest as PermutationTest
 from .permutation.permutation_test import group_permutation_test as group_permutation_test
 from .permutation.permutation_test import permutation_null as permutation_null
@@ -30,7 +34,3 @@ from .significance import compare as compare
 from .significance import significance as significance
 from .tests_of_means import folds_interval as folds_interval
 from .tests_of_means import subjects_interval as subjects_interval
-from .variance_partition import VariancePartition as VariancePartition
-from .variance_partition import banded_partition as banded_partition
-from .variance_partition import unique_tests as unique_tests
-from .variance_partition import variance_partition as variance_partition

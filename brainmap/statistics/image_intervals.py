@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from brainmap.common.errors import InputError
-from brainmap.encoding.folds import SplitPlan, plan_splits
+from brainmap.encoding.folds import Split, SplitPlan, plan_splits
 from brainmap.statistics.checked_arrays import (
     check_finite_columns,
     feature_arrays,
@@ -230,18 +230,50 @@ def _block(
     """
     total, count = np.zeros(y.shape[1]), np.zeros(y.shape[1])
     changes = np.zeros((2, int(codes.max()) + 1, y.shape[1]))
-    for (train, test), band, alpha in zip(plan.outer, bands, penalty, strict=True):
-        mean = y[train].mean(axis=0)
-        centred = y[train] - mean
-        weights = band.weights(centred)
-        prediction = band.predict(weights, alpha) + mean
-        value, tested = HeldOutRows.of(y[test], codes[test], score).tested_changes(prediction)
+    for split, band, alpha in zip(plan.outer, bands, penalty, strict=True):
+        value, each = split_changes(y, band, alpha, split, codes, score)
         known = np.isfinite(value)
         total += np.where(known, value, 0.0)
         count += known
-        changes[0, np.unique(codes[test])] += tested
-        residual = corrected_residuals(band, alpha, centred - band.fitted(weights, alpha), codes[train])
-        taught = training_changes(band, alpha, score_gradient(y[test], prediction, score), residual)
-        names, sums = sum_by_group(taught, codes[train])
-        changes[1, names] += np.where(known, sums, 0.0)
+        changes += each
     return total / np.where(count > 0, count, np.nan), changes / np.maximum(count, 1.0)
+
+
+def split_changes(
+    y: FloatArray,
+    band: Band,
+    alpha: NDArray[np.float32],
+    split: Split,
+    codes: NDArray[np.intp],
+    score: Score,
+) -> tuple[FloatArray, FloatArray]:
+    """Score of one split, (n_targets,), NaN where the target is constant, and its changes, (2, n_groups, n_targets).
+
+    Parameters
+    ----------
+    y : ndarray, (n, n_targets)
+        Responses.
+    band : Band
+        Features of the split (:func:`~brainmap.statistics.two_bands.principal_band`).
+    alpha : ndarray, (n_targets,)
+        Ridge penalties.
+    split : (ndarray, ndarray)
+        Train and test rows.
+    codes : ndarray of int, (n,)
+        Group of each row.
+    score : {'r', 'r2'}
+        Which score.
+    """
+    train, test = split
+    changes = np.zeros((2, int(codes.max()) + 1, y.shape[1]))
+    mean = y[train].mean(axis=0)
+    centred = y[train] - mean
+    weights = band.weights(centred)
+    prediction = band.predict(weights, alpha) + mean
+    value, tested = HeldOutRows.of(y[test], codes[test], score).tested_changes(prediction)
+    changes[0, np.unique(codes[test])] += tested
+    residual = corrected_residuals(band, alpha, centred - band.fitted(weights, alpha), codes[train])
+    taught = training_changes(band, alpha, score_gradient(y[test], prediction, score), residual)
+    names, sums = sum_by_group(taught, codes[train])
+    changes[1, names] += np.where(np.isfinite(value), sums, 0.0)
+    return value, changes

@@ -163,12 +163,23 @@ def _side(x: Array, g: Array, train: Rows, problem: Problem, matched: int) -> tu
     return base, replace(other, features=np.hstack([base.features[:, :matched], other.features]))
 
 
-def principal_band(x: Array, split: tuple[Rows, Rows]) -> Band:
-    """Standardise features on the train rows of a split and decompose them, all components kept."""
+def principal_band(x: Array, split: tuple[Rows, Rows], factors: Array | None = None) -> Band:
+    """Standardise features on the train rows of a split and decompose them, all components kept.
+
+    Parameters
+    ----------
+    x : ndarray, (n, d)
+        Features.
+    split : (ndarray, ndarray)
+        Train and test rows.
+    factors : ndarray, (d,), optional
+        What standardised features are multiplied by: bands with a penalty of their own.
+    """
     rows = np.concatenate(split)
     atoms = np.repeat([0, 1], [len(part) for part in split])
     plan = SplitPlan(((np.flatnonzero(atoms == 0), np.flatnonzero(atoms == 1)),), ((),), atoms, "", "", grouped=False)
-    problem = make_problem(plan, make_settings(EncodingRidgeCV(1.0)), CheckedRows())
+    settings = replace(make_settings(EncodingRidgeCV(1.0)), band_scale=factors)
+    problem = make_problem(plan, settings, CheckedRows())
     train_set = TrainSet(0, np.array([True, False]), ((0, np.array([False, True])),), True, None)
     prepared = PreparedRows.of(x[rows], plan.outer[0][0], problem)
     return Band.of(factorise_rows(train_set, prepared, np.ones((1, 1)), problem, placing(problem.backend)))

@@ -13,6 +13,7 @@ from brainmap.common.names import MODALITY_NAMES
 from brainmap.features.given_features import GivenFeatures
 from brainmap.models import missing_weights
 from brainmap.statistics.tests_of_means import LEAST
+from brainmap.study.analysis.bands_and_stacks import studies_of_bands
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import (
     CLIP_BRIDGE,
@@ -145,6 +146,9 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     rows = [photographs_row]
     n_layers, width, operations, model_row = _once(known, _model, config, MODEL_SETTINGS, missing)
     rows.append(model_row)
+    for name, each in studies_of_bands(config).items():
+        *_, (_, what, _) = _once(known, _model, each, MODEL_SETTINGS, missing)
+        rows.append(("features of a band", f"{name}: {what}", ""))
     if config.objective in OF_CAPTIONS and "gradient" in config.signals:
         _once(known, _captions, config, (*DATA_SETTINGS, "objective"), missing)
     targets = _once(known, planned_targets, config, DATA_SETTINGS, missing)

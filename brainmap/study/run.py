@@ -16,6 +16,7 @@ from brainmap.common.storage.locks import lock_or_skip
 from brainmap.data.simulation.simulation_config import SIMULATION_VERSION
 from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
+from brainmap.study.analysis.bands_and_stacks import studies_of_bands
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.rows_and_spaces import KeptControls
 from brainmap.study.analysis.score_maps import OutSpace, check_maps, check_meshes, write_score_maps
@@ -52,6 +53,7 @@ T = TypeVar("T")
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
 STUDY_VERSION = 9
+BANDS_VERSION = 2  # likewise, of what bands explain together
 MENDINGS = 100  # damaged files that one run sets aside and computes again
 OWN_FILES = ("responses", "targets", "events")
 
@@ -309,7 +311,8 @@ class Study:
 
         if inputs.truth is not None and not self.folder.truth.is_dir():
             inputs.truth.save(self.folder.truth)
-        results = summarise(self.config, inputs, features, encoded, scratch=self.folder.permutations)
+        folders = {"scratch": self.folder.permutations, "store": self.folder.features}
+        results = summarise(self.config, inputs, features, encoded, **folders)
         judge_hypotheses(self.folder, results, self.config.digest())
         if report:
             write_report(results, self.folder.report)
@@ -353,8 +356,8 @@ class Study:
         described = config.describe()
         for how in ("device", "memory", "own", "place", "features"):
             described.pop(how, None)
-        own = config.own
-        files = contents(recorded)
+        own, files = config.own, contents(recorded)
+        others = {name: extractor(each, None).model.digest for name, each in studies_of_bands(config).items()}
         if own is not None and own.is_plain:
             files = {name: file_hash(Path(getattr(own, name))) for name in OWN_FILES}
         return {
@@ -362,6 +365,7 @@ class Study:
             **({"simulation_version": SIMULATION_VERSION} if config.dataset == "sample" else {}),
             "config": described,
             "weights_digest": model.digest,
+            **({"bands": {"version": BANDS_VERSION, **others}} if config.method == "banded" else {}),
             "stimuli": hashlib.sha256("".join(stimuli.ids).encode()).hexdigest(),
             "files": files,
         }

@@ -44,7 +44,31 @@ def main() -> None:
 def examples() -> dict[str, Callable[[], Figure]]:
     """Return a function for each figure, by the name of the figure function."""
     rng = np.random.default_rng(7)
-    return {**_time_figures(rng), **_order_figures(rng), **_bar_figures(rng), **_training_figures(rng), **_maps(rng)}
+    drawn = {**_time_figures(rng), **_order_figures(rng), **_bar_figures(rng), **_training_figures(rng), **_maps(rng)}
+    return {**drawn, **_together(rng)}
+
+
+def _together(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
+    kinds = {"activation": 0.06, "activation:block.3 of clip-vit-base-patch32": 0.025, "pixels": 0.002, "shared": 0.04}
+    tables = {}
+    for name, units, scale in (("areas", FIVE, 1.0), ("times", TIME, np.exp(-(((TIME - 0.4) / 0.3) ** 2)))):
+        rows = [
+            pd.DataFrame({"kind": kind, "unit": units, "r2": scale * size + 0.003 * rng.standard_normal(len(units))})
+            for kind, size in kinds.items()
+        ]
+        total = pd.DataFrame({"kind": "total", "unit": units, "r2": sum(row["r2"] for row in rows)})
+        table = pd.concat([*rows, total], ignore_index=True)
+        tables[name] = table.assign(low=table.r2 - 0.01, high=table.r2 + 0.01)
+    near = np.exp(-(((DEPTH[:, None] - np.linspace(0.1, 0.8, len(FIVE))) / 0.3) ** 2))
+    coords = {"layer": LAYERS, "unit": list(FIVE)}
+    weights = xr.DataArray(near / near.sum(axis=0), dims=("layer", "unit"), coords=coords)
+    return {
+        "band_dots": lambda: figures.band_dots(tables["areas"], title="Unique and shared variance"),
+        "band_curves": lambda: figures.band_curves(tables["times"], stimulus=(0, 0.5), title="Over time"),
+        "stack_weights": lambda: figures.stack_weights(
+            weights, DEPTH, best=DEPTH[near.argmax(axis=0)], title="Weights of layers"
+        ),
+    }
 
 
 def _courses(rng: np.random.Generator) -> xr.DataArray:

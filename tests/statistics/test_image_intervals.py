@@ -14,9 +14,9 @@ from brainmap.encoding.any_estimator import pearson, r_squared
 from brainmap.encoding.folds import plan_splits
 from brainmap.statistics.image_intervals import combine, image_scores
 from brainmap.statistics.jackknife import corrected_residuals, leave_group_out, score_gradient, training_changes
+from brainmap.statistics.partition.variance_partition import variance_partition
 from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics.two_bands import principal_band
-from brainmap.statistics.variance_partition import variance_partition
 
 pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
 RIDGE = EncodingRidgeCV(alphas=(1e1, 1e3))

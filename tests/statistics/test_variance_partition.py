@@ -11,10 +11,11 @@ from brainmap.common.errors import InputError
 from brainmap.encoding import EncodingRidgeCV, cross_val_encode
 from brainmap.statistics.added.conditional_test import ConditionalOptions
 from brainmap.statistics.cluster_tests import cluster_null, cluster_subjects
+from brainmap.statistics.partition.banded_partition import banded_ridge
+from brainmap.statistics.partition.variance_partition import unique_tests, variance_partition
 from brainmap.statistics.permutation.permutation_test import permutation_null, permutation_test
 from brainmap.statistics.permutation.permuted_subject import PermutationOptions
 from brainmap.statistics.planted_studies import PlantedOptions, planted_study
-from brainmap.statistics.variance_partition import banded_ridge, unique_tests, variance_partition
 
 RIDGE = EncodingRidgeCV(alphas=(1e-2, 1e0, 1e2))
 pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from study.own_files import write_own
 import brainmap
 from brainmap.common.errors import InputError
 from brainmap.encoding import EncodingRidgeCV
+from brainmap.report.page.study_page import render_report
 from brainmap.statistics import banded_partition, variance_partition
 from brainmap.study import Study, StudyConfig
 from brainmap.study.analysis.bands_and_stacks import bands_of
@@ -51,6 +53,29 @@ def test_banded(own: Path) -> None:
     assert np.allclose(together["part"].sum("of"), full)  # unique and shared parts add up
 
 
+def test_bands_of_several_models(own: Path) -> None:
+    bands = ["activation:block.0", "activation:block.5 of dino-tiny@untrained"]
+    finished = run(own, "models", method="banded", bands=bands)
+    together = finished.together["meg"]
+    assert list(together["kind"].values) == [*bands, "shared", "total"]
+    assert dict(together["explained"].sizes) == {"kind": 4, "unit": 6}
+    assert (together["low"] <= together["part"]).all() and (together["part"] <= together["high"]).all()
+    mean = together["part"].sel(of=bands[0], subject="01").values.reshape(-1, 6, order="A")
+    assert mean.mean() == pytest.approx(float(together["explained"].sel(kind=bands[0]).mean()), abs=1e-6)
+    identity = json.loads((own / "models" / "study.json").read_text())["bands"]
+    assert set(identity) == {"version", bands[1]}
+    page = render_report(finished)
+    assert "Several feature spaces together" in page and "Activations, block 5 of dino-tiny (untrained)" in page
+    assert "Several feature spaces together" not in render_report(run(own, "plain again"))
+    rows = [row for row in Study(finished_config(own, bands), own / "planned").plan().rows if "band" in row[0]]
+    assert len(rows) == 1 and bands[1] in rows[0][1]
+
+
+def finished_config(folder: Path, bands: list[str]) -> StudyConfig:
+    files = {key: str(folder / file) for key, file in FILES.items()}
+    return StudyConfig.from_dict({**files, "method": "banded", "bands": bands, "signals": ("activation",)})
+
+
 def test_photographs_are_found_where_a_study_asks(own: Path) -> None:
     table = run(own, "found", retrieval="likelihood").retrieval["meg"]
     assert len(table) == 2 * 6 and set(table["subject"]) == {"01"} and table["gallery"].eq(10).all()
@@ -62,6 +87,9 @@ def test_photographs_are_found_where_a_study_asks(own: Path) -> None:
     [
         ({"bands": ["pixels"]}, "belong to 'method: banded'"),
         ({"method": "banded", "signals": "activation"}, "two to five bands, not 1"),
+        ({"method": "banded", "bands": ["pixels of dino-tiny", "activation"]}, "its activation or its gradient"),
+        ({"method": "banded", "bands": ["activation of ", "activation"]}, "must say of which model"),
+        ({"method": "banded", "bands": ["activation of dinosaur", "activation"]}, "dinosaur"),
     ],
 )
 def test_bands_are_checked(values: dict, told: str) -> None:

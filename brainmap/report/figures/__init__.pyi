@@ -1,3 +1,6 @@
+from .bands_and_stacks import band_curves as band_curves
+from .bands_and_stacks import band_dots as band_dots
+from .bands_and_stacks import stack_weights as stack_weights
 from .bars import factor_bars as factor_bars
 from .bars import factor_scores as factor_scores
 from .bars import layer_bars as layer_bars

@@ -31,6 +31,10 @@ _SECTIONS = {
     "when": ("When", "At which moments after onset each layer predicts the {timed}."),
     "order": ("In which order", "Whether the order of the layers is the order of the brain: {orders}."),
     "beyond": ("Gradients beyond activations", "What gradients predict that activations do not."),
+    "together": (
+        "Several feature spaces together",
+        "What they explain alone and what they share, or how layers are weighed.",
+    ),
     "controls": ("Controls", "The same regression on feature spaces that know little about the model."),
 }
 

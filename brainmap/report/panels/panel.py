@@ -16,7 +16,7 @@ from brainmap.report.figures.colors_and_type import figure_settings
 from brainmap.report.words import headlines
 from brainmap.results.study_results import StudyResults
 
-SECTIONS = ("where", "when", "order", "beyond", "controls")
+SECTIONS = ("where", "when", "order", "beyond", "together", "controls")
 SIGNALS = ("activation", "gradient")
 
 

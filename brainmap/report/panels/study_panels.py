@@ -15,6 +15,7 @@ from brainmap.report.panels.order_gain_controls import control_panels, order_pan
 from brainmap.report.panels.panel import SECTIONS, Panel
 from brainmap.report.panels.sensors import LEAST, has_layout
 from brainmap.report.panels.share_of_ceiling import share_panels
+from brainmap.report.panels.together import together_panels
 from brainmap.report.panels.when import time_panels
 from brainmap.report.panels.where import cortex_panels
 from brainmap.results.lookups import main_signal
@@ -39,6 +40,7 @@ def study_panels(results: StudyResults) -> list[Panel]:
     panels += share_panels(results)
     panels += order_panels(results)
     panels += residual_panels(results)
+    panels += together_panels(results)
     panels += control_panels(results)
     return sorted(panels, key=lambda panel: SECTIONS.index(panel.section))
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import stats
 
-from brainmap.common.array_sources import as_source
 from brainmap.common.errors import InputError
 from brainmap.common.progress import track
 from brainmap.encoding import EncodingRidgeCV, NumericalWarning, stacked_encode
 from brainmap.features import Features
-from brainmap.statistics.variance_partition import banded_partition
+from brainmap.models.model_cards import resolve_model
+from brainmap.statistics import VariancePartition, banded_partition
 from brainmap.stimuli import StimulusSet
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
+from brainmap.study.analysis.explained_by_unit import CONFIDENCE, explained_by_unit
 from brainmap.study.analysis.rows_and_spaces import feature_spaces, splits_of
+from brainmap.study.declared.band_names import BandName, bands_of_other_models
 from brainmap.study.declared.study_config import StudyConfig
-
-BLOCK = 2048  # targets at a time
+from brainmap.study.inputs import extractor
 
 
 def several_spaces(
@@ -31,16 +34,26 @@ def several_spaces(
     stimuli: StimulusSet,
     features: Features,
     estimator: EncodingRidgeCV,
+    others: Mapping[str, Features] | None = None,
 ) -> xr.Dataset | None:
     """Return what the study's method adds to the scores by layer, None where it is a plain ridge.
+
+    Parameters
+    ----------
+    config, subjects, stimuli, features, estimator
+        The study.
+    others : mapping of str to Features, optional
+        Bands of other models (:func:`features_of_bands`).
 
     Returns
     -------
     Dataset or None
-        Banded: ``r2`` (subject, model, target), of every set of bands, and ``part`` (subject, part, target): the unique
-        variance of each band, and what sets of them share; means over splits. Stacked: ``r``, ``r2`` (subject, signal,
-        split, target), ``weight`` (subject, signal, layer, target; mean over splits) and ``depth`` (subject, signal,
-        target), the mean depth under the weights.
+        Banded: ``r2`` (subject, model, target), of every set of bands, and ``part`` (subject, of, target): the unique
+        variance of each band, and what sets of them share; means over splits; ``low``, ``high``, their 95 % interval
+        over groups of photographs; by area or time what
+        :func:`~brainmap.study.analysis.explained_by_unit.explained_by_unit` gives.
+        Stacked: ``r``, ``r2`` (subject, signal, split, target), ``weight`` (subject, signal, layer, target; mean over
+        splits) and ``depth`` (subject, signal, target), the mean depth under the weights.
 
     Raises
     ------
@@ -52,7 +65,10 @@ def several_spaces(
     if any(subject.confounds is not None for subject in subjects):
         raise InputError(f"'method: {config.method}' knows no confounds; leave them out, or use ridge")
     spaces = feature_spaces(config, stimuli, features)
-    parts = []
+    for name, extracted in (others or {}).items():
+        spaces[name] = dict(extracted.by_layer(BandName.of(name).space))
+    parts, partitions = [], []
+    units = units_of(subjects[0])
     for subject in track(subjects, f"{config.method} regression", unit="subjects"):
         cv = splits_of(config, subject, stimuli)
         rows = {name: {layer: np.asarray(x)[subject.rows] if len(x) != len(subject.rows) else np.asarray(x)
@@ -60,11 +76,46 @@ def several_spaces(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NumericalWarning)  # the texts travel with the scores by layer
             if config.method == "banded":
-                parts.append(_banded(bands_of(config, rows), subject, cv, config.seed))
+                options = {"cv": cv, "groups": subject.groups, "seed": config.seed, "units": units}
+                partitions.append(banded_partition(bands_of(config, rows), subject.averaged.values, **options))
+                parts.append(_banded(partitions[-1]))
             else:
                 parts.append(_stacked(config, rows, features, subject, cv, estimator))
     names = [subject.responses.subject for subject in subjects]
-    return xr.concat(parts, "subject").assign_coords(subject=names)
+    together = xr.concat(parts, "subject").assign_coords(subject=names)
+    if not partitions:
+        return together
+    test = config.yardstick(subjects[0].responses.modality)
+    over = "subjects" if test in ("subjects", "wilcoxon") else "photographs"
+    by_unit = explained_by_unit(partitions, units, over=over)
+    return together.merge(by_unit).assign_attrs(by_unit.attrs)
+
+
+def units_of(subject: Encoded) -> NDArray[Any]:
+    """Area of each target of fMRI, time (s) of each of other modalities."""
+    targets = subject.averaged.targets
+    column = "roi" if subject.averaged.modality == "fmri" else "time"
+    values = targets[column].to_numpy()
+    return values.astype(str) if column == "roi" else np.asarray(values, dtype=np.float64)
+
+
+def features_of_bands(config: StudyConfig, stimuli: StimulusSet, store: Path | None) -> dict[str, Features]:
+    """Extract (or find in the store) the bands that other models make, by name."""
+    return {name: extractor(each, store).extract(stimuli) for name, each in studies_of_bands(config).items()}
+
+
+def studies_of_bands(config: StudyConfig) -> dict[str, StudyConfig]:
+    """Settings of the features of each band that another model makes: a model's own loss, all else the study's."""
+    plain = {"features": None, "objective": None, "method": "ridge", "bands": None, "keep": None, "hypotheses": None}
+    return {
+        name: config.model_copy(
+            update={
+                **plain, "model": resolve_model(band.model), "weights": band.weights, "signals": (band.space,),
+                "layers": band.layers or None,
+            }
+        )
+        for name, band in bands_of_other_models((config.method == "banded" and config.bands) or ()).items()
+    }  # fmt: skip
 
 
 def photographs_found(
@@ -108,12 +159,14 @@ def bands_of(config: StudyConfig, spaces: Mapping[str, Mapping[str, NDArray[Any]
     """
     bands = {}
     for name in config.bands or config.signals:
-        space, _, layers = name.partition(":")
-        if space in spaces:
-            wanted = layers.split("/") if layers else list(spaces[space])
-            there = spaces[space]
+        band = BandName.of(name)
+        if name in spaces:  # of another model
+            wanted, there = list(spaces[name]), spaces[name]
+        elif band.space in spaces:
+            there = spaces[band.space]
+            wanted = list(band.layers or there)
         else:
-            wanted, there = [space], spaces[CONTROL_SPACES]
+            wanted, there = [band.space], spaces[CONTROL_SPACES]
         absent = [each for each in wanted if each not in there]
         if absent:
             known = ", ".join([*config.signals, *spaces[CONTROL_SPACES]])
@@ -122,14 +175,14 @@ def bands_of(config: StudyConfig, spaces: Mapping[str, Mapping[str, NDArray[Any]
     return bands
 
 
-def _banded(bands: dict[str, NDArray[Any]], subject: Encoded, cv: Any, seed: int) -> xr.Dataset:
-    responses = as_source(subject.averaged.values, "responses")
-    blocks = []
-    for start in range(0, responses.shape[1], BLOCK):
-        y = responses.columns(start, min(start + BLOCK, responses.shape[1]))
-        found = banded_partition(bands, y, cv=cv, groups=subject.groups, seed=seed)
-        blocks.append(xr.Dataset({"r2": found.r2.mean("split"), "part": found.parts.rename(part="of").mean("split")}))
-    return xr.concat(blocks, "target").drop_vars("target", errors="ignore")
+def _banded(found: VariancePartition) -> xr.Dataset:
+    parts = found.parts.rename(part="of").mean("split")
+    kept = xr.Dataset({"r2": found.r2.mean("split"), "part": parts}).drop_vars("target")
+    if found.errors is None:
+        return kept
+    errors = found.errors.rename(part="of").sel(of=parts["of"])
+    half = errors * stats.t.ppf(0.5 + CONFIDENCE / 2, max(found.errors.attrs["freedom"], 1))
+    return kept.assign(low=kept["part"] - half, high=kept["part"] + half)
 
 
 def _stacked(

@@ -12,7 +12,8 @@ import xarray as xr
 from brainmap.common.errors import BrainmapError
 from brainmap.common.names import LEVEL
 from brainmap.common.versions import versions
-from brainmap.models.model_cards import model_card
+from brainmap.models.model_cards import model_card, resolve_model
+from brainmap.study.declared.band_names import bands_of_other_models
 from brainmap.study.declared.study_config import DEFAULT_GROUPS, StudyConfig
 from brainmap.study.inputs import Inputs
 
@@ -54,7 +55,7 @@ def study_provenance(
         "dataset": config.dataset,
         "subjects": {modality: list(subjects) for modality, subjects in inputs.responses.items()},
         "model": config.model_name,
-        "citations": model_citations(config.model_name),
+        "citations": [text for name in models_of(config) for text in model_citations(name)],
         "weights": config.weights if config.features is None else None,
         "weights_digest": extracted["weights_digest"],
         "objective": objective.get("name"),
@@ -100,6 +101,12 @@ def study_provenance(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "config": json.loads(json.dumps(config.describe())),
     }
+
+
+def models_of(config: StudyConfig) -> list[str]:
+    """Return the names of the study's model and of those that make some of its bands."""
+    others = bands_of_other_models((config.method == "banded" and config.bands) or ())
+    return list(dict.fromkeys([config.model_name, *(resolve_model(band.model) for band in others.values())]))
 
 
 def model_citations(model: str | None) -> list[str]:

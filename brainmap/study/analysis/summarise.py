@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from brainmap.common.progress import track
 from brainmap.common.storage.lazy_arrays import mean_over_targets
 from brainmap.statistics.tests_of_means import folds_interval
 from brainmap.study.analysis.above_chance import above_chance
-from brainmap.study.analysis.bands_and_stacks import photographs_found, several_spaces
+from brainmap.study.analysis.bands_and_stacks import features_of_bands, photographs_found, several_spaces
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, noise_ceilings, stack
 from brainmap.study.analysis.gradients_beyond_activations import residual_of_gradients
 from brainmap.study.analysis.orders_and_hypotheses import hypotheses, order_of_layers
@@ -39,6 +39,7 @@ def summarise(
     encoded: Sequence[Encoded],
     *,
     scratch: Path | None = None,
+    store: Path | None = None,
 ) -> StudyResults:
     """Compute everything that follows from the scores.
 
@@ -50,6 +51,8 @@ def summarise(
         All subjects of all modalities.
     scratch : Path, optional
         Folder in which permutation tests keep what is finished.
+    store : Path, optional
+        Store of the features, for bands of other models.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def summarise(
     for subject in encoded:
         by_modality.setdefault(subject.responses.modality, []).append(subject)
     steps = track(by_modality.items(), "statistics", unit="modalities")
-    parts = {modality: _summarise_modality(config, inputs, features, each, scratch) for modality, each in steps}
+    others = features_of_bands(config, inputs.stimuli, store)
+    parts = {modality: _summarise_modality(config, inputs, features, each, scratch, others) for modality, each in steps}
     scores = {modality: part.scores for modality, part in parts.items()}
     hierarchy = {name: table for part in parts.values() for name, table in part.hierarchy.items()}
     results = StudyResults(
@@ -100,7 +104,12 @@ class _Part:
 
 
 def _summarise_modality(
-    config: StudyConfig, inputs: Inputs, features: Features, subjects: Sequence[Encoded], scratch: Path | None
+    config: StudyConfig,
+    inputs: Inputs,
+    features: Features,
+    subjects: Sequence[Encoded],
+    scratch: Path | None,
+    others: Mapping[str, Features],
 ) -> _Part:
     scores = stack(subjects, config.signals, features.depths)
     if scores.nbytes <= parse_memory(config.memory) // READ_AT_ONCE:
@@ -121,7 +130,7 @@ def _summarise_modality(
         significance=marks,
         controls=compare_with_controls(subjects, scores),
         ceilings=noise_ceilings(subjects),
-        together=several_spaces(config, subjects, inputs.stimuli, features, ridge(config)),
+        together=several_spaces(config, subjects, inputs.stimuli, features, ridge(config), others),
         retrieval=photographs_found(config, subjects, inputs.stimuli, features),
         methods=methods,
     )

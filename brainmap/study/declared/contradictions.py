@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from brainmap.models.model_cards import resolve_model
+from brainmap.study.declared.band_names import bands_of_other_models
 from brainmap.study.declared.command_words import BY_SET
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ def _of_the_method(config: StudyConfig) -> None:
             raise ValueError(f"tails 'pareto' need 10,000 permutations or more, not {config.permutations:,}")
     if config.bands is not None and config.method != "banded":
         raise ValueError("'bands' belong to 'method: banded'")
+    for band in bands_of_other_models(config.bands or ()).values():
+        resolve_model(band.model)
     n_bands = len(config.bands or config.signals)
     if config.method == "banded" and not 2 <= n_bands <= 5:
         raise ValueError(f"'method: banded' takes two to five bands, not {n_bands}; name them in 'bands'")

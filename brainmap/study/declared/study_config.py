@@ -96,8 +96,9 @@ class StudyConfig(BaseModel):
         with a penalty of its own, and variance is partitioned among them; ``stacked``: besides, all layers predict
         together, each target with weights of its own (Lin et al. 2023). Both go into ``StudyResults.together``.
     bands : tuple of str, optional
-        Of ``method: banded``: signals, controls by name, or some layers of a signal (``activation:block.3/block.5``);
-        two to five. Activations and gradients by default.
+        Of ``method: banded``, two to five: signals, controls by name, some layers of a signal
+        (``activation:block.3/block.5``), or a signal of another model, with its own loss (``activation of
+        clip-vit-base-patch32``, ``activation:block.3 of dino-tiny@untrained``). Activations and gradients by default.
     retrieval : {"none", "likelihood", "decoding"}
         Besides, find the photographs that were seen among those of their test fold, by subject, layer and, of MEG and
         EEG, moment (:func:`brainmap.statistics.retrieval`); from activations.
