@@ -2,9 +2,10 @@
 
 *Likelihood*: an encoder predicts the responses to every candidate, and candidates are ranked by the likelihood of the
 measured responses, with Gaussian noise (Kay et al. 2008; covariance shrunk after Ledoit and Wolf 2004). *Decoding*:
-ridge predicts a layer's features from the responses, and candidates are ranked by the correlation of their features
-with these. Nothing that is fitted knows the photographs of the gallery: candidates are those of the test fold, targets
-and noise covariance come from folds within the train set.
+ridge predicts a layer's principal components, of equal variance, from the responses, and candidates are ranked by
+how much likelier they become: components count by their R² in the inner folds. Nothing that is fitted knows the
+photographs of the gallery: candidates are those of the test fold, targets, R² and noise covariance come from folds
+within the train set.
 
 Chance is what remains when photographs of a fold are exchanged, which whoever saw nothing would not notice: the
 permutation test is exact at any correlation among targets, and its maximum over layers and times corrects for them.
@@ -33,6 +34,9 @@ from brainmap.encoding.ridge import EncodingRidgeCV
 Float64 = NDArray[np.float64]
 Cell = tuple[str, float]
 Method = Literal["likelihood", "decoding"]
+MOST_COMPONENTS = 100
+MOST_EXPLAINED = 0.99  # of a component
+VANISHED = 1e-6  # of the largest singular value
 LEAST_GALLERY = 6  # photographs: top-5 of five would always be right
 
 
@@ -133,13 +137,45 @@ def retrieval(
     plan = plan_splits(len(responses), cv, groups=groups, inner_cv=estimator.cv, seed=options.seed)
     splits = [(train, test) for train, test in plan.outer]
     galleries = _galleries(splits, groups, len(responses))
-    found = _likelihood if options.method == "likelihood" else _decoding
-    ranks = found(layers, responses, moments, (estimator, splits, groups), galleries, options)
+    asked = _Asked(layers, responses, moments, estimator, splits, groups, galleries, options.n_targets)
+    ranks = (_likelihood if options.method == "likelihood" else _decoding)(asked)
     cells = [(name, moment) for name in layers for moment in np.unique(moments)]
     table = _table([ranks[cell] for cell in cells], galleries, options)
     table.insert(0, "time", [np.nan if times is None else float(moment) for _, moment in cells])
     table.insert(0, "layer", [name for name, _ in cells])
     return table
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is looked for, in what, and by which ridge.
+
+    Parameters
+    ----------
+    layers : dict of str to ndarray, (n, d)
+    y : ndarray, (n, n_targets)
+    moments : ndarray, (n_targets,)
+    estimator : EncodingRidgeCV
+    splits : list of (train, test)
+    groups : array-like, (n,), optional
+    galleries : list of ndarray
+        Rows of each test set that are asked for and offered.
+    n_targets : int
+        Targets that a likelihood counts.
+    """
+
+    layers: Mapping[str, Float64]
+    y: Float64
+    moments: Float64
+    estimator: EncodingRidgeCV
+    splits: list[Any]
+    groups: Any
+    galleries: list[NDArray[np.int64]]
+    n_targets: int
+
+    def labels(self, rows: NDArray[np.int64]) -> NDArray[Any] | None:
+        """Groups of some rows."""
+        return None if self.groups is None else np.asarray(self.groups)[rows]
 
 
 def _galleries(splits: list[Any], groups: ArrayLike | None, n_rows: int) -> list[NDArray[np.int64]]:
@@ -157,44 +193,33 @@ def _galleries(splits: list[Any], groups: ArrayLike | None, n_rows: int) -> list
     return galleries
 
 
-def _likelihood(
-    layers: Mapping[str, Float64],
-    y: Float64,
-    moments: Float64,
-    fitted: tuple[Any, Any, Any],
-    galleries: list[NDArray[np.int64]],
-    options: RetrievalOptions,
-) -> dict[Cell, list[Float64]]:
+def _likelihood(asked: _Asked) -> dict[Cell, list[Float64]]:
     """Rank candidates by the likelihood of each measured response, by layer and moment."""
-    estimator, splits, groups = fitted
     ranks = {}
-    for name, x in layers.items():
-        result = cross_val_encode({"x": x}, y, estimator=estimator, cv=splits, groups=groups, return_predictions=True)
+    for name, x in asked.layers.items():
+        settings = {"estimator": asked.estimator, "cv": asked.splits, "groups": asked.groups}
+        result = cross_val_encode({"x": x}, asked.y, **settings, return_predictions=True)
         assert result.predictions is not None
         predicted = np.asarray(result.predictions["x"])
-        inside = [_inside(x, y, train, groups, estimator) for train, _ in splits]
-        for moment in np.unique(moments):
-            mine = np.flatnonzero(moments == moment)
+        inside = [_inside(x, train, asked) for train, _ in asked.splits]
+        for moment in np.unique(asked.moments):
+            mine = np.flatnonzero(asked.moments == moment)
             matrices = []
-            for rows, (score, noise) in zip(galleries, inside, strict=True):
-                best = mine[np.argsort(-score[mine], kind="stable")[: options.n_targets]]
+            for rows, (score, noise) in zip(asked.galleries, inside, strict=True):
+                best = mine[np.argsort(-score[mine], kind="stable")[: asked.n_targets]]
                 expected = predicted[np.ix_(rows, best)]
-                matrices.append(_log_likelihood(y[np.ix_(rows, best)], expected, noise[:, best]))
+                matrices.append(_log_likelihood(asked.y[np.ix_(rows, best)], expected, noise[:, best]))
             ranks[name, moment] = _ranks(matrices)
     return ranks
 
 
-def _inside(
-    x: Float64, y: Float64, train: NDArray[np.int64], groups: Any, estimator: EncodingRidgeCV
-) -> tuple[Float64, Float64]:
+def _inside(x: Float64, train: NDArray[np.int64], asked: _Asked) -> tuple[Float64, Float64]:
     """Score of each target, and what is left of each response, within a train set that knows nothing of the gallery."""
-    labels = None if groups is None else np.asarray(groups)[train]
-    result = cross_val_encode(
-        {"x": x[train]}, y[train], estimator=estimator, cv=estimator.cv, groups=labels, return_predictions=True
-    )
+    settings = {"estimator": asked.estimator, "cv": asked.estimator.cv, "groups": asked.labels(train)}
+    result = cross_val_encode({"x": x[train]}, asked.y[train], **settings, return_predictions=True)
     assert result.predictions is not None
     score = np.nan_to_num(result.r.isel(layer=0).mean("split").values, nan=-1.0)
-    return score, y[train] - np.asarray(result.predictions["x"])
+    return score, asked.y[train] - np.asarray(result.predictions["x"])
 
 
 def _log_likelihood(measured: Float64, expected: Float64, noise: Float64) -> Float64:
@@ -208,48 +233,51 @@ def _log_likelihood(measured: Float64, expected: Float64, noise: Float64) -> Flo
     return likelihood
 
 
-def _decoding(
-    layers: Mapping[str, Float64],
-    y: Float64,
-    moments: Float64,
-    fitted: tuple[Any, Any, Any],
-    galleries: list[NDArray[np.int64]],
-    options: RetrievalOptions,
-) -> dict[Cell, list[Float64]]:
-    """Rank candidates by the correlation of their features with those decoded, by layer and moment."""
-    del options
-    estimator, splits, groups = fitted
-    ends = np.cumsum([0, *(x.shape[1] for x in layers.values())])
-    together = np.concatenate(list(layers.values()), axis=1)
-    ranks = {}
-    for moment in np.unique(moments):
-        seen = {"y": y[:, moments == moment]}
-        result = cross_val_encode(
-            seen, together, estimator=estimator, cv=splits, groups=groups, return_predictions=True
-        )
-        assert result.predictions is not None
-        decoded = np.asarray(result.predictions["y"])
-        for name, (start, stop) in zip(layers, pairwise(ends), strict=True):
-            pairs = [
-                _correlations(decoded[rows, start:stop], together[rows, start:stop], together[train, start:stop])
-                for (train, _), rows in zip(splits, galleries, strict=True)
-            ]
-            ranks[name, moment] = _ranks(pairs)
-    return ranks
+def _decoding(asked: _Asked) -> dict[Cell, list[Float64]]:
+    """Rank candidates by their odds given what was decoded, by layer and moment."""
+    matrices: dict[Cell, list[Float64]] = {}
+    for (train, _), rows in zip(asked.splits, asked.galleries, strict=True):
+        spaces = [_components(x, train) for x in asked.layers.values()]
+        ends = np.cumsum([0, *(space.shape[1] for space in spaces)])
+        together = np.concatenate(spaces, axis=1)
+        for moment in np.unique(asked.moments):
+            seen = asked.y[:, asked.moments == moment]
+            model = clone(asked.estimator).fit(seen[train], together[train], groups=asked.labels(train))
+            decoded, explained = (
+                model.predict(seen[rows]),
+                np.clip(np.nan_to_num(model.best_score_), 0.0, MOST_EXPLAINED),
+            )
+            for name, (start, stop) in zip(asked.layers, pairwise(ends), strict=True):
+                part = slice(start, stop)
+                pair = _log_odds(decoded[:, part], together[rows, part], explained[part])
+                matrices.setdefault((name, moment), []).append(pair)
+    return {cell: _ranks(each) for cell, each in matrices.items()}
 
 
-def _correlations(decoded: Float64, features: Float64, train: Float64) -> Float64:
-    """Correlation over features, z-scored by the train set, of each decoded row with each candidate."""
-    mean, spread = train.mean(axis=0), train.std(axis=0)
-    use = spread > 0
-    unit = []
-    for values in (decoded, features):
-        z = (values[:, use] - mean[use]) / spread[use]
-        z -= z.mean(axis=1, keepdims=True)
-        norm = np.linalg.norm(z, axis=1, keepdims=True)
-        unit.append(np.divide(z, norm, out=np.zeros_like(z), where=norm > 0))
-    r: Float64 = unit[0] @ unit[1].T
-    return r
+def _components(x: Float64, train: NDArray[np.int64]) -> Float64:
+    """Principal components of a layer, (n, k), fitted to the train set and of unit variance there.
+
+    A layer's features share few directions (early blocks: two or three hold nine tenths of the variance). Compared
+    as they are, candidates are told apart by these alone, whether responses follow them or not.
+    """
+    mean, spread = x[train].mean(axis=0), x[train].std(axis=0)
+    z = (x[:, spread > 0] - mean[spread > 0]) / spread[spread > 0]
+    _, values, axes = np.linalg.svd(z[train], full_matrices=False)
+    kept = min(MOST_COMPONENTS, int((values > VANISHED * values[0]).sum()) if len(values) else 0)
+    components: Float64 = z @ axes[:kept].T / values[:kept] * np.sqrt(len(train))
+    return components
+
+
+def _log_odds(decoded: Float64, features: Float64, explained: Float64) -> Float64:
+    """How much likelier each decoded row (row) makes each candidate (column) than it was.
+
+    Components have variance one; given the responses they are normal about what was decoded, with the variance that
+    decoding leaves. Those that cannot be decoded say nothing.
+    """
+    left = 1.0 - explained
+    away = np.square(decoded) @ (1 / left)
+    odds: Float64 = (decoded / left) @ features.T - 0.5 * (away[:, None] + np.square(features) @ (1 / left - 1))
+    return odds
 
 
 def _ranks(matrices: list[Float64]) -> list[Float64]:

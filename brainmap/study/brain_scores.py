@@ -58,6 +58,8 @@ class BrainScores:
 
     Notes
     -----
+    In Lightning ``Trainer(callbacks=[scores.for_lightning()])``, in Hugging Face's Trainer ``scores.for_trainer()``.
+
     A copy of the network is evaluated, in ``eval`` mode; torch's random numbers go on as if nothing had been. On a CPU
     a training with the callback is the training without it, bit by bit, and an evaluation is what
     :func:`brainmap.cross_val_encode` finds of the weights of that step.
@@ -141,6 +143,18 @@ class BrainScores:
         if self.log is not None:
             self.log(told, step)
         return told
+
+    def for_lightning(self, network: Callable[[Any], Any] | None = None) -> Any:
+        """Return a Lightning callback, see :func:`brainmap.study.training_callbacks.lightning_callback`."""
+        from brainmap.study.training_callbacks import lightning_callback
+
+        return lightning_callback(self, network)
+
+    def for_trainer(self, network: Callable[[Any], Any] | None = None) -> Any:
+        """Return one of transformers' Trainer, see :func:`brainmap.study.training_callbacks.trainer_callback`."""
+        from brainmap.study.training_callbacks import trainer_callback
+
+        return trainer_callback(self, network)
 
     def series(self) -> dict[str, xr.DataArray]:
         """Return r of every evaluation, by modality: dims (step, unit, subject, split), mean over targets.

@@ -54,6 +54,7 @@ T = TypeVar("T")
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
 STUDY_VERSION = 9
 BANDS_VERSION = 2  # likewise, of what bands explain together
+DECODING_VERSION = 2  # likewise, of photographs found by decoding
 MENDINGS = 100  # damaged files that one run sets aside and computes again
 OWN_FILES = ("responses", "targets", "events")
 
@@ -366,6 +367,7 @@ class Study:
             "config": described,
             "weights_digest": model.digest,
             **({"bands": {"version": BANDS_VERSION, **others}} if config.method == "banded" else {}),
+            **({"decoding": DECODING_VERSION} if config.retrieval == "decoding" else {}),
             "stimuli": hashlib.sha256("".join(stimuli.ids).encode()).hexdigest(),
             "files": files,
         }

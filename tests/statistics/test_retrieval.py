@@ -52,6 +52,18 @@ def test_noise_is_at_chance(method: str) -> None:
     assert abs(t) < 3.5
 
 
+def test_decoding_when_a_layer_varies_along_one_direction_that_responses_do_not_follow() -> None:
+    """As early blocks do: nine tenths of the variance of all features is one latent of no interest."""
+    rng = np.random.default_rng(3)
+    common, fine = rng.standard_normal((100, 1)), rng.standard_normal((100, 6))
+    x = 3 * common @ rng.standard_normal((1, 40)) + fine @ rng.standard_normal((6, 40)) / 3
+    Y = fine @ rng.standard_normal((6, 50)) + 2 * rng.standard_normal((100, 50))
+    row = retrieval({"layer": x}, Y, options=RetrievalOptions(method="decoding", n_permutations=99)).iloc[0]
+    assert row["top1"] > 0.5 and row["p"] == 0.01
+    shifted = retrieval({"layer": x}, np.roll(Y, 3, axis=0), options=RetrievalOptions("decoding", n_permutations=99))
+    assert shifted["top1"].iloc[0] < 0.15
+
+
 def test_moments_and_their_correction() -> None:
     X, Y = planted(2, targets=30)
     times = np.repeat([-0.1, 0.1, 0.3], 10)
