@@ -243,10 +243,8 @@ def _decoding(asked: _Asked) -> dict[Cell, list[Float64]]:
         for moment in np.unique(asked.moments):
             seen = asked.y[:, asked.moments == moment]
             model = clone(asked.estimator).fit(seen[train], together[train], groups=asked.labels(train))
-            decoded, explained = (
-                model.predict(seen[rows]),
-                np.clip(np.nan_to_num(model.best_score_), 0.0, MOST_EXPLAINED),
-            )
+            explained = np.clip(np.nan_to_num(model.best_score_), 0.0, MOST_EXPLAINED)
+            decoded = model.predict(seen[rows])
             for name, (start, stop) in zip(asked.layers, pairwise(ends), strict=True):
                 part = slice(start, stop)
                 pair = _log_odds(decoded[:, part], together[rows, part], explained[part])
