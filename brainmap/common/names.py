@@ -25,6 +25,16 @@ def signal_name(signal: str) -> str:
     return SIGNAL_NAMES.get(signal, signal[:1].upper() + signal[1:])
 
 
+def term_signal(term: str, role: str | None = None) -> str:
+    """Name the part of the gradient that one term of the loss gives, at the tokens of one role if given."""
+    return f"gradient of {term}" + ("" if role is None else f" at {role}")
+
+
+def is_term_signal(signal: str) -> bool:
+    """Whether a signal is the part of the gradient that one term of the loss gives."""
+    return signal.startswith("gradient of ")
+
+
 def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
     """Return names as a tuple; a text is one name, not its letters."""
     return (names,) if isinstance(names, str) else tuple(names)

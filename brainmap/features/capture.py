@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from brainmap.common.errors import BrainmapError, InputError
 from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives import Objective
+from brainmap.models.objectives.objective import total
 from brainmap.models.vision_model import VisionModel
 
 Views = list[Tensor]  # each (v, n, T, d)
@@ -104,12 +105,15 @@ class Signals:
     losses : Tensor or None, (n,)
     inputs : dict of str to list of Tensor
         Inputs of the sites (v, n, T, c), token by token with ``gradients``, where asked for.
+    by_term : dict of str to dict of str to list of Tensor
+        For each term of the loss what ``gradients`` holds for their sum, where asked for.
     """
 
     activations: dict[str, Views]
     gradients: dict[str, Views]
     losses: Tensor | None = None
     inputs: dict[str, Views] = field(default_factory=dict)
+    by_term: dict[str, dict[str, Views]] = field(default_factory=dict)
 
 
 def activations(model: VisionModel, batch: ImageBatch, layers: Sequence[str], site: str) -> Signals:
@@ -127,8 +131,11 @@ def gradients(
     objective: Objective,
     *,
     inputs: bool = False,
+    by_term: bool = False,
 ) -> Signals:
     """Gradients of each image's loss, and the activations where the objective's only view is the plain one.
+
+    With ``by_term`` also those of every term of the loss: one more backward pass each, through the same forward pass.
 
     Raises
     ------
@@ -141,37 +148,55 @@ def gradients(
         SiteRecorder(model, layers, site=site, branch=branch, gradients=True, inputs=inputs) as recorder,
     ):
         with model.autocast():
-            losses = objective(model, batch)
+            terms = objective.by_term(model, batch) if by_term else {}
+            losses = total(terms) if terms else objective(model, batch)
         _check_losses(losses, objective, len(batch))
         flat = [output for layer in layers for output in recorder.outputs[layer]]
         if not flat:
             raise InputError(f"Objective '{objective.name}' does not run branch '{branch}' of '{model.name}'.")
-        pieces = iter(_differentiate(losses.sum(), flat, model))
-    grads: dict[str, Views] = {}
-    for layer in layers:
-        grads[layer] = []
-        for output in recorder.outputs[layer]:
-            gradient = next(pieces)
-            raw = torch.zeros_like(output) if gradient is None else gradient
-            grads[layer].append(_by_image(model.as_tokens(raw, site), len(batch)))
+        raw = _differentiate(losses.sum(), flat, model, keep=bool(terms))
+        grads = _by_layer(raw, recorder, model, site, len(batch))
+        of_terms = {}
+        for name, values in terms.items():  # a term that reaches no site has no gradient there
+            own = values.requires_grad
+            raw = _differentiate(values.sum(), flat, model, keep=True) if own else [None] * len(flat)
+            of_terms[name] = _by_layer(raw, recorder, model, site, len(batch))
     seen = {
         layer: [_by_image(model.as_tokens(raw, site), len(batch)) for raw in raws]
         for layer, raws in recorder.inputs.items()
     }
     shown = _plain(model, recorder, site, len(batch)) if objective.plain_view else {}
-    return Signals(shown, grads, losses.detach(), seen)
+    return Signals(shown, grads, losses.detach(), seen, of_terms)
 
 
-def _differentiate(total: Tensor, outputs: Sequence[Tensor], model: VisionModel) -> list[Tensor | None]:
+def _by_layer(
+    raw: Sequence[Tensor | None], recorder: SiteRecorder, model: VisionModel, site: str, count: int
+) -> dict[str, Views]:
+    """Gradients of all recorded outputs, in their order, as tokens of images; zero where an output is not reached."""
+    pieces = iter(raw)
+    grads: dict[str, Views] = {}
+    for layer, outputs in recorder.outputs.items():
+        grads[layer] = []
+        for output in outputs:
+            gradient = next(pieces)
+            reached = torch.zeros_like(output) if gradient is None else gradient
+            grads[layer].append(_by_image(model.as_tokens(reached, site), count))
+    return grads
+
+
+def _differentiate(
+    loss: Tensor, outputs: Sequence[Tensor], model: VisionModel, *, keep: bool = False
+) -> list[Tensor | None]:
     """Gradients of the summed loss; in float16 the loss is scaled up, lest small gradients vanish, and they back.
 
     A scale that overflows is lowered. Scales are powers of two: they change nothing but what under- or overflows.
+    ``keep`` leaves the graph for another pass.
     """
     if model.precision != "float16":
-        return list(torch.autograd.grad(total, outputs, allow_unused=True))
+        return list(torch.autograd.grad(loss, outputs, allow_unused=True, retain_graph=keep))
     gradients_of: list[Tensor | None] = []
     for scale in LOSS_SCALES:
-        parts = torch.autograd.grad(total.float() * scale, outputs, allow_unused=True, retain_graph=True)
+        parts = torch.autograd.grad(loss.float() * scale, outputs, allow_unused=True, retain_graph=True)
         gradients_of = [None if part is None else part.float() / scale for part in parts]
         if all(part is None or bool(part.isfinite().all()) for part in gradients_of):
             break

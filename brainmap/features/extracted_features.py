@@ -10,7 +10,7 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.common.memory_sizes import parse_memory
-from brainmap.common.names import as_names
+from brainmap.common.names import as_names, is_term_signal
 from brainmap.common.readable import counted, html_table, shortened
 from brainmap.features.store import StoredRows
 
@@ -61,7 +61,9 @@ class Features(Mapping[tuple[str, str], Rows]):
         self.depths = dict(depths)
         self.layers = tuple(depths)
         self.provenance = dict(provenance)
-        self._arrays = {key: rows for key, rows in arrays.items() if key[0] in ("activation", "gradient")}
+        self._arrays = {
+            key: rows for key, rows in arrays.items() if key[0] in ("activation", "gradient") or is_term_signal(key[0])
+        }
         loss = arrays.get(("loss", ""))
         self.losses = None if loss is None else np.asarray(loss)[:, 0]
         self.gradient_norms = {
@@ -70,7 +72,7 @@ class Features(Mapping[tuple[str, str], Rows]):
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """Signals extracted: ``activation``, ``gradient``."""
+        """Signals extracted: ``activation``, ``gradient``, ``gradient of …`` for each term of a loss that is split."""
         return tuple(dict.fromkeys(signal for signal, _ in self._arrays))
 
     def __getitem__(self, key: tuple[str, str]) -> Rows:

@@ -25,7 +25,15 @@ from brainmap.features.feature_blocks import ArrayKey, BlockWriter, ExtractionPl
 from brainmap.features.feature_provenance import feature_provenance
 from brainmap.features.pooling import check_pooling, norms
 from brainmap.features.projection import RandomProjection
-from brainmap.features.reduction import reduce_tokens, weight_gradient_norms, weight_gradients
+from brainmap.features.reduction import (
+    Terms,
+    plain_name,
+    reduce_tokens,
+    signal_at,
+    term_arrays,
+    weight_gradient_norms,
+    weight_gradients,
+)
 from brainmap.features.shares import RowsOfShares, fill_share, help_out
 from brainmap.features.store import FeatureStore, unknown_parts
 from brainmap.models.image_batch import ImageBatch
@@ -75,6 +83,11 @@ class FeatureExtractor:
         (``mlp``, ``attn``); the latter needs a projection.
     projection : RandomProjection or dict, optional
         Random projection on the fly: of gradients, or of the signals a dict names (``{"activation": …}``).
+    terms : {"together", "split", "split-by-role"}
+        ``split``: besides, the gradient of every term of the loss, as signals ``gradient of dino``, ``gradient of
+        ibot`` …, whose sum is ``gradient``. ``split-by-role``: of every term at the tokens of every role, as ``gradient
+        of dino at cls``, ``gradient of dino at patch`` …, each pooled over its own tokens. One more backward pass a
+        term, whatever the number of roles.
 
     Notes
     -----
@@ -111,6 +124,7 @@ class FeatureExtractor:
         store: FeatureStore | str | Path | None = None,
         wrt: Literal["output", "weights"] = "output",
         projection: RandomProjection | Mapping[str, RandomProjection] | None = None,
+        terms: Terms = "together",
     ) -> None:
         self.model = model
         self.layers = model.layer_names(layers)
@@ -136,6 +150,9 @@ class FeatureExtractor:
         self.projections: dict[str, RandomProjection | None] = {signal: named.get(signal) for signal in SIGNALS}
         if "gradient" in self.signals:
             self._check_wrt()
+        self.terms = terms
+        given = None if self.wrt == "weights" else self.objective
+        self._of_terms = term_arrays(model, given, terms, self.poolings)
         self.largest: int | None = None  # images per pass, once a device ran out of memory
 
     @property
@@ -192,28 +209,27 @@ class FeatureExtractor:
         }
         keys: dict[ArrayKey, dict[str, Any]] = {}
         loss = {} if self.objective is None else {**base, "objective": self.objective.identity(self.model)}
+        projected = self._projected("gradient")
         for layer in self.layers:
             for name in self.poolings if "activation" in self.signals else ():
-                keys[self._named("activation", name), layer] = {
+                keys[signal_at("activation", name, self.poolings), layer] = {
                     **base,
                     "pooling": name,
                     **self._projected("activation"),
                 }
             for name in self.poolings if loss else ():
                 pooling = {"pooling": name} if self.wrt == "output" else {}
-                gradient = {**loss, "wrt": self.wrt, **pooling, **self._projected("gradient")}
-                keys[self._named("gradient", name), layer] = gradient
+                gradient = {**loss, "wrt": self.wrt, **pooling, **projected}
+                keys[signal_at("gradient", name, self.poolings), layer] = gradient
+            for named, (term, name) in self._of_terms.items():
+                keys[named, layer] = {**loss, "wrt": self.wrt, "pooling": name, "term": term, **projected}
             if loss:
                 keys["gradient-norm", layer] = {**loss, "wrt": self.wrt}
         if loss:
             keys["loss", ""] = {name: part for name, part in loss.items() if name != "site"}
         for (signal, layer), key in keys.items():
-            key.update(signal=signal.partition("@")[0], layer=layer)
+            key.update(signal="gradient" if "term" in key else plain_name(signal), layer=layer)
         return keys
-
-    def _named(self, signal: str, pooling: str) -> str:
-        """Name of a signal's array: plain for the first pooling, ``signal@pooling`` for others."""
-        return signal if pooling == self.poolings[0] else f"{signal}@{pooling}"
 
     def _projected(self, signal: str) -> dict[str, Any]:
         projection = self.projections[signal]
@@ -304,7 +320,11 @@ class FeatureExtractor:
         depths = {layer.name: layer.depth for layer in self.model.layers if layer.name in self.layers}
         features = {}
         for pooling in self.poolings:
-            own = {self._named(signal, pooling): signal for signal in SIGNALS}
+            own = {signal_at(signal, pooling, self.poolings): signal for signal in SIGNALS}
+            if self.terms == "split":
+                own |= {signal_at(name, pooling, self.poolings): name for name in map(plain_name, self._of_terms)}
+            else:  # at tokens of their own, whatever the pooling of the rest
+                own |= {name: name for name in self._of_terms}
             record = {**feature_provenance(self, plan, reason), "pooling": pooling}
             mine = {
                 (own.get(name, name), layer): rows
@@ -388,7 +408,10 @@ class FeatureExtractor:
         signals = capture.Signals({}, {})
         if self.objective is not None:
             weights = self.wrt == "weights"
-            signals = capture.gradients(model, batch, self.layers, self.site, self.objective, inputs=weights)
+            split = bool(self._of_terms)
+            signals = capture.gradients(
+                model, batch, self.layers, self.site, self.objective, inputs=weights, by_term=split
+            )
         shown = signals.activations
         if wants_activations and not shown:
             shown = capture.activations(model, batch, self.layers, self.site).activations
@@ -396,7 +419,7 @@ class FeatureExtractor:
             views = shown.pop(layer) if wants_activations else []
             for pooling in self.poolings if wants_activations else ():
                 rows = reduce_tokens(model, views, pooling, self.projections["activation"])
-                result[self._named("activation", pooling), layer] = _to_numpy(rows)
+                result[signal_at("activation", pooling, self.poolings), layer] = _to_numpy(rows)
             if self.objective is not None:
                 result |= self._gradient_rows(signals, layer)
         if signals.losses is not None:
@@ -417,9 +440,14 @@ class FeatureExtractor:
             sizes = _to_numpy(weight_gradient_norms(views, inputs)[:, None])
             return {("gradient", layer): rows, ("gradient-norm", layer): sizes}
         pooled = {
-            (self._named("gradient", pooling), layer): _to_numpy(reduce_tokens(self.model, views, pooling, projection))
+            (signal_at("gradient", pooling, self.poolings), layer): _to_numpy(
+                reduce_tokens(self.model, views, pooling, projection)
+            )
             for pooling in self.poolings
         }
+        terms = {term: parts.pop(layer) for term, parts in signals.by_term.items()}
+        for name, (term, pooling) in self._of_terms.items():
+            pooled[name, layer] = _to_numpy(reduce_tokens(self.model, terms[term], pooling, projection))
         return {**pooled, ("gradient-norm", layer): _to_numpy(norms(views)[:, None])}
 
 

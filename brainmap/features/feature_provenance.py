@@ -48,6 +48,8 @@ def feature_provenance(extractor: FeatureExtractor, plan: ExtractionPlan, reason
     if objective is not None:
         described["objective"] = objective.identity(model)
         described["exactness"] = objective.label(model)
+        if extractor.terms != "together":
+            described["terms"] = list(objective.terms(model))
         described["batch_coupled"] = objective.batch_coupled
         if objective.batch_coupled:
             described["batch_composition"] = plan.composition()

@@ -6,15 +6,60 @@ Only data-independent reduction happens here; whatever is fitted (scaling, PCA) 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from brainmap.features.pooling import line_up, pool
+from brainmap.common.errors import InputError
+from brainmap.common.names import term_signal
+from brainmap.features.pooling import ROLE_OF, line_up, pool
 from brainmap.features.projection import RandomProjection
+from brainmap.models.objectives import OBJECTIVES, Objective
 from brainmap.models.vision_model import VisionModel
 
+Terms = Literal["together", "split", "split-by-role"]
 MATRIX_BYTES = 64 * 2**20  # weight gradients formed at a time
+
+
+def signal_at(signal: str, pooling: str, poolings: Sequence[str]) -> str:
+    """Name of a signal's array: plain for the first pooling, ``signal@pooling`` for others."""
+    return signal if pooling == poolings[0] else f"{signal}@{pooling}"
+
+
+def plain_name(signal: str) -> str:
+    """Name of a signal without its pooling."""
+    return signal.partition("@")[0]
+
+
+def term_arrays(
+    model: VisionModel, objective: Objective | None, terms: str, poolings: Sequence[str]
+) -> dict[str, tuple[str, str]]:
+    """Term and pooling of every array of the gradients of a loss's terms, by the array's name.
+
+    Raises
+    ------
+    InputError
+        If the word is unknown, there are no gradients of outputs, or the loss has one term only.
+    """
+    if terms not in get_args(Terms):
+        raise InputError(f"terms must be one of {', '.join(get_args(Terms))}, got '{terms}'.")
+    if terms == "together":
+        return {}
+    if objective is None:
+        raise InputError("Terms of the loss split gradients of a site's output; extract those, or leave terms out.")
+    names = objective.terms(model)
+    if len(names) < 2:
+        able = [name for name in model.objectives if len(OBJECTIVES[name].terms(model)) > 1]
+        choice = f"choose {' or '.join(able)}, or add" if able else "add"
+        raise InputError(
+            f"Loss '{objective.name}' of '{model.name}' has one term; {choice} losses up, such as 'headless+koleo'."
+        )
+    if terms == "split":
+        return {signal_at(term_signal(term), name, poolings): (term, name) for term in names for name in poolings}
+    own = model.role_slices(0)
+    roles = {pooling: role for pooling, role in ROLE_OF.items() if role in own}
+    return {term_signal(term, role): (term, name) for term in names for name, role in roles.items()}
 
 
 def reduce_tokens(

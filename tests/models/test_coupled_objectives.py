@@ -99,6 +99,14 @@ def test_coupled_losses_depend_on_the_company(name: str, objective: str, models:
     part = OBJECTIVES[objective](model, batch_of(model, stimuli.subset([0, 1, 2])))
     assert whole.shape == (5,) and torch.isfinite(whole).all()
     assert not torch.allclose(whole[:3], part, rtol=1e-9)
+    terms = OBJECTIVES[objective].by_term(model, batch_of(model, stimuli))
+    assert tuple(terms) == OBJECTIVES[objective].terms(model)
+    torch.testing.assert_close(torch.stack(list(terms.values())).sum(0), whole, rtol=1e-12, atol=0.0)
+    frozen = freeze_reference(objective, model, photographs(6, 2))
+    terms = frozen.by_term(model, batch_of(model, stimuli))
+    assert tuple(terms) == frozen.terms(model)
+    loss = frozen(model, batch_of(model, stimuli))
+    torch.testing.assert_close(torch.stack(list(terms.values())).sum(0), loss, rtol=1e-12, atol=0.0)
 
 
 @torch.no_grad()

@@ -7,7 +7,14 @@ from brainmap.models.objectives.coupled import CoupledObjective, FrozenReference
 from brainmap.models.objectives.dinov3 import DINOSinkhorn, DINOv3Loss
 from brainmap.models.objectives.distillation import DINO, IBOT, DINOiBOT, DINOiBOTKoLeo
 from brainmap.models.objectives.masked import IJEPALatent, MAEReconstruction, VJEPALatent
-from brainmap.models.objectives.objective import OBJECTIVES, Objective, Passes, find_objective, register_objective
+from brainmap.models.objectives.objective import (
+    OBJECTIVES,
+    Objective,
+    Passes,
+    SummedObjective,
+    find_objective,
+    register_objective,
+)
 from brainmap.models.objectives.supervised import CrossEntropy, CrossEntropyTop1, ImageTextSimilarity
 from brainmap.models.objectives.surrogates import FeatureEnergy, Headless
 
@@ -36,6 +43,7 @@ __all__ = [
     "Objective",
     "Passes",
     "SIGReg",
+    "SummedObjective",
     "VJEPALatent",
     "find_objective",
     "fit_clip_bridge",

@@ -25,6 +25,7 @@ from brainmap.models.objectives.objective import (
     caption_cost,
     exact_label,
     relative_cost,
+    total,
 )
 from brainmap.models.views import multi_crop, view_sizes
 
@@ -200,6 +201,14 @@ class LeJEPALoss(CoupledObjective):
 
     def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image."""
+        return total(self.loss_by_term(model, batch, bank))
+
+    def terms(self, model: VisionModel) -> tuple[str, ...]:
+        """``prediction`` of the views' mean, and ``sigreg``."""
+        return ("prediction", "sigreg")
+
+    def loss_by_term(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> dict[str, Tensor]:
+        """Both terms of each image's loss."""
         projections = self._projections(model, batch, batch_statistics=bank is None)
         spread = (projections.mean(0) - projections).square().mean((0, 2))
         directions = random_directions(projections.shape[-1], self.directions, self.seed, projections)
@@ -207,7 +216,7 @@ class LeJEPALoss(CoupledObjective):
             regular = sigreg(projections, directions) * len(batch)
         else:
             regular = sigreg(projections, directions, bank["projection"].transpose(0, 1))
-        return (1 - self.weight) * spread + self.weight * regular
+        return {"prediction": (1 - self.weight) * spread, "sigreg": self.weight * regular}
 
     def _projections(self, model: VisionModel, batch: ImageBatch, *, batch_statistics: bool) -> Tensor:
         """Projections (views, n, k)."""

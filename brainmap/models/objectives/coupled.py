@@ -56,6 +56,14 @@ class CoupledObjective(Objective):
     def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image (n,) with the batch's own company, or with that of a bank."""
 
+    def by_term(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
+        """Terms of each image's loss in this batch."""
+        return self.loss_by_term(model, batch, None)
+
+    def loss_by_term(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> dict[str, Tensor]:
+        """Terms of :meth:`loss`; one unless overridden."""
+        return {self.name: self.loss(model, batch, bank)}
+
 
 @dataclass(frozen=True, eq=False)
 class FrozenReference(Objective):
@@ -106,8 +114,19 @@ class FrozenReference(Objective):
 
     def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
-        bank = {name: tensor.to(batch.pixels.device, batch.pixels.dtype) for name, tensor in self.tensors.items()}
-        return self.coupled.loss(model, batch, bank)
+        return self.coupled.loss(model, batch, self._bank(batch))
+
+    def terms(self, model: VisionModel) -> tuple[str, ...]:
+        """Terms of the coupled loss."""
+        return self.coupled.terms(model)
+
+    def by_term(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
+        """Terms of each image's loss."""
+        return self.coupled.loss_by_term(model, batch, self._bank(batch))
+
+    def _bank(self, batch: ImageBatch) -> Bank:
+        """The bank where the batch is."""
+        return {name: tensor.to(batch.pixels.device, batch.pixels.dtype) for name, tensor in self.tensors.items()}
 
     def supports(self, model: VisionModel) -> bool:
         """Whether the model has the parts of the coupled loss."""

@@ -27,7 +27,7 @@ from brainmap.models.objectives.distillation import (
     teacher_logits,
     teacher_patch_logits,
 )
-from brainmap.models.objectives.objective import add_objective
+from brainmap.models.objectives.objective import add_objective, total
 from brainmap.models.training_recipe import GramRecipe, TrainingRecipe
 
 if TYPE_CHECKING:
@@ -112,15 +112,33 @@ class DINOv3Loss(CoupledObjective, PatchObjective):
 
     def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image."""
+        return total(self.loss_by_term(model, batch, bank))
+
+    def terms(self, model: VisionModel) -> tuple[str, ...]:
+        """``dino``, ``ibot``, and what the checkpoint's recipe weighs of ``koleo`` and ``gram``."""
+        recipe = recipe_of(model)
+        koleo = ("koleo",) if recipe.koleo_weight else ()
+        return ("dino", "ibot", *koleo, *(("gram",) if _with_gram(model, recipe) else ()))
+
+    def loss_by_term(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> dict[str, Tensor]:
+        """All terms of each image's loss."""
         recipe, passes = recipe_of(model), run_views(model, batch, self.seed, masked=True)
         logits = teacher_patch_logits(model, passes)
         targets = _centred(logits, recipe.patch_temperature, None if bank is None else bank["patch_scales"])
-        losses = _sinkhorn_dino(model, passes, recipe, bank) + ibot_term(model, passes, recipe, targets)
+        terms = {
+            "dino": _sinkhorn_dino(model, passes, recipe, bank),
+            "ibot": ibot_term(model, passes, recipe, targets),
+        }
         if recipe.koleo_weight:
-            losses = losses + koleo_term(passes, recipe, bank)
-        if recipe.gram is not None and (not recipe.gram.own_teacher or _has_gram_teacher(model)):
-            losses = losses + _gram(model, passes, recipe.gram)
-        return losses
+            terms["koleo"] = koleo_term(passes, recipe, bank)
+        if recipe.gram is not None and _with_gram(model, recipe):
+            terms["gram"] = _gram(model, passes, recipe.gram)
+        return terms
+
+
+def _with_gram(model: VisionModel, recipe: TrainingRecipe) -> bool:
+    """Whether the recipe has Gram anchoring, and the file the teacher that it needs."""
+    return recipe.gram is not None and (not recipe.gram.own_teacher or _has_gram_teacher(model))
 
 
 def _centred(logits: Tensor, temperature: float, scales: Tensor | None) -> Tensor:

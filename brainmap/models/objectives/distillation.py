@@ -22,7 +22,15 @@ from torch import Tensor
 from brainmap.models.distillation_losses import dino_loss, ibot_loss, koleo_loss, pooled_ibot_loss
 from brainmap.models.image_batch import ImageBatch
 from brainmap.models.objectives.coupled import Bank, CoupledObjective
-from brainmap.models.objectives.objective import Exactness, Objective, Passes, add_objective, exact_label, relative_cost
+from brainmap.models.objectives.objective import (
+    Exactness,
+    Objective,
+    Passes,
+    add_objective,
+    exact_label,
+    relative_cost,
+    total,
+)
 from brainmap.models.self_distillation import SelfDistillation
 from brainmap.models.training_recipe import Centring, TrainingRecipe, training_recipe
 from brainmap.models.views import Views, multi_crop, patch_masks, view_sizes
@@ -258,11 +266,19 @@ class DINOiBOT(PatchObjective):
 
     def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image."""
-        return self._terms(model, batch)[0]
+        return total(self.by_term(model, batch))
 
-    def _terms(self, model: VisionModel, batch: ImageBatch) -> tuple[Tensor, ViewOutputs]:
-        recipe, passes = recipe_of(model), run_views(model, batch, self.seed, masked=True)
-        return _centred_dino(model, passes, recipe) + _centred_ibot(model, passes, recipe), passes
+    def terms(self, model: VisionModel) -> tuple[str, ...]:
+        """``dino``, on the CLS token, and ``ibot``, on the masked patches."""
+        return ("dino", "ibot")
+
+    def by_term(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
+        """Both terms of each image's loss."""
+        return self._centred(model, run_views(model, batch, self.seed, masked=True))
+
+    def _centred(self, model: VisionModel, passes: ViewOutputs) -> dict[str, Tensor]:
+        recipe = recipe_of(model)
+        return {"dino": _centred_dino(model, passes, recipe), "ibot": _centred_ibot(model, passes, recipe)}
 
 
 @dataclass(frozen=True)
@@ -282,8 +298,16 @@ class DINOiBOTKoLeo(CoupledObjective, DINOiBOT):
 
     def loss(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> Tensor:
         """Loss of each image."""
-        losses, passes = self._terms(model, batch)
-        return losses + koleo_term(passes, recipe_of(model), bank)
+        return total(self.loss_by_term(model, batch, bank))
+
+    def terms(self, model: VisionModel) -> tuple[str, ...]:
+        """Those of ``dino-ibot``, and ``koleo``, which keeps images of a batch apart."""
+        return (*super().terms(model), "koleo")
+
+    def loss_by_term(self, model: VisionModel, batch: ImageBatch, bank: Bank | None) -> dict[str, Tensor]:
+        """All three terms of each image's loss."""
+        passes = run_views(model, batch, self.seed, masked=True)
+        return {**self._centred(model, passes), "koleo": koleo_term(passes, recipe_of(model), bank)}
 
 
 def pair_of(model: VisionModel) -> SelfDistillation:

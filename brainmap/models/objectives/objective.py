@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -65,6 +67,10 @@ class Passes:
 
     forward: float
     backward: float
+
+    def by_term(self, terms: int) -> Passes:
+        """The same with a backward pass for each of so many terms, besides that of their sum."""
+        return Passes(self.forward, self.backward * (1 + terms))
 
     @property
     def total(self) -> float:
@@ -144,6 +150,14 @@ class Objective(ABC):
     def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
         """Loss of each image (n,), differentiable with respect to the branch's sites."""
 
+    def terms(self, model: VisionModel) -> tuple[str, ...]:
+        """Names of the terms that the loss of a model is the sum of; one, its own name, unless overridden."""
+        return (self.name,)
+
+    def by_term(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
+        """Terms (n,) of each image's loss, weighted as in their sum, from the forward passes that all share."""
+        return {self.name: self(model, batch)}
+
     def supports(self, model: VisionModel) -> bool:
         """Whether the model has the parts this loss is made of."""
         return True
@@ -168,6 +182,94 @@ class Objective(ABC):
         """What decides the numbers, for the feature store."""
         parameters: dict[str, Any] = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
         return {"name": self.name, "version": self.version, "parameters": parameters}
+
+
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """Sum of a loss's terms, in their order."""
+    return reduce(add, terms.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class SummedObjective(Objective):
+    """Several losses of one model added up, each a term: asked for as ``name+name``.
+
+    A sum that nobody trained with, so a surrogate, whatever its parts are. Each part runs its own forward passes.
+
+    Parameters
+    ----------
+    parts : tuple of Objective
+        The losses.
+
+    Examples
+    --------
+    >>> from brainmap.models import skeleton
+    >>> from brainmap.models.objectives import find_objective
+    >>> model = skeleton("dino-tiny")
+    >>> find_objective(model, "headless+feature-energy").terms(model)
+    ('headless', 'feature-energy')
+    """
+
+    exactness = "surrogate"
+    plain_view = False
+
+    parts: tuple[Objective, ...] = ()
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Names of the parts, joined."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Columns that any part uses."""
+        return tuple(dict.fromkeys(column for part in self.parts for column in part.needs))
+
+    @property
+    def batch_coupled(self) -> bool:  # type: ignore[override]
+        """Whether any part ties the images of a batch together."""
+        return any(part.batch_coupled for part in self.parts)
+
+    @property
+    def version(self) -> int | None:  # type: ignore[override]
+        """None where a part's is unknown."""
+        return None if any(part.version is None for part in self.parts) else 1
+
+    def __call__(self, model: VisionModel, batch: ImageBatch) -> Tensor:
+        """Loss of each image."""
+        return total(self.by_term(model, batch))
+
+    def terms(self, model: VisionModel) -> tuple[str, ...]:
+        """Terms of all parts."""
+        return tuple(name for part in self.parts for name in part.terms(model))
+
+    def by_term(self, model: VisionModel, batch: ImageBatch) -> dict[str, Tensor]:
+        """Terms of all parts, for each image."""
+        return {name: values for part in self.parts for name, values in part.by_term(model, batch).items()}
+
+    def supports(self, model: VisionModel) -> bool:
+        """Whether the model has the parts of every loss."""
+        return all(part.supports(model) for part in self.parts)
+
+    def remarks(self, model: VisionModel, ids: Sequence[str]) -> tuple[str, ...]:
+        """Remarks of all parts."""
+        return tuple(remark for part in self.parts for remark in part.remarks(model, ids))
+
+    def passes(self, model: VisionModel) -> Passes | None:
+        """Passes of all parts together."""
+        each = [part.passes(model) for part in self.parts]
+        known = [passes for passes in each if passes is not None]
+        if len(known) < len(each):
+            return None
+        return Passes(sum(passes.forward for passes in known), sum(passes.backward for passes in known))
+
+    def branch(self, model: VisionModel) -> str:
+        """Branch of the first part; :func:`find_objective` takes no parts of several branches."""
+        return self.parts[0].branch(model)
+
+    def identity(self, model: VisionModel) -> dict[str, Any]:
+        """Identities of the parts."""
+        parts = [part.identity(model) for part in self.parts]
+        return {"name": self.name, "version": self.version, "parts": parts}
 
 
 OBJECTIVES: dict[str, Objective] = {}
@@ -229,11 +331,16 @@ def register_objective(
 def find_objective(model: VisionModel, objective: str | Objective | None) -> Objective:
     """The objective to use with a model: an instance, a registered name, or None for the card's default.
 
+    Names joined by ``+`` are added up (:class:`SummedObjective`).
+
     Raises
     ------
     InputError
-        If there is none of that name, or the model lacks its parts.
+        If there is none of that name, the model lacks its parts, or names that are added up share a term or differ in
+        the branch whose gradient they take.
     """
+    if isinstance(objective, str) and "+" in objective:
+        return _summed(model, [name.strip() for name in objective.split("+")])
     if objective is None:
         objective = model.card.objective
     if isinstance(objective, str):
@@ -246,3 +353,17 @@ def find_objective(model: VisionModel, objective: str | Objective | None) -> Obj
         able = ", ".join(model.objectives)
         raise InputError(f"Model '{model.name}' lacks the parts of objective '{objective.name}'; it can use {able}.")
     return objective
+
+
+def _summed(model: VisionModel, names: Sequence[str]) -> Objective:
+    """Several losses of a model as terms of one."""
+    parts = [find_objective(model, name) for name in names]
+    terms = [term for part in parts for term in part.terms(model)]
+    twice = [term for term in terms if terms.count(term) > 1]
+    if twice:
+        raise InputError(f"The sum '{'+'.join(names)}' holds the term '{twice[0]}' twice; name each loss once.")
+    branches = {part.name: part.branch(model) for part in parts}
+    if len(set(branches.values())) > 1:
+        each = ", ".join(f"'{name}' that of '{branch}'" for name, branch in branches.items())
+        raise InputError(f"Losses of different branches of '{model.name}' have no gradient in common: {each}.")
+    return SummedObjective(tuple(parts))
