@@ -134,7 +134,7 @@ def training_recipe(
     InputError
         Naming a setting that cannot be followed.
     """
-    if card.adapter == "dino-tiny":
+    if card.family == "dino-tiny":
         return _of_dino_tiny(settings)
     if _authors(settings, card) in ("dino", "ibot"):
         return _of_dino(settings, "ibot" if patch_head else "dino")
@@ -143,7 +143,7 @@ def training_recipe(
 
 def recipe_views(settings: Mapping[str, Any], card: ModelCard) -> ViewSpec:
     """Views of a checkpoint's recipe; the card's, marked as not stated, where it states none that can be followed."""
-    if card.adapter == "dino-tiny":
+    if card.family == "dino-tiny":
         return _views_of_dino_tiny(settings, card.views)
     authors = _authors(settings, card)
     if authors in ("dino", "ibot") and "args" in settings:
