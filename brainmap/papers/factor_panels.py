@@ -37,6 +37,8 @@ class Factor:
         Number of the figure, and what the factor is called.
     paper : str
         Levels of the paper.
+    driver : str
+        What the model that drives the sample's simulated brains is in this respect.
     ordered : bool
         Whether the levels have an order, in which they are then given.
     """
@@ -46,11 +48,20 @@ class Factor:
     title: str
     noun: str
     paper: str
+    driver: str
     ordered: bool
 
 
-SIZES = Factor("sizes", "6", "Model size", "size", "DINOv3 S, B, L and G", ordered=True)
-TYPES = Factor("types", "7", "Image type", "image type", "human-centred, satellite and cellular images", ordered=False)
+SIZES = Factor("sizes", "6", "Model size", "size", "DINOv3 S, B, L and G", "width 96", ordered=True)
+TYPES = Factor(
+    "types",
+    "7",
+    "Image type",
+    "image type",
+    "human-centred, satellite and cellular images",
+    "photographs",
+    ordered=False,
+)
 
 
 def factor_panels(factor: Factor, collection: Collection) -> list[PaperPanel]:
@@ -83,6 +94,20 @@ def factor_panels(factor: Factor, collection: Collection) -> list[PaperPanel]:
         _final_scores(factor, scores, finals),
         *_areas(factor, finals),
     ]
+
+
+DRIVER = (
+    "The simulated brains are driven by dino-tiny, of width 96 and trained on photographs: "
+    "an advantage of {} is built in."
+)
+"""Of the sample, see :func:`brainmap.study.inputs.sample_drive`; ``{}`` is the level that is like it."""
+
+
+def built_in(factor: Factor, members: Sequence[Member]) -> str:
+    """Say what drives simulated brains, which decides what the factor finds; empty where responses are real."""
+    if not any(member.results.simulated for member in members):
+        return ""
+    return " " + DRIVER.format(factor.driver)
 
 
 def unusable(factor: Factor, levels: Mapping[str, Sequence[Member]]) -> str:
@@ -119,7 +144,7 @@ def _curves(factor: Factor, scores: pd.DataFrame, levels: Mapping[str, Sequence[
     return PaperPanel(
         number, title,
         f"Mean over {count_of(_count(table))}; lines: {sem_over(_count(table))}. {SCORE_WORDS} Curves: sigmoids in log "
-        f"step, where one fits; else dotted. {_half_time_words(halves)}",
+        f"step, where one fits; else dotted. {_half_time_words(halves)}{built_in(factor, _members(levels))}",
         lambda: figures.factor_curves(
             drawn, fits, ordered=factor.ordered, title=with_simulated(title, _members(levels))
         ),
@@ -169,7 +194,7 @@ def _final_scores(factor: Factor, scores: pd.DataFrame, finals: Mapping[str, Mem
         number, title,
         f"Last checkpoint of each {factor.noun}, mean over {count_of(_count(table))}; lines: "
         f"{sem_over(_count(table))}. {SCORE_WORDS} {_test_words(tests, factor)} Brackets: neighbours that differ with "
-        "p < .001, paired over subjects.",
+        f"p < .001, paired over subjects.{built_in(factor, list(finals.values()))}",
         lambda: figures.factor_scores(
             drawn, notes, brackets=pairs, ordered=factor.ordered, title=with_simulated(title, list(finals.values()))
         ),
@@ -292,7 +317,7 @@ def _map(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
     return PaperPanel(
         number, title,
         f"Difference of the score at each area's best layer, {words}; mean over subjects. Grey: no vertex significant "
-        f"with any {factor.noun}. The paper does not show this map.",
+        f"with any {factor.noun}.{built_in(factor, members)} The paper does not show this map.",
         lambda: figures.difference_map(
             values, f"Difference in r, {words}", title=with_simulated(title, members), hemispheres=sides,
             cortex=cortex,
@@ -325,7 +350,8 @@ def _area_bars(factor: Factor, finals: Mapping[str, Member]) -> PaperPanel:
         tested += f" {factor.noun.capitalize()} × area: {words} (repeated measures, Huynh–Feldt)."
     return PaperPanel(
         number, title,
-        f"Best layer of each area at the last checkpoint; lines: {sem_over(scores.sizes['subject'])}.{tested}",
+        f"Best layer of each area at the last checkpoint; lines: {sem_over(scores.sizes['subject'])}.{tested}"
+        f"{built_in(factor, members)}",
         _bars(drawn, factor, with_simulated(title, members)),
     )  # fmt: skip
 

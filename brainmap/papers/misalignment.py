@@ -300,24 +300,16 @@ def _steps(table: pd.DataFrame, title: str) -> Callable[[], Figure]:
     return lambda: figures.scores_vs_step(table, title=title)
 
 
-def stages_of(training: Sequence[Member]) -> dict[str, Member]:
-    """Return the first, a middle and the last checkpoint under their names."""
-    if len(training) < 3:
-        return {}
-    chosen = [training[0], training[len(training) // 2], training[-1]]
-    return {f"step {member.step:,}" if member.step else "untrained": member for member in chosen}
-
-
 def _figures_6_and_7(training: Sequence[Member]) -> Iterator[PaperPanel]:
-    stages = stages_of(training)
-    members = list(stages.values())
+    stages = paper_tables.stages_of(training)
+    members, why = list(stages.values()), _middle_words(training)
     where, when = "Three stages of training: where", "Three stages of training: when"
     if not (lacking := no_training(training, 3, "fmri", signals=SIGNALS)):
         yield PaperPanel(
             "6",
             where,
             f"Score of the last layer (grey: not significant) and gain of gradients over {residual_over(members)} "
-            f"{gain_words(members)}; one scale per row.{grid_views(members[0].results.targets('fmri'))}",
+            f"{gain_words(members)}; one scale per row.{grid_views(members[0].results.targets('fmri'))}{why}",
             lambda: _maps({name: [member] for name, member in stages.items()}, with_simulated(where, members)),
         )
     else:
@@ -328,7 +320,7 @@ def _figures_6_and_7(training: Sequence[Member]) -> Iterator[PaperPanel]:
             when,
             f"Last layer, mean over sensors; residual: gain of gradients over {residual_over(members)}; bands: "
             f"{sem_over(n_subjects(members, 'meg'))} (residual: 95 % interval). Bars below: p < .05, corrected over "
-            "time.",
+            f"time.{why}",
             lambda: figures.stage_curves(
                 {name: paper_tables.signal_courses(member.results) for name, member in stages.items()},
                 stimulus=stimulus_span(members[0].results), title=with_simulated(when, members),
@@ -336,6 +328,13 @@ def _figures_6_and_7(training: Sequence[Member]) -> Iterator[PaperPanel]:
         )  # fmt: skip
     else:
         yield absent_panel("7", when, lacking)
+
+
+def _middle_words(training: Sequence[Member]) -> str:
+    """Say how the stage in the middle was chosen, where several could have been."""
+    if len(training) <= 3 or paper_tables.residual_by_step(training).empty:
+        return ""
+    return " Middle: the checkpoint before the last one at which the residual of figure 5 is highest."
 
 
 def _figure_s1(models: Sequence[Member]) -> Iterator[PaperPanel]:

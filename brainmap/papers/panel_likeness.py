@@ -9,6 +9,7 @@ import pandas as pd
 
 from brainmap.common.names import MODALITY_NAMES
 from brainmap.data.recordings.epochs import EpochSettings
+from brainmap.papers.factor_panels import SIZES, TYPES
 from brainmap.papers.misalignment import PAPER_MODELS
 from brainmap.papers.paper_panel import PaperPanel, data_word
 from brainmap.results import collection_tables
@@ -152,7 +153,9 @@ def _models(study: str, panel: PaperPanel, members: Sequence[Member]) -> str:
         return f"no: {'; '.join(told)}" + (f"; here {', '.join(others)}" if others else "")
     if part in ("sizes", "types"):
         levels = dict.fromkeys(str(m.parts[part].get("level", m.settings.get("model"))) for m in members)
-        return f"as given: {', '.join(levels)}"
+        paper = next(factor.paper for factor in (SIZES, TYPES) if factor.part == part)
+        own = all(name.startswith("dino-tiny") for name in here)
+        return f"no: {', '.join(here)} (paper: {paper})" if own else f"as given: {', '.join(levels)}"
     if here == ["dinov3-vits16"]:
         own = any(str(m.settings.get("weights")) not in ("trained", "untrained") for m in members)
         return "DINOv3-S, checkpoints as given" if own else "no: DINOv3-S as released (paper: trained by the authors)"

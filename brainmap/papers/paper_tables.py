@@ -12,7 +12,7 @@ import xarray as xr
 from brainmap.hierarchy import temporal_hierarchy, time_courses
 from brainmap.results import lookups
 from brainmap.results.collection import Member
-from brainmap.results.collection_tables import RESIDUAL, _mean_and_sem
+from brainmap.results.collection_tables import RESIDUAL, _mean_and_sem, scores_over_training
 from brainmap.results.study_results import StudyResults
 
 WINDOWS = {"0.08–0.13 s": (0.08, 0.13), "0.13–0.18 s": (0.13, 0.18), "0.50–0.55 s": (0.5, 0.55)}
@@ -134,6 +134,32 @@ def layer_area_bars(results: StudyResults, area: str) -> pd.DataFrame | None:
         return None
     scores = lookups.averaged_over(results, "fmri", "roi").isel(signal=0).sel(roi=names)
     return _layer_bars(normalised_by(scores, "roi").sel(roi=area), results.depths("fmri"))
+
+
+def stages_of(training: Sequence[Member]) -> dict[str, Member]:
+    """Return the first checkpoint, one in between and the last, under their names.
+
+    In between the one where the residual is highest, as Study A's peaks before the end of training: of MEG, or of fMRI
+    where that is all there is; without a residual the one in the middle.
+    """
+    if len(training) < 3:
+        return {}
+    between = training[1:-1]
+    gains = residual_by_step(training).reindex([member.step for member in between])
+    middle = between[int(np.argmax(gains.fillna(-np.inf)))] if gains.notna().any() else training[len(training) // 2]
+    chosen = [training[0], middle, training[-1]]
+    return {f"step {member.step:,}" if member.step else "untrained": member for member in chosen}
+
+
+def residual_by_step(training: Sequence[Member]) -> pd.Series:
+    """Return the gain of gradients by step, the same that figure 5 draws; empty where the studies have none."""
+    for modality in ("meg", "fmri"):
+        if all(modality in member.results.scores for member in training):
+            table = scores_over_training(training, modality)
+            rows = table[table["signal"] == RESIDUAL].dropna(subset=["r"])
+            if len(rows):
+                return rows.set_index("step")["r"]
+    return pd.Series(dtype=float)
 
 
 def mean_depth_map(members: Sequence[Member], signal: str) -> np.ndarray:

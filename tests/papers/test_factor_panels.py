@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,6 +86,17 @@ def test_curves_are_the_scores_over_training_and_diamonds_the_half_times(factors
     for values, level in zip(spatial, gains, strict=True):
         turned = np.array([rise(step, HALF[level]) > 0.5 for step in STEPS])
         assert (values[turned] > 0.9).all() and (values[~turned] < -0.9).all()
+
+
+def test_panels_of_simulated_brains_say_what_drives_them(factors, base):
+    real = copy.copy(base)
+    real.provenance = base.provenance | {"simulated": False}
+    measured = factor_members(real, "sizes", SIZES)
+    for factor, built_in in ((SIZE, "width 96"), (TYPE, "photographs")):
+        shown = [found for found in factor_panels(factor, factors) if not found.title.endswith("key of the areas")]
+        assert len(shown) == 4
+        assert all(f"an advantage of {built_in} is built in." in found.caption for found in shown)
+    assert not any("simulated" in found.caption for found in factor_panels(SIZE, Collection(tuple(measured))))
 
 
 def test_bars_are_the_means_over_subjects_at_the_last_checkpoint(noisy):

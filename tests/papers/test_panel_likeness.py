@@ -37,6 +37,20 @@ def test_no_cell_is_empty_with_or_without_data(small_results, name):
     assert simulated.loc[simulated["panel"] != "Controls", "same models?"].str.startswith("no").all()
 
 
+def test_sizes_and_types_are_not_the_papers_where_they_are_the_samples(small_results):
+    names = {"32": "dino-tiny-32", "96": "dino-tiny"}
+    levels = {"as given: S, B": {"S": "dinov3-vits16", "B": "dinov3-vitb16"}, "no: dino-tiny-32, dino-tiny": names}
+    for words, models in levels.items():
+        members = [
+            Member(level, {"model": model}, small_results, {"sizes": {"level": level}}, None)
+            for level, model in models.items()
+        ]
+        collection = Collection(tuple(members))
+        table = panel_likeness("convergence", convergence_panels(collection), collection).set_index("panel")
+        assert table.loc["6B", "same models?"].startswith(words)
+    assert "(paper: DINOv3 S, B, L and G)" in table.loc["6B", "same models?"]
+
+
 def test_the_papers_own_data_and_models_are_known(small_results):
     real = copy.copy(small_results)
     real.provenance = {**small_results.provenance, "simulated": False}

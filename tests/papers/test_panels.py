@@ -27,6 +27,7 @@ from brainmap.papers import (
 )
 from brainmap.papers.panel_likeness import panel_likeness
 from brainmap.papers.paper_panel import absent_panel
+from brainmap.papers.paper_tables import stages_of
 from brainmap.report import figures
 from brainmap.report.page.comparison_data import comparison_table
 from brainmap.report.page.comparison_page import write_comparison
@@ -99,6 +100,20 @@ def test_score_table_is_the_papers_definition(small_results):
     some = np.arange(len(mask)) < 10
     row = score_table(small_results, "fmri", targets=some).set_index("signal").loc["activation"]
     np.testing.assert_allclose(row.r, fmri[:, :10].mean(), rtol=1e-5)
+
+
+def test_the_stage_in_between_is_where_the_residual_is_highest(training):
+    assert list(stages_of(list(training))) == ["untrained", "step 100", "step 6,400"]  # all alike: the first of them
+    members = []
+    for member in training:
+        results = copy.copy(member.results)
+        table = results.residual["meg"]
+        results.residual = {"meg": table.assign(delta=table["delta"] * (3.0 if member.step in (1600, 6400) else 1.0))}
+        members.append(Member(member.label, member.settings, results, member.parts, member.step))
+    assert list(stages_of(members)) == ["untrained", "step 1,600", "step 6,400"]
+    panels = {panel.number: panel for panel in misalignment_panels(Collection(tuple(members)))}
+    assert all("the residual of figure 5 is highest" in panels[number].caption for number in ("6", "7"))
+    assert not stages_of(members[:2])
 
 
 def test_residual_row_is_read_off_the_table(small_results):

@@ -28,6 +28,7 @@ from brainmap.results.joined_modalities import join_modalities
 from brainmap.statistics.significance import significance
 from brainmap.study import Grid, GridConfig, Study, StudyConfig, load_preset, preset_names, preset_text
 from brainmap.study.analysis.rows_and_spaces import feature_spaces
+from brainmap.study.grid import training_step
 
 
 def test_a_grid_is_the_product_of_its_axes() -> None:
@@ -243,11 +244,24 @@ def test_studies_of_a_part_differ_in_several_settings() -> None:
 def test_checkpoints_of_ones_own_take_the_place_of_the_presets(tmp_path: Path) -> None:
     for step in (100, 2000):
         (tmp_path / f"step_{step:06d}.safetensors").write_bytes(b"")
-    cells = reproduction_grid("convergence", tmp_path / "out", checkpoints=f"dino-tiny:{tmp_path}").cells
+    grid = reproduction_grid("convergence", tmp_path / "out", checkpoints=f"dino-tiny:{tmp_path}")
+    cells = [cell for cell in grid.cells if "training" in cell.parts]
     assert [Path(cell.config.weights).stem for cell in cells] == ["untrained", "step_000100", "step_002000"]
     assert {cell.config.model for cell in cells} == {"dino-tiny"}
     with pytest.raises(InputError, match="give a folder with the checkpoints of one training"):
         reproduction_grid("convergence", tmp_path / "out", checkpoints="dino-tiny")
+
+
+def test_sizes_and_types_of_the_sample_stand_at_equal_steps(tmp_path: Path) -> None:
+    cells = reproduction_grid("convergence", tmp_path).cells
+    found = {part: [cell for cell in cells if part in cell.parts] for part in ("training", "sizes", "types")}
+    levels = {part: {cell.parts[part]["level"] for cell in found[part]} for part in ("sizes", "types")}
+    assert levels == {"sizes": {"48", "96"}, "types": {"photographs", "dead leaves"}}
+    for part in ("sizes", "types"):
+        assert [training_step(cell.config) for cell in found[part]] == [0, 100, 400, 1600] * 2
+    assert len(cells) == 13  # width 96 shares its studies with the training, width 48 serves both
+    real = reproduction_grid("convergence", tmp_path, data=[{"dataset": "nsd"}]).cells
+    assert {part for cell in real for part in cell.parts} == {"training"}
 
 
 def test_convergence_says_what_the_paper_states() -> None:

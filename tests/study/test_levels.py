@@ -117,6 +117,22 @@ def test_every_level_is_run_at_every_combination_of_the_grid() -> None:
     assert cells[3].parts == {"sizes": {"pca": 9, "level": "B", "model": "vit-mae-base", "weights": "trained"}}
 
 
+def test_levels_of_the_sample_stand_in_place_of_others() -> None:
+    two = {"S": {"model": "dino-tiny"}, "B": {"model": "vit-mae-base"}}
+    data = [{"dataset": "sample"}, {"dataset": "nsd"}]
+    for part, expected in (
+        ({"sample_levels": two}, [("sample", "S"), ("sample", "B")]),
+        ({"levels": {"X": {"model": "clip"}, **two}, "sample_levels": two},
+         [("nsd", "X"), ("nsd", "S"), ("nsd", "B"), ("sample", "S"), ("sample", "B")]),
+        ({"levels": two}, [("sample", "S"), ("nsd", "S"), ("sample", "B"), ("nsd", "B")]),
+    ):  # fmt: skip
+        config = GridConfig.from_dict({"parts": {"sizes": part}, "data": data})
+        assert [(cell.config.dataset, cell.parts["sizes"]["level"]) for cell in config.cells()] == expected
+        assert len(GridConfig.from_dict(config.model_dump()).cells()) == len(expected)
+    with pytest.raises(InputError, match="'sizes' needs at least two levels to compare, got only S"):
+        GridConfig.from_dict({"parts": {"sizes": {"sample_levels": {"S": {"model": "dino-tiny"}}}}})
+
+
 def test_levels_of_the_command_line(folders: dict[str, Path]) -> None:
     found = read_levels([f"S={folders['files']}", "B=dino-tiny", f"L=dino-tiny:{folders['others']}"], "--sizes")
     assert [level.model for level in found.values()] == [None, "dino-tiny", "dino-tiny"]

@@ -34,7 +34,7 @@ WHERE_AND_HOW = (
     *("batch_size", "device", "memory", "out_space", "hypotheses", "keep"),
 )
 DEFAULT_PART, SAMPLE = "study", "sample"
-WHERE_NEEDED = ("studies", "sample_studies", "levels")
+WHERE_NEEDED = ("studies", "sample_studies", "levels", "sample_levels")
 
 
 def single_values(grid: Any) -> Any:
@@ -61,6 +61,9 @@ class Part(BaseModel):
     levels : dict of str to Level
         Levels of a factor: each a model, or the checkpoints of a training, at every combination of the grid. The parts
         ``sizes`` (from small to large) and ``types`` are the model sizes and image types of Study B's figures 6 and 7.
+    sample_levels : dict of str to Level
+        What stands in their place where the data are the simulated sample. Without ``levels`` there are no studies of
+        this part on other data.
     sample : dict
         Settings that replace those above where the data are the simulated sample.
     needs : str
@@ -74,6 +77,7 @@ class Part(BaseModel):
     studies: list[dict[str, Any]] = Field(default_factory=list)
     sample_studies: list[dict[str, Any]] = Field(default_factory=list)
     levels: dict[str, Level] = Field(default_factory=dict)
+    sample_levels: dict[str, Level] = Field(default_factory=dict)
     sample: dict[str, Any] = Field(default_factory=dict)
     needs: str = ""
 
@@ -82,7 +86,7 @@ class Part(BaseModel):
     def _single_values(cls, value: Any) -> Any:
         return single_values(value)
 
-    @field_validator("levels")
+    @field_validator("levels", "sample_levels")
     @classmethod
     def _some_levels(cls, value: dict[str, Level]) -> dict[str, Level]:
         if not value:
@@ -96,7 +100,7 @@ class Part(BaseModel):
 
     @model_validator(mode="after")
     def _either(self) -> Part:
-        if self.levels and (self.studies or self.sample_studies):
+        if (self.levels or self.sample_levels) and (self.studies or self.sample_studies):
             raise ValueError("'levels' and 'studies' of a part exclude one another; give one of them")
         if self.sample_studies and not self.studies:
             raise ValueError("'sample_studies' stand in place of 'studies', and there are none; use 'sample' or a grid")
@@ -111,8 +115,17 @@ class Part(BaseModel):
         of_sample : bool or None
             True for studies of the simulated sample only, False for those of other data only.
         """
-        for level in level_settings(self.levels, name) if self.levels else [{}]:
-            yield from ((combination | level | each, of) for each, of in self._each() for combination in self._grid())
+        for level, of_sample in self._levels(name):
+            for each, of in self._each():
+                only = of if of_sample is None else of_sample
+                yield from ((combination | level | each, only) for combination in self._grid())
+
+    def _levels(self, name: str) -> Iterator[tuple[dict[str, Any], bool | None]]:
+        if not (self.levels or self.sample_levels):
+            yield {}, None
+        for levels, of_sample in ((self.levels, False if self.sample_levels else None), (self.sample_levels, True)):
+            if levels:
+                yield from ((level, of_sample) for level in level_settings(levels, name))
 
     def _each(self) -> Iterator[tuple[dict[str, Any], bool | None]]:
         if not self.sample_studies:
