@@ -175,3 +175,11 @@ def test_contact_sheet_holds_every_figure(gallery):
     sheet = figures.contact_sheet(chosen, columns=2, title="Three")
     assert len([ax for ax in sheet.axes if ax.images]) == 3
     assert {"Three", *chosen} == {text.get_text() for text in sheet.texts}
+
+
+def test_a_contact_sheet_fills_the_place_under_a_low_figure():
+    sheet = figures.contact_sheet(
+        {"tall": Figure((3.4, 4)), "low": Figure((3.4, 1)), "next": Figure((3.4, 1))}, columns=2
+    )
+    tall, low, after = (ax.get_position() for ax in sheet.axes)
+    assert after.x0 == pytest.approx(low.x0) and tall.y0 < after.y1 < low.y0

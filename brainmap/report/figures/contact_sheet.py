@@ -19,7 +19,7 @@ _DPI = 110
 
 @styled
 def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str = "") -> Figure:
-    """Put figures on one sheet in reading order, each under its name.
+    """Put figures on one sheet, each under its name, at the highest free place from left to right.
 
     Parameters
     ----------
@@ -43,18 +43,17 @@ def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str
     """
     columns = max(1, min(columns, len(figures)))
     pictures = {name: _thumbnail(figure) for name, figure in figures.items()}
-    room = columns * (_CELL + _GAP) - _GAP
     places = {}
-    left = offset = tallest = 0.0
+    below = [0.0] * columns  # where each column is free
     for (name, picture), figure in zip(pictures.items(), figures.values(), strict=True):
         span = 2 if columns > 1 and figure.get_size_inches()[0] > 1.4 * COLUMN else 1
         ratio = picture.shape[0] / picture.shape[1]
         wide = min(span * (_CELL + _GAP) - _GAP, span * _TALLEST / ratio)
-        if left + wide > room + 1e-9:
-            left, offset, tallest = 0.0, offset + tallest + _LABEL, 0.0
-        places[name] = (left, offset, wide, wide * ratio)
-        left, tallest = left + wide + _GAP, max(tallest, wide * ratio)
-    width, height = room + 2 * _GAP, offset + tallest + _LABEL + (0.6 if title else 0.2)
+        column = min(range(columns - span + 1), key=lambda first: max(below[first : first + span]))
+        offset = max(below[column : column + span])
+        below[column : column + span] = [offset + wide * ratio + _LABEL] * span
+        places[name] = (column * (_CELL + _GAP), offset, wide, wide * ratio)
+    width, height = columns * (_CELL + _GAP) + _GAP, max(below) + (0.6 if title else 0.2)
     sheet = new_figure(width, height)
     sheet.set_layout_engine("none")
     top = height - (0.5 if title else 0.1)
