@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainmap.common.errors import MissingFileError
+from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.progress import track
 from brainmap.common.storage.file_errors import is_writable
 from brainmap.study.analysis.rows_and_spaces import KeptControls
@@ -49,6 +49,12 @@ class Grid:
     def __init__(self, config: GridConfig, out: str | Path | None = None) -> None:
         self.config = config
         self.cells = config.cells()
+        registered = sum(cell.config.hypotheses is not None for cell in self.cells)
+        if registered > 1:
+            raise InputError(
+                f"'hypotheses' are corrected within one study, and this file makes {registered}; register them for one "
+                "study, in a file of its own"
+            )
         digest = hashlib.sha256("".join(cell.config.digest() for cell in self.cells).encode()).hexdigest()[:10]
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / f"grid-{digest}")
         self._simulated: dict[tuple[int, int], Simulated] = {}

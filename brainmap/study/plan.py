@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from brainmap.statistics.permutation.expected_time import PermutationCost
     from brainmap.study.declared.cells import Cell
 
-FLOAT32 = 4
+FLOAT32, FLOAT64 = 4, 8
 GPU_SPEED = 1e13  # operations per second in single precision that are assumed of a GPU
 DATA_SETTINGS = (
     *("dataset", "own", "place", "reading", "subjects", "modality", "memory", "thin"),
@@ -157,7 +157,7 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     if absent:
         there = ", ".join(MODALITY_NAMES[name] for name in targets)
         missing.append(f"the dataset has no {MODALITY_NAMES[absent[0]]} responses; it has {there}")
-    scored = memory = 0
+    scored = memory = kept = 0
     tasks: dict[str, float] = {}
     work = 0.0
     seconds: dict[str, float] = {}
@@ -188,12 +188,16 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
                 tasks[f"permutations {modality}"] = cost.operations
         splits = config.cv if config.split == "folds" else 1
         scored += 2 * len(chosen) * len(config.signals) * n_layers * splits * n_targets * 3 * FLOAT32
+        kept += len(chosen) * len(config.signals) * encoder_bytes(config, splits, n_targets, width)
         memory += len(chosen) * trials * n_targets * FLOAT32
         work += encoding_operations((seen, width), len(chosen), n_targets, config.cv)
         tasks[f"encoding {modality}"] = n_layers * encoding_operations((seen, width), 1, n_targets, config.cv)
     if config.dataset != "sample":  # larger ones stay on disk, see align()
         memory = min(memory, parse_memory(config.memory) // 4)
-    disk = scored + len(config.signals) * n_layers * width * FLOAT32 * n_images
+    if config.keep:
+        which = ", ".join(config.keep_layers or ("the best layer of each target",))
+        rows.append(("encoders", f"of {which}: {readable(kept)}, folds and refit", ""))
+    disk = scored + kept + len(config.signals) * n_layers * width * FLOAT32 * n_images
     rows.append(("report", str(folder.report), "finished" if folder.results.is_dir() else "to do"))
     state = "continues" if (folder.path / IDENTITY).is_file() else "new"
     weights = config.weights if config.features is None else "features in a file"
@@ -210,6 +214,13 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     return StudyPlan(
         title, rows, disk, scored, memory, config.memory, missing, seconds, told, todo, tasks, counts, n_layers
     )
+
+
+def encoder_bytes(config: StudyConfig, splits: int, n_targets: int, width: int) -> int:
+    """Bytes of the encoders of one subject and signal: weights of each split and of the refit, in double precision."""
+    if not config.keep:
+        return 0
+    return len(config.keep_layers or ("best",)) * (splits + 1) * n_targets * (width + 1) * FLOAT64
 
 
 def planned_subjects(config: StudyConfig, known: dict[str, Any] | None = None) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,9 @@ def test_command_line_predicts_and_shows_what_drives_each_place(kept: tuple[Fini
     )
     assert ended.returncode == 0, ended.stderr
     assert "1 subject × 40 stimuli × 18 targets" in ended.stdout and "Refit on all" in ended.stdout
-    written = xr.open_zarr(out, consolidated=False)["response"].load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing for a reader to wonder at
+        written = xr.open_zarr(out)["response"].load()
     assert np.array_equal(written.values, run.encoder("meg").predict(folder / "photos").values)
     table = pd.read_csv(sheets / "drivers.csv")
     assert set(table["sensor"]) == {"MLO11", "MRO11", "MZO01"} and len(list(sheets.glob("*.png"))) == 3
@@ -118,3 +121,11 @@ def test_keeping_later_changes_no_score_and_chosen_layers_are_kept(
 def test_nothing_else_is_kept(keep: str) -> None:
     with pytest.raises(InputError, match="what can be kept is 'encoders'"):
         StudyConfig.from_dict({"keep": keep})
+
+
+def test_a_plan_counts_the_encoders(kept: tuple[FinishedRun, np.ndarray, Path]) -> None:
+    _, _, folder = kept
+    plans = [Study(declared(folder, keep=keep), folder / "planned").plan() for keep in ("encoders", None)]
+    (row,) = [what for stage, what, _ in plans[0].rows if stage == "encoders"]
+    assert "the best layer of each target" in row and plans[0].disk_bytes > plans[1].disk_bytes
+    assert not [stage for stage, _, _ in plans[1].rows if stage == "encoders"]

@@ -11,7 +11,7 @@ from made_up_results import make_results
 from brainmap.common.errors import DamagedError, InputError
 from brainmap.report import write_report
 from brainmap.results import StudyResults
-from brainmap.study import StudyConfig, verify_run
+from brainmap.study import Grid, GridConfig, StudyConfig, verify_run
 from brainmap.study.registration import judge_hypotheses, lock_hypotheses, locked_hypotheses
 from brainmap.study.run_folder import RunFolder
 
@@ -78,3 +78,17 @@ def test_locked_after_scores_is_no_registration(tmp_path: Path, run: RunFolder) 
 def test_they_change_no_number_of_a_study(tmp_path: Path) -> None:
     config = StudyConfig(hypotheses=written(tmp_path))
     assert config.digest() == StudyConfig().digest() and "hypotheses" not in config.describe()
+
+
+def test_hypotheses_of_several_studies_are_refused(tmp_path: Path) -> None:
+    """Each would be corrected by itself, and the page of all would read as if over all."""
+    settings = {
+        "schema": 2,
+        "model": "dino-tiny",
+        "weights": ["trained", "untrained"],
+        "hypotheses": str(written(tmp_path)),
+    }
+    with pytest.raises(InputError, match="corrected within one study, and this file makes 2"):
+        Grid(GridConfig.from_dict(settings), tmp_path / "grid")
+    one = {**settings, "weights": "trained"}
+    assert len(Grid(GridConfig.from_dict(one), tmp_path / "grid").cells) == 1

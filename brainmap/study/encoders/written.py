@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,10 @@ def write_predictions(predicted: xr.DataArray, path: str | Path) -> Path:
         for name in texts
     }
     predicted = predicted.assign_coords(plain)
-    with sealed_folder(Path(path), KIND) as partial:
-        predicted.to_dataset().to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
+    # Consolidated, so that readers do not list the folder and wonder at the digests.
+    with sealed_folder(Path(path), KIND) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        predicted.to_dataset().to_zarr(partial, mode="w", zarr_format=3, consolidated=True)
     return Path(path)
 
 
