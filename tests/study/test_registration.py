@@ -82,13 +82,8 @@ def test_they_change_no_number_of_a_study(tmp_path: Path) -> None:
 
 def test_hypotheses_of_several_studies_are_refused(tmp_path: Path) -> None:
     """Each would be corrected by itself, and the page of all would read as if over all."""
-    settings = {
-        "schema": 2,
-        "model": "dino-tiny",
-        "weights": ["trained", "untrained"],
-        "hypotheses": str(written(tmp_path)),
-    }
+    settings = {"study": {"hypotheses": str(written(tmp_path))}, "grid": {"weights": ["trained", "untrained"]}}
     with pytest.raises(InputError, match="corrected within one study, and this file makes 2"):
         Grid(GridConfig.from_dict(settings), tmp_path / "grid")
-    one = {**settings, "weights": "trained"}
+    one = {**settings, "grid": {"weights": ["trained"]}}
     assert len(Grid(GridConfig.from_dict(one), tmp_path / "grid").cells) == 1
