@@ -1,6 +1,8 @@
 """Nested ridge over many targets: brainmap against its peers, on the same work, in one run.
 
-    python benchmarks/ridge.py                      # the three sizes, 10 and 20 alphas, all methods
+    python benchmarks/ridge.py                      # all sizes, 10 alphas, all methods; tiny problems, layers, bands
+    python benchmarks/ridge.py --quick              # the same at small sizes, some minutes
+    python benchmarks/ridge.py --cases bands layers # only these
     python benchmarks/ridge.py --sizes 8000x768x20000 --methods brainmap-exact careful-numpy
     python benchmarks/ridge.py --large --memory 4GB # THINGS-MEG size (generated) and an NSD-size slice (memmap)
 
@@ -30,7 +32,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402  (BLAS reads its number of threads at import)
 
-SIZES = ("8000x768x20000", "20000x1024x8000", "2000x4096x20000")
+SIZES = ("8000x768x20000", "20000x1024x8000", "2000x4096x20000", "1000x4096x15000", "400x768x5000")
+QUICK = ("1600x192x1600", "160x384x800")
+CASES = ("sizes", "tiny", "layers", "bands")
 BLOCK = 2048
 
 
@@ -275,10 +279,27 @@ def compare(size: str, n_alphas: int, methods: list[str], timeout: float) -> Non
             show(name, spawn(["--child", name, size, str(n_alphas), folder], timeout))
 
 
+def in_one_process(cases: list[str], alphas: list[int], quick: bool) -> None:
+    """Run the cases in which all contenders take turns."""
+    import ridge_cases
+
+    peers = {name: METHODS[name][0] for name in METHODS if not METHODS[name][1] and "Kernel" not in name}
+    if "tiny" in cases:
+        ridge_cases.tiny(peers, 5 if quick else 25)
+    if "layers" in cases:
+        ridge_cases.layers(*((4, 400, 96, 500) if quick else (12, 2000, 768, 8000)), rounds=1)
+    for n_alphas in alphas if "bands" in cases else ():
+        ridge_cases.bands(
+            *((300, (64, 64, 16), 200) if quick else (3000, (768, 768, 100), 5000)), n_alphas=n_alphas, rounds=1
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", default=list(SIZES), help="rows x features x targets, as 8000x768x20000")
-    parser.add_argument("--alphas", nargs="+", type=int, default=[10, 20])
+    parser.add_argument("--sizes", nargs="+", help="rows x features x targets, as 8000x768x20000")
+    parser.add_argument("--alphas", nargs="+", type=int, default=[10])
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--timeout", type=float, default=3600, help="seconds per method")
     parser.add_argument("--large", nargs="*", help="things-meg and/or nsd instead of the comparison")
@@ -302,9 +323,10 @@ def main() -> None:
             if not isinstance(found, str):
                 print(f"    wall {found['wall']:.0f} s on two threads", flush=True)
         return
-    for size in options.sizes:
-        for n_alphas in options.alphas:
+    for size in options.sizes or (QUICK if options.quick else SIZES):
+        for n_alphas in options.alphas if "sizes" in options.cases else ():
             compare(size, n_alphas, options.methods, options.timeout)
+    in_one_process(options.cases, options.alphas, options.quick)
 
 
 if __name__ == "__main__":

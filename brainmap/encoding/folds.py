@@ -47,8 +47,12 @@ class SplitPlan:
         Numbers of rows, of atoms, and of rows in the largest outer train set.
     order : ndarray of int, shape (n_rows,)
         Rows sorted by atom.
+    sorted_atoms : ndarray of int, shape (n_rows,)
+        Atom of each of these.
     starts : ndarray of int, shape (n_atoms + 1,)
         First sorted row of each atom, and the number of rows.
+    sizes : ndarray of int, shape (n_atoms,)
+        Number of rows of each atom.
     slices : tuple of slice
         Sorted rows of each atom.
     """
@@ -64,7 +68,9 @@ class SplitPlan:
     n_atoms: int = field(init=False)
     largest_train: int = field(init=False)
     order: IntArray = field(init=False, repr=False)
+    sorted_atoms: IntArray = field(init=False, repr=False)
     starts: IntArray = field(init=False, repr=False)
+    sizes: IntArray = field(init=False, repr=False)
     slices: tuple[slice, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -74,14 +80,17 @@ class SplitPlan:
         for pairs in self.inner:
             splits.extend(pairs)
         n_atoms = int(self.atoms.max()) + 1
-        starts = np.concatenate([[0], np.cumsum(np.bincount(self.atoms, minlength=n_atoms))]).astype(np.int64)
+        sizes = np.bincount(self.atoms, minlength=n_atoms).astype(np.int64)
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         derived = {
             "hash": split_hash(splits),
             "n_rows": len(self.atoms),
             "n_atoms": n_atoms,
             "largest_train": largest,
             "order": np.argsort(self.atoms, kind="stable").astype(np.int64),
+            "sorted_atoms": np.repeat(np.arange(n_atoms), sizes),
             "starts": starts,
+            "sizes": sizes,
             "slices": tuple(map(slice, starts[:-1].tolist(), starts[1:].tolist())),
         }
         for name, value in derived.items():
@@ -95,7 +104,7 @@ class SplitPlan:
 
     def rows(self, members: BoolArray) -> IntArray:
         """Return the indices of a set of atoms among the rows sorted by atom."""
-        return members[self.atoms[self.order]].nonzero()[0]
+        return members[self.sorted_atoms].nonzero()[0]
 
 
 def group_kfold(groups: ArrayLike, n_splits: int, seed: int = 0) -> IntArray:
@@ -268,8 +277,9 @@ def _deal(order: IntArray, sizes: IntArray, classes: IntArray, n_splits: int) ->
     filled = np.zeros((int(classes.max()) + 1, n_splits), dtype=np.int64)
     total = np.zeros(n_splits, dtype=np.int64)
     folds = np.empty(len(sizes), dtype=np.int64)
+    rows = int(sizes.sum()) + 1  # more than any total: rows of the class count first, then all rows
     for group in order:
-        fold = int(np.lexsort((total, filled[classes[group]]))[0])
+        fold = int((filled[classes[group]] * rows + total).argmin())
         folds[group] = fold
         filled[classes[group], fold] += sizes[group]
         total[fold] += sizes[group]

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmap.common.array_sources import ArraySource, check_finite
-from brainmap.encoding.layer.notation import Coupling, LayerFactors, Place, Train, TrainSet, Validation
+from brainmap.encoding.layer.notation import Coupling, LayerFactors, Mask, Place, Train, TrainSet, Validation
 from brainmap.encoding.layer.z_scores import (
     ROW_BLOCK,
     Basis,
@@ -45,6 +45,7 @@ Float64 = NDArray[np.float64]
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 NEAR = 1e-3  # relative gap below which a pair of eigenvalues is summed directly: rounding grows as 1 / NEAR
+SMALL = 2**15  # numbers in the predictors of all alphas, up to which preparing anything cleverer takes longer
 UNSAFE_ENERGY = 1e3  # validation over train energy of a component beyond which float32 cross-products lose digits
 VANISHED_ENERGY = 1e-14  # whitened validation energy below which all of it is rounding
 
@@ -65,21 +66,20 @@ def couple(values: Float64, shrink: Float64, energy: Float64, place: Place, *, r
     rows : ndarray, shape (n_rows, rank), optional
         B with ``H = B' B`` where the caller has it.
     """
-    energy = without_rounding(energy)
     n_alphas, rank = shrink.shape
+    if rows is not None and len(rows) < rank and n_alphas * len(rows) * rank <= SMALL:
+        stacked = shrink[:, None, :] * rows
+        return Coupling(None, None, None, None, place(stacked))
+    energy = without_rounding(energy)
     diagonal = shrink**2 * np.diag(energy)
     width = rank if rows is None else min(rank, len(rows))
-    near_by = (
-        np.searchsorted(-values, -(1.0 - NEAR) * values, side="right") - np.arange(rank) - 1
-    )  # eigenvalues descend
-    first = np.repeat(np.arange(rank), near_by)
-    second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(near_by) - near_by, near_by)
+    first, second = _near_pairs(values)
     if n_alphas * width <= 2 * rank or len(first) > max(n_alphas * rank * width // 128, rank):
         factor = rows if rows is not None and len(rows) < rank else square_root(energy)
         return Coupling(place(diagonal), None, None, None, place(factor))
     matrix = values[None, :] - values[:, None]
-    for one, other in ((first, second), (second, first)):
-        matrix[one, other] = np.inf
+    if len(first):
+        matrix[first, second] = matrix[second, first] = np.inf
     np.fill_diagonal(matrix, np.inf)
     np.divide(values[None, :], matrix, out=matrix)
     matrix *= energy
@@ -93,6 +93,16 @@ def couple(values: Float64, shrink: Float64, energy: Float64, place: Place, *, r
         pair_weights = 2.0 * shrink[:, first] * shrink[:, second] * energy[first, second]
         near = first, second, place(pair_weights)
     return Coupling(place(diagonal), place(slope), place(matrix), near, None)
+
+
+def _near_pairs(values: Float64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of eigenvalues, which descend, that are nearly equal."""
+    if not np.any(values[1:] >= (1.0 - NEAR) * values[:-1]):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    rank = len(values)
+    near_by = np.searchsorted(-values, -(1.0 - NEAR) * values, side="right") - np.arange(rank) - 1
+    first = np.repeat(np.arange(rank), near_by)
+    return first, first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(near_by) - near_by, near_by)
 
 
 def without_rounding(energy: Float64) -> Float64:
@@ -183,24 +193,25 @@ def train_sets(problem: Problem) -> tuple[list[TrainSet], list[TrainSet]]:
     """
     plan, settings = problem.plan, problem.settings
     outer: list[TrainSet] = []
-    inner: dict[Any, TrainSet] = {}
     for index, (train, test) in enumerate(plan.outer):
         outer.append(TrainSet(index, plan.members(train), ((index, plan.members(test)),), True, None))
     nothing_to_choose = len(settings.alphas) == 1 and settings.band_scale is None
     if settings.options.mode == "gcv" or nothing_to_choose:
         return [], outer
+    inner: dict[Any, tuple[int, Mask, list[tuple[int, Mask]]]] = {}
     for index, pairs in enumerate(plan.inner):
         for number, (train, val) in enumerate(pairs):
             members = plan.members(train)
             key: Any = members.tobytes() if problem.plain and not settings.relative else (index, number)
-            known = inner.get(key, TrainSet(index, members, (), False, None))
-            inner[key] = replace(known, validations=(*known.validations, (index, plan.members(val))))
-    for key, known in inner.items():
-        count = known.members.astype(int)
-        for _, held in known.validations:
+            inner.setdefault(key, (index, members, []))[2].append((index, plan.members(val)))
+    sets = []
+    for index, members, validations in inner.values():
+        count = members.astype(int)
+        for _, held in validations:
             count += held
-        inner[key] = replace(known, universe=count > 0 if count.max(initial=0) <= 1 else None)
-    return list(inner.values()), outer
+        universe = count > 0 if count.max(initial=0) <= 1 else None
+        sets.append(TrainSet(index, members, tuple(validations), False, universe))
+    return sets, outer
 
 
 def factorise_products(
@@ -270,7 +281,7 @@ def factorise_table(
         varying.append(len(constant) - preparation.n_constant)
         unsafe = unsafe or preparation.coarse
         n_components = min(n_components, preparation.matrix.shape[1])
-    place, alphas = placing(backend), alpha_grids(problem, table.features)
+    place, alphas = placing(backend), alpha_grids(problem, lambda: table.features)
     work = partial(factorise_cross, table=table, preparations=preparations, alphas=alphas, problem=problem, place=place)
     trains, flags = zip(*parallel(work, [*inner_sets, *outer_sets], problem.threads), strict=True)
     inner, outer = trains[: len(inner_sets)], trains[len(inner_sets) :]
@@ -280,7 +291,7 @@ def factorise_table(
     return LayerFactors(name, "cross", inner, outer, backend, None, table, maps, info)
 
 
-def alpha_grids(problem: Problem, features: FeatureMoments) -> Float64:
+def alpha_grids(problem: Problem, features: Callable[[], FeatureMoments]) -> Float64:
     """Return the penalties of each outer split, (n_splits, n_alphas); its inner folds take the same.
 
     Relative ones are multiples of ``trace(X'X) / d``, the mean eigenvalue over the d features that vary (before PCA), X
@@ -290,13 +301,14 @@ def alpha_grids(problem: Problem, features: FeatureMoments) -> Float64:
     grids = np.tile(settings.alphas, (len(plan.outer), 1))
     if not settings.relative:
         return grids
+    moments = features()
     for split, (train, _) in enumerate(plan.outer):
         members = plan.members(train)
-        n = features.n[members, None]
+        n = moments.n[members, None]
         power = float(len(train))
         if not settings.scale:
-            mean = (n * features.mean[members]).sum(axis=0) / n.sum() if settings.fit_intercept else 0.0
-            squares = (features.scatter[members] + n * (features.mean[members] - mean) ** 2).sum(axis=0)
+            mean = (n * moments.mean[members]).sum(axis=0) / n.sum() if settings.fit_intercept else 0.0
+            squares = (moments.scatter[members] + n * (moments.mean[members] - mean) ** 2).sum(axis=0)
             power = float(squares.sum()) / max(int(np.count_nonzero(squares)), 1)
         share = 1.0 if weight is None else weight[plan.rows(members)].mean()
         grids[split] *= share * (power if power > 0 else 1.0)

@@ -40,9 +40,10 @@ class Coupling:
         ``2 (φ − τ λ)`` and M.
     near : (i, j, weights) or None
         Pairs summed directly, with weights ``2 φ_i φ_j H_ij`` of shape (n_alphas, n_pairs).
-    direct : (n_rows or rank, rank) or None
+    direct : (n_rows or rank, rank) or (n_alphas, n_rows, rank) or None
         When set, a matrix B with ``H = B' B``: predictions are formed for each alpha. Used when that is cheaper (few
-        alphas, few rows) or when too many eigenvalues coincide (one-hot features).
+        alphas, few rows) or when too many eigenvalues coincide (one-hot features). In small problems ``B φ`` of all
+        alphas, and nothing else.
     """
 
     diagonal: Any

@@ -133,26 +133,28 @@ class _Whitened:
 def _whiten(rows: PreparedRows, train: NDArray[np.int64], problem: Problem) -> _Whitened:
     settings = problem.settings
     weight = None if problem.design.weight is None else problem.design.weight[train]
-    root = np.ones(len(train)) if weight is None else np.sqrt(weight)
-    share = root**2 / (root**2).sum()
+    root = None if weight is None else np.sqrt(weight)[:, None]
+    share = np.full(len(train), 1.0 / len(train)) if weight is None else (root**2 / (root**2).sum())[:, 0]
     if rows.kernel is not None:
         kernel = rows.kernel[np.ix_(train, train)]
         if settings.fit_intercept:
             lean = kernel @ share
             kernel = kernel - lean[:, None] - lean[None, :] + share @ lean
-        values, vectors = leading_eigenvectors(root[:, None] * kernel * root[None, :], settings.options.rank_tolerance)
-        vectors = root[:, None] * vectors
+        kernel = kernel if root is None else root * kernel * root.T
+        values, vectors = leading_eigenvectors(kernel, settings.options.rank_tolerance)
+        vectors = vectors if root is None else root * vectors
         return _Whitened(values, vectors.T, share, vectors / values)
     inside = rows.features[train]
     mean = share @ inside if settings.fit_intercept else np.zeros(inside.shape[1])
-    centred = (inside - mean) * root[:, None]
+    centred = inside - mean if root is None else (inside - mean) * root
     if centred.shape[1] <= len(train):
         values, vectors = leading_eigenvectors(centred.T @ centred, settings.options.rank_tolerance)
     else:
         values, left = leading_eigenvectors(centred @ centred.T, settings.options.rank_tolerance)
         vectors = centred.T @ (left / np.sqrt(values))
     inverse = vectors / np.sqrt(values)
-    return _Whitened(values, ((centred @ inverse) * root[:, None]).T, mean, inverse)
+    white = centred @ inverse
+    return _Whitened(values, (white if root is None else white * root).T, mean, inverse)
 
 
 def _apply(
@@ -183,14 +185,13 @@ def factorise_rows(
         held = _apply(whitened, rows, train, problem.plan.rows(members), problem)
         gap = held.mean(axis=0)
         held -= gap
-        small = len(held) < len(whitened.values)
         energy = held.T @ held
-        validation = Validation(outer, members, len(held), place(held.T), place(gap))
-        if train_set.final:
-            validations.append(replace(validation, gram=place(held if small else without_rounding(energy))))
-        else:
+        gram = coupling = None
+        if not train_set.final:
             coupling = couple(whitened.values, shrink, energy, place, rows=held)
-            validations.append(replace(validation, coupling=coupling))
+        else:
+            gram = place(held if len(held) < len(whitened.values) else without_rounding(energy))
+        validations.append(Validation(outer, members, len(held), place(held.T), place(gap), gram, coupling))
     degrees = shrink.sum(axis=1) + settings.fit_intercept
     values = place(whitened.values)
     return Train(train_set.members, place(whitened.map), values, place(shrink), tuple(validations), None, degrees)
@@ -231,7 +232,7 @@ def factorise_all_rows(source: ArraySource, problems: list[Problem], weights: bo
 
 def _factorise_layer(name: str, X: NDArray[Any], problem: Problem, weights: bool) -> LayerFactors:
     inner_sets, outer_sets = train_sets(problem)
-    alphas = alpha_grids(problem, FeatureMoments.of(X, problem.plan.atoms[problem.plan.order], problem.plan.n_atoms))
+    alphas = alpha_grids(problem, lambda: FeatureMoments.of(X, problem.plan.sorted_atoms, problem.plan.n_atoms))
     inner: dict[int, Train] = {}
     outer, maps, components, varying = [], [], X.shape[1], []
     prepared: PreparedRows | None = None
