@@ -7,6 +7,7 @@ response averaged over ``n_repeats``) and as the *correlation* a noiseless predi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,10 +23,12 @@ from brainmap.statistics.repeated_trials import (
     decomposed,
     half_correlation,
     halvings,
+    log_ratios,
     quotient,
 )
 
 FloatArray = NDArray[np.float64]
+Interval = Literal["percentile", "studentised"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +141,7 @@ def explainable_variance(
     n_repeats: float | None = None,
     groups: ArrayLike | None = None,
     n_bootstrap: int = 0,
+    interval: Interval = "percentile",
     confidence: float = 0.95,
     seed: int = 0,
 ) -> NoiseCeiling:
@@ -159,6 +163,10 @@ def explainable_variance(
         these whose responses are about normal, and, whatever their distribution, for the ceiling of these very stimuli.
         With heavy-tailed responses to stimuli (t, 3 degrees of freedom), 95 % intervals hold that of *other* stimuli
         in .82 to .93 only: they cannot know tails that the data do not show.
+    interval : {'percentile', 'studentised'}
+        'studentised' joins the interval with one from resamples that are each divided by a standard error of their own,
+        which assumes no distribution: wider, and .03 closer to its level where tails are heavy (table in
+        ``docs/statistics_appendix.md``).
     confidence : float
         Coverage of the interval.
     seed : int
@@ -173,7 +181,7 @@ def explainable_variance(
     Raises
     ------
     InputError
-        If shapes disagree, values are not finite, or fewer than two stimuli were repeated.
+        If shapes disagree, values are not finite, fewer than two stimuli were repeated, or the interval is unknown.
 
     Examples
     --------
@@ -189,11 +197,22 @@ def explainable_variance(
     repeats = float(1.0 / np.mean(1.0 / counts)) if n_repeats is None else float(n_repeats)
     if repeats <= 0:
         raise InputError(f"The number of repeats must be positive, not {repeats:g}.")
-    weights, units = bootstrap_weights(codes, groups, n_bootstrap, seed)
+    if interval not in get_args(Interval):
+        raise InputError(f"unknown interval {interval!r}; choose one of {', '.join(get_args(Interval))}.")
+    weights, group = bootstrap_weights(codes, groups, n_bootstrap, seed)
+    units = int(group.max()) + 1
     parts = [decomposed(values[:, block], codes, counts, weights, repeats) for block in target_blocks(*values.shape)]
     signal, noise, shares = (np.concatenate(pieces, axis=-1) for pieces in zip(*parts, strict=True))
     ncsnr = np.sqrt(quotient(np.maximum(signal, 0.0), noise))
     low, high = _interval(shares, units, confidence)
+    if interval == "studentised" and n_bootstrap:
+        ends = []
+        for block in target_blocks(*values.shape):
+            ratios, errors = log_ratios(values[:, block], codes, counts, weights, group)
+            ends.append(_studentised(ratios, errors, units, confidence))
+        factor = repeats / ((counts.sum() - (counts**2).sum() / counts.sum()) / (len(counts) - 1))
+        below, above = (np.maximum(factor * np.expm1(np.concatenate(part)), 0.0) for part in zip(*ends, strict=True))
+        low, high = np.minimum(low, np.sqrt(below / (1 + below))), np.maximum(high, np.sqrt(above / (1 + above)))
     table = _table(ncsnr, shares[0], low, high, signal_variance=signal, noise_variance=noise)
     return NoiseCeiling(table, "explainable variance", repeats, confidence)
 
@@ -259,7 +278,7 @@ def split_half(
             f"here are {len(counts)} stimuli and the rarest was shown {counts.min()} time(s)."
         )
     halves = halvings(codes, counts, n_splits, np.random.default_rng([seed, CEILING_HALVES]))
-    weights, units = bootstrap_weights(codes, groups, n_bootstrap, seed)
+    weights, group = bootstrap_weights(codes, groups, n_bootstrap, seed)
     half = np.mean(counts // 2)
     ratio = float(np.mean(counts) / half)
     parts = [half_correlation(values[:, block], codes, halves, weights) for block in target_blocks(*values.shape)]
@@ -267,7 +286,7 @@ def split_half(
     repeats = float(np.mean(counts))
     share = reliability[0]
     ncsnr = np.sqrt(quotient(share, (1.0 - share) * repeats))
-    low, high = _interval(reliability, units, confidence)
+    low, high = _interval(reliability, int(group.max()) + 1, confidence)
     return NoiseCeiling(_table(ncsnr, share, low, high), "split half", repeats, confidence)
 
 
@@ -301,8 +320,27 @@ def _interval(shares: FloatArray, n_stimuli: int, confidence: float) -> tuple[Fl
     if len(shares) < 2:
         return np.nan, np.nan
     scale = -np.log1p(-np.clip(shares, 0.0, 1.0 - 1e-12))
-    reach = np.sqrt(n_stimuli / (n_stimuli - 1)) * stats.t.ppf((1.0 + confidence) / 2.0, n_stimuli - 1)
-    tail = float(stats.norm.sf(reach))
+    tail = _tail(n_stimuli, confidence)
     low, high = np.quantile(scale[1:], [tail, 1.0 - tail], axis=0)
     below, above = np.minimum(low, 2 * scale[0] - high), np.maximum(high, 2 * scale[0] - low)
     return np.sqrt(-np.expm1(-np.maximum(below, 0.0))), np.sqrt(-np.expm1(-np.maximum(above, 0.0)))
+
+
+def _studentised(
+    ratios: FloatArray, errors: FloatArray, n_stimuli: int, confidence: float
+) -> tuple[FloatArray, FloatArray]:
+    """Interval of a log ratio, estimates in the first row, from resamples over their own standard errors.
+
+    The wider of the equal-tailed and the symmetric one on either side: each misses where the other holds.
+    """
+    tail = _tail(n_stimuli, confidence)
+    standing = (ratios[1:] - ratios[0]) / np.where(errors[1:] > 0, errors[1:], np.inf)
+    low, high = np.quantile(standing, [tail, 1.0 - tail], axis=0)
+    either = np.quantile(np.abs(standing), 1.0 - 2 * tail, axis=0)
+    return ratios[0] - np.maximum(high, either) * errors[0], ratios[0] + np.maximum(-low, either) * errors[0]
+
+
+def _tail(n_stimuli: int, confidence: float) -> float:
+    """Return the quantile of resamples that stands for a tail, expanded for few stimuli (Hesterberg 2015)."""
+    reach = np.sqrt(n_stimuli / (n_stimuli - 1)) * stats.t.ppf((1.0 + confidence) / 2.0, n_stimuli - 1)
+    return float(stats.norm.sf(reach))

@@ -39,8 +39,8 @@ def checked_trials(trials: ArrayLike, stimulus: ArrayLike) -> tuple[Any, NDArray
 
 def bootstrap_weights(
     codes: NDArray[np.intp], groups: ArrayLike | None, n_bootstrap: int, seed: int
-) -> tuple[FloatArray, int]:
-    """Rows of weights over stimuli: all ones first, then one multinomial draw per bootstrap sample; and drawn units."""
+) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Rows of weights over stimuli (all ones, then one multinomial draw per sample) and the unit of each stimulus."""
     n_stimuli = int(codes.max()) + 1
     group = np.arange(n_stimuli)
     if groups is not None:
@@ -58,7 +58,7 @@ def bootstrap_weights(
     units = int(group.max()) + 1
     rng = np.random.default_rng([seed, CEILING_BOOTSTRAP])
     draws = rng.multinomial(units, np.full(units, 1.0 / units), size=n_bootstrap)[:, group]
-    return np.vstack([np.ones(n_stimuli), draws]), units
+    return np.vstack([np.ones(n_stimuli), draws]), group
 
 
 def _stimulus_sums(values: FloatArray, codes: NDArray[np.intp], n_stimuli: int) -> FloatArray:
@@ -73,10 +73,7 @@ def decomposed(
     values: FloatArray, codes: NDArray[np.intp], counts: NDArray[np.intp], weights: FloatArray, repeats: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return signal variance, noise variance (both of the sample) and explainable shares (one row per weighting)."""
-    block = np.asarray(values, dtype=float)
-    block = block - block.mean(axis=0)  # any constant is exact; this one avoids cancellation in the sums of squares
-    means = _stimulus_sums(block, codes, len(counts)) / counts[:, None]
-    within = _stimulus_sums((block - means[codes]) ** 2, codes, len(counts))
+    means, within = _means_and_scatter(values, codes, counts)
     n_trials = weights @ counts
     n_stimuli = weights.sum(axis=1)
     grand = (weights * counts) @ means / n_trials[:, None]
@@ -88,6 +85,50 @@ def decomposed(
     signal = (between / (n_stimuli - 1)[:, None] - noise) / typical[:, None]
     positive = np.maximum(signal, 0.0)
     return signal[0], noise[0], quotient(positive, positive + noise / repeats)
+
+
+def _means_and_scatter(
+    values: FloatArray, codes: NDArray[np.intp], counts: NDArray[np.intp]
+) -> tuple[FloatArray, FloatArray]:
+    """Return mean and scatter over the repeats of each stimulus, (n_stimuli, n_targets)."""
+    block = np.asarray(values, dtype=float)
+    block = block - block.mean(axis=0)  # any constant is exact; this one avoids cancellation in the sums of squares
+    means = _stimulus_sums(block, codes, len(counts)) / counts[:, None]
+    return means, _stimulus_sums((block - means[codes]) ** 2, codes, len(counts))
+
+
+def log_ratios(
+    values: FloatArray,
+    codes: NDArray[np.intp],
+    counts: NDArray[np.intp],
+    weights: FloatArray,
+    group: NDArray[np.intp],
+) -> tuple[FloatArray, FloatArray]:
+    """Return log of mean squares between over within stimuli and its standard error, (n_weightings, n_targets).
+
+    The error is that of units drawn independently, from what each adds to either sum of squares (infinitesimal
+    jackknife): no distribution is assumed.
+    """
+    means, within = _means_and_scatter(values, codes, counts)
+    grand = counts @ means / counts.sum()
+    between = counts[:, None] * (means - grand) ** 2
+    units = int(group.max()) + 1
+    belongs = (group == np.arange(units)[:, None]).astype(float)
+    drawn = weights[:, [int(np.argmax(row)) for row in belongs]]
+    n_trials, n_stimuli = weights @ counts, weights.sum(axis=1)
+    shift = (weights * counts) @ means / n_trials[:, None] - grand
+    squares = np.maximum(weights @ between - n_trials[:, None] * shift**2, 0.0)
+    noise = weights @ within
+    freedom = (np.maximum(n_trials - n_stimuli, 1e-12) / (n_stimuli - 1))[:, None]
+    tiny = np.finfo(float).tiny
+    ratio = np.log(np.maximum(squares, tiny)) - np.log(np.maximum(noise, tiny)) + np.log(freedom)
+    ratio = np.where(squares > 0, ratio, np.log(tiny))  # a constant target, too: no signal
+    one, two = belongs @ between, belongs @ within
+    first, second = quotient(one, one.sum(axis=0)), quotient(two, two.sum(axis=0))
+    a, b = drawn @ first, drawn @ second
+    spread = quotient(drawn @ first**2, a**2) - 2 * quotient(drawn @ (first * second), a * b)
+    spread += quotient(drawn @ second**2, b**2)
+    return ratio, np.sqrt(np.maximum(spread, 0.0) * units / (units - 1))
 
 
 def halvings(

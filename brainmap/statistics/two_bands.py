@@ -118,7 +118,7 @@ def factorise_bands(
     inner: list[Train] = []
     outer: list[Train] = []
     x, g = x[plan.order], g[plan.order]
-    alphas = alpha_grids(problem, lambda: FeatureMoments.of(x, plan.sorted_atoms, plan.n_atoms))
+    alphas = alpha_grids(problem, FeatureMoments.of(x, plan.sorted_atoms, plan.n_atoms))
     for split, (train, _) in enumerate(plan.outer):
         rows = plan.rows(plan.members(train))
         prepared = _nested(x, g, rows, problem, limits) if matched is None else _side(x, g, rows, problem, matched)

@@ -10,6 +10,7 @@ from scipy import stats
 from brainmap.common.errors import InputError
 from brainmap.statistics.noise_ceiling import NoiseCeiling, ceiling_from_ncsnr, explainable_variance, split_half
 from brainmap.statistics.normalised_scores import normalise_scores
+from brainmap.statistics.repeated_trials import log_ratios
 
 SIGNAL, NOISE = 0.6, 1.1  # standard deviations
 
@@ -159,3 +160,37 @@ def test_groups_of_stimuli_are_drawn_together() -> None:
         ):
             with pytest.raises(InputError, match=words):
                 function(trials, stimulus, n_bootstrap=9, groups=groups, **more)
+
+
+def test_studentised_intervals_hold_with_heavy_tails_and_contain_the_others() -> None:
+    rng = np.random.default_rng(3)
+    signal = SIGNAL * rng.standard_t(3, (60, 1, 400)) / np.sqrt(3)
+    trials = (signal + NOISE * rng.standard_t(3, (60, 3, 400)) / np.sqrt(3)).reshape(180, 400)
+    stimulus = np.repeat(np.arange(60), 3)
+    plain, studentised = (
+        explainable_variance(trials, stimulus, n_bootstrap=200, interval=name).table
+        for name in ("percentile", "studentised")
+    )
+    inside = [((table["low"] <= np.sqrt(truth(3))) & (np.sqrt(truth(3)) <= table["high"])).mean()
+              for table in (plain, studentised)]  # fmt: skip
+    assert inside[1] > max(inside[0], 0.92)
+    assert (studentised["low"] <= plain["low"]).all() and (studentised["high"] >= plain["high"]).all()
+    np.testing.assert_array_equal(plain["r"], studentised["r"])
+    constant = explainable_variance(np.ones((6, 1)), np.repeat([0, 1, 2], 2), n_bootstrap=9, interval="studentised")
+    assert constant.table["low"][0] == constant.table["high"][0] == 0.0
+    with pytest.raises(InputError, match="unknown interval 'robust'; choose one of percentile, studentised"):
+        explainable_variance(trials, stimulus, n_bootstrap=9, interval="robust")
+
+
+def test_the_standard_error_of_a_log_ratio_is_that_of_the_jackknife() -> None:
+    _, trials, stimulus = simulated_trials(80, np.full(80, 3), 5, seed=1)
+    codes, counts = stimulus, np.full(80, 3)
+    ratio, error = log_ratios(trials, codes, counts, np.ones((1, 80)), np.arange(80))
+    for target in range(5):
+        left = []
+        for out in range(80):
+            kept = [trials[stimulus == s, target] for s in range(80) if s != out]
+            left.append(np.log(stats.f_oneway(*kept).statistic))
+        assert error[0, target] == pytest.approx(np.std(left) * np.sqrt(79), rel=0.05)
+        whole = stats.f_oneway(*(trials[stimulus == s, target] for s in range(80))).statistic
+        assert ratio[0, target] == pytest.approx(np.log(whole))

@@ -73,7 +73,11 @@ def couple(values: Float64, shrink: Float64, energy: Float64, place: Place, *, r
     energy = without_rounding(energy)
     diagonal = shrink**2 * np.diag(energy)
     width = rank if rows is None else min(rank, len(rows))
-    first, second = _near_pairs(values)
+    first = second = np.empty(0, dtype=np.int64)
+    if np.any(values[1:] >= (1.0 - NEAR) * values[:-1]):  # eigenvalues descend
+        near_by = np.searchsorted(-values, -(1.0 - NEAR) * values, side="right") - np.arange(rank) - 1
+        first = np.repeat(np.arange(rank), near_by)
+        second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(near_by) - near_by, near_by)
     if n_alphas * width <= 2 * rank or len(first) > max(n_alphas * rank * width // 128, rank):
         factor = rows if rows is not None and len(rows) < rank else square_root(energy)
         return Coupling(place(diagonal), None, None, None, place(factor))
@@ -93,16 +97,6 @@ def couple(values: Float64, shrink: Float64, energy: Float64, place: Place, *, r
         pair_weights = 2.0 * shrink[:, first] * shrink[:, second] * energy[first, second]
         near = first, second, place(pair_weights)
     return Coupling(place(diagonal), place(slope), place(matrix), near, None)
-
-
-def _near_pairs(values: Float64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs of eigenvalues, which descend, that are nearly equal."""
-    if not np.any(values[1:] >= (1.0 - NEAR) * values[:-1]):
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    rank = len(values)
-    near_by = np.searchsorted(-values, -(1.0 - NEAR) * values, side="right") - np.arange(rank) - 1
-    first = np.repeat(np.arange(rank), near_by)
-    return first, first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(near_by) - near_by, near_by)
 
 
 def without_rounding(energy: Float64) -> Float64:
@@ -280,8 +274,9 @@ def factorise_table(
         preparations.append(preparation)
         varying.append(len(constant) - preparation.n_constant)
         unsafe = unsafe or preparation.coarse
-        n_components = min(n_components, preparation.matrix.shape[1])
-    place, alphas = placing(backend), alpha_grids(problem, lambda: table.features)
+        if problem.settings.band_scale is None:
+            n_components = min(n_components, preparation.matrix.shape[1])
+    place, alphas = placing(backend), alpha_grids(problem, table.features)
     work = partial(factorise_cross, table=table, preparations=preparations, alphas=alphas, problem=problem, place=place)
     trains, flags = zip(*parallel(work, [*inner_sets, *outer_sets], problem.threads), strict=True)
     inner, outer = trains[: len(inner_sets)], trains[len(inner_sets) :]
@@ -291,24 +286,24 @@ def factorise_table(
     return LayerFactors(name, "cross", inner, outer, backend, None, table, maps, info)
 
 
-def alpha_grids(problem: Problem, features: Callable[[], FeatureMoments]) -> Float64:
+def alpha_grids(problem: Problem, features: FeatureMoments | None) -> Float64:
     """Return the penalties of each outer split, (n_splits, n_alphas); its inner folds take the same.
 
     Relative ones are multiples of ``trace(X'X) / d``, the mean eigenvalue over the d features that vary (before PCA), X
     as the ridge of the outer train set gets it: scaled, that is the number of train rows. No response enters.
+    Given penalties need no `features`.
     """
     settings, plan, weight = problem.settings, problem.plan, problem.design.weight
     grids = np.tile(settings.alphas, (len(plan.outer), 1))
-    if not settings.relative:
+    if not settings.relative or features is None:
         return grids
-    moments = features()
     for split, (train, _) in enumerate(plan.outer):
         members = plan.members(train)
-        n = moments.n[members, None]
+        n = features.n[members, None]
         power = float(len(train))
         if not settings.scale:
-            mean = (n * moments.mean[members]).sum(axis=0) / n.sum() if settings.fit_intercept else 0.0
-            squares = (moments.scatter[members] + n * (moments.mean[members] - mean) ** 2).sum(axis=0)
+            mean = (n * features.mean[members]).sum(axis=0) / n.sum() if settings.fit_intercept else 0.0
+            squares = (features.scatter[members] + n * (features.mean[members] - mean) ** 2).sum(axis=0)
             power = float(squares.sum()) / max(int(np.count_nonzero(squares)), 1)
         share = 1.0 if weight is None else weight[plan.rows(members)].mean()
         grids[split] *= share * (power if power > 0 else 1.0)

@@ -86,9 +86,12 @@ class PreparedRows:
         if settings.scale:
             back = back / safe_scale((features[train] ** 2).mean(axis=0), mean, len(train))
         features *= back
-        if settings.band_scale is not None:
-            features *= settings.band_scale
-            back = back * settings.band_scale
+        if settings.band_scale is not None:  # a band without share is left out
+            used = np.flatnonzero(settings.band_scale)
+            factor, features = settings.band_scale[used], features[:, used]
+            features *= factor
+            weights, back = back[used] * factor, np.zeros((len(used), len(back)))
+            back[np.arange(len(used)), used] = weights
         return cls(features, None, back, centre, int(varies.sum()))
 
     def components(self, train: NDArray[np.int64], most: int) -> PreparedRows:
@@ -133,8 +136,10 @@ class _Whitened:
 def _whiten(rows: PreparedRows, train: NDArray[np.int64], problem: Problem) -> _Whitened:
     settings = problem.settings
     weight = None if problem.design.weight is None else problem.design.weight[train]
-    root = None if weight is None else np.sqrt(weight)[:, None]
-    share = np.full(len(train), 1.0 / len(train)) if weight is None else (root**2 / (root**2).sum())[:, 0]
+    root, share = None, np.full(len(train), 1.0 / len(train))
+    if weight is not None:
+        root = np.sqrt(weight)[:, None]
+        share = (root**2 / (root**2).sum())[:, 0]
     if rows.kernel is not None:
         kernel = rows.kernel[np.ix_(train, train)]
         if settings.fit_intercept:
@@ -174,9 +179,20 @@ def factorise_rows(
     train_set: TrainSet, rows: PreparedRows, alphas: NDArray[np.float64], problem: Problem, place: Place
 ) -> Train:
     """Factorise one train set; ``map`` has shape (rank, n_train) and acts on train responses."""
+    whitened = _whiten(rows, problem.plan.rows(train_set.members), problem)
+    return _factorised(whitened, train_set, rows, alphas, problem, place)
+
+
+def _factorised(
+    whitened: _Whitened,
+    train_set: TrainSet,
+    rows: PreparedRows,
+    alphas: NDArray[np.float64],
+    problem: Problem,
+    place: Place,
+) -> Train:
     settings = problem.settings
     train = problem.plan.rows(train_set.members)
-    whitened = _whiten(rows, train, problem)
     shrink = whitened.values / (whitened.values + alphas[train_set.outer][:, None])  # φ
     validations = []
     for outer, members in train_set.validations:
@@ -197,7 +213,9 @@ def factorise_rows(
     return Train(train_set.members, place(whitened.map), values, place(shrink), tuple(validations), None, degrees)
 
 
-def weight_map(train_set: TrainSet, rows: PreparedRows, problem: Problem) -> tuple[Float64, Float64]:
+def _weight_map(
+    whitened: _Whitened, train: NDArray[np.int64], rows: PreparedRows, problem: Problem
+) -> tuple[Float64, Float64]:
     """Return how shrunk whitened cross-products become weights on original features, and the constant to add.
 
     Returns
@@ -207,8 +225,6 @@ def weight_map(train_set: TrainSet, rows: PreparedRows, problem: Problem) -> tup
     ndarray, shape (rank,)
         Times ``φ c``: what to add to ``x @ weights`` besides the mean train response.
     """
-    train = problem.plan.rows(train_set.members)
-    whitened = _whiten(rows, train, problem)
     if rows.kernel is None:
         inverse, mean = whitened.inverse, whitened.mean
     else:
@@ -230,24 +246,36 @@ def factorise_all_rows(source: ArraySource, problems: list[Problem], weights: bo
     return [_factorise_layer(source.name, X, problem, weights) for problem in problems]
 
 
+def _with_weight_map(
+    train_set: TrainSet, rows: PreparedRows, alphas: NDArray[np.float64], problem: Problem, weights: bool
+) -> tuple[Train, list[tuple[Float64, Float64]]]:
+    train = problem.plan.rows(train_set.members)
+    whitened = _whiten(rows, train, problem)
+    maps = [_weight_map(whitened, train, rows, problem)] if weights and train_set.final else []
+    return _factorised(whitened, train_set, rows, alphas, problem, placing(problem.backend)), maps
+
+
 def _factorise_layer(name: str, X: NDArray[Any], problem: Problem, weights: bool) -> LayerFactors:
     inner_sets, outer_sets = train_sets(problem)
-    alphas = alpha_grids(problem, lambda: FeatureMoments.of(X, problem.plan.sorted_atoms, problem.plan.n_atoms))
+    moments = None
+    if problem.settings.relative:
+        moments = FeatureMoments.of(X, problem.plan.sorted_atoms, problem.plan.n_atoms)
+    alphas = alpha_grids(problem, moments)
     inner: dict[int, Train] = {}
     outer, maps, components, varying = [], [], X.shape[1], []
     prepared: PreparedRows | None = None
     for outer_set in outer_sets:
         if prepared is None or not problem.plain:
             prepared = PreparedRows.of(X, problem.plan.rows(outer_set.members), problem)
-            components = min(components, prepared.features.shape[1])
+            if problem.settings.band_scale is None:
+                components = min(components, prepared.features.shape[1])
         varying.append(prepared.n_varying)
         mine = [number for number, inside in enumerate(inner_sets) if inside.outer == outer_set.outer]
-        work = partial(factorise_rows, rows=prepared, alphas=alphas, problem=problem, place=placing(problem.backend))
+        work = partial(_with_weight_map, rows=prepared, alphas=alphas, problem=problem, weights=weights)
         *inside, last = parallel(work, [*(inner_sets[number] for number in mine), outer_set], problem.threads)
-        inner.update(zip(mine, inside, strict=True))
-        outer.append(last)
-        if weights:
-            maps.append(weight_map(outer_set, prepared, problem))
+        inner.update(zip(mine, (train for train, _ in inside), strict=True))
+        outer.append(last[0])
+        maps.extend(last[1])
     n_constant = int(np.count_nonzero(X.min(axis=0) == X.max(axis=0)))
     info = {**layer_info(problem, outer, components, varying), "unsafe": False, "n_constant": n_constant}
     info |= {"n_features": X.shape[1], "alphas": alphas}

@@ -296,7 +296,8 @@ class Preparation:
                 spread = _residual_spread(gram, matrix, basis, spread)
             matrix = matrix @ (basis.back / spread)
         if settings.band_scale is not None:
-            matrix = (matrix if settings.scale else matrix @ basis.back) * settings.band_scale
+            used = np.flatnonzero(settings.band_scale)  # a band without share is left out
+            matrix = (matrix if settings.scale else matrix @ basis.back)[:, used] * settings.band_scale[used]
         if settings.pca is not None:
             n = round(float(gram[-1, -1]))
             keep = max(1, min(settings.pca, n - 1, len(basis.shift)))
