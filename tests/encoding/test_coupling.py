@@ -71,12 +71,21 @@ def test_every_way_of_computing_it_is_exercised():
     assert energies(spread, held, white, ALPHAS[:1])[2].direct is not None
     few = np.concatenate([spread[:58], spread[:2] * (1 + 1e-6)])
     assert len(energies(few, held, white)[2].near[0]) >= 2
-    assert energies(spread, held[:3], white, rows=held[:3])[2].direct.shape == (3, 60)
+    found, expected, small = energies(spread, held[:3], white, rows=held[:3])
+    assert small.direct.shape == (len(ALPHAS), 3, 60)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    values, many = np.exp(rng.uniform(-4, 4, 900)), rng.standard_normal((30, 900))
+    found, expected, rows = energies(values, many, rng.standard_normal((900, 2)), rows=many)
+    assert rows.direct.shape == (30, 900)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_an_unseen_validation_set_predicts_a_constant():
     rng = np.random.default_rng(0)
     found, _, _ = energies(np.exp(rng.uniform(-4, 4, 20)), 1e-9 * rng.standard_normal((30, 20)), np.ones((20, 2)))
+    np.testing.assert_array_equal(found, 0)
+    few = 1e-9 * rng.standard_normal((5, 20))
+    found, _, _ = energies(np.exp(rng.uniform(-4, 4, 20)), few, np.ones((20, 2)), rows=few)
     np.testing.assert_array_equal(found, 0)
 
 

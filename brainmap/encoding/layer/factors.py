@@ -67,10 +67,12 @@ def couple(values: Float64, shrink: Float64, energy: Float64, place: Place, *, r
         B with ``H = B' B`` where the caller has it.
     """
     n_alphas, rank = shrink.shape
+    energy = without_rounding(energy)
+    if rows is not None and not np.diag(energy).any():
+        rows = np.zeros_like(rows)
     if rows is not None and len(rows) < rank and n_alphas * len(rows) * rank <= SMALL:
         stacked = shrink[:, None, :] * rows
         return Coupling(None, None, None, None, place(stacked))
-    energy = without_rounding(energy)
     diagonal = shrink**2 * np.diag(energy)
     width = rank if rows is None else min(rank, len(rows))
     first = second = np.empty(0, dtype=np.int64)
