@@ -24,6 +24,7 @@ import calibration_hierarchy
 import calibration_orders
 import calibration_permutation
 import calibration_scores
+import calibration_terms
 import numpy as np
 from calibration_table import Row, insert, row, table
 
@@ -196,6 +197,7 @@ for _name in ("agreements", "spins", "dynamics", "factors", "clusters"):
 for _part in calibration_orders.PARTS:
     part(_part)
 
+part(calibration_terms.loss_terms)
 for _name in ("permutations", "shuffled_labels"):
     part(getattr(calibration_permutation, _name))
 

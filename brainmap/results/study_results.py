@@ -70,6 +70,12 @@ class StudyResults:
     retrieval : dict of str to pd.DataFrame
         By modality, of studies that ask for it: how often photographs are found from the responses, one row per
         ``subject``, ``layer`` and ``time``, as :func:`brainmap.statistics.retrieval` gives them.
+    terms : dict of str to pd.DataFrame
+        By modality, of studies with ``terms: split``: what the gradient of each ``term`` of the loss explains beyond
+        the other terms (and the activations), one row per term and ``unit`` (area or time):
+        :func:`brainmap.study.analysis.terms_of_the_loss.terms_of_the_loss`.
+    term_maps : dict of str to xr.Dataset
+        Of fMRI, the same at each target, dims ``(term, target)``.
     truth : dict, optional
         What a simulation planted, see :mod:`brainmap.report.words.planted_and_found`.
     hypotheses : pd.DataFrame, optional
@@ -95,6 +101,8 @@ class StudyResults:
     ceilings: dict[str, xr.DataArray] = field(default_factory=dict)
     together: dict[str, xr.Dataset] = field(default_factory=dict)
     retrieval: dict[str, pd.DataFrame] = field(default_factory=dict)
+    terms: dict[str, pd.DataFrame] = field(default_factory=dict)
+    term_maps: dict[str, xr.Dataset] = field(default_factory=dict)
     truth: dict[str, Any] | None = None
     hypotheses: pd.DataFrame | None = None
 

@@ -7,6 +7,9 @@ from .added.conditional_test import conditional_test as conditional_test
 from .added.nonlinear_control import nonlinear_control as nonlinear_control
 from .added.pooled_subjects import PooledResidual as PooledResidual
 from .added.pooled_subjects import pool_residuals as pool_residuals
+from .added.unique_variance import UniqueVariance as UniqueVariance
+from .added.unique_variance import pool_unique_variance as pool_unique_variance
+from .added.unique_variance import unique_variance as unique_variance
 from .cluster_tests import ClusterTest as ClusterTest
 from .cluster_tests import cluster_null as cluster_null
 from .cluster_tests import cluster_subjects as cluster_subjects

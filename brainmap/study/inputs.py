@@ -288,7 +288,7 @@ def sample_drive() -> dict[str, Any]:
     return {
         "model": SAMPLE_MODEL, "weights": "trained", "layers": None, "signals": ("activation", "gradient"),
         "site": "block", "pooling": SAMPLE_POOLING, "objective": None, "wrt": "output", "projection": None,
-        "features": None,
+        "features": None, "terms": "together",
     }  # fmt: skip
 
 
@@ -367,6 +367,7 @@ def _extractor(
         pooling=config.pooling,
         objective=objective,
         wrt=config.wrt,
+        terms=config.terms,
         batch_size=config.batch_size,
         memory=config.memory,
         store=store,

@@ -43,7 +43,19 @@ DATA_SETTINGS = (
     *("groups", "gap", "cv", "split", "method"),
 )
 MODEL_SETTINGS = (
-    *("model", "weights", "features", "layers", "signals", "site", "pooling", "objective", "projection", "wrt"),
+    *(
+        "model",
+        "weights",
+        "features",
+        "layers",
+        "signals",
+        "site",
+        "pooling",
+        "objective",
+        "projection",
+        "wrt",
+        "terms",
+    ),
     *("bridge", "batch_size", "memory"),
 )
 OF_CAPTIONS = (CLIP_BRIDGE, "image-text-similarity", "contrastive")
@@ -179,6 +191,8 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
         fits = f"{len(chosen)} subjects × {len(spaces)} feature spaces, {n_layers} layers, {split}"
         rows.append((f"{word} encoding", fits, f"{done} of {len(chosen) * len(spaces)} finished"))
         rows.append(_test_row(config, modality, len(chosen)))
+        if config.terms != "together":
+            rows.append(_terms_row(config, modality))
         if config.yardstick(modality) == "permutation":
             sizes = (len(chosen), n_layers, n_targets)
             row, cost = _permutation_row(config, modality, sizes, (seen, width), folder.results.is_dir())
@@ -317,6 +331,14 @@ def _test_row(config: StudyConfig, modality: str, n_subjects: int) -> tuple[str,
     return (f"{MODALITY_NAMES[modality]} test", f"{TESTS[test]}, false discovery rate {config.level(modality):g}", why)
 
 
+def _terms_row(config: StudyConfig, modality: str) -> tuple[str, str, str]:
+    """Say what is made of the terms of the loss."""
+    role = " at each role of tokens" if config.terms == "split-by-role" else ""
+    beyond = "the activations and the other terms" if "activation" in config.signals else "the other terms"
+    what = f"what the gradient of each term{role} explains beyond {beyond}, {config.flips:,} sign flips"
+    return (f"{MODALITY_NAMES[modality]} terms of the loss", what, "")
+
+
 def _permutation_row(
     config: StudyConfig, modality: str, sizes: tuple[int, int, int], shape: tuple[int, int], finished: bool
 ) -> tuple[tuple[str, str, str], PermutationCost | None]:
@@ -407,6 +429,10 @@ def _passes(config: StudyConfig, planned: FeatureExtractor) -> str:
         return f"; loss '{objective.name}': passes unknown"
     plain = 0.0 if objective.plain_view or "activation" not in config.signals else 1.0
     label = objective.label(planned.model)
+    terms = objective.terms(planned.model) if config.terms != "together" else ()
+    if terms:
+        counted = counted.by_term(len(terms))
+        label = f"{label}; by term: {', '.join(terms)}"
     return (
         f"; loss '{objective.name}' ({label}): {plain + counted.forward:.2g} passes forward and {counted.backward:.2g} "
         f"backward, about {plain + counted.total:.2g} forward passes an image"

@@ -46,6 +46,8 @@ def feature_operations(extractor: FeatureExtractor) -> float:
     counted = extractor.objective.passes(model)
     if counted is None:
         return 0.0
+    if extractor.terms != "together":
+        counted = counted.by_term(len(extractor.objective.terms(model)))
     plain = 0.0 if extractor.objective.plain_view or "activation" not in extractor.signals else 1.0
     return forward * (plain + counted.total)
 

@@ -169,6 +169,9 @@ def _bar_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
     delta = np.where(np.arange(40) < 5, rng.uniform(0.02, 0.04, 40), 0.003 * rng.standard_normal(40))
     residual = pd.DataFrame({"unit": SAMPLE_AREAS[:40], "delta": delta, "significant": np.arange(40) < 5})
     residual = residual.assign(low=residual.delta - 0.006, high=residual.delta + 0.006)
+    unique = [residual.delta, residual.delta[::-1].to_numpy()]
+    terms = pd.concat([residual.assign(term=t, unique=u) for t, u in zip(("DINO", "iBOT"), unique, strict=True)])
+    terms = terms.assign(low=terms.unique - 0.006, high=terms.unique + 0.006, significant=terms.unique > 0.007)
     spaces = ["activation", "gradient", "pixels", "gabor", "category", "gradient norm", "loss"]
     controls = _with_interval(pd.DataFrame({"space": spaces, "r": [0.18, 0.11, 0.06, 0.1, 0.05, 0.02, 0.01]}), 0.02)
     rows = [
@@ -190,6 +193,7 @@ def _bar_figures(rng: np.random.Generator) -> dict[str, Callable[[], Figure]]:
     ]
     final = _with_interval(pd.DataFrame(ends, columns=["score", "level", "r"]), 0.02)
     return {
+        "loss_terms": lambda: figures.loss_terms(terms, most=9),
         "residual_bars": lambda: figures.residual_bars(residual, planted=SAMPLE_AREAS[:5]),
         "controls_dots": lambda: figures.controls_dots(controls),
         "model_bars": lambda: figures.model_bars(models, title="Last layer, MEG"),

@@ -32,6 +32,7 @@ from .scatter import distance_vs_best_layer as distance_vs_best_layer
 from .scatter import scatter_with_fit as scatter_with_fit
 from .stages import map_grid as map_grid
 from .stages import stage_curves as stage_curves
+from .terms import loss_terms as loss_terms
 from .topographies import sensor_maps as sensor_maps
 from .training import factor_curves as factor_curves
 from .training import normalised_curves as normalised_curves

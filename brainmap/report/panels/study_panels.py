@@ -11,6 +11,7 @@ from brainmap.common.readable import html_table
 from brainmap.data.meshes import MESH_VERTICES
 from brainmap.report.cortex import cortex_of
 from brainmap.report.cortex.template_meshes import where_to_put
+from brainmap.report.panels.loss_terms import term_panels
 from brainmap.report.panels.order_gain_controls import control_panels, order_panels, residual_panels
 from brainmap.report.panels.panel import SECTIONS, Panel
 from brainmap.report.panels.sensors import LEAST, has_layout
@@ -40,6 +41,7 @@ def study_panels(results: StudyResults) -> list[Panel]:
     panels += share_panels(results)
     panels += order_panels(results)
     panels += residual_panels(results)
+    panels += term_panels(results)
     panels += together_panels(results)
     panels += control_panels(results)
     return sorted(panels, key=lambda panel: SECTIONS.index(panel.section))

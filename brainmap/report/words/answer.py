@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainmap.report.words import headlines, p_and_numbers
+from brainmap.report.words.loss_terms import terms_sentence
 from brainmap.report.words.p_and_numbers import format_score
 from brainmap.results import lookups, nameable
 from brainmap.results.study_results import StudyResults
@@ -22,8 +23,8 @@ def plain_answer(results: StudyResults) -> list[str]:
     An area, a moment or an order is named only where it is above chance by the study's own test
     (:mod:`brainmap.results.nameable`); with nothing above chance the first sentence says so.
     """
-    parts = (_prediction(results), _order(results), _gradients(results), _whose(results), _few_images(results))
-    return [text for text in parts if text]
+    parts = (_prediction(results), _order(results), _gradients(results), terms_sentence(results))
+    return [text for text in (*parts, _whose(results), _few_images(results)) if text]
 
 
 def _prediction(results: StudyResults) -> str:

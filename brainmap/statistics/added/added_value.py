@@ -32,7 +32,7 @@ from brainmap.encoding.layer.notation import LayerFactors
 from brainmap.encoding.layer.nuisance import without_nuisance
 from brainmap.encoding.layer.scores import score_batch, target_batch, target_block
 from brainmap.encoding.ridge import EncodingRidgeCV
-from brainmap.encoding.settings import Problem, RidgeOptions, RowDesign
+from brainmap.encoding.settings import Problem, RidgeOptions, RowDesign, Scoring
 from brainmap.statistics.added.conditional_test import ConditionalOptions, ConditionalTest, conditional_test
 from brainmap.statistics.added.penalty_choice import DRAWS, held_out, taught_changes
 from brainmap.statistics.checked_arrays import (
@@ -42,7 +42,7 @@ from brainmap.statistics.checked_arrays import (
     target_blocks,
 )
 from brainmap.statistics.correction import adjust
-from brainmap.statistics.jackknife import HeldOutRows, half_width, score_gradient, sum_by_group
+from brainmap.statistics.jackknife import HeldOutRows, Score, half_width, score_gradient, sum_by_group
 from brainmap.statistics.two_bands import TwoBands, factorise_bands
 
 FloatArray = NDArray[np.floating]
@@ -70,6 +70,8 @@ class ResidualOptions:
         Outer and inner folds, grouped.
     seed : int
         Seed of the folds.
+    score : {'r', 'r2'}
+        What is gained, and penalties are chosen by: held-out Pearson r, or R², whose gain is variance explained.
 
     Examples
     --------
@@ -86,16 +88,20 @@ class ResidualOptions:
     cv: int = 5
     inner_cv: int = 5
     seed: int = 0
+    score: Score = "r"
 
     def __post_init__(self) -> None:
         if self.method not in ("nested", "matched"):
             raise InputError(f"The residual method {self.method!r} is unknown; choose 'nested' or 'matched'.")
+        if self.score not in ("r", "r2"):
+            raise InputError(f"The score {self.score!r} is unknown; choose 'r' or 'r2'.")
         make_settings(self.ridge)
 
     @property
     def ridge(self) -> EncodingRidgeCV:
         """The ridge of both bands."""
-        return EncodingRidgeCV(self.alphas, cv=self.inner_cv, options=RidgeOptions(seed=self.seed))
+        scoring: Scoring = "pearsonr" if self.score == "r" else "r2"
+        return EncodingRidgeCV(self.alphas, cv=self.inner_cv, scoring=scoring, options=RidgeOptions(seed=self.seed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +309,8 @@ def residual_scores(
     dims = ("subject", "split", "target")
     dataset = xr.Dataset({"r_base": (dims, base_r), "r_full": (dims, full_r), "delta": (dims, full_r - base_r)})
     dataset.attrs = {**asdict(options), **encoding_provenance(options.ridge, problem)}
-    dataset.attrs |= {"scoring": "pearson r, difference of held-out scores"}
+    words = "pearson r" if options.score == "r" else "R²"
+    dataset.attrs |= {"scoring": f"{words}, difference of held-out scores"}
     return ResidualScores(dataset, *changes.mean(axis=0))
 
 
@@ -364,6 +371,7 @@ def _score_subject(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Scores (split, target) without and with the added features, and the changes by group (3, group, target)."""
     n_splits, n_targets, grids = len(bands), y.shape[1], layer.info["alphas"]
+    kind: Score = "r" if problem.settings.scoring == "pearsonr" else "r2"
     scores = np.full((2, n_splits, n_targets), np.nan, dtype=np.float32)
     changes = np.zeros((3, int(codes.max()) + 1, n_targets), dtype=np.float32)
     added = np.zeros(n_targets)
@@ -375,13 +383,13 @@ def _score_subject(
         for number, (splits, outer) in enumerate(zip(bands, layer.outer, strict=True)):
             values = (without_nuisance(batch, outer, None) if problem.n_nuisance else batch).inputs
             own, penalties = splits[-1], (grids[number], problem.settings.tie_tolerance)
-            fit = held_out(values, splits, chosen[number], penalties, codes)
+            fit = held_out(values, splits, chosen[number], penalties, codes, kind)
             truth, test_codes, train_codes = values[own.test], codes[own.test], codes[own.train]
-            held = HeldOutRows.of(truth, test_codes)
+            held = HeldOutRows.of(truth, test_codes, kind)
             without, both = map(held.tested_changes, fit.predictions)
             scores[:, number, part] = without[0], both[0]
             changes[0, np.unique(test_codes), part] += (both[1] - without[1]) / n_splits
-            slopes = [score_gradient(truth, prediction) for prediction in fit.predictions]
+            slopes = [score_gradient(truth, prediction, kind) for prediction in fit.predictions]
             taught = taught_changes(own, values[own.train], fit.penalties, slopes, train_codes)
             names, sums = sum_by_group(taught, train_codes)
             changes[1, names, part] += sums / n_splits

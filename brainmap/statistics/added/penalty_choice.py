@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmap.encoding.layer.scores import choose
-from brainmap.statistics.jackknife import HeldOutRows, corrected_residuals, training_changes
+from brainmap.statistics.jackknife import HeldOutRows, Score, corrected_residuals, training_changes
 from brainmap.statistics.two_bands import TwoBands
 
 Array = NDArray[np.floating]
@@ -45,7 +45,9 @@ class HeldOut:
     choice: Float64
 
 
-def held_out(y: Array, bands: list[TwoBands], chosen: Array, penalties: tuple[Array, float], codes: Groups) -> HeldOut:
+def held_out(
+    y: Array, bands: list[TwoBands], chosen: Array, penalties: tuple[Array, float], codes: Groups, score: Score = "r"
+) -> HeldOut:
     """Predict the outer test rows without and with the added features, whose penalty inner cross-validation chooses.
 
     Parameters
@@ -61,13 +63,15 @@ def held_out(y: Array, bands: list[TwoBands], chosen: Array, penalties: tuple[Ar
         tolerance within which scores are even.
     codes : ndarray of int, (n,)
         Group of each row.
+    score : {'r', 'r2'}
+        What decides, and what `choice` is a change of.
     """
     own, (grid, tie) = bands[-1], penalties
     grid = np.append(grid, np.inf) if own.additive else grid
-    scores, changes = _inner_scores(y, bands[:-1], chosen, grid, codes)
+    scores, changes = _inner_scores(y, bands[:-1], chosen, (grid, codes), score)
     best = choose(scores, tie)
-    base, start, weights = _start(y, own, chosen)
-    held = HeldOutRows.of(y[own.test], codes[own.test])
+    base, start, weights = _start(y, own, chosen, score)
+    held = HeldOutRows.of(y[own.test], codes[own.test], score)
     with np.errstate(divide="ignore", invalid="ignore"):  # of a single group nothing can be left out
         reached = np.stack([held.scores(start + own.added.predict(weights, alpha))[0] for alpha in grid])
     full = start + own.added.predict(weights, grid[best])
@@ -158,22 +162,27 @@ def _draws(n: int) -> Float64:
     return draws
 
 
-def _start(y: Array, bands: TwoBands, chosen: Array) -> tuple[Array, Array, Array]:
+def _start(y: Array, bands: TwoBands, chosen: Array, score: Score) -> tuple[Array, Array, Array]:
     """Predictions of the baseline, what the added band's are added to, and its projections of the responses."""
-    centred = y[bands.train] - y[bands.train].mean(axis=0)
+    level = y[bands.train].mean(axis=0)
+    centred = y[bands.train] - level
     base = bands.base.predict(bands.base.weights(centred), chosen)
-    return base, base if bands.additive else np.zeros_like(base), bands.added.weights(centred)
+    start = base if bands.additive else np.zeros_like(base)
+    if score == "r2":  # r does not see the level
+        base, start = base + level, start + level
+    return base, start, bands.added.weights(centred)
 
 
 def _inner_scores(
-    y: Array, bands: list[TwoBands], chosen: Array, grid: Array, codes: Groups
+    y: Array, bands: list[TwoBands], chosen: Array, options: tuple[Array, Groups], score: Score
 ) -> tuple[Float64, Float64]:
-    """Mean validation r of every penalty of the added band, beside the baseline's chosen ones, and changes by group."""
+    """Mean validation score of every penalty of the added band, beside the baseline's, and changes by group."""
+    grid, codes = options
     scores, count = np.zeros((len(grid), y.shape[1])), np.zeros(y.shape[1])
     changes = np.zeros((len(grid), int(codes.max()) + 1, y.shape[1]))
     for band in bands:
-        _, start, weights = _start(y, band, chosen)
-        held, names = HeldOutRows.of(y[band.test], codes[band.test]), np.unique(codes[band.test])
+        _, start, weights = _start(y, band, chosen, score)
+        held, names = HeldOutRows.of(y[band.test], codes[band.test], score), np.unique(codes[band.test])
         for index, alpha in enumerate(grid):
             with np.errstate(divide="ignore", invalid="ignore"):  # of a single group nothing can be left out
                 r, moved = held.tested_changes(start + band.added.predict(weights, alpha))

@@ -22,6 +22,7 @@ from brainmap.study.analysis.gradients_beyond_activations import residual_of_gra
 from brainmap.study.analysis.orders_and_hypotheses import hypotheses, order_of_layers
 from brainmap.study.analysis.provenance import study_provenance
 from brainmap.study.analysis.rows_and_spaces import ridge
+from brainmap.study.analysis.terms_of_the_loss import terms_of_the_loss
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.inputs import Inputs
 
@@ -81,6 +82,8 @@ def summarise(
         ceilings={modality: part.ceilings for modality, part in parts.items() if part.ceilings is not None},
         together={modality: part.together for modality, part in parts.items() if part.together is not None},
         retrieval={modality: part.retrieval for modality, part in parts.items() if part.retrieval is not None},
+        terms={modality: part.terms for modality, part in parts.items() if part.terms is not None},
+        term_maps={modality: part.term_maps for modality, part in parts.items() if part.term_maps is not None},
         truth=inputs.truth.to_report() if inputs.truth is not None else None,
     )
     results.hypotheses = hypotheses(results.check())
@@ -100,6 +103,8 @@ class _Part:
     ceilings: xr.DataArray | None
     together: xr.Dataset | None
     retrieval: pd.DataFrame | None
+    terms: pd.DataFrame | None
+    term_maps: xr.Dataset | None
     methods: dict[str, str]
 
 
@@ -122,6 +127,9 @@ def _summarise_modality(
     if set(config.signals) == {"activation", "gradient"}:
         residual, gains, made = residual_of_gradients(subjects, features, config)
         methods["residual"] = made
+    terms, term_maps, made = terms_of_the_loss(subjects, features, config)
+    if made:
+        methods["terms"] = made
     return _Part(
         scores=scores,
         residual=residual,
@@ -132,6 +140,8 @@ def _summarise_modality(
         ceilings=noise_ceilings(subjects),
         together=several_spaces(config, subjects, inputs.stimuli, features, ridge(config), others),
         retrieval=photographs_found(config, subjects, inputs.stimuli, features),
+        terms=terms,
+        term_maps=term_maps,
         methods=methods,
     )
 

@@ -15,6 +15,7 @@ WORDS = (*OWN, *PLACE, "stimuli", "subject", "test", "checkpoint", "set")
 SEVERAL = ("subjects", "layers", "signals", "modality", "nuisance", "controls", "bands")
 BY_SET = (
     *("bridge_weights", "method", "bands", "retrieval", "residual", "residual_layers", "residual_control"),
+    "terms",
     *("fmri_test", "meg_test", "fmri_level", "top_areas", "order_over", "normalise", "flips", "tails", "thin"),
 )
 """Settings without an option of their own: ``--set flips=1000``."""

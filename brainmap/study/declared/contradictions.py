@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def refuse_contradictions(config: StudyConfig) -> None:
     """Raise a ValueError that names the first settings which cannot stand beside each other."""
     _of_the_model(config)
+    _of_the_terms(config)
     _of_the_data(config)
     _of_the_groups(config)
     _of_the_method(config)
@@ -39,6 +40,17 @@ def _of_the_model(config: StudyConfig) -> None:
             "'wrt: weights' needs a site that is a projection ('site: mlp' or 'attn') and 'projection', the number "
             "of dimensions that gradients of weights are projected to (for example 800)"
         )
+
+
+def _of_the_terms(config: StudyConfig) -> None:
+    if config.terms == "together":
+        return
+    if config.features is not None or "gradient" not in config.signals:
+        raise ValueError(f"'terms: {config.terms}' splits gradients of a model's loss; add 'gradient' to 'signals'")
+    if config.objective == "clip-bridge":
+        raise ValueError(f"'terms: {config.terms}' needs a loss of several terms; 'clip-bridge' has one")
+    if config.wrt == "weights":
+        raise ValueError(f"'terms: {config.terms}' splits gradients of outputs; leave out 'wrt: weights'")
 
 
 def _of_the_data(config: StudyConfig) -> None:

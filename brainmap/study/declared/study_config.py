@@ -62,6 +62,11 @@ class StudyConfig(BaseModel):
     wrt : {"output", "weights"}
         Gradients of the site's output, or of the weights of the site's last projection (``mlp``, ``attn``), which need
         a ``projection``.
+    terms : {"together", "split", "split-by-role"}
+        ``split``: besides, the gradient of every term of the loss (of ``dino-ibot``: DINO and iBOT), and what each
+        explains beyond the others and, where they are among the signals, the activations, with intervals and one
+        correction over terms and areas or moments (:func:`brainmap.statistics.unique_variance`);
+        ``split-by-role``: of every term at the tokens of every role. One more backward pass a term.
     bridge, bridge_weights : str
         Image–text model, and which of its weights, into whose caption space the objective ``clip-bridge`` maps the
         model's output; the map is fitted to the captions of the study's photographs.
@@ -171,6 +176,7 @@ class StudyConfig(BaseModel):
     pooling: Pooling = "patch-mean"
     objective: str | None = None
     wrt: Literal["output", "weights"] = "output"
+    terms: Literal["together", "split", "split-by-role"] = "together"
     bridge: str = "clip-vit-base-patch32"
     bridge_weights: str = "trained"
     groups: str = DEFAULT_GROUPS
@@ -347,7 +353,7 @@ class StudyConfig(BaseModel):
             described.pop("features")  # studies of models are what they were before files of features
         for besides in BESIDES:
             described.pop(besides)
-        own = ("bands", "retrieval", "residual_control")
+        own = ("bands", "retrieval", "residual_control", "terms")
         unset = (*own, "groups", "gap", "nuisance", "controls", "normalise", "tails")
         for name in unset:  # likewise: studies that set none of these
             if described[name] == type(self).model_fields[name].default:
