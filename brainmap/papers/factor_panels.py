@@ -167,8 +167,8 @@ def _half_time_words(halves: Mapping[tuple[str, str], HalfTime]) -> str:
         return f"Half times need {factor_levels.MINIMUM_STEPS} checkpoints."
     by_score: dict[str, list[str]] = {}
     for (score, level), half in halves.items():
-        by_score.setdefault(score, []).append(f"{level} none" if half.failure else f"{level} {half.step:,.0f}")
-    lists = "; ".join(f"{SCORES[score]}: {', '.join(words)}" for score, words in by_score.items())
+        by_score.setdefault(score, []).append(f"{level}: none" if half.failure else f"{level}: {half.step:,.0f}")
+    lists = "; ".join(f"{SCORES[score]} ({', '.join(words)})" for score, words in by_score.items())
     return f"Half times (diamonds; half of the gain), in steps: {lists}."
 
 
