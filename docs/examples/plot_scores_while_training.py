@@ -7,6 +7,15 @@ When does a network begin to resemble a brain, while it is being trained?
 :class:`~brainmap.study.BrainScores` is called after every step of a PyTorch loop. At three steps a decade it scores the
 layers against brain responses; what is trained is not touched. Here the "brain" is simulated from a teacher network,
 and a student learns to imitate the teacher.
+
+In Lightning: ``Trainer(callbacks=[scores.for_lightning(lambda module: module.backbone)])``; scores also go to the
+trainer's loggers. In Hugging Face's Trainer: ``callbacks=[scores.for_trainer()]``; scores are added to
+``state.log_history``, and ``log=`` takes them to TensorBoard or W&B. Tried with lightning 2.6.6, transformers 5.24.0
+with accelerate 1.15.0, tensorboard 2.21.0, and wandb 0.31.0 offline, on a CPU: the weights after training are equal to
+the bit with and without the callback.
+
+On one core an evaluation of these 600 photographs with twelve blocks of ``dino-tiny`` and 1,000 targets takes 5 s of
+processor time, a step of ``tools/train_dino_tiny.py`` 2 s: 13 evaluations in 8,000 steps are 0.4 % of the training.
 """
 
 import matplotlib.pyplot as plt
