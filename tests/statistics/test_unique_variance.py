@@ -86,3 +86,13 @@ def test_what_cannot_be_compared_is_named() -> None:
         unique_variance({**spaces, "ibot": np.ones((120, 3))}, Y, units=units)
     with pytest.raises(InputError, match="score 'tau' is unknown"):
         ResidualOptions(score="tau")  # type: ignore[arg-type]
+
+
+def test_penalties_that_predict_absurdly_do_not_widen_the_interval() -> None:
+    """R² has no lower bound: at a tiny penalty more features than images reach −1000, which nobody would choose."""
+    rng = np.random.default_rng(3)
+    spaces = {name: rng.standard_normal((90, 150)) for name in ("dino", "ibot")}
+    Y = rng.standard_normal((90, 6))
+    options = (ResidualOptions(cv=3, inner_cv=3), ConditionalOptions(n_flips=50))
+    table = unique_variance(spaces, Y, units=[0] * 6, groups=np.arange(90) // 3, options=options).table
+    assert (table["high"] - table["low"]).max() < 0.5

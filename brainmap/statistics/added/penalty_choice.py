@@ -23,6 +23,9 @@ Float64 = NDArray[np.float64]
 Groups = NDArray[np.intp]
 DRAWS = 512  # noise draws per target: the regression on six to eight directions then errs by one or two per cent
 AT_ONCE = 64  # targets whose draws stay in the processor's cache
+WORST = (
+    -1.0
+)  # R² has no lower bound, and noise as wide as a score of −1000 would let that option win: r stops here, too
 FAINT = 0.01  # of the largest spread: what varies less decides nothing, and a slope on it would be one of draws
 
 
@@ -74,6 +77,10 @@ def held_out(
     held = HeldOutRows.of(y[own.test], codes[own.test], score)
     with np.errstate(divide="ignore", invalid="ignore"):  # of a single group nothing can be left out
         reached = np.stack([held.scores(start + own.added.predict(weights, alpha))[0] for alpha in grid])
+    if score == "r2":
+        hopeless = scores < WORST
+        scores, reached = np.maximum(scores, WORST), np.maximum(reached, WORST)
+        changes = np.where(hopeless[:, None, :], 0.0, changes)
     full = start + own.added.predict(weights, grid[best])
     return HeldOut((base, full), (chosen, grid[best]), choice_changes(scores, changes, np.nan_to_num(reached)))
 
