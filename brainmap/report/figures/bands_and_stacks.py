@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,12 @@ def band_dots(table: pd.DataFrame, *, most: int = 12, title: str = "") -> Figure
     figure_title(figure, title)
     if len(total) > len(units):
         more = f"+ {len(total) - len(units)} areas in the table"
-        place = {"xy": (1, 0), "xycoords": "axes fraction", "xytext": (0, 3), "textcoords": "offset points"}
+        place: dict[str, Any] = {
+            "xy": (1, 0),
+            "xycoords": "axes fraction",
+            "xytext": (0, 3),
+            "textcoords": "offset points",
+        }
         ax.annotate(more, **place, ha="right", va="bottom", fontsize=7, color=MUTED)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
@@ -183,7 +189,7 @@ def stack_weights(
     cmap: Colormap = signal_cmap(signal)
     mesh = ax.pcolormesh(edges, np.r_[rows - 0.5, rows[-1] + 0.5], values, cmap=cmap, vmin=0, rasterized=True)
     mean = np.interp(depths @ values, depths, rows)
-    line = {"color": INK, "lw": 1.2, "label": "mean depth under the weights"}
+    line: dict[str, Any] = {"color": INK, "lw": 1.2, "label": "mean depth under the weights"}
     ax.plot(times, mean, **(line if timed else line | {"ls": "", "marker": "o", "ms": 4, "mec": "white"}))
     if best is not None:
         at = np.interp(np.asarray(best, dtype=float), depths, rows)
