@@ -17,7 +17,7 @@ from brainmap.models import OBJECTIVES, available_weights, load_model, model_car
 from brainmap.models.adapters.dino_tiny import build_self_distillation
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "keep_teacher.py"
-WIDTHS = {"dino-tiny-32": 32, "dino-tiny-48": 48, "dino-tiny-48-leaves": 48}
+WIDTHS = {"dino-tiny-32": 32, "dino-tiny-48": 48, "dino-tiny-48-leaves": 48, "dino-tiny-48-scrambled": 48}
 
 
 @pytest.fixture(scope="module")

@@ -256,10 +256,13 @@ def test_sizes_and_types_of_the_sample_stand_at_equal_steps(tmp_path: Path) -> N
     cells = reproduction_grid("convergence", tmp_path).cells
     found = {part: [cell for cell in cells if part in cell.parts] for part in ("training", "sizes", "types")}
     levels = {part: {cell.parts[part]["level"] for cell in found[part]} for part in ("sizes", "types")}
-    assert levels == {"sizes": {"width 32", "width 48", "width 96"}, "types": {"photographs", "dead leaves"}}
+    assert levels == {
+        "sizes": {"width 32", "width 48", "width 96"},
+        "types": {"photographs", "dead leaves", "scrambled"},
+    }
     for part in ("sizes", "types"):
         assert [training_step(cell.config) for cell in found[part]] == [0, 100, 400, 1600] * len(levels[part])
-    assert len(cells) == 17  # width 96 shares its studies with the training, width 48 serves both
+    assert len(cells) == 21  # width 96 shares its studies with the training, width 48 serves both
     real = reproduction_grid("convergence", tmp_path, data=[{"dataset": "nsd"}]).cells
     assert {part for cell in real for part in cell.parts} == {"training"}
 
