@@ -60,12 +60,9 @@ def open_table(table: TableLike, synonyms: dict[str, tuple[str, ...]], what: str
     if not isinstance(table, pd.DataFrame):
         raise InputError(f"The {what} table is {type(table).__name__}; give a file or a pandas.DataFrame.")
     copy = table.reset_index(drop=True)
-    told = {
-        name: value
-        for name, value in table.attrs.items()
-        if "file" in table.attrs and name in ("file", "notes", "renamed")
-    }
-    copy.attrs = {"file": f"the {what} table", "notes": [], **told}
+    copy.attrs = {"file": f"the {what} table", "notes": []}
+    if "file" in table.attrs:  # it has been read from one
+        copy.attrs |= {name: value for name, value in table.attrs.items() if name in ("file", "notes", "renamed")}
     return _with_rows(rename_columns(copy, synonyms), what)
 
 

@@ -57,8 +57,8 @@ def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str
     sheet = new_figure(width, height)
     sheet.set_layout_engine("none")
     top = height - (0.5 if title else 0.1)
-    for name, (column, row, wide, tall) in places.items():
-        left, y = _GAP + column, top - row
+    for name, (across, down, wide, tall) in places.items():
+        left, y = _GAP + across, top - down
         sheet.text(left / width, (y - 0.05) / height, name, va="top", fontsize=8.5, weight="bold", color=INK)
         ax = sheet.add_axes((left / width, (y - 0.24 - tall) / height, wide / width, tall / height))
         ax.imshow(pictures[name], aspect="auto", interpolation="antialiased")
