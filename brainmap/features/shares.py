@@ -113,7 +113,7 @@ class RowsOfShares:
 
 
 def _model(keys: Keys) -> Mapping[str, Any]:
-    return next(iter(keys.values()))["model"]  # type: ignore[no-any-return]
+    return next(iter(keys.values()))["model"]
 
 
 def _arrays(store: FeatureStore, keys: Keys) -> dict[ArrayKey, FeatureArray]:

@@ -163,7 +163,7 @@ def _side(x: Array, g: Array, train: Rows, problem: Problem, matched: int) -> tu
     return base, replace(other, features=np.hstack([base.features[:, :matched], other.features]))
 
 
-def principal_band(x: Array, split: tuple[Rows, Rows], factors: Array | None = None) -> Band:
+def principal_band(x: Array, split: tuple[Rows, Rows], factors: NDArray[np.float64] | None = None) -> Band:
     """Standardise features on the train rows of a split and decompose them, all components kept.
 
     Parameters

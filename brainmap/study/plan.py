@@ -428,7 +428,7 @@ def _passes(config: StudyConfig, planned: FeatureExtractor) -> str:
     if counted is None:
         return f"; loss '{objective.name}': passes unknown"
     plain = 0.0 if objective.plain_view or "activation" not in config.signals else 1.0
-    label = objective.label(planned.model)
+    label: str = objective.label(planned.model)
     terms = objective.terms(planned.model) if config.terms != "together" else ()
     if terms:
         counted = counted.by_term(len(terms))
