@@ -12,8 +12,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from brainmap.encoding import BandedRidgeCV
-from brainmap.report.figures import band_dots
-from brainmap.statistics import banded_partition
 
 # %%
 # Sixty voxels, from those driven by motion alone to those driven by shape alone.
@@ -31,12 +29,3 @@ axis.scatter(planted, model.share_, s=14)
 axis.plot([0, 1], [0, 1], color="0.7", lw=0.8)
 axis.set(xlabel="Planted share of shape", ylabel="Chosen share of shape", title="Simulated voxels, one point each")
 figure.tight_layout()
-
-# %%
-# How much does each explain that the other does not? In a study: ``method: banded`` with
-# ``bands: [activation, activation of dino-tiny@untrained, pixels]``. Here voxels are put into three areas.
-areas = np.repeat(["motion area", "mixed area", "shape area"], 20)
-partition = banded_partition({"shape": shape, "motion": motion}, Y, units=areas)
-table = partition.to_frame()
-table["kind"] = table["part"].replace("shape&motion", "shared")
-figure = band_dots(table, title="Unique and shared variance (simulated voxels)")
