@@ -43,20 +43,8 @@ DATA_SETTINGS = (
     *("groups", "gap", "cv", "split", "method"),
 )
 MODEL_SETTINGS = (
-    *(
-        "model",
-        "weights",
-        "features",
-        "layers",
-        "signals",
-        "site",
-        "pooling",
-        "objective",
-        "projection",
-        "wrt",
-        "terms",
-    ),
-    *("bridge", "batch_size", "memory"),
+    *("model", "weights", "features", "layers", "signals", "site", "pooling", "objective", "projection", "wrt"),
+    *("terms", "bridge", "batch_size", "memory"),
 )
 OF_CAPTIONS = (CLIP_BRIDGE, "image-text-similarity", "contrastive")
 TESTS = {

@@ -19,7 +19,7 @@ from brainmap.data.own_recordings.atlas_labels import atlas_names, named_areas
 from brainmap.data.own_recordings.lazy_rows import SpooledRows
 from brainmap.data.own_recordings.reading_options import ReadingOptions
 from brainmap.data.own_recordings.recording import Recording
-from brainmap.data.recordings.brain_images import refuse_exploding, refuse_scale
+from brainmap.data.recordings.brain_images import check_header
 from brainmap.data.recordings.gifti_files import check_gifti
 
 BLOCK_BYTES = 64 * 2**20
@@ -34,8 +34,7 @@ def load_image(path: Path | str, **keywords: Any) -> Any:
         if Path(path).suffix.lower() == ".gii":
             check_gifti(Path(path))
         image = nibabel.load(path, **keywords)
-    refuse_exploding(image, Path(path))
-    refuse_scale(image, Path(path))
+    check_header(image, Path(path))
     return image
 
 

@@ -43,12 +43,17 @@ def load_image(path: Path) -> Any:
         if path.suffix.lower() == ".gii":
             check_gifti(path)
         image = nibabel.load(path)
-    refuse_exploding(image, path)
-    refuse_scale(image, path)
+    check_header(image, path)
     return image
 
 
-def refuse_scale(image: Any, path: Path) -> None:
+def check_header(image: Any, path: Path) -> None:
+    """Refuse an opened image whose header promises what no memory, no file or no 32-bit number holds."""
+    _refuse_exploding(image, path)
+    _refuse_scale(image, path)
+
+
+def _refuse_scale(image: Any, path: Path) -> None:
     """Refuse a factor of the header that takes whole numbers out of what 32-bit numbers can hold."""
     slope = getattr(getattr(image, "dataobj", None), "slope", 1.0)
     if slope == 1.0 or np.dtype(stored := image.get_data_dtype()).kind not in "iu":
@@ -69,7 +74,7 @@ def image_values(image: Any, index: Any = ...) -> np.ndarray:
         return np.asarray(image.dataobj) if index is ... else np.asarray(image.dataobj[index])
 
 
-def refuse_exploding(image: Any, path: Path) -> None:
+def _refuse_exploding(image: Any, path: Path) -> None:
     """Refuse a packed image whose volumes would not fit in memory, or that cannot hold what its header promises."""
     shape = getattr(image, "shape", ())
     if path.name.lower().endswith(".nii") and len(shape) > 2:

@@ -17,6 +17,7 @@ from brainmap.report.figures.colors_and_type import (
     FAINT,
     INK,
     MUTED,
+    corner_note,
     figure_title,
     new_figure,
     round_ticks,
@@ -85,14 +86,7 @@ def band_dots(table: pd.DataFrame, *, most: int = 12, title: str = "") -> Figure
     ax.spines["left"].set_visible(False)
     figure_title(figure, title)
     if len(total) > len(units):
-        more = f"+ {len(total) - len(units)} areas in the table"
-        place: dict[str, Any] = {
-            "xy": (1, 0),
-            "xycoords": "axes fraction",
-            "xytext": (0, 3),
-            "textcoords": "offset points",
-        }
-        ax.annotate(more, **place, ha="right", va="bottom", fontsize=7, color=MUTED)
+        corner_note(ax, f"+ {len(total) - len(units)} areas in the table")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

@@ -18,6 +18,7 @@ from brainmap.report.figures.colors_and_type import (
     COLUMN,
     INK,
     MUTED,
+    corner_note,
     depth_colors,
     figure_title,
     new_figure,
@@ -86,10 +87,7 @@ def residual_bars(
     ax.spines["left"].set_visible(False)
     hidden = len(table) - len(chosen)
     if hidden:
-        ax.annotate(
-            f"+ {hidden} areas, none significant", (1, 0), xycoords="axes fraction", xytext=(0, 3),
-            textcoords="offset points", ha="right", va="bottom", fontsize=7, color=MUTED,
-        )  # fmt: skip
+        corner_note(ax, f"+ {hidden} areas, none significant")
     return figure
 
 

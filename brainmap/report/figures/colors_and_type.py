@@ -138,6 +138,14 @@ def round_ticks(ax: Axes) -> None:
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 
+def corner_note(ax: Axes, text: str) -> None:
+    """Write what a panel leaves out into its lower right corner."""
+    ax.annotate(
+        text, (1, 0), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points", ha="right", va="bottom",
+        fontsize=7, color=MUTED,
+    )  # fmt: skip
+
+
 def figure_title(figure: Figure, title: str) -> None:
     """Write a title over several axes, in the manner of the title of one."""
     if title:

@@ -11,6 +11,7 @@ from brainmap.common.errors import InputError
 from brainmap.report.figures.colors_and_type import (
     COLUMN,
     MUTED,
+    corner_note,
     figure_title,
     new_figure,
     round_ticks,
@@ -111,10 +112,7 @@ def _draw_areas(ax: Axes, table: pd.DataFrame, chosen: list[str], colors: dict[s
     ax.spines["left"].set_visible(False)
     hidden = table["unit"].nunique() - len(chosen)
     if hidden:
-        ax.annotate(
-            f"+ {hidden} areas, none significant", (1, 0), xycoords="axes fraction", xytext=(0, 3),
-            textcoords="offset points", ha="right", va="bottom", fontsize=7, color=MUTED,
-        )  # fmt: skip
+        corner_note(ax, f"+ {hidden} areas, none significant")
 
 
 def _draw_times(ax: Axes, table: pd.DataFrame, colors: dict[str, str], stimulus: tuple[float, float] | None) -> None:
