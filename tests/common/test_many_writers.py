@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from brainmap.common.storage.digests import check_folder, sealed_folder
+from brainmap.common.storage.digests import LIST, check_folder, sealed_folder
 from brainmap.common.storage.files import atomic_folder, recover_folder
 from brainmap.common.storage.locks import file_lock, lock_or_skip
 
@@ -71,6 +72,27 @@ def test_a_kill_between_two_renames_is_recovered(tmp_path: Path, name: str) -> N
     path.rename(tmp_path / name)
     recover_folder(path)
     assert check_folder(path, KIND, full=True)
+
+
+def test_a_folder_that_is_half_removed_is_never_brought_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "result"
+    write_often(path, 1, 1)
+    remove = shutil.rmtree
+    met = []
+
+    def remove_while_another_process_writes(folder: Path, **options: bool) -> None:
+        (folder / LIST).unlink()
+        if not met:
+            met.append(folder)
+            path.rename(tmp_path / ".result~zzz+77-1-0.earlier")  # the other one is between its two renames
+            recover_folder(path)
+            assert check_folder(path, KIND, full=True)
+        remove(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", remove_while_another_process_writes)
+    write_often(path, 2, 1)
+    assert met and check_folder(path, KIND, full=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["result"]
 
 
 def test_another_process_works_elsewhere_or_waits(tmp_path: Path) -> None:

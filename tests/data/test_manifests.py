@@ -49,8 +49,8 @@ def test_the_real_lists_give_the_real_totals():
 @pytest.mark.parametrize(
     ("name", "files", "large", "hash_kind", "size"),
     [
-        ("nod-meg", 82_212, 80_948, "sha256", 199_680_558_401),
-        ("nod-fmri", 67_381, 63_520, "sha256", 493_849_183_305),
+        ("nod-meg", 82_212, 80_948, "sha256-128", 199_680_558_401),
+        ("nod-fmri", 67_381, 63_520, "sha256-128", 493_849_183_305),
         ("bold5000-raw", 14_884, 9_995, "md5", 300_970_727_901),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import brainmap
 from brainmap.data import GroundTruth, Responses, SimulationConfig
+from brainmap.data.manifests.catalog import manifest_folder
 from brainmap.results import StudyResults
 from brainmap.statistics.added.conditional_test import conditional_test
 from brainmap.study import Study, StudyConfig
@@ -139,5 +141,6 @@ def shuffle_sources(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def test_wheel_stays_small() -> None:
     package = Path(brainmap.__file__).parent
-    embedded = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert sum(path.stat().st_size for path in embedded) < 40e6
+    packed = [*package.rglob("*"), *manifest_folder().rglob("*")]
+    files = {path for path in packed if path.is_file() and "__pycache__" not in path.parts}
+    assert sum(len(zlib.compress(path.read_bytes(), 6)) for path in files) < 40e6

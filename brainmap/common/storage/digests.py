@@ -73,18 +73,20 @@ def refuse_foreign(path: Path, kind: str) -> None:
         Naming the first foreign file.
     """
     while True:
-        seen = _inode(path)
+        seen = _identity(path)
         try:
             _refuse_foreign(path, kind)
             return
         except (InputError, FileNotFoundError):
-            if _inode(path) == seen:  # else another process has just put its own in that place: look again
+            if _identity(path) == seen:  # else another process has just put its own in that place: look again
                 raise
 
 
-def _inode(path: Path) -> int | None:
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a folder from the one before it, whose inode a file system gives away again at once."""
     try:
-        return path.lstat().st_ino
+        found = path.lstat()
+        return found.st_ino, found.st_mtime_ns
     except OSError:
         return None
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -18,8 +19,8 @@ from typing import Literal
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.storage.locks import this_machine
 
-HashKind = Literal["sha256", "md5", "git-sha1"]
-HASH_LENGTHS = {"sha256": 64, "md5": 32, "git-sha1": 40}
+HashKind = Literal["sha256", "sha256-128", "md5", "git-sha1"]
+HASH_LENGTHS = {"sha256": 64, "sha256-128": 32, "md5": 32, "git-sha1": 40}
 
 BLOCK = 4 * 2**20
 _LEFTOVER = re.compile(r"\..*\.\d+-\d+\.partial(\..*)?")
@@ -101,17 +102,25 @@ def _take_place(partial: Path, path: Path) -> None:
             os.rename(path, earlier)
             aside.append(earlier)
     for earlier in aside:
-        shutil.rmtree(earlier, ignore_errors=True)
+        _remove_earlier(path, earlier)
 
 
 def recover_folder(path: Path) -> None:
     """Bring back the earlier folder if :func:`atomic_folder` was killed between its two changes of name."""
     for earlier in _siblings(path, "earlier"):
         if path.exists():
-            shutil.rmtree(earlier, ignore_errors=True)
+            _remove_earlier(path, earlier)
         else:
             with suppress(OSError):  # another process was faster
                 os.rename(earlier, path)
+
+
+def _remove_earlier(path: Path, earlier: Path) -> None:
+    """Remove an earlier folder under another name: one that is half removed must not be brought back as whole."""
+    doomed = path.with_name(f".{path.name}~{_writer()}-{time.monotonic_ns()}.partial")
+    with suppress(FileNotFoundError):  # another process brought it back, or removes it
+        os.rename(earlier, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _clear_leftovers(path: Path) -> None:
@@ -185,22 +194,23 @@ def file_hash(path: Path, kind: HashKind = "sha256") -> str:
     ----------
     path : Path
         File.
-    kind : {"sha256", "md5", "git-sha1"}
-        ``git-sha1`` is the hash git gives a file: SHA-1 over ``blob``, the size, a zero byte and the content.
-        OpenNeuro publishes it for small files.
+    kind : {"sha256", "sha256-128", "md5", "git-sha1"}
+        ``sha256-128`` is the first 128 bits of SHA-256 (RFC 6920), for long lists of files. ``git-sha1`` is the hash
+        git gives a file: SHA-1 over ``blob``, the size, a zero byte and the content; OpenNeuro publishes it for small
+        files.
     """
     if kind == "git-sha1":
         digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     elif kind == "md5":
         digest = hashlib.md5(usedforsecurity=False)
-    elif kind == "sha256":
+    elif kind in ("sha256", "sha256-128"):
         digest = hashlib.sha256()
     else:
-        raise InputError(f"The hash {kind!r} is unknown; manifests use sha256, md5 and git-sha1.")
+        raise InputError(f"The hash {kind!r} is unknown; manifests use {', '.join(HASH_LENGTHS)}.")
     with path.open("rb") as stream:
         while block := stream.read(BLOCK):
             digest.update(block)
-    return digest.hexdigest()
+    return digest.hexdigest()[: HASH_LENGTHS[kind]]
 
 
 def checked_relative(path: str) -> str:
