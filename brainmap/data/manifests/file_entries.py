@@ -36,7 +36,7 @@ class FileEntry:
     about : int, optional
         Approximate size, where the exact one is not known.
     hash, digest : str, optional
-        Kind (``sha256``, its first 128 bits ``sha256-128``, ``md5``, or ``git-sha1``, the hash of a git blob) and value.
+        Kind (``sha256``, ``sha256-128``, its first 128 bits, ``md5``, ``git-sha1``, of a git blob) and value.
     url : str, optional
         Where it is to be had.
 
