@@ -239,3 +239,19 @@ class Responses:
         if self.modality in TIMED:
             return f"sensor {target['sensor']} at {target['time']:.3f} s"
         return f"area {target['roi']}, vertex {target['vertex']}"
+
+
+def with_one_table(subjects: dict[str, Responses]) -> dict[str, Responses]:
+    """Let subjects whose tables of targets are equal share the first one's: it may have 327,684 rows."""
+    tables: list[pd.DataFrame] = []
+    shared = {}
+    for name, responses in subjects.items():
+        table = next((table for table in tables if _are_one(table, responses.targets)), None)
+        if table is None:
+            tables.append(responses.targets)
+        shared[name] = responses if table is None else replace(responses, targets=table)
+    return shared
+
+
+def _are_one(table: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return table is other or (table.attrs == other.attrs and list(table) == list(other) and table.equals(other))

@@ -32,6 +32,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainmap.common.errors import InputError
+from brainmap.common.storage.zarr_stores import TARGETS
 from brainmap.statistics.correction import CORRECTIONS, Correction, adjust
 from brainmap.statistics.tests_of_means import Alternative, folds_t, subjects_t, subjects_wilcoxon
 
@@ -204,27 +205,30 @@ def compare(
 
 
 def _each_map(scores: xr.DataArray, per: str, test: Test) -> tuple[xr.DataArray, xr.DataArray]:
-    """Statistic and p of all maps, ``per`` last; the scores of one are read at a time."""
+    """Statistic and p of all maps, ``per`` last; of one map (and of so many targets) scores are read at a time."""
     outer = [dim for dim in scores.dims if dim not in ("subject", "split", "target")]
+    along = scores["target"] if per == "target" else scores["time"].groupby("time").first()
     seen, shape = _Seen(), [scores.sizes[dim] for dim in outer]
-    arrays: list[NDArray[Any]] = []
-    like = scores
+    statistic, p = (np.empty((*shape, along.size)) for _ in range(2))
     for place in np.ndindex(*shape):
-        part = scores.isel(dict(zip(outer, place, strict=True))).astype(np.float64)
-        if test == "folds":
-            part = fisher_z(part, seen)
-        if per == "time":
-            part = part.groupby("time").mean(skipna=True)
-        results = _test(part, test, "greater", seen)
-        arrays = arrays or [np.empty((*shape, results[0].size)) for _ in results]
-        for array, result in zip(arrays, results, strict=True):
-            array[place] = result.values
-        like = results[0]
+        whole = scores.isel(dict(zip(outer, place, strict=True)))
+        for few in _blocks(scores.sizes["target"]) if per == "target" else [slice(None)]:
+            part = whole.isel(target=few).astype(np.float64)
+            if test == "folds":
+                part = fisher_z(part, seen)
+            if per == "time":
+                part = part.groupby("time").mean(skipna=True)
+            results = _test(part, test, "greater", seen)
+            statistic[(*place, few)], p[(*place, few)] = (result.values for result in results)
     seen.check(test)
     coords = {str(name): coord for name, coord in scores.coords.items() if set(coord.dims) <= set(outer)}
-    coords |= {str(name): coord for name, coord in like.coords.items() if coord.dims == (per,)}
-    statistic, p = (xr.DataArray(array, dims=(*outer, per), coords=coords) for array in arrays)
-    return statistic, p
+    coords |= {str(name): coord for name, coord in along.coords.items() if coord.dims == (per,)}
+    dims = (*outer, per)
+    return xr.DataArray(statistic, dims=dims, coords=coords), xr.DataArray(p, dims=dims, coords=coords)
+
+
+def _blocks(n_targets: int) -> list[slice]:
+    return [slice(first, first + TARGETS) for first in range(0, max(n_targets, 1), TARGETS)]
 
 
 @dataclass

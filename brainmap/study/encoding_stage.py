@@ -15,7 +15,7 @@ from brainmap.common.progress import track
 from brainmap.common.storage.locks import file_lock, lock_or_skip
 from brainmap.encoding import NumericalWarning, PreparedEncoding, RowDesign
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
-from brainmap.study.analysis.encoded_part import Encoded
+from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.rows_and_spaces import (
     KeptControls,
     align_rows,
@@ -113,6 +113,8 @@ class EncodingStage:
             if not held:
                 return False
             result = self.folder.load_scores(*who)
+            if result is None and space == CONTROL_SPACES and "gradient" not in self.config.signals:
+                result = self.folder.borrow_scores(*who)
             if result is None:
                 key = (space, subject.design)
                 if key not in prepared:

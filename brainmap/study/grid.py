@@ -71,6 +71,7 @@ class Grid:
         """Return one cell as a study in its own folder."""
         study = Study(cell.config, self.out / "cells" / cell.name)
         study.folder.features = shared_features() or self.out / "features"
+        study.folder.studies = self.out / "cells"
         study.simulated, study.planned, study.controls = self._simulated, self._planned, self._controls
         return study
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.data import Responses
+from brainmap.data.responses import with_one_table
 
 NAMES = ("sensor", "time", "roi", "hemisphere", "mesh", "vertex", "mesh_vertex")  # what a target is
 PLACES = ("x", "y", "z")
@@ -17,7 +18,7 @@ REMEDY = "bring them to the same targets, or make a study of each (--subject)"
 
 
 def check_alike(everything: dict[str, dict[str, Responses]]) -> dict[str, dict[str, Responses]]:
-    """Refuse subjects whose targets differ, before anything is computed.
+    """Refuse subjects whose targets differ, before anything is computed; equal tables become one.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def check_alike(everything: dict[str, dict[str, Responses]]) -> dict[str, dict[s
         first, *others = subjects.values()
         for other in others:
             _check_pair(first, other)
-    return everything
+    return {modality: with_one_table(subjects) for modality, subjects in everything.items()}
 
 
 def common_targets(subjects: Sequence[Responses]) -> pd.DataFrame:

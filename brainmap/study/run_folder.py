@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from brainmap.common.errors import DamagedError, InputError, MissingFileError, NotVerifiedWarning
-from brainmap.common.storage.digests import damages, is_sealed
+from brainmap.common.storage.digests import check_folder, damages, is_sealed
 from brainmap.common.storage.file_errors import os_sentence
-from brainmap.common.storage.files import inside, is_leftover, recover_folder, write_atomically
+from brainmap.common.storage.files import atomic_folder, inside, is_leftover, recover_folder, write_atomically
 from brainmap.common.storage.locks import clear_dead, file_lock
 from brainmap.encoding import EncodingResult
+from brainmap.encoding.score_files import KIND as ENCODED
 from brainmap.features.shard_files import array_damages
 from brainmap.features.store import FeatureStore
 from brainmap.study.declared.schema import renamed_settings
@@ -31,6 +32,10 @@ DIGEST = "digest"  # of the identity, in study.json
 DAMAGED = "damaged.json"  # what `brainmap verify` found
 ASIDE = ".damaged"
 FEATURES_ROOT = "BRAINMAP_FEATURES"  # environment variable
+OF_FEATURES = (
+    "model", "weights", "layers", "site", "pooling", "wrt", "objective", "bridge", "bridge_weights", "projection",
+    "terms", "batch_size",
+)  # fmt: skip
 
 
 class RunFolder:
@@ -58,6 +63,7 @@ class RunFolder:
         self.truth = self.path / "truth"
         self.hypotheses = self.path / "hypotheses"
         self.kept = self.path / "encoders"
+        self.studies: Path | None = None  # of a grid: what no model decides is taken over from the others
         self._warned = False
 
     def claim(self, identity: dict[str, Any]) -> None:
@@ -137,6 +143,23 @@ class RunFolder:
         except DamagedError as error:
             self.set_aside(path, str(error))
             return None
+
+    def borrow_scores(self, modality: str, subject: str, space: str) -> EncodingResult | None:
+        """Copy an encoding result from another study of the grid that differs in the features of its model only.
+
+        Only for spaces that no model decides. None where there is none, or it is damaged.
+        """
+        own = self.scores(modality, subject, space)
+        here = _without_features(self.path) if self.studies is not None else None
+        for other in sorted(self.studies.glob(f"*/scores/{modality}/{subject}/{space}")) if here is not None else ():
+            if other == own or _without_features(other.parents[3]) != here:
+                continue
+            with suppress(DamagedError, FileNotFoundError), atomic_folder(own) as partial:
+                shutil.copytree(other, partial, dirs_exist_ok=True)
+                check_folder(partial, ENCODED, full=True)
+            if own.is_dir():
+                return self.load_scores(modality, subject, space)
+        return None
 
     def share(self, part: tuple[str, str, str], share: tuple[int, int]) -> Path:
         """Where a share of the targets of an encoding lies until all shares are put together."""
@@ -278,6 +301,18 @@ def _sound_identity(text: str) -> dict[str, Any] | None:
 def _renamed(identity: dict[str, Any]) -> dict[str, Any]:
     """Identity with the settings of earlier versions under the names of today."""
     return {**identity, "config": renamed_settings(identity.get("config", {}))}
+
+
+def _without_features(study: Path) -> dict[str, Any] | None:
+    """Identity of a study but for what decides its model's features; None where it cannot be told."""
+    try:
+        identity = _sound_identity((study / IDENTITY).read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return None
+    if identity is None:
+        return None
+    config = {key: value for key, value in _renamed(identity)["config"].items() if key not in OF_FEATURES}
+    return {**identity, "config": config, "weights_digest": None}
 
 
 def _digest(identity: dict[str, Any]) -> str:

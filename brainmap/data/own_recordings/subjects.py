@@ -16,7 +16,7 @@ from brainmap.data.own_recordings.formats import ARRAYS, SUPPORTED, estimates_in
 from brainmap.data.own_recordings.read_responses import assemble, checked, rows_of
 from brainmap.data.own_recordings.reading_options import ReadingOptions, reading_options
 from brainmap.data.own_recordings.trial_and_target_tables import TARGET_SYNONYMS, TableLike, open_table
-from brainmap.data.responses import Responses
+from brainmap.data.responses import Responses, with_one_table
 from brainmap.stimuli import StimulusSet
 
 RECORDING_FOLDERS = (".zarr", ".ds", ".mff")
@@ -64,9 +64,10 @@ def read_subjects(
     if folders:
         if targets is not None:  # may be a line for each of 327,684 vertices: is read once
             targets = open_table(targets, TARGET_SYNONYMS, "targets")
-        subjects = {
-            name: _of_folder(folder, targets, events, stimuli, name, chosen) for name, folder in folders.items()
-        }
+        subjects: dict[str, Responses] = {}
+        for name, folder in folders.items():
+            recording = _of_folder(folder, targets, events, stimuli, name, chosen)
+            subjects = with_one_table({**subjects, name: recording})
     else:
         subjects = _by_column(assemble(responses, targets, events, stimuli, "01", chosen))
     modalities = {recording.modality: name for name, recording in subjects.items()}
