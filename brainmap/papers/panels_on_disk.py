@@ -107,6 +107,7 @@ def write_reproduction(
     (folder / PANELS).mkdir(parents=True, exist_ok=True)
     shown: list[dict[str, Any]] = []
     figures: dict[str, Figure] = {}
+    pictures: dict[str, np.ndarray] = {}
     for name, panel in zip(_names(panels), track(panels, "drawing panels", unit="panels"), strict=True):
         try:
             figure = panel.draw()
@@ -114,15 +115,17 @@ def write_reproduction(
             panel = absent_panel(panel.number, panel.title, f"Cannot be drawn: {error}.")
             figure = panel.draw()
         save_figure(figure, folder / PANELS / f"{name}.png", dpi=PNG_DPI)
+        figure.set_layout_engine("none")  # is laid out now; again for each format would take half of the time
         save_figure(figure, folder / PANELS / f"{name}.pdf", dpi=PNG_DPI)
         width, height = (round(96 * size) for size in figure.get_size_inches())
         shown.append({"name": name, "panel": panel, "width": width, "height": height})
-        figures[f"{panel.number}{' ' * len(figures)}"] = figure  # names must differ; spaces are not seen
+        label = f"{panel.number}{' ' * len(figures)}"  # names must differ; spaces are not seen
+        figures[label], pictures[label] = figure, _pixels(folder / PANELS / f"{name}.png")
     likeness = pd.DataFrame() if likeness is None else likeness
     _write_numbers(numbers, folder, likeness)
     sheet = folder / SHEET
     simulated = " (simulated responses)" if collection.simulated else ""
-    save_sheet(figures, sheet, title=f"{collection.title}{simulated}")
+    save_sheet(figures, sheet, title=f"{collection.title}{simulated}", pictures=pictures)
     page = folder / PAGE
     _remove_earlier(page, {item["name"] for item in shown})
     notes = {"citation": citation, "deviations": list(deviations)}
@@ -146,10 +149,17 @@ def _remove_earlier(page: Path, names: set[str]) -> None:
             (page.parent / PANELS / f"{html.unescape(name)}.{suffix}").unlink(missing_ok=True)
 
 
-def save_sheet(figures: Mapping[str, Figure], path: Path, *, title: str) -> None:
+def _pixels(file: Path) -> np.ndarray:
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def save_sheet(
+    figures: Mapping[str, Figure], path: Path, *, title: str, pictures: Mapping[str, np.ndarray] | None = None
+) -> None:
     """Save a contact sheet as PNG in full colour, under two megabytes: a palette would band the maps' colours."""
     buffer = io.BytesIO()
-    sheet = contact_sheet(figures, columns=6, title=title)
+    sheet = contact_sheet(figures, columns=6, title=title, pictures=pictures)
     save_figure(sheet, buffer, format="png", dpi=SHEET_DPI, pil_kwargs={"compress_level": 1})
     drawn = Image.open(buffer).convert("RGB")
     share = 1.0

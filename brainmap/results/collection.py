@@ -28,6 +28,8 @@ class Member:
         The parts of the study file it belongs to, with the settings that vary there.
     step : int, optional
         Training step of the weights, 0 for untrained; None where it is not known.
+    places : dict of str to int
+        Where it stands in each of its parts.
     """
 
     label: str
@@ -35,6 +37,7 @@ class Member:
     results: StudyResults
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     step: int | None = None
+    places: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +65,10 @@ class Collection:
         return iter(self.members)
 
     def part(self, name: str) -> Collection:
-        """Return the studies of one part of the study file."""
-        return Collection(tuple(member for member in self.members if name in member.parts), self.title, self.absent)
+        """Return the studies of one part of the study file, in its order."""
+        members = [member for member in self.members if name in member.parts]
+        members.sort(key=lambda member: member.places.get(name, 0))
+        return Collection(tuple(members), self.title, self.absent)
 
     def where(self, **settings: Any) -> Collection:
         """Return the studies with these settings."""

@@ -55,7 +55,7 @@ def _joined(group: Sequence[Member]) -> Member:
     first = group[0]
     datasets = " + ".join(dict.fromkeys(str(member.settings.get("dataset")) for member in group))
     settings = {**first.settings, "dataset": datasets}
-    return Member(first.label, settings, _joined_results(group, datasets), first.parts, first.step)
+    return Member(first.label, settings, _joined_results(group, datasets), first.parts, first.step, first.places)
 
 
 def _joined_results(group: Sequence[Member], datasets: str) -> StudyResults:

@@ -92,9 +92,15 @@ def _means_and_scatter(
 ) -> tuple[FloatArray, FloatArray]:
     """Return mean and scatter over the repeats of each stimulus, (n_stimuli, n_targets)."""
     block = np.asarray(values, dtype=float)
-    block = block - block.mean(axis=0)  # any constant is exact; this one avoids cancellation in the sums of squares
-    means = _stimulus_sums(block, codes, len(counts)) / counts[:, None]
-    return means, _stimulus_sums((block - means[codes]) ** 2, codes, len(counts))
+    centre = block.mean(axis=0)  # any constant is exact; this one avoids cancellation in the sums of squares
+    block = block[np.argsort(codes, kind="stable")]
+    block -= centre
+    starts = np.cumsum(counts) - counts
+    means: FloatArray = np.add.reduceat(block, starts, axis=0) / counts[:, None]
+    block -= np.repeat(means, counts, axis=0)
+    block *= block
+    within: FloatArray = np.add.reduceat(block, starts, axis=0)
+    return means, within
 
 
 def log_ratios(

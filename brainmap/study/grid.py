@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.progress import track
 from brainmap.common.storage.file_errors import is_writable
+from brainmap.study.analysis.encoded_part import KeptCeilings
 from brainmap.study.analysis.rows_and_spaces import KeptControls
 from brainmap.study.declared.cells import Cell
 from brainmap.study.declared.study_config import StudyConfig
@@ -25,6 +26,7 @@ from brainmap.study.run_folder import check_out, shared_features
 if TYPE_CHECKING:
     from brainmap.results import StudyResults
     from brainmap.results.collection import Collection
+    from brainmap.stimuli import StimulusSet
 
 
 class Grid:
@@ -59,6 +61,8 @@ class Grid:
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / f"grid-{digest}")
         self._simulated: dict[tuple[int, int], Simulated] = {}
         self._controls: KeptControls = {}
+        self._photographs: dict[str, StimulusSet] = {}
+        self._ceilings: KeptCeilings = {}
         self._planned: dict[str, Any] = {}
 
     @property
@@ -73,6 +77,7 @@ class Grid:
         study.folder.features = shared_features() or self.out / "features"
         study.folder.studies = self.out / "cells"
         study.simulated, study.planned, study.controls = self._simulated, self._planned, self._controls
+        study.photographs, study.ceilings = self._photographs, self._ceilings
         return study
 
     def missing(self, cell: Cell) -> list[str]:
@@ -137,7 +142,7 @@ class Grid:
         for cell in here:
             parts = {name: dict(varied) for name, varied in cell.parts.items()}
             settings, step = cell.config.describe(), training_step(cell.config)
-            members.append(Member(cell.label, settings, finished[cell.label], parts, step))
+            members.append(Member(cell.label, settings, finished[cell.label], parts, step, dict(cell.places)))
         return Collection(tuple(members), title=self.config.title, absent=absent)
 
     def run_all(self, cells: Sequence[Cell], *, reports: bool = False) -> dict[str, StudyResults]:

@@ -46,6 +46,7 @@ MODEL_SETTINGS = (
     *("model", "weights", "features", "layers", "signals", "site", "pooling", "objective", "projection", "wrt"),
     *("terms", "bridge", "batch_size", "memory"),
 )
+Planned = tuple[int, int, float, tuple[str, str, str]]
 OF_CAPTIONS = (CLIP_BRIDGE, "image-text-similarity", "contrastive")
 TESTS = {
     "folds": "t test over folds",
@@ -144,10 +145,10 @@ def make_plan(config: StudyConfig, folder: RunFolder, known: dict[str, Any] | No
     known = {} if known is None else known
     n_images, photographs_row = _once(known, _photographs, config, DATA_SETTINGS, missing)
     rows = [photographs_row]
-    n_layers, width, operations, model_row = _once(known, _model, config, MODEL_SETTINGS, missing)
+    n_layers, width, operations, model_row = _planned_model(known, config, missing)
     rows.append(model_row)
     for name, each in studies_of_bands(config).items():
-        *_, (_, what, _) = _once(known, _model, each, MODEL_SETTINGS, missing)
+        *_, (_, what, _) = _planned_model(known, each, missing)
         rows.append(("features of a band", f"{name}: {what}", ""))
     if config.objective in OF_CAPTIONS and "gradient" in config.signals:
         _once(known, _captions, config, (*DATA_SETTINGS, "objective"), missing)
@@ -381,15 +382,32 @@ def _captions(config: StudyConfig, missing: list[str]) -> None:
         )
 
 
-def _model(config: StudyConfig, missing: list[str]) -> tuple[int, int, float, tuple[str, str, str]]:
-    """Layers, width, operations for one photograph, and the row of the model; its weights are looked for, not read."""
+def _planned_model(known: dict[str, Any], config: StudyConfig, missing: list[str]) -> Planned:
+    """Look once at a model for all its weights, unless these are files of one's own."""
+    _once(known, _weights, config, MODEL_SETTINGS, missing)
+    own = config.weights not in ("trained", "untrained") and Path(config.weights).exists()
+    settings = MODEL_SETTINGS if own else [name for name in MODEL_SETTINGS if name != "weights"]
+    planned: Planned = _once(known, _model, config, settings, missing)
+    missing[:] = dict.fromkeys(missing)  # a model that does not exist has no weights either
+    return planned
+
+
+def _weights(config: StudyConfig, missing: list[str]) -> None:
+    """Look for the weights that a study needs; they are not read."""
+    needed = [(config.model, config.weights)] if config.features is None else []
+    if config.objective == CLIP_BRIDGE and "gradient" in config.signals:
+        needed.append((config.bridge, config.bridge_weights))
     try:
-        planned = planned_extractor(config)
-        needed = [(config.model, config.weights)] if config.features is None else []
-        if config.objective == CLIP_BRIDGE and "gradient" in config.signals:
-            needed.append((config.bridge, config.bridge_weights))
         sentences = [missing_weights(model, weights) for model, weights in needed]
         missing += [sentence for sentence in sentences if sentence is not None]
+    except BrainmapError as error:
+        missing.append(str(error))
+
+
+def _model(config: StudyConfig, missing: list[str]) -> Planned:
+    """Layers, width, operations for one photograph, and the row of the model."""
+    try:
+        planned = planned_extractor(config)
     except BrainmapError as error:
         missing.append(str(error))
         return 0, 0, 0.0, ("features", "cannot be extracted", "")

@@ -17,7 +17,7 @@ from brainmap.data.simulation.simulation_config import SIMULATION_VERSION
 from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
 from brainmap.study.analysis.bands_and_stacks import studies_of_bands
-from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
+from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, KeptCeilings
 from brainmap.study.analysis.rows_and_spaces import KeptControls
 from brainmap.study.analysis.score_maps import OutSpace, check_maps, check_meshes, write_score_maps
 from brainmap.study.analysis.summarise import READ_AT_ONCE, summarise
@@ -56,6 +56,7 @@ STUDY_VERSION = 10
 BANDS_VERSION = 2  # likewise, of what bands explain together
 DECODING_VERSION = 2  # likewise, of photographs found by decoding
 MENDINGS = 100  # damaged files that one run sets aside and computes again
+PHOTOGRAPH_SETTINGS = {"dataset", "own", "place", "reading", "subjects", "memory"}
 OWN_FILES = ("responses", "targets", "events")
 
 
@@ -90,6 +91,8 @@ class Study:
         self.folder = RunFolder(self.out)
         self.simulated: dict[tuple[int, int], Simulated] = {}  # a grid lends its studies one for all
         self.controls: KeptControls = {}  # as well
+        self.photographs: dict[str, StimulusSet] = {}  # likewise, identified once
+        self.ceilings: KeptCeilings = {}  # and these
         self.planned: dict[str, Any] = {}  # likewise: what plans have looked at
         self.threads: int | None = None  # of the regression; those of the process that planned, on another machine
 
@@ -211,6 +214,13 @@ class Study:
                     raise
         return work()
 
+    def _photographs(self) -> StimulusSet:
+        key = self.config.model_dump_json(include=PHOTOGRAPH_SETTINGS)
+        if key not in self.photographs:
+            self.photographs.clear()  # one set at a time
+            self.photographs[key] = load_stimuli(self.config)
+        return self.photographs[key]
+
     def _opened(self) -> tuple[StimulusSet, Extracting, Inputs | None]:
         """Photographs, extractor and recordings; the folder is taken for this study."""
         from brainmap.features.control_spaces import check_controls
@@ -218,7 +228,7 @@ class Study:
         if not self.folder.results.is_dir():
             require_writable(self.out, "--out")
         try:
-            stimuli = load_stimuli(self.config)
+            stimuli = self._photographs()
             check_controls(self.config.controls or (), stimuli)
             extracting = extractor(self.config, self.folder.features)
             own = load_inputs(self.config, stimuli, self.folder.features) if self.config.dataset != "sample" else None
@@ -313,7 +323,7 @@ class Study:
         if inputs.truth is not None and not self.folder.truth.is_dir():
             inputs.truth.save(self.folder.truth)
         folders = {"scratch": self.folder.permutations, "store": self.folder.features}
-        results = summarise(self.config, inputs, features, encoded, **folders)
+        results = summarise(self.config, inputs, features, encoded, **folders, ceilings=self.ceilings)
         judge_hypotheses(self.folder, results, self.config.digest())
         if report:
             write_report(results, self.folder.report)

@@ -149,16 +149,16 @@ class RunFolder:
 
         Only for spaces that no model decides. None where there is none, or it is damaged.
         """
-        own = self.scores(modality, subject, space)
-        here = _without_features(self.path) if self.studies is not None else None
-        for other in sorted(self.studies.glob(f"*/scores/{modality}/{subject}/{space}")) if here is not None else ():
-            if other == own or _without_features(other.parents[3]) != here:
-                continue
-            with suppress(DamagedError, FileNotFoundError), atomic_folder(own) as partial:
-                shutil.copytree(other, partial, dirs_exist_ok=True)
-                check_folder(partial, ENCODED, full=True)
-            if own.is_dir():
-                return self.load_scores(modality, subject, space)
+        own, here = self.scores(modality, subject, space), _without_features(self.path)
+        if self.studies is None or here is None:
+            return None
+        for other in sorted(self.studies.glob(f"*/scores/{modality}/{subject}/{space}")):
+            if other != own and _without_features(other.parents[3]) == here:
+                with suppress(DamagedError, FileNotFoundError, shutil.Error), atomic_folder(own) as partial:
+                    shutil.copytree(other, partial, dirs_exist_ok=True)
+                    check_folder(partial, ENCODED, full=True)
+                if own.is_dir():
+                    return self.load_scores(modality, subject, space)
         return None
 
     def share(self, part: tuple[str, str, str], share: tuple[int, int]) -> Path:

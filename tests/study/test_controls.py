@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import xarray as xr
+from study.own_files import write_own
 
 from brainmap.common.errors import InputError
+from brainmap.common.storage.digests import check_folder
+from brainmap.encoding import EncodingResult, PreparedEncoding
 from brainmap.statistics.tests_of_means import folds_interval
 from brainmap.stimuli import StimulusSet
-from brainmap.study import StudyConfig
+from brainmap.study import Grid, GridConfig, Study, StudyConfig
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES
 from brainmap.study.analysis.rows_and_spaces import feature_spaces
 from brainmap.study.analysis.summarise import compare_with_controls
@@ -76,3 +80,52 @@ def test_control_spaces_are_chosen_by_name() -> None:
 def test_controls_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         StudyConfig.from_dict(settings)
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Grid:
+    own = write_own(tmp_path / "own")
+    names = {"stimuli": "photos", "responses": "responses.npy", "targets": "targets.tsv", "events": "events.tsv"}
+    files = {key: str(own.folder / file) for key, file in names.items()}
+    study = {"dataset": "own", "own": files, "cv": 3, "signals": ["activation"], "layers": ["block.0", "block.11"]}
+    varied = {"weights": ["untrained", "step_000100"], "cv": [3, 4]}
+    return Grid(GridConfig.from_dict({"study": study, "grid": varied}), tmp_path / "grid")
+
+
+def controls_of(study: Study) -> tuple[Path, xr.Dataset]:
+    folder = study.folder.scores("meg", "01", CONTROL_SPACES)
+    return folder, EncodingResult.load(folder).dataset
+
+
+def fitted(study: Study, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run a study; the spaces that were fitted."""
+    fits, encode = [], PreparedEncoding.encode_to
+
+    def noted(self: PreparedEncoding, values: Any, out: Path, **options: Any) -> EncodingResult:
+        fits.append(Path(out).name)
+        return encode(self, values, out, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PreparedEncoding, "encode_to", noted)
+        study.run(report=False)
+    return fits
+
+
+def test_controls_are_fitted_once_for_all_models_of_a_grid(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other_folds, second, *_ = (grid.study(cell) for cell in grid.cells)
+    assert fitted(first, monkeypatch) == ["activation", "controls"]
+    assert fitted(other_folds, monkeypatch) == ["activation", "controls"]  # nothing of a study with other settings
+    assert fitted(second, monkeypatch) == ["activation"]
+    folder, scores = controls_of(second)
+    xr.testing.assert_identical(scores, controls_of(first)[1])
+    assert check_folder(folder, "encoding result", full=True)
+
+
+def test_damaged_controls_of_another_study_are_not_taken_over(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _, second, *_ = (grid.study(cell) for cell in grid.cells)
+    fitted(first, monkeypatch)
+    folder, sound = controls_of(first)
+    chunk = next(path for path in (folder / "r" / "c").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
+    assert fitted(second, monkeypatch) == ["activation", "controls"]
+    np.testing.assert_array_equal(controls_of(second)[1]["r"], sound["r"])

@@ -13,6 +13,8 @@ from study.own_files import OwnFiles, run_brainmap
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.models import load_model, model_card, register_model
 from brainmap.papers import reproduction_grid
+from brainmap.papers.factor_levels import levels_of
+from brainmap.results.collection import Collection, Member
 from brainmap.study import Grid, GridConfig
 from brainmap.study.declared.level_checkpoints import read_levels
 from brainmap.study.grid import training_step
@@ -131,6 +133,17 @@ def test_levels_of_the_sample_stand_in_place_of_others() -> None:
         assert len(GridConfig.from_dict(config.model_dump()).cells()) == len(expected)
     with pytest.raises(InputError, match="'sizes' needs at least two levels to compare, got only S"):
         GridConfig.from_dict({"parts": {"sizes": {"sample_levels": {"S": {"model": "dino-tiny"}}}}})
+
+
+def test_levels_stand_in_the_order_of_their_part_even_where_another_shares_their_studies(tmp_path: Path) -> None:
+    cells = reproduction_grid("convergence", tmp_path).cells
+    studies = [Member(c.label, {}, None, c.parts, training_step(c.config), c.places) for c in cells]  # type: ignore[arg-type]
+    collection = Collection(tuple(studies))
+    assert list(levels_of(collection, "sizes")) == ["width 32", "width 48", "width 96"]
+    assert list(levels_of(collection, "types")) == ["photographs", "dead leaves", "scrambled"]
+    for part in ("sizes", "types"):
+        for members in levels_of(collection, part).values():
+            assert [member.step for member in members] == list(STEPS)
 
 
 def test_levels_of_the_command_line(folders: dict[str, Path]) -> None:

@@ -18,7 +18,13 @@ _DPI = 110
 
 
 @styled
-def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str = "") -> Figure:
+def contact_sheet(
+    figures: Mapping[str, Figure],
+    *,
+    columns: int = 4,
+    title: str = "",
+    pictures: Mapping[str, np.ndarray] | None = None,
+) -> Figure:
     """Put figures on one sheet, each under its name, at the highest free place from left to right.
 
     Parameters
@@ -29,6 +35,8 @@ def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str
         Width of the sheet, in figures as wide as a journal's column; wider ones take two, and tall ones shrink.
     title : str
         Title of the sheet.
+    pictures : mapping of str to ndarray, optional
+        Pixels, (height, width, 3), of figures that have been drawn before; drawing takes most of the time.
 
     Returns
     -------
@@ -42,7 +50,8 @@ def contact_sheet(figures: Mapping[str, Figure], *, columns: int = 4, title: str
     >>> contact_sheet({"a": Figure((4, 3)), "b": Figure((4, 3))}, columns=2).savefig("sheet.png")
     """
     columns = max(1, min(columns, len(figures)))
-    pictures = {name: _thumbnail(figure) for name, figure in figures.items()}
+    drawn = {} if pictures is None else pictures
+    pictures = {name: drawn[name] if name in drawn else _thumbnail(figure) for name, figure in figures.items()}
     places = {}
     below = [0.0] * columns  # where each column is free
     for (name, picture), figure in zip(pictures.items(), figures.values(), strict=True):

@@ -38,7 +38,7 @@ def dependence_notes(
     stimuli : StimulusSet
         The photographs.
     subjects : sequence of Encoded
-        Of one modality.
+        Of one modality; nothing is said of simulated ones.
     layers : mapping of str to array-like, (n_photographs, d)
         Features of a signal.
 
@@ -47,17 +47,17 @@ def dependence_notes(
     list of str
         Sentences, each of the subject in whom it is worst.
     """
+    if all(subject.responses.simulated for subject in subjects):  # noise is drawn for each trial, order at random
+        return []
     names = list(layers)
     shown = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, MOST_LAYERS).astype(int))]
     features = {name: _columns(layers[name]) for name in shown}
     in_time = [_in_time(config, stimuli, subject, features) for subject in subjects]
-    notes = [_worst(in_time, subjects)]
-    if not any(subject.responses.simulated for subject in subjects):
-        of_kind = {FOLDER: folders(stimuli)} | {name: stimuli.table[name] for name in KINDS if name in stimuli.table}
-        notes += [
-            _worst([_of_a_kind(name, labels, subject, features) for subject in subjects], subjects)
-            for name, labels in of_kind.items()
-        ]
+    of_kind = {FOLDER: folders(stimuli)} | {name: stimuli.table[name] for name in KINDS if name in stimuli.table}
+    notes = [_worst(in_time, subjects)] + [
+        _worst([_of_a_kind(name, labels, subject, features) for subject in subjects], subjects)
+        for name, labels in of_kind.items()
+    ]
     return [note for note in notes if note]
 
 

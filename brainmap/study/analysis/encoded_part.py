@@ -86,27 +86,43 @@ def stack(subjects: Sequence[Encoded], spaces: Sequence[str], depths: Mapping[st
     })  # fmt: skip
 
 
-def noise_ceilings(subjects: Sequence[Encoded]) -> xr.DataArray | None:
-    """Noise ceiling of r for the averaged responses, (subject, target); None where nothing was shown twice."""
+KeptCeilings = dict[int, tuple[Responses, np.ndarray]]
+
+
+def noise_ceilings(subjects: Sequence[Encoded], kept: KeptCeilings | None = None) -> xr.DataArray | None:
+    """Noise ceiling of r for the averaged responses, (subject, target); None where nothing was shown twice.
+
+    Those of simulated responses, which many studies of a grid share, are ``kept``.
+    """
+    kept = {} if kept is None else kept
+    each = []
+    for subject in subjects:
+        _, ceiling = kept.get(id(subject.responses), (None, None))
+        ceiling = _noise_ceiling(subject) if ceiling is None else ceiling
+        if ceiling is None:
+            return None
+        if subject.responses.simulated:
+            kept[id(subject.responses)] = subject.responses, ceiling
+        each.append(ceiling)
+    names = [subject.responses.subject for subject in subjects]
+    return xr.DataArray(np.stack(each), dims=("subject", "target"), coords={"subject": names})
+
+
+def _noise_ceiling(subject: Encoded) -> np.ndarray | None:
     from brainmap.data.missing_values import FilledFromRepeats
     from brainmap.data.without_confounds import WithoutConfounds
     from brainmap.statistics.noise_ceiling import ceiling_from_ncsnr, explainable_variance
 
-    ceilings = []
-    for subject in subjects:
-        published = subject.responses.targets.get("ncsnr")
-        if published is not None and np.isfinite(published).all():  # the dataset's own, from all of its repeats
-            repeats = subject.averaged.trials.get("n_repeats", 1)
-            ceilings.append(ceiling_from_ncsnr(published.to_numpy(dtype=float), np.asarray(repeats)).r)
-            continue
-        stimulus = subject.responses.trials["stimulus"].to_numpy()
-        if len(np.unique(stimulus)) == len(stimulus):
-            return None
-        values = subject.responses.values
-        if subject.responses.info.get("missing"):
-            values = FilledFromRepeats(values, stimulus)
-        if subject.responses.confounds is not None:
-            values = WithoutConfounds(values, subject.responses.confounds.to_numpy())
-        ceilings.append(explainable_variance(values, stimulus).r)
-    names = [subject.responses.subject for subject in subjects]
-    return xr.DataArray(np.stack(ceilings), dims=("subject", "target"), coords={"subject": names})
+    published = subject.responses.targets.get("ncsnr")
+    if published is not None and np.isfinite(published).all():  # the dataset's own, from all of its repeats
+        repeats = subject.averaged.trials.get("n_repeats", 1)
+        return ceiling_from_ncsnr(published.to_numpy(dtype=float), np.asarray(repeats)).r
+    stimulus = subject.responses.trials["stimulus"].to_numpy()
+    if len(np.unique(stimulus)) == len(stimulus):
+        return None
+    values = subject.responses.values
+    if subject.responses.info.get("missing"):
+        values = FilledFromRepeats(values, stimulus)
+    if subject.responses.confounds is not None:
+        values = WithoutConfounds(values, subject.responses.confounds.to_numpy())
+    return explainable_variance(values, stimulus).r

@@ -17,7 +17,7 @@ from brainmap.common.storage.lazy_arrays import mean_over_targets
 from brainmap.statistics.tests_of_means import folds_interval
 from brainmap.study.analysis.above_chance import above_chance
 from brainmap.study.analysis.bands_and_stacks import features_of_bands, photographs_found, several_spaces
-from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, noise_ceilings, stack
+from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, KeptCeilings, noise_ceilings, stack
 from brainmap.study.analysis.gradients_beyond_activations import residual_of_gradients
 from brainmap.study.analysis.orders_and_hypotheses import hypotheses, order_of_layers
 from brainmap.study.analysis.provenance import study_provenance
@@ -41,6 +41,7 @@ def summarise(
     *,
     scratch: Path | None = None,
     store: Path | None = None,
+    ceilings: KeptCeilings | None = None,
 ) -> StudyResults:
     """Compute everything that follows from the scores.
 
@@ -54,6 +55,8 @@ def summarise(
         Folder in which permutation tests keep what is finished.
     store : Path, optional
         Store of the features, for bands of other models.
+    ceilings : dict, optional
+        Noise ceilings that studies of one grid share.
 
     Returns
     -------
@@ -66,7 +69,12 @@ def summarise(
         by_modality.setdefault(subject.responses.modality, []).append(subject)
     steps = track(by_modality.items(), "statistics", unit="modalities")
     others = features_of_bands(config, inputs.stimuli, store)
-    parts = {modality: _summarise_modality(config, inputs, features, each, scratch, others) for modality, each in steps}
+    parts = {
+        modality: _summarise_modality(
+            config, inputs, features, each, noise_ceilings(each, ceilings), scratch=scratch, others=others
+        )
+        for modality, each in steps
+    }
     scores = {modality: part.scores for modality, part in parts.items()}
     hierarchy = {name: table for part in parts.values() for name, table in part.hierarchy.items()}
     results = StudyResults(
@@ -113,6 +121,8 @@ def _summarise_modality(
     inputs: Inputs,
     features: Features,
     subjects: Sequence[Encoded],
+    ceilings: xr.DataArray | None,
+    *,
     scratch: Path | None,
     others: Mapping[str, Features],
 ) -> _Part:
@@ -137,7 +147,7 @@ def _summarise_modality(
         hierarchy=hierarchy,
         significance=marks,
         controls=compare_with_controls(subjects, scores),
-        ceilings=noise_ceilings(subjects),
+        ceilings=ceilings,
         together=several_spaces(config, subjects, inputs.stimuli, features, ridge(config), others),
         retrieval=photographs_found(config, subjects, inputs.stimuli, features),
         terms=terms,

@@ -31,6 +31,8 @@ class Cell:
         The parts of the file that asked for it, with the settings they varied.
     spellings : set of str
         How the file names the model.
+    places : dict of str to int
+        Where it stands in each of these parts, which may share studies and order them differently.
     """
 
     config: StudyConfig
@@ -38,6 +40,7 @@ class Cell:
     needs: str = ""
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     spellings: set[str] = field(default_factory=set)
+    places: dict[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -280,7 +280,7 @@ class GridConfig(BaseModel):
         """
         by_digest: dict[str, Cell] = {}
         for name, part in self._parts():
-            for settings, of_sample in self._with_data(part.combinations(name)):
+            for place, (settings, of_sample) in enumerate(self._with_data(part.combinations(name))):
                 declared = {**self.study, **part.study}
                 declared |= {key: value for key, value in settings.items() if key != LEVEL}
                 dataset = declared.get("dataset", SAMPLE)
@@ -294,7 +294,7 @@ class GridConfig(BaseModel):
                 if name in cell.parts and cell.parts[name].get(LEVEL) != settings.get(LEVEL):
                     both = f"'{cell.parts[name][LEVEL]}' and '{settings[LEVEL]}'"
                     raise InputError(f"levels {both} of '{name}' hold the same weights, {config.weights}")
-                cell.parts[name] = settings
+                cell.parts[name], cell.places[name] = settings, place
                 if len(by_digest) > MAX_CELLS:
                     raise InputError(f"the study file asks for more than {MAX_CELLS:,} studies; make its grid smaller")
         return list(by_digest.values())
