@@ -17,7 +17,6 @@ from brainmap.encoding import NumericalWarning, PreparedEncoding, RowDesign
 from brainmap.study.analysis.dependent_photographs import ceiling_notes, dependence_notes
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.rows_and_spaces import (
-    KeptControls,
     align_rows,
     checked_subjects,
     feature_spaces,
@@ -27,6 +26,7 @@ from brainmap.study.analysis.rows_and_spaces import (
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.encoders.keeping import keep_encoders
 from brainmap.study.inputs import Inputs
+from brainmap.study.lent import Lent
 from brainmap.study.pooled_targets import common_targets
 from brainmap.study.run_folder import RunFolder
 
@@ -51,15 +51,15 @@ class EncodingStage:
         What to compute.
     folder : RunFolder
         Where parts lie, and their locks.
-    controls : dict
-        Control spaces that a grid's studies share.
+    lent : Lent
+        What a grid's studies share.
     threads : int, optional
         Of the regression; those of the process that planned, on another machine.
     """
 
     config: StudyConfig
     folder: RunFolder
-    controls: KeptControls
+    lent: Lent
     threads: int | None = None
 
     def encode(
@@ -77,9 +77,10 @@ class EncodingStage:
         that another process holds are left to it, and looked at again when all others are done.
         """
         units = list(checked_subjects(self.config, inputs))
+        self.lent.forget_others(inputs.everyone)
         kept = parse_memory(self.config.memory) // (4 * len(units))
-        encoded = [align_rows(responses, inputs.stimuli, kept, self.config) for responses in units]
-        spaces = feature_spaces(self.config, inputs.stimuli, features, self.controls)
+        encoded = [align_rows(each, inputs.stimuli, kept, self.config, self.lent.means) for each in units]
+        spaces = feature_spaces(self.config, inputs.stimuli, features, self.lent.controls)
         for note in self._dependence(encoded, inputs, spaces[self.config.signals[0]]) if only is None else ():
             warnings.warn(note, DependentRowsWarning, stacklevel=2)
         work = [(space, subject) for space in spaces for subject in sorted(encoded, key=lambda subject: subject.design)]

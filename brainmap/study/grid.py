@@ -6,18 +6,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brainmap.common.errors import InputError, MissingFileError
 from brainmap.common.progress import track
 from brainmap.common.storage.file_errors import is_writable
-from brainmap.study.analysis.encoded_part import KeptCeilings
-from brainmap.study.analysis.rows_and_spaces import KeptControls
 from brainmap.study.declared.cells import Cell
 from brainmap.study.declared.study_config import StudyConfig
 from brainmap.study.declared.study_file import GridConfig
 from brainmap.study.encoding_stage import HeldElsewhereError
-from brainmap.study.inputs import Simulated
+from brainmap.study.lent import Lent
 from brainmap.study.plan import lines_of_sizes, lines_of_tests
 from brainmap.study.resources import everything_missing
 from brainmap.study.run import Study
@@ -26,7 +24,6 @@ from brainmap.study.run_folder import check_out, shared_features
 if TYPE_CHECKING:
     from brainmap.results import StudyResults
     from brainmap.results.collection import Collection
-    from brainmap.stimuli import StimulusSet
 
 
 class Grid:
@@ -59,11 +56,7 @@ class Grid:
             )
         digest = hashlib.sha256("".join(cell.config.digest() for cell in self.cells).encode()).hexdigest()[:10]
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / f"grid-{digest}")
-        self._simulated: dict[tuple[int, int], Simulated] = {}
-        self._controls: KeptControls = {}
-        self._photographs: dict[str, StimulusSet] = {}
-        self._ceilings: KeptCeilings = {}
-        self._planned: dict[str, Any] = {}
+        self._lent = Lent()
 
     @property
     def models(self) -> list[str]:
@@ -76,8 +69,7 @@ class Grid:
         study = Study(cell.config, self.out / "cells" / cell.name)
         study.folder.features = shared_features() or self.out / "features"
         study.folder.studies = self.out / "cells"
-        study.simulated, study.planned, study.controls = self._simulated, self._planned, self._controls
-        study.photographs, study.ceilings = self._photographs, self._ceilings
+        study.lent = self._lent
         return study
 
     def missing(self, cell: Cell) -> list[str]:

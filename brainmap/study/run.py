@@ -17,8 +17,7 @@ from brainmap.data.simulation.simulation_config import SIMULATION_VERSION
 from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
 from brainmap.study.analysis.bands_and_stacks import studies_of_bands
-from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded, KeptCeilings
-from brainmap.study.analysis.rows_and_spaces import KeptControls
+from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.score_maps import OutSpace, check_maps, check_meshes, write_score_maps
 from brainmap.study.analysis.summarise import READ_AT_ONCE, summarise
 from brainmap.study.declared.study_config import StudyConfig
@@ -27,13 +26,13 @@ from brainmap.study.encoding_stage import EncodingStage, HeldElsewhereError, Par
 from brainmap.study.inputs import (
     CLIP_BRIDGE,
     Inputs,
-    Simulated,
     ceiling_unknown,
     contents,
     extractor,
     load_inputs,
     load_stimuli,
 )
+from brainmap.study.lent import Lent
 from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
 from brainmap.study.registration import judge_hypotheses, lock_hypotheses
 from brainmap.study.resources import everything_missing
@@ -89,16 +88,12 @@ class Study:
         name = f"{config.model_name}-{config.dataset}-{config.digest()}"
         self.out = check_out(Path(out) if out is not None else Path("brainmap_runs") / name)
         self.folder = RunFolder(self.out)
-        self.simulated: dict[tuple[int, int], Simulated] = {}  # a grid lends its studies one for all
-        self.controls: KeptControls = {}  # as well
-        self.photographs: dict[str, StimulusSet] = {}  # likewise, identified once
-        self.ceilings: KeptCeilings = {}  # and these
-        self.planned: dict[str, Any] = {}  # likewise: what plans have looked at
+        self.lent = Lent()  # a grid gives all its studies one
         self.threads: int | None = None  # of the regression; those of the process that planned, on another machine
 
     def plan(self) -> StudyPlan:
         """Say what would be computed, its disk and memory, what is finished and what is missing; computes nothing."""
-        return make_plan(self.config, self.folder, self.planned)
+        return make_plan(self.config, self.folder, self.lent.planned)
 
     def refuse_missing(self) -> None:
         """Name all that is missing before anything is computed.
@@ -188,12 +183,12 @@ class Study:
 
     @property
     def _stage(self) -> EncodingStage:
-        return EncodingStage(self.config, self.folder, self.controls, self.threads)
+        return EncodingStage(self.config, self.folder, self.lent, self.threads)
 
     def parts(self) -> list[Part]:
         """Name what is encoded: modality, subject and feature space of each part; nothing is computed."""
         spaces = (*self.config.signals, CONTROL_SPACES)
-        subjects = planned_subjects(self.config, self.planned)
+        subjects = planned_subjects(self.config, self.lent.planned)
         return [(modality, name, space) for modality, names in subjects.items() for name in names for space in spaces]
 
     def extracted(self) -> bool:
@@ -215,11 +210,11 @@ class Study:
         return work()
 
     def _photographs(self) -> StimulusSet:
-        key = self.config.model_dump_json(include=PHOTOGRAPH_SETTINGS)
-        if key not in self.photographs:
-            self.photographs.clear()  # one set at a time
-            self.photographs[key] = load_stimuli(self.config)
-        return self.photographs[key]
+        key, kept = self.config.model_dump_json(include=PHOTOGRAPH_SETTINGS), self.lent.photographs
+        if key not in kept:
+            kept.clear()  # one set at a time
+            kept[key] = load_stimuli(self.config)
+        return kept[key]
 
     def _opened(self) -> tuple[StimulusSet, Extracting, Inputs | None]:
         """Photographs, extractor and recordings; the folder is taken for this study."""
@@ -253,7 +248,7 @@ class Study:
     ) -> tuple[Inputs, Features]:
         """Responses and features; those that the store lacks are computed, by one process at a time."""
         stimuli, extracting, own = opened or self._opened()
-        inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.simulated)
+        inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.lent.simulated)
         if self.config.objective == CLIP_BRIDGE:
             extracting = extractor(self.config, self.folder.features, stimuli)
         return inputs, extracting.extract(stimuli)
@@ -287,7 +282,7 @@ class Study:
             if report and not self.folder.report.is_file():
                 write_report(finished, self.folder.report)
             if self.out_space is not None:
-                mapped = drawn or load_inputs(self.config, opened[0], self.folder.features, kept=self.simulated)
+                mapped = drawn or load_inputs(self.config, opened[0], self.folder.features, kept=self.lent.simulated)
                 for responses in mapped.everyone:
                     write_score_maps(self.folder, responses, self.config.signals, self.out_space)
             self.folder.completed()
@@ -323,7 +318,7 @@ class Study:
         if inputs.truth is not None and not self.folder.truth.is_dir():
             inputs.truth.save(self.folder.truth)
         folders = {"scratch": self.folder.permutations, "store": self.folder.features}
-        results = summarise(self.config, inputs, features, encoded, **folders, ceilings=self.ceilings)
+        results = summarise(self.config, inputs, features, encoded, **folders, ceilings=self.lent.ceilings)
         judge_hypotheses(self.folder, results, self.config.digest())
         if report:
             write_report(results, self.folder.report)

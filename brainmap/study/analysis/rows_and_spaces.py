@@ -22,23 +22,33 @@ if TYPE_CHECKING:
 
 SHUFFLED = "shuffled gradients"
 KeptControls = dict[tuple[str, ...], dict[str, np.ndarray]]
+KeptMeans = dict[int, tuple[Responses, Responses]]
 
 
 def align_rows(
-    responses: Responses, stimuli: StimulusSet, memory: int | None = None, config: StudyConfig | None = None
+    responses: Responses,
+    stimuli: StimulusSet,
+    memory: int | None = None,
+    config: StudyConfig | None = None,
+    means: KeptMeans | None = None,
 ) -> Encoded:
     """Average the repeats of each photograph, put rows in the order of the photographs, and group them.
 
     Means larger than ``memory`` (bytes) are not kept: they are read again wherever they are needed. Without a
-    ``config`` photographs are grouped by source.
+    ``config`` photographs are grouped by source. ``means`` of simulated responses are kept for other studies.
     """
+    means = {} if means is None else means
     shown = responses.stimulus_ids
     rows = np.sort(stimuli.index_of(shown))
     ids = stimuli.ids[rows]
     if len(shown) == responses.n_trials and np.array_equal(shown, ids):
         averaged = responses
     else:
-        averaged = responses.average_repeats(ids, memory=memory)
+        averaged = means[id(responses)][1] if id(responses) in means else responses
+        if averaged is responses or not np.array_equal(averaged.trials["stimulus"], ids):
+            averaged = responses.average_repeats(ids, memory=memory)
+        if responses.simulated:
+            means[id(responses)] = responses, averaged
     groups = photograph_groups(StudyConfig() if config is None else config, stimuli, responses, rows)
     return Encoded(responses, averaged, rows, groups)
 

@@ -22,7 +22,8 @@ import numpy as np
 from brainmap.common.errors import ReadingNote
 from brainmap.common.memory_sizes import available_threads
 from brainmap.encoding.engine import MAX_BATCH
-from brainmap.study.inputs import CLIP_BRIDGE, Simulated
+from brainmap.study.inputs import CLIP_BRIDGE
+from brainmap.study.lent import Lent
 from brainmap.study.plan import DATA_SETTINGS, MODEL_SETTINGS, StudyPlan
 from brainmap.study.resources import EFFICIENCY, measured_speed
 from brainmap.study.run import Study, fraction
@@ -167,6 +168,7 @@ def described(task: Task, *, reports: bool = False, threads: int | None = None) 
         "out_space": study.out_space,
         "folder": str(study.out.absolute()),
         "features": str(study.folder.features.absolute()),
+        "studies": None if study.folder.studies is None else str(study.folder.studies.absolute()),
         "working_folder": str(Path.cwd()),
         "stage": task.stage,
         "part": task.part,
@@ -195,7 +197,8 @@ def do_task(values: Mapping[str, Any]) -> str:
         os.chdir(values["working_folder"])  # paths in a study file are relative to it
     study = Study(StudyConfig.from_dict(dict(values["config"])), values["folder"], out_space=values["out_space"])
     study.folder.features, study.threads = Path(values["features"]), values["threads"]
-    study.simulated, study.planned = _lent(values["working_folder"])
+    study.folder.studies = None if values["studies"] is None else Path(values["studies"])
+    study.lent = _lent(values["working_folder"])
     with warnings.catch_warnings():
         if values["stage"] != "features":  # which has said already how the files were read
             warnings.simplefilter("ignore", ReadingNote)
@@ -212,9 +215,9 @@ def do_task(values: Mapping[str, Any]) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _lent(_: str) -> tuple[dict[tuple[int, int], Simulated], dict[str, Any]]:
-    """What the studies of one worker lend one another: simulated brains, and looks at data for plans."""
-    return {}, {}
+def _lent(_: str) -> Lent:
+    """What the studies of one worker lend one another."""
+    return Lent()
 
 
 def _name(study: Study) -> str:

@@ -1,0 +1,46 @@
+"""What the studies of one grid lend each other, so that it is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from brainmap.study.analysis.encoded_part import KeptCeilings
+from brainmap.study.analysis.rows_and_spaces import KeptControls, KeptMeans
+from brainmap.study.inputs import Simulated
+
+if TYPE_CHECKING:
+    from brainmap.data import Responses
+    from brainmap.stimuli import StimulusSet
+
+
+@dataclass
+class Lent:
+    """What studies that run in one process share; each adds what it was the first to need.
+
+    Attributes
+    ----------
+    simulated : dict
+        Simulated brains.
+    photographs : dict
+        Photographs, identified.
+    controls, means, ceilings : dict
+        Control spaces of the photographs; means over repeats and noise ceilings of simulated responses.
+    planned : dict
+        What plans have looked at.
+    """
+
+    simulated: dict[tuple[int, int], Simulated] = field(default_factory=dict)
+    photographs: dict[str, StimulusSet] = field(default_factory=dict)
+    controls: KeptControls = field(default_factory=dict)
+    means: KeptMeans = field(default_factory=dict)
+    ceilings: KeptCeilings = field(default_factory=dict)
+    planned: dict[str, Any] = field(default_factory=dict)
+
+    def forget_others(self, everyone: Iterable[Responses]) -> None:
+        """Let go of what was computed of other responses: simulated brains are kept one at a time."""
+        here = {id(responses) for responses in everyone}
+        for kept in (self.means, self.ceilings):
+            for other in set(kept) - here:
+                del kept[other]
