@@ -25,7 +25,7 @@ def loss_terms(runs: int) -> Iterator[Row]:
     """Areas that follow a term are found, terms that an area does not follow are not; a fifth as many runs."""
     runs = max(1, runs // 5)
     activations, gradients, groups = features()
-    for share in (0.05, 0.1):
+    for share in (0.05, 0.1, 0.3):
         name = f"a term's gradient drives {share:.0%} of the variance of 3 areas each"
         yield from planted_studies(runs, (activations, gradients, groups), share, PLANTED, name)
     yield from planted_studies(runs, (activations, gradients, groups), 0.0, {}, "areas follow activations only")
