@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -303,16 +304,21 @@ def _renamed(identity: dict[str, Any]) -> dict[str, Any]:
     return {**identity, "config": renamed_settings(identity.get("config", {}))}
 
 
-def _without_features(study: Path) -> dict[str, Any] | None:
-    """Identity of a study but for what decides its model's features; None where it cannot be told."""
+def _without_features(study: Path) -> str | None:
+    """Digest of a study's identity but for what decides its model's features; None where it cannot be told."""
     try:
-        identity = _sound_identity((study / IDENTITY).read_text(encoding="utf-8", errors="replace"))
+        return _digest_without_features(study / IDENTITY, (study / IDENTITY).stat().st_mtime_ns)
     except FileNotFoundError:
         return None
+
+
+@functools.lru_cache(maxsize=4096)  # each study of a large grid looks at all others
+def _digest_without_features(file: Path, _: int) -> str | None:
+    identity = _sound_identity(file.read_text(encoding="utf-8", errors="replace"))
     if identity is None:
         return None
     config = {key: value for key, value in _renamed(identity)["config"].items() if key not in OF_FEATURES}
-    return {**identity, "config": config, "weights_digest": None}
+    return _digest({**identity, "config": config, "weights_digest": None})
 
 
 def _digest(identity: dict[str, Any]) -> str:
