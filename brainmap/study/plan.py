@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brainmap.common.errors import BrainmapError, MissingFileError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.names import MODALITY_NAMES
+from brainmap.common.readable import counted
 from brainmap.features.given_features import GivenFeatures
 from brainmap.models import missing_weights
 from brainmap.statistics.tests_of_means import LEAST
@@ -413,12 +414,12 @@ def _model(config: StudyConfig, missing: list[str]) -> Planned:
         return 0, 0, 0.0, ("features", "cannot be extracted", "")
     layers = planned.layers
     if isinstance(planned, GivenFeatures):
-        what = f"{' and '.join(config.signals)} of {len(layers)} layers, from {planned.path.name}"
+        what = f"{' and '.join(config.signals)} of {counted(len(layers), 'layer')}, from {planned.path.name}"
         return len(layers), planned.width, 0.0, ("features", what, "")
     vectors = {name: int(p.shape[0]) for name, p in planned.model.module.named_parameters() if p.ndim == 1}
     width = max([size for name, size in vectors.items() if "norm" in name] or [*vectors.values(), 0])
     kind = "weights" if config.wrt == "weights" else "outputs"
-    what = f"{' and '.join(config.signals)} of {len(layers)} layers, {config.site} {kind}, {config.pooling}"
+    what = f"{' and '.join(config.signals)} of {counted(len(layers), 'layer')}, {config.site} {kind}, {config.pooling}"
     return len(layers), width, feature_operations(planned), ("features", what + _passes(config, planned), "")
 
 
