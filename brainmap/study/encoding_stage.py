@@ -114,14 +114,15 @@ class EncodingStage:
             if not held:
                 return False
             result = self.folder.load_scores(*who)
-            if result is None and space == CONTROL_SPACES and "gradient" not in self.config.signals:
+            done = self.folder.shares(*who)
+            if result is None and not done and space == CONTROL_SPACES:
                 result = self.folder.borrow_scores(*who)
             if result is None:
                 key = (space, subject.design)
                 if key not in prepared:
                     prepared.clear()
                     prepared[key] = self._prepare(spaces[space], subject, inputs.stimuli)
-                targets, done = common_targets(list(inputs.responses[who[0]].values())), self.folder.shares(*who)
+                targets = common_targets(list(inputs.responses[who[0]].values()))
                 values, out = subject.averaged.values, self.folder.scores(*who)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", NumericalWarning)  # the texts travel with the scores
@@ -130,6 +131,8 @@ class EncodingStage:
                     else:
                         result = prepared[key].encode_to(values, out, targets=targets)
                 self.folder.forget_shares(*who)
+                if space == CONTROL_SPACES:
+                    self.folder.lend_scores(*who)
         subject.spaces[space] = result
         return True
 

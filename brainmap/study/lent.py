@@ -23,8 +23,8 @@ class Lent:
     ----------
     simulated : dict
         Simulated brains.
-    photographs : dict
-        Photographs, identified.
+    sample : StimulusSet, optional
+        Photographs of the sample, identified.
     controls, means, ceilings : dict
         Control spaces of the photographs; means over repeats and noise ceilings of simulated responses.
     planned : dict
@@ -32,7 +32,7 @@ class Lent:
     """
 
     simulated: dict[tuple[int, int], Simulated] = field(default_factory=dict)
-    photographs: dict[str, StimulusSet] = field(default_factory=dict)
+    sample: StimulusSet | None = None
     controls: KeptControls = field(default_factory=dict)
     means: KeptMeans = field(default_factory=dict)
     ceilings: KeptCeilings = field(default_factory=dict)

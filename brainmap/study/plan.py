@@ -45,7 +45,7 @@ DATA_SETTINGS = (
 )
 MODEL_SETTINGS = (
     *("model", "weights", "features", "layers", "signals", "site", "pooling", "objective", "projection", "wrt"),
-    *("terms", "bridge", "batch_size", "memory"),
+    *("terms", "bridge", "bridge_weights", "batch_size", "memory"),
 )
 Planned = tuple[int, int, float, tuple[str, str, str]]
 OF_CAPTIONS = (CLIP_BRIDGE, "image-text-similarity", "contrastive")

@@ -36,7 +36,7 @@ from brainmap.study.lent import Lent
 from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
 from brainmap.study.registration import judge_hypotheses, lock_hypotheses
 from brainmap.study.resources import everything_missing
-from brainmap.study.run_folder import RunFolder, check_out
+from brainmap.study.run_folder import RunFolder, check_out, key_without_features
 
 if TYPE_CHECKING:
     from brainmap.features import FeatureExtractor, Features
@@ -55,7 +55,6 @@ STUDY_VERSION = 10
 BANDS_VERSION = 2  # likewise, of what bands explain together
 DECODING_VERSION = 2  # likewise, of photographs found by decoding
 MENDINGS = 100  # damaged files that one run sets aside and computes again
-PHOTOGRAPH_SETTINGS = {"dataset", "own", "place", "reading", "subjects", "memory"}
 OWN_FILES = ("responses", "targets", "events")
 
 
@@ -210,11 +209,10 @@ class Study:
         return work()
 
     def _photographs(self) -> StimulusSet:
-        key, kept = self.config.model_dump_json(include=PHOTOGRAPH_SETTINGS), self.lent.photographs
-        if key not in kept:
-            kept.clear()  # one set at a time
-            kept[key] = load_stimuli(self.config)
-        return kept[key]
+        if self.config.dataset != "sample":  # files may change between two runs of one process
+            return load_stimuli(self.config)
+        self.lent.sample = self.lent.sample or load_stimuli(self.config)
+        return self.lent.sample
 
     def _opened(self) -> tuple[StimulusSet, Extracting, Inputs | None]:
         """Photographs, extractor and recordings; the folder is taken for this study."""
@@ -238,7 +236,10 @@ class Study:
                 raise InputError(problem)
         if self.config.hypotheses is not None:
             RegisteredHypotheses.from_yaml(self.config.hypotheses)
-        self.folder.claim(self._identity(stimuli, extracting.model, own))  # only what can run takes the folder
+        identity = self._identity(stimuli, extracting.model, own)
+        self.folder.claim(identity)  # only what can run takes the folder
+        if self.folder.studies is not None and "gradient" not in self.config.signals:
+            self.folder.lending_key = key_without_features(identity, stimuli.table)
         if self.config.hypotheses is not None:
             lock_hypotheses(self.folder, self.config.hypotheses, self.config.digest())
         return stimuli, extracting, own
@@ -248,6 +249,8 @@ class Study:
     ) -> tuple[Inputs, Features]:
         """Responses and features; those that the store lacks are computed, by one process at a time."""
         stimuli, extracting, own = opened or self._opened()
+        if (self.config.seed, self.config.thin) not in self.lent.simulated:
+            self.lent.forget_others([])
         inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.lent.simulated)
         if self.config.objective == CLIP_BRIDGE:
             extracting = extractor(self.config, self.folder.features, stimuli)

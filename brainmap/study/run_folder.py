@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -13,18 +12,28 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brainmap.common.errors import DamagedError, InputError, MissingFileError, NotVerifiedWarning
 from brainmap.common.storage.digests import check_folder, damages, is_sealed
 from brainmap.common.storage.file_errors import os_sentence
-from brainmap.common.storage.files import atomic_folder, inside, is_leftover, recover_folder, write_atomically
+from brainmap.common.storage.files import (
+    atomic_folder,
+    copy_contents,
+    inside,
+    is_leftover,
+    recover_folder,
+    write_atomically,
+)
 from brainmap.common.storage.locks import clear_dead, file_lock
 from brainmap.encoding import EncodingResult
 from brainmap.encoding.score_files import KIND as ENCODED
 from brainmap.features.shard_files import array_damages
 from brainmap.features.store import FeatureStore
 from brainmap.study.declared.schema import renamed_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IDENTITY = "study.json"
 RESULTS = "results"
@@ -65,6 +74,7 @@ class RunFolder:
         self.hypotheses = self.path / "hypotheses"
         self.kept = self.path / "encoders"
         self.studies: Path | None = None  # of a grid: what no model decides is taken over from the others
+        self.lending_key = ""  # of :func:`key_without_features`
         self._warned = False
 
     def claim(self, identity: dict[str, Any]) -> None:
@@ -150,17 +160,22 @@ class RunFolder:
 
         Only for spaces that no model decides. None where there is none, or it is damaged.
         """
-        own, here = self.scores(modality, subject, space), _without_features(self.path)
-        if self.studies is None or here is None:
-            return None
-        for other in sorted(self.studies.glob(f"*/scores/{modality}/{subject}/{space}")):
-            if other != own and _without_features(other.parents[3]) == here:
-                with suppress(DamagedError, FileNotFoundError, shutil.Error), atomic_folder(own) as partial:
-                    shutil.copytree(other, partial, dirs_exist_ok=True)
-                    check_folder(partial, ENCODED, full=True)
-                if own.is_dir():
-                    return self.load_scores(modality, subject, space)
+        own = self.scores(modality, subject, space)
+        for study in sorted(self.studies.iterdir()) if self.studies is not None and self.lending_key else ():
+            other = study / "scores" / modality / subject / space
+            if other == own or not other.is_dir() or _lent_under(other) != self.lending_key:
+                continue
+            with suppress(DamagedError, OSError), atomic_folder(own) as partial:
+                copy_contents(other, partial)
+                check_folder(partial, ENCODED, full=True)
+            if own.is_dir():
+                return self.load_scores(modality, subject, space)
         return None
+
+    def lend_scores(self, modality: str, subject: str, space: str) -> None:
+        """Let other studies of the grid copy an encoding result."""
+        if self.lending_key:
+            write_atomically(_key_file(self.scores(modality, subject, space)), self.lending_key)
 
     def share(self, part: tuple[str, str, str], share: tuple[int, int]) -> Path:
         """Where a share of the targets of an encoding lies until all shares are put together."""
@@ -304,21 +319,22 @@ def _renamed(identity: dict[str, Any]) -> dict[str, Any]:
     return {**identity, "config": renamed_settings(identity.get("config", {}))}
 
 
-def _without_features(study: Path) -> str | None:
-    """Digest of a study's identity but for what decides its model's features; None where it cannot be told."""
+def _key_file(scores: Path) -> Path:
+    return scores.with_name(f".{scores.name}.key")
+
+
+def _lent_under(scores: Path) -> str | None:
     try:
-        return _digest_without_features(study / IDENTITY, (study / IDENTITY).stat().st_mtime_ns)
-    except FileNotFoundError:
+        return _key_file(scores).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
         return None
 
 
-@functools.lru_cache(maxsize=4096)  # each study of a large grid looks at all others
-def _digest_without_features(file: Path, _: int) -> str | None:
-    identity = _sound_identity(file.read_text(encoding="utf-8", errors="replace"))
-    if identity is None:
-        return None
+def key_without_features(identity: dict[str, Any], photographs: pd.DataFrame) -> str:
+    """Digest of what decides the scores of spaces that no model does: all but the settings of a model's features."""
     config = {key: value for key, value in _renamed(identity)["config"].items() if key not in OF_FEATURES}
-    return _digest({**identity, "config": config, "weights_digest": None})
+    table = hashlib.sha256(photographs.to_csv().encode()).hexdigest()
+    return _digest({**identity, "config": config, "weights_digest": None, "photographs": table})
 
 
 def _digest(identity: dict[str, Any]) -> str:

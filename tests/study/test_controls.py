@@ -85,11 +85,17 @@ def test_controls_that_cannot_be_are_refused(settings: dict[str, Any], message: 
 @pytest.fixture
 def grid(tmp_path: Path) -> Grid:
     own = write_own(tmp_path / "own")
+    write_sources(tmp_path / "own" / "table.tsv", 20)
     names = {"stimuli": "photos", "responses": "responses.npy", "targets": "targets.tsv", "events": "events.tsv"}
-    files = {key: str(own.folder / file) for key, file in names.items()}
+    files = {key: str(own.folder / file) for key, file in (names | {"table": "table.tsv"}).items()}
     study = {"dataset": "own", "own": files, "cv": 3, "signals": ["activation"], "layers": ["block.0", "block.11"]}
     varied = {"weights": ["untrained", "step_000100"], "cv": [3, 4]}
     return Grid(GridConfig.from_dict({"study": study, "grid": varied}), tmp_path / "grid")
+
+
+def write_sources(table: Path, n: int) -> None:
+    rows = [f"img_{i:02d}.png\tsource {i % n}" for i in range(40)]
+    table.write_text("\n".join(["name\tsource", *rows]) + "\n")
 
 
 def controls_of(study: Study) -> tuple[Path, xr.Dataset]:
@@ -129,3 +135,25 @@ def test_damaged_controls_of_another_study_are_not_taken_over(grid: Grid, monkey
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     assert fitted(second, monkeypatch) == ["activation", "controls"]
     np.testing.assert_array_equal(controls_of(second)[1]["r"], sound["r"])
+
+
+def test_controls_of_photographs_that_were_grouped_otherwise_are_not_taken_over(
+    grid: Grid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _, second, *_ = (grid.study(cell) for cell in grid.cells)
+    fitted(first, monkeypatch)
+    write_sources(tmp_path / "own" / "table.tsv", 8)
+    assert fitted(second, monkeypatch) == ["activation", "controls"]
+
+
+def test_controls_of_a_study_that_nobody_may_change_are_copied(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _, second, *_ = (grid.study(cell) for cell in grid.cells)
+    fitted(first, monkeypatch)
+    folder, _ = controls_of(first)
+    for path in [*folder.rglob("*"), folder]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert fitted(second, monkeypatch) == ["activation"]
+    for path in controls_of(second)[0].rglob("*"):
+        assert path.stat().st_mode & 0o200
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755)

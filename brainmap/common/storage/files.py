@@ -118,9 +118,18 @@ def recover_folder(path: Path) -> None:
 def _remove_earlier(path: Path, earlier: Path) -> None:
     """Remove an earlier folder under another name: one that is half removed must not be brought back as whole."""
     doomed = path.with_name(f".{path.name}~{_writer()}-{time.monotonic_ns()}.partial")
-    with suppress(FileNotFoundError):  # another process brought it back, or removes it
+    with suppress(OSError):  # another process brought it back or removes it, or nothing can be written here
         os.rename(earlier, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
+
+
+def copy_contents(source: Path, goal: Path) -> None:
+    """Copy what the files of a folder hold into another one, not who may read or write them."""
+    for file in source.rglob("*"):
+        if file.is_file():
+            place = goal / file.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, place)
 
 
 def _clear_leftovers(path: Path) -> None:

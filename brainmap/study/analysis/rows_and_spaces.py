@@ -64,7 +64,7 @@ def feature_spaces(
     from brainmap.statistics.permutation.group_orders import group_orders
 
     spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
-    ids = tuple(stimuli.ids)
+    ids = (*stimuli.ids, *map(str, stimuli.table.get("category", ())))
     kept = {} if kept is None else kept
     if ids not in kept:
         kept.clear()  # of one set of photographs at a time

@@ -294,7 +294,8 @@ class GridConfig(BaseModel):
                 if name in cell.parts and cell.parts[name].get(LEVEL) != settings.get(LEVEL):
                     both = f"'{cell.parts[name][LEVEL]}' and '{settings[LEVEL]}'"
                     raise InputError(f"levels {both} of '{name}' hold the same weights, {config.weights}")
-                cell.parts[name], cell.places[name] = settings, place
+                cell.parts[name] = settings
+                cell.places.setdefault(name, place)
                 if len(by_digest) > MAX_CELLS:
                     raise InputError(f"the study file asks for more than {MAX_CELLS:,} studies; make its grid smaller")
         return list(by_digest.values())
