@@ -89,8 +89,9 @@ class Responses:
         missing = [column for column in TARGET_COLUMNS[self.modality] if column not in self.targets]
         if missing:
             raise InputError(f"The {self.modality} targets lack the column {missing[0]!r}; add it to the table.")
-        names = {name: printable_names(self.targets[name]) for name in NAMES if name in self.targets}
-        if any(column is not self.targets[name] for name, column in names.items()):
+        columns = {name: self.targets[name] for name in NAMES if name in self.targets}
+        names = {name: printable_names(column) for name, column in columns.items()}
+        if any(names[name] is not column for name, column in columns.items()):
             attrs = self.targets.attrs
             object.__setattr__(self, "targets", self.targets.assign(**names))
             self.targets.attrs = attrs

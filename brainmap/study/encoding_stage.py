@@ -77,7 +77,6 @@ class EncodingStage:
         that another process holds are left to it, and looked at again when all others are done.
         """
         units = list(checked_subjects(self.config, inputs))
-        self.lent.forget_others(inputs.everyone)
         kept = parse_memory(self.config.memory) // (4 * len(units))
         encoded = [align_rows(each, inputs.stimuli, kept, self.config, self.lent.means) for each in units]
         spaces = feature_spaces(self.config, inputs.stimuli, features, self.lent.controls)

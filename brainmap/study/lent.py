@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ from brainmap.study.analysis.rows_and_spaces import KeptControls, KeptMeans
 from brainmap.study.inputs import Simulated
 
 if TYPE_CHECKING:
-    from brainmap.data import Responses
     from brainmap.stimuli import StimulusSet
 
 
@@ -38,9 +36,8 @@ class Lent:
     ceilings: KeptCeilings = field(default_factory=dict)
     planned: dict[str, Any] = field(default_factory=dict)
 
-    def forget_others(self, everyone: Iterable[Responses]) -> None:
-        """Let go of what was computed of other responses: simulated brains are kept one at a time."""
-        here = {id(responses) for responses in everyone}
-        for kept in (self.means, self.ceilings):
-            for other in set(kept) - here:
-                del kept[other]
+    def make_room(self, seed: int, thin: int) -> None:
+        """Let go of what was computed of brains that other ones are about to replace: one is kept at a time."""
+        if (seed, thin) not in self.simulated:
+            self.means.clear()
+            self.ceilings.clear()

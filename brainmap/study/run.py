@@ -244,14 +244,16 @@ class Study:
             lock_hypotheses(self.folder, self.config.hypotheses, self.config.digest())
         return stimuli, extracting, own
 
+    def _inputs(self, stimuli: StimulusSet) -> Inputs:
+        self.lent.make_room(self.config.seed, self.config.thin)
+        return load_inputs(self.config, stimuli, self.folder.features, kept=self.lent.simulated)
+
     def _extracted(
         self, opened: tuple[StimulusSet, Extracting, Inputs | None] | None = None
     ) -> tuple[Inputs, Features]:
         """Responses and features; those that the store lacks are computed, by one process at a time."""
         stimuli, extracting, own = opened or self._opened()
-        if (self.config.seed, self.config.thin) not in self.lent.simulated:
-            self.lent.forget_others([])
-        inputs = own or load_inputs(self.config, stimuli, self.folder.features, kept=self.lent.simulated)
+        inputs = own or self._inputs(stimuli)
         if self.config.objective == CLIP_BRIDGE:
             extracting = extractor(self.config, self.folder.features, stimuli)
         return inputs, extracting.extract(stimuli)
@@ -285,7 +287,7 @@ class Study:
             if report and not self.folder.report.is_file():
                 write_report(finished, self.folder.report)
             if self.out_space is not None:
-                mapped = drawn or load_inputs(self.config, opened[0], self.folder.features, kept=self.lent.simulated)
+                mapped = drawn or self._inputs(opened[0])
                 for responses in mapped.everyone:
                     write_score_maps(self.folder, responses, self.config.signals, self.out_space)
             self.folder.completed()

@@ -332,7 +332,7 @@ def _lent_under(scores: Path) -> str | None:
 
 def key_without_features(identity: dict[str, Any], photographs: pd.DataFrame) -> str:
     """Digest of what decides the scores of spaces that no model does: all but the settings of a model's features."""
-    config = {key: value for key, value in _renamed(identity)["config"].items() if key not in OF_FEATURES}
+    config = {key: value for key, value in identity["config"].items() if key not in OF_FEATURES}
     table = hashlib.sha256(photographs.to_csv().encode()).hexdigest()
     return _digest({**identity, "config": config, "weights_digest": None, "photographs": table})
 

@@ -64,11 +64,12 @@ def feature_spaces(
     from brainmap.statistics.permutation.group_orders import group_orders
 
     spaces: dict[str, dict[str, Any]] = {signal: dict(features.by_layer(signal)) for signal in config.signals}
-    ids = (*stimuli.ids, *map(str, stimuli.table.get("category", ())))
+    photographs = (*stimuli.ids, *map(str, stimuli.table.get("category", ())))
     kept = {} if kept is None else kept
-    if ids not in kept:
+    if photographs not in kept:
         kept.clear()  # of one set of photographs at a time
-    spaces[CONTROL_SPACES] = control_spaces(stimuli, features, names=config.controls, kept=kept.setdefault(ids, {}))
+    kept_here = kept.setdefault(photographs, {})
+    spaces[CONTROL_SPACES] = control_spaces(stimuli, features, names=config.controls, kept=kept_here)
     if "gradient" in config.signals:  # what gradients predict must be owed to the photograph they belong to
         order = next(group_orders(stimuli.table["source"].to_numpy(), 1, seed=config.seed))
         spaces[CONTROL_SPACES][SHUFFLED] = np.asarray(features["gradient", features.layers[-1]])[order]
