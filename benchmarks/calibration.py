@@ -20,6 +20,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import calibration_half_times
 import calibration_hierarchy
 import calibration_orders
 import calibration_permutation
@@ -194,7 +195,7 @@ for _part in calibration_scores.PARTS:
     part(_part)
 for _name in ("agreements", "spins", "dynamics", "factors", "clusters"):
     part(getattr(calibration_hierarchy, _name))
-for _part in calibration_orders.PARTS:
+for _part in (*calibration_orders.PARTS, *calibration_half_times.PARTS):
     part(_part)
 
 part(calibration_terms.loss_terms)

@@ -2,7 +2,8 @@
 
     python benchmarks/calibration_ceilings.py --runs 500 --seed 1
 
-Two truths: the ceiling of other stimuli of the same kind (variances of the population), and that of these very stimuli.
+Two truths: the ceiling of these stimuli, which the interval is of, and that of other stimuli of the same kind
+(variances of the population).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 
 import numpy as np
 
-from brainmap.statistics import explainable_variance
+from brainmap.statistics import explainable_variance, split_half
 
 SIGNAL, NOISE = 0.6, 1.1
 DESIGNS = ((60, 3), (200, 3), (100, 12))
@@ -38,25 +39,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    print(
-        "| stimuli × repeats | responses | percentile: others | these | width | studentised: others | these | width |"
-    )
+    print("| stimuli × repeats | responses | variances: these | others | width | halves: these | others | width |")
     print("|---|---|---|---|---|---|---|---|")
     for n, k in DESIGNS:
         for kind in KINDS:
             signal, trials, groups = simulate(kind, n, k, options.runs, options.seed)
             shown = np.repeat(np.arange(n), k)
             own = signal.var(axis=0, ddof=1)
-            truths = [np.sqrt(S / (S + NOISE**2 / k)) for S in (np.full(options.runs, SIGNAL**2), own)]
-            cells = []
-            for interval in ("percentile", "studentised"):
-                table = explainable_variance(
-                    trials.reshape(n * k, -1),
-                    shown,
-                    groups=None if groups is None else groups[shown],
-                    n_bootstrap=400,
-                    interval=interval,
-                ).table
+            truths = [np.sqrt(S / (S + NOISE**2 / k)) for S in (own, np.full(options.runs, SIGNAL**2))]
+            how = {"groups": None if groups is None else groups[shown], "n_bootstrap": 400}
+            flat, cells = trials.reshape(n * k, -1), []
+            for ceiling in (explainable_variance(flat, shown, **how), split_half(flat, shown, n_splits=10, **how)):
+                table = ceiling.table
                 cells += [((table["low"] <= truth) & (truth <= table["high"])).mean() for truth in truths]
                 cells.append((table["high"] - table["low"]).median())
             print(

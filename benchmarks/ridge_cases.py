@@ -15,10 +15,10 @@ import numpy as np
 
 
 def by_turns(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, tuple[float, Any]]:
-    """Run all contenders in each round; return the median CPU seconds and the last result of each."""
+    """Run all contenders in each round (a single one is not warmed up); return median CPU seconds and last results."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     results: dict[str, Any] = {}
-    for each in range(rounds + 1):  # the first round imports and warms up
+    for each in range(rounds if rounds == 1 else rounds + 1):  # of several the first imports and warms up
         for name, call in contenders.items():
             start = time.process_time()
             results[name] = call()

@@ -227,7 +227,7 @@ def _provenance() -> dict:
         "pca": None,
         "scoring": "Pearson r",
         "ceiling_normalised": False,
-        "p_values": {"residual": "max-statistic over 5,000 sign flips of subject × fold differences"},
+        "p_values": {"residual": "max-statistic over 5,000 sign flips of groups of photographs"},
         "stimulus_duration": 0.5,
         "seeds": {"folds": 0, "simulation": 0},
         "versions": {"brainmap": "0.1.0", "numpy": np.__version__, "xarray": xr.__version__},

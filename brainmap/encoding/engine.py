@@ -37,6 +37,7 @@ from brainmap.encoding.settings import (
 
 Out = TypeVar("Out")
 MAX_BATCH, MIN_BATCH = 2048, 64  # targets; below the smaller, another thread costs more than it brings
+FEW_RESPONSES = 2**17  # numbers, below which it does so, too
 WIDE, WIDE_BATCH = 256, 512  # of more components fewer targets stay in a core's cache between products
 LAYERS_SHARE, READING_SHARE = 0.6, 0.3  # of what is free: for factorised layers; for stored responses being read
 INTERPRETER_BYTES = 300 * 10**6  # Python with numpy, scipy, scikit-learn and xarray loaded
@@ -200,8 +201,10 @@ class Engine:
             return results
 
         starts: Any = range(begin, end, plan.batch)
-        if len(starts) > 1:
-            starts = track(starts, f"encoding {len(layers)} layer(s), {end - begin} targets", unit="batch")
+        if len(starts) == 1:
+            yield from work(responses.columns(begin, end), begin)
+            return
+        starts = track(starts, f"encoding {len(layers)} layer(s), {end - begin} targets", unit="batch")
         # Where reading is not free, blocks are wide; whole batches, so that the same numbers are computed together
         # wherever the responses live.
         width = max(plan.read_width // plan.batch, 1) * plan.batch
@@ -321,6 +324,8 @@ class MemoryBound:
     def plans(self, responses: ArraySource) -> list[BatchPlan]:
         """Choose the batches of targets beside each group of layers, of one size for all."""
         plans: list[BatchPlan] = []
+        few = self.problem.plan.n_rows * self.n_targets < FEW_RESPONSES
+        alone = few or self.problem.backend.uses_torch  # a device is kept busy by one thread
         for group in self.groups:
             free = self.free - sum(map(self.layer_bytes.__getitem__, group))
             reading = 0 if responses.in_memory else int(free * READING_SHARE)
@@ -329,7 +334,7 @@ class MemoryBound:
                 self.most,
                 budget=free - reading,
                 bytes_per_target=self.target_bytes,
-                threads=1 if self.problem.backend.uses_torch else self.problem.threads,  # a device is kept busy by one
+                threads=1 if alone else self.problem.threads,
                 batch=self.problem.settings.options.batch if not plans else plans[0].batch,
             )
             if plans and plan.batch < plans[0].batch:

@@ -15,6 +15,7 @@ from brainmap.encoding.folds import SplitPlan
 
 RELATIVE_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-8, 5, 19))  # times the mean eigenvalue
 MAX_ALPHAS = 1000
+FEW_ROWS = 256
 TIE_TOLERANCE, RELATIVE_TIE_TOLERANCE = 5e-7, 1e-5
 
 
@@ -253,6 +254,11 @@ class Problem:
     threads: int
     n_nuisance: int
     plain: bool
+
+    @property
+    def factor_threads(self) -> int:
+        """Threads for factorising train sets: one where starting another takes longer than it saves."""
+        return self.threads if self.plan.n_rows >= FEW_ROWS else 1
 
 
 def parse_alphas(alphas: Any) -> tuple[float, ...]:

@@ -4,13 +4,17 @@ Raugel et al. 2025 write "half of its final value", but their curves are normali
 the last (1). Half of the final value depends on what the untrained model scores: three curves of one shape and one
 midpoint, from 0 to .09, from .03 to .09 and from .09 to .155, have half times that differ by a factor of two, and the
 third has none. Half of the gain is the same step for all three. Both are here: ``baseline="zero"`` and ``"first"``.
+
+Intervals are made over the unit of replication of an order (:mod:`brainmap.hierarchy.replication`): subjects where
+there are five or more, else folds. Resampled units give the standard error of the half time of their mean curve; that
+of folds is larger by √(2(K − 1)/(K − 2)), as in the t test over folds, since folds share training data.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,11 +23,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from brainmap.common.errors import InputError
+from brainmap.hierarchy.replication import unit_scores
 from brainmap.hierarchy.resampling import Resampling, interval, mean_of, resampled
 from brainmap.hierarchy.training_sigmoids import fitted_sigmoid, scanned_sigmoids, sigmoid
+from brainmap.statistics.tests_of_means import LEAST
 
 FloatArray = NDArray[np.float64]
 Baseline = Literal["zero", "first"]
+Unit = Literal["subjects", "folds"]
 BASELINES = {"first": "half of the gain from the first checkpoint to the last", "zero": "half of the final value"}
 """What a half time is half of."""
 
@@ -104,7 +111,7 @@ class DynamicsOptions:
     minimum_gain : float
         ``baseline="first"``: the same of the size of the gain.
     resampling : Resampling
-        Of the interval, over cells (subject × fold).
+        Of the interval, over units of replication.
 
     Examples
     --------
@@ -120,7 +127,12 @@ class DynamicsOptions:
 
 
 def half_time(
-    steps: ArrayLike, scores: ArrayLike, *, baseline: Baseline = "zero", options: DynamicsOptions | None = None
+    steps: ArrayLike,
+    scores: ArrayLike,
+    *,
+    over: Unit = "subjects",
+    baseline: Baseline = "zero",
+    options: DynamicsOptions | None = None,
 ) -> HalfTime:
     """Find the training step at which a score reaches half, on a sigmoid in log step.
 
@@ -128,8 +140,12 @@ def half_time(
     ----------
     steps : array-like, (n_steps,)
         Training steps in increasing order. Step 0 is placed at half of the first step above 0 on the logarithmic axis.
-    scores : array-like, (n_steps,) or (n_cells, n_steps)
-        Score at each step; cells are subjects × folds, from which the interval is made.
+    scores : array-like, (n_steps,) or (n_units, n_steps)
+        Score at each step; units are those over which the interval is made: subjects (mean over folds), or folds (mean
+        over subjects).
+    over : {'subjects', 'folds'}
+        What units are. Over subjects the interval holds for other subjects and these photographs; over three folds or
+        more for other photographs and these subjects.
     baseline : {'zero', 'first'}
         ``zero``: half of the final score, the words of Raugel et al. 2025; it depends on what the untrained model
         scores. ``first``: half of the gain from the first checkpoint to the last, as their figures are normalised; it
@@ -145,7 +161,7 @@ def half_time(
         that falls has a half time, too (half of the loss), and a curve that does not look like a sigmoid, such as one
         that dips or overshoots, has that of the monotone curve nearest to it (isotonic regression in the direction of
         the gain), interpolated between checkpoints on the logarithmic axis. The interval is made on that axis from
-        resampled cells; resamples that change in the other direction have none, and it is NaN if fewer than nine in ten
+        resampled units; resamples that change in the other direction have none, and it is NaN if fewer than nine in ten
         resamples have one.
 
     Raises
@@ -165,12 +181,14 @@ def half_time(
     options = options or DynamicsOptions()
     if baseline not in BASELINES:
         raise InputError(f"A half time's baseline is 'first' or 'zero', not {baseline!r}.")
+    if over not in get_args(Unit):
+        raise InputError(f"The interval of a half time is made over 'subjects' or 'folds', not {over!r}.")
     axis, last = _log_axis(steps)
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if rows.shape[1] != len(axis):
         raise InputError(f"There are {len(axis)} steps but scores of shape {rows.shape}.")
     fit = _fit(axis, mean_of(rows), baseline, options)
-    if fit.failure or len(rows) < 2 or options.resampling.n == 0:
+    if fit.failure or len(rows) < (LEAST["folds"] if over == "folds" else 2) or options.resampling.n == 0:
         return _on_steps(fit, np.nan, np.nan, last)
 
     def statistic(means: FloatArray) -> FloatArray:
@@ -184,6 +202,8 @@ def half_time(
     draws = resampled(rows, statistic, options.resampling)
     low = high = np.nan
     if np.isfinite(draws).mean() >= 0.9:
+        shared = 2.0 * (len(rows) - 1) / (len(rows) - 2) if over == "folds" else 1.0
+        draws = fit.step + np.sqrt(shared) * (draws - fit.step)
         low, high = (float(x) for x in interval(fit.step, draws, len(rows), options.resampling.confidence))
     return _on_steps(fit, low, high, last)
 
@@ -201,7 +221,8 @@ def half_times(
     Parameters
     ----------
     scores : xr.DataArray
-        Scores with dimensions ``step`` (its coordinate: training steps), ``unit``, and optionally subject and split.
+        Scores with dimensions ``step`` (its coordinate: training steps), ``unit``, and optionally subject and split;
+        intervals are made over five subjects or more, else over three folds or more, else not.
     unit, step : str
         Names of the dimensions.
     baseline : {'zero', 'first'}
@@ -213,12 +234,12 @@ def half_times(
     -------
     pandas.DataFrame
         ``unit``, ``half_time``, ``low``, ``high``, ``fraction``, ``start``, ``final``, ``fit_r2``, ``failure``,
-        ``method``, ``baseline``.
+        ``method``, ``baseline``, ``over`` (what the interval is made over: subjects, folds, or nothing).
 
     Raises
     ------
     InputError
-        If the scores are no DataArray, or a dimension or the coordinate of steps is missing.
+        If the scores are no DataArray, a dimension or the coordinate of steps is missing, or there is another one.
 
     Examples
     --------
@@ -235,16 +256,19 @@ def half_times(
         raise InputError(f"Half times need scores as an xarray.DataArray, not {type(scores).__name__}.")
     if unit not in scores.dims or step not in scores.dims or step not in scores.coords:
         raise InputError(f"Half times need dims {unit!r} and {step!r} with a coordinate; got {tuple(scores.dims)}.")
-    rest = [d for d in scores.dims if d not in (unit, step)]
-    values = scores.transpose(unit, *rest, step).values.astype(np.float64)
-    values = values.reshape(values.shape[0], -1, values.shape[-1])
-    names = scores[unit].values if unit in scores.coords else np.arange(len(values))
+    values, over = unit_scores(scores, unit, step)
+    names = scores[unit].values if unit in scores.coords else np.arange(values.shape[1])
     rows = []
-    for name, cells in zip(names, values, strict=True):
-        fit = half_time(scores[step].values, cells, baseline=baseline, options=options)
+    for number, name in enumerate(names):
+        fit = half_time(scores[step].values, values[:, number], over=_unit(over), baseline=baseline, options=options)
         more = {key: value for key, value in vars(fit).items() if key not in ("step", "curve")}
-        rows.append({"unit": name, "half_time": fit.step, **more})
+        rows.append({"unit": name, "half_time": fit.step, **more, "over": over})
     return pd.DataFrame(rows)
+
+
+def _unit(replicated: str) -> Unit:
+    """What rows are; a single one, where nothing is replicated, may have either name."""
+    return "folds" if replicated == "folds" else "subjects"
 
 
 def _log_axis(steps: ArrayLike) -> tuple[FloatArray, float]:
@@ -338,7 +362,7 @@ def _on_steps(fit: HalfTime, low: float, high: float, last: float) -> HalfTime:
 
 
 def training_half_times(cells: xr.DataArray, baseline: Baseline = "zero") -> pd.DataFrame:
-    """Half time of every unit (area or window) in % of training, with its interval over subjects and folds.
+    """Half time of every unit (area or window) in % of training, with its interval over subjects (from five) or folds.
 
     A handful of checkpoints says little about four parameters: noise has a half time in one of three cases, but hardly
     ever one whose resamples agree. A half time therefore counts only with an interval, and only where there is
@@ -357,31 +381,33 @@ def training_half_times(cells: xr.DataArray, baseline: Baseline = "zero") -> pd.
         As :func:`brainmap.hierarchy.half_times`, and ``percent``, ``percent_low``, ``percent_high``; these three are
         NaN where there is no half time that counts, and ``failure`` then says why.
     """
-    ordered = cells.transpose("unit", "subject", "split", "step")
-    values = np.ascontiguousarray(ordered.values.reshape(ordered.sizes["unit"], -1, ordered.sizes["step"]), float)
-    steps = tuple(float(step) for step in ordered["step"].values)
-    mean = mean_of(values, axis=1)
+    values, over = unit_scores(cells, "unit", "step")
+    steps = tuple(float(step) for step in cells["step"].values)
+    mean = mean_of(values)
     whole = mean[:, -1] - mean[:, 0] if baseline == "first" else mean[:, -1]
     reaches = whole >= 0.1 * np.nanmax(whole, initial=0.0)
     if baseline == "first":
         reaches &= whole > 0
     low = _failed(f"the {WHOLE[baseline]} is below a tenth of the highest", baseline)
-    fits = [
-        _half_time(steps, unit.tobytes(), baseline) if high else low for unit, high in zip(values, reaches, strict=True)
-    ]
+    fits = []
+    for number, high in enumerate(reaches):
+        rows = np.ascontiguousarray(values[:, number])
+        fits.append(_half_time(steps, rows.tobytes(), _unit(over), baseline) if high else low)
     table = pd.DataFrame([vars(fit) for fit in fits]).drop(columns="curve").rename(columns={"step": "half_time"})
-    table.insert(0, "unit", ordered["unit"].values)
+    table.insert(0, "unit", cells["unit"].values)
     table.loc[(table["failure"] == "") & table["low"].isna(), "failure"] = "the half time has no interval"
     share = {"percent": "half_time", "percent_low": "low", "percent_high": "high"}
     counts = table["failure"] == ""
-    return table.assign(**{name: (100.0 / steps[-1] * table[of]).where(counts) for name, of in share.items()})
+    percent = {name: (100.0 / steps[-1] * table[of]).where(counts) for name, of in share.items()}
+    return table.assign(over=over, **percent)
 
 
 WHOLE = {"zero": "final score", "first": "gain"}
 
 
 @functools.lru_cache(maxsize=4096)  # several panels and numbers ask for the same areas
-def _half_time(steps: tuple[float, ...], values: bytes, baseline: Baseline) -> HalfTime:
-    """Half time of one unit from the bytes of its scores, (n_cells, n_steps) float64."""
-    cells = np.frombuffer(values).reshape(-1, len(steps))
-    return half_time(steps, cells, baseline=baseline, options=DynamicsOptions(resampling=Resampling(n=100)))
+def _half_time(steps: tuple[float, ...], values: bytes, over: Unit, baseline: Baseline) -> HalfTime:
+    """Half time of one area or window from the bytes of its scores, (n_units, n_steps) float64."""
+    rows = np.frombuffer(values).reshape(-1, len(steps))
+    options = DynamicsOptions(resampling=Resampling(n=100))
+    return half_time(steps, rows, over=over, baseline=baseline, options=options)

@@ -98,7 +98,12 @@ def distance_to(targets: pd.DataFrame, reference: str = "V1") -> pd.Series:
     Returns
     -------
     pandas.Series
-        mm by area, mean over hemispheres; empty where coordinates or the reference are missing.
+        mm by area, mean over hemispheres; empty where coordinates or the reference are missing (NaN).
+
+    Raises
+    ------
+    InputError
+        If the table lacks a column.
 
     Examples
     --------
@@ -108,6 +113,11 @@ def distance_to(targets: pd.DataFrame, reference: str = "V1") -> pd.Series:
     >>> distance_to(targets).tolist()
     [0.0, 50.0]
     """
+    if absent := [name for name in ("roi", "hemisphere", "x", "y", "z") if name not in targets]:
+        raise InputError(
+            f"distances between areas need the place of each target; its table lacks {', '.join(absent)}. Give them (mm), "
+            "or distances of your own"
+        )
     named = targets[targets["roi"].astype(str) != ""]
     centres = named.groupby(["hemisphere", "roi"])[["x", "y", "z"]].mean()
     distances = []

@@ -18,6 +18,7 @@ from brainmap.papers.paper_panel import (
     absent_panel,
     grid_views,
     has,
+    interval_over,
     n_subjects,
     no_scores,
     no_training,
@@ -179,7 +180,7 @@ def _temporal(member: Member) -> PaperPanel:
         return absent_panel("3F", title, "Needs at least four layers that predict something after onset.")
     return PaperPanel(
         "3F", title.replace("T_max", "Tmax"),
-        f"One point per layer; bars: 95 % interval over subject × fold. {order_words(table)}",
+        f"One point per layer; bars: {interval_over(table.attrs.get('unit'))}. {order_words(table)}",
         lambda: figures.depth_vs_peak_time(
             table, ACTIVATION, title=with_simulated("Layer depth and peak time", [member])
         ),

@@ -14,7 +14,15 @@ from brainmap.common.errors import InputError
 from brainmap.hierarchy import agreement, distance_to
 from brainmap.hierarchy.half_times import training_half_times
 from brainmap.papers import paper_tables, training_scores
-from brainmap.papers.paper_panel import PaperPanel, absent_panel, data_word, no_training, sem_over, with_simulated
+from brainmap.papers.paper_panel import (
+    PaperPanel,
+    absent_panel,
+    data_word,
+    interval_over,
+    no_training,
+    sem_over,
+    with_simulated,
+)
 from brainmap.papers.property_maps import BESIDE, PROPERTIES
 from brainmap.report import figures
 from brainmap.report.cortex.values_on_mesh import cortex_of
@@ -142,8 +150,8 @@ def _half_time_scatter(
     names = rows["unit"].astype(str).tolist() if space else None
     return PaperPanel(
         number, title,
-        f"One point per {'area' if space else 'window'}; {_failures(table)}. Bars: 95 % interval over subjects and "
-        f"folds, cut at the axes. Line: least squares{made}.",
+        f"One point per {'area' if space else 'window'}; {_failures(table)}. Bars: "
+        f"{interval_over(table['over'].iloc[0])}, cut at the axes. Line: least squares{made}.",
         lambda: figures.scatter_with_fit(
             rows["x"].to_numpy(float), rows["percent"].to_numpy(float), labels=labels, names=names,
             statistics={str(k): v for k, v in order.items()}, title=with_simulated(title, training),
@@ -211,8 +219,9 @@ def _property_scatter(
         return absent_panel("8", title, f"Needs more areas with a half time: {error}")
     return PaperPanel(
         "8", title,
-        f"One point per area with a half time (half of the gain), {len(areas)}; bars: 95 % interval over subjects and "
-        f"folds, cut at the axes; p: {statistics['p_method']}. The property is measured, half times are "
+        f"One point per area with a half time (half of the gain), {len(areas)}; bars: "
+        f"{interval_over(half['over'].iloc[0])}, cut at the axes; "
+        f"p: {statistics['p_method']}. The property is measured, half times are "
         f"{data_word(training)}.",
         _scatter(areas, values, half, labels, statistics, with_simulated(title, training)),
     )  # fmt: skip

@@ -127,6 +127,11 @@ def sem_over(n: int, noun: str = "subject") -> str:
     return f"± SEM over {count_of(n, noun)}" if n > 1 else f"none, there is one {noun}"
 
 
+def interval_over(unit: str | None) -> str:
+    """Say what bars of a statistic show, replicated over subjects or folds (or nothing, or it is not known)."""
+    return f"95 % interval over {unit}" if unit else "95 % interval, where there is one"
+
+
 def n_subjects(members: Sequence[Member], modality: str) -> int:
     """Return the number of subjects of the study that has most of them."""
     return max(int(member.results.scores[modality].sizes["subject"]) for member in members)

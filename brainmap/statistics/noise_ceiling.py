@@ -7,7 +7,6 @@ response averaged over ``n_repeats``) and as the *correlation* a noiseless predi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from brainmap.common.errors import InputError
 from brainmap.common.random_purposes import CEILING_HALVES
 from brainmap.statistics.checked_arrays import target_blocks
 from brainmap.statistics.repeated_trials import (
+    Resampled,
     bootstrap_weights,
     checked_trials,
     decomposed,
@@ -28,7 +28,6 @@ from brainmap.statistics.repeated_trials import (
 )
 
 FloatArray = NDArray[np.float64]
-Interval = Literal["percentile", "studentised"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +140,6 @@ def explainable_variance(
     n_repeats: float | None = None,
     groups: ArrayLike | None = None,
     n_bootstrap: int = 0,
-    interval: Interval = "percentile",
     confidence: float = 0.95,
     seed: int = 0,
 ) -> NoiseCeiling:
@@ -159,14 +157,10 @@ def explainable_variance(
         What stimuli belong together (categories, crops of a photograph): they are then drawn together, and the interval
         holds for new groups.
     n_bootstrap : int
-        Bootstrap samples over stimuli (or groups) for the interval of ``r``; 0 for none. It holds for stimuli like
-        these whose responses are about normal, and, whatever their distribution, for the ceiling of these very stimuli.
-        With heavy-tailed responses to stimuli (t, 3 degrees of freedom), 95 % intervals hold that of *other* stimuli
-        in .82 to .93 only: they cannot know tails that the data do not show.
-    interval : {'percentile', 'studentised'}
-        'studentised' joins the interval with one from resamples that are each divided by a standard error of their own,
-        which assumes no distribution: wider, and .03 closer to its level where tails are heavy (table in
-        ``docs/statistics_appendix.md``).
+        Bootstrap samples over stimuli (or groups) for the interval of ``r``; 0 for none. It is an interval of the
+        ceiling of these stimuli, with which their scores are compared; no distribution is assumed. That of *other*
+        stimuli it holds, too, unless many repeats leave only the stimuli to chance and responses have heavy tails,
+        which a hundred stimuli need not show (table in ``docs/statistics_appendix.md``).
     confidence : float
         Coverage of the interval.
     seed : int
@@ -181,7 +175,7 @@ def explainable_variance(
     Raises
     ------
     InputError
-        If shapes disagree, values are not finite, fewer than two stimuli were repeated, or the interval is unknown.
+        If shapes disagree, values are not finite, or fewer than two stimuli were repeated.
 
     Examples
     --------
@@ -197,22 +191,11 @@ def explainable_variance(
     repeats = float(1.0 / np.mean(1.0 / counts)) if n_repeats is None else float(n_repeats)
     if repeats <= 0:
         raise InputError(f"The number of repeats must be positive, not {repeats:g}.")
-    if interval not in get_args(Interval):
-        raise InputError(f"unknown interval {interval!r}; choose one of {', '.join(get_args(Interval))}.")
     weights, group = bootstrap_weights(codes, groups, n_bootstrap, seed)
-    units = int(group.max()) + 1
     parts = [decomposed(values[:, block], codes, counts, weights, repeats) for block in target_blocks(*values.shape)]
     signal, noise, shares = (np.concatenate(pieces, axis=-1) for pieces in zip(*parts, strict=True))
     ncsnr = np.sqrt(quotient(np.maximum(signal, 0.0), noise))
-    low, high = _interval(shares, units, confidence)
-    if interval == "studentised" and n_bootstrap:
-        ends = []
-        for block in target_blocks(*values.shape):
-            ratios, errors = log_ratios(values[:, block], codes, counts, weights, group)
-            ends.append(_studentised(ratios, errors, units, confidence))
-        factor = repeats / ((counts.sum() - (counts**2).sum() / counts.sum()) / (len(counts) - 1))
-        below, above = (np.maximum(factor * np.expm1(np.concatenate(part)), 0.0) for part in zip(*ends, strict=True))
-        low, high = np.minimum(low, np.sqrt(below / (1 + below))), np.maximum(high, np.sqrt(above / (1 + above)))
+    low, high = _interval(Resampled(values, codes, counts, weights, group), shares, repeats, confidence)
     table = _table(ncsnr, shares[0], low, high, signal_variance=signal, noise_variance=noise)
     return NoiseCeiling(table, "explainable variance", repeats, confidence)
 
@@ -241,10 +224,10 @@ def split_half(
         What stimuli belong together (categories, crops of a photograph): they are then drawn together, and the interval
         holds for new groups.
     n_bootstrap : int
-        Bootstrap samples over stimuli (or groups) for the interval of ``r``; 0 for none. It holds for stimuli like
-        these whose responses are about normal, and, whatever their distribution, for the ceiling of these very stimuli.
-        With heavy-tailed responses to stimuli (t, 3 degrees of freedom), 95 % intervals hold that of *other* stimuli
-        in .82 to .93 only: they cannot know tails that the data do not show.
+        Bootstrap samples over stimuli (or groups) for the interval of ``r``; 0 for none. It is an interval of the
+        ceiling of these stimuli, with which their scores are compared; no distribution is assumed. That of *other*
+        stimuli it holds, too, unless many repeats leave only the stimuli to chance and responses have heavy tails,
+        which a hundred stimuli need not show (table in ``docs/statistics_appendix.md``).
     confidence : float
         Coverage of the interval.
     seed : int
@@ -286,7 +269,7 @@ def split_half(
     repeats = float(np.mean(counts))
     share = reliability[0]
     ncsnr = np.sqrt(quotient(share, (1.0 - share) * repeats))
-    low, high = _interval(reliability, int(group.max()) + 1, confidence)
+    low, high = _interval(Resampled(values, codes, counts, weights, group), reliability, repeats, confidence)
     return NoiseCeiling(_table(ncsnr, share, low, high), "split half", repeats, confidence)
 
 
@@ -308,21 +291,30 @@ def _prophecy(reliability: FloatArray, ratio: float) -> FloatArray:
     return stepped
 
 
-def _interval(shares: FloatArray, n_stimuli: int, confidence: float) -> tuple[FloatArray | float, FloatArray | float]:
+def _interval(
+    trials: Resampled, shares: FloatArray, repeats: float, confidence: float
+) -> tuple[FloatArray | float, FloatArray | float]:
     """Interval of the ceiling of r from explainable shares, the estimate in the first row, resamples below.
 
     Percentiles expanded for few stimuli (Hesterberg 2015), joined with their reflection about the estimate on the scale
-    -log(1 - share), on which a ratio of variances is nearly symmetric; percentiles alone miss too often. NaN without
-    resamples.
+    -log(1 - share), on which a ratio of variances is nearly symmetric, and with the studentised interval of that ratio:
+    percentiles alone miss too often, most of all where tails are heavy. NaN without resamples.
     """
     if not 0 < confidence < 1:
         raise InputError(f"The confidence must lie between 0 and 1, not {confidence}.")
     if len(shares) < 2:
         return np.nan, np.nan
+    units, counts = int(trials.group.max()) + 1, trials.counts
     scale = -np.log1p(-np.clip(shares, 0.0, 1.0 - 1e-12))
-    tail = _tail(n_stimuli, confidence)
+    tail = _tail(units, confidence)
     low, high = np.quantile(scale[1:], [tail, 1.0 - tail], axis=0)
     below, above = np.minimum(low, 2 * scale[0] - high), np.maximum(high, 2 * scale[0] - low)
+    blocks = target_blocks(*trials.values.shape)
+    ends = [_studentised(*log_ratios(trials, block), units, confidence) for block in blocks]
+    factor = repeats / ((counts.sum() - (counts**2).sum() / counts.sum()) / (len(counts) - 1))
+    ratios = (factor * np.expm1(np.concatenate(part)) for part in zip(*ends, strict=True))
+    least, most = (np.log1p(np.maximum(ratio, 0.0)) for ratio in ratios)
+    below, above = np.minimum(below, least), np.maximum(above, most)
     return np.sqrt(-np.expm1(-np.maximum(below, 0.0))), np.sqrt(-np.expm1(-np.maximum(above, 0.0)))
 
 

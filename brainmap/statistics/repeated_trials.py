@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,30 @@ from brainmap.statistics.checked_arrays import check_finite_columns, sliceable
 
 FloatArray = NDArray[np.float64]
 LEAST_GROUPS = 20  # of stimuli: intervals of twelve covered .90
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """Trials, and how often each resample draws every stimulus.
+
+    Attributes
+    ----------
+    values : array-like, (n_trials, n_targets)
+    codes : ndarray, (n_trials,)
+        Stimulus of each trial.
+    counts : ndarray, (n_stimuli,)
+        Trials of each stimulus.
+    weights : ndarray, (n_weightings, n_stimuli)
+        All ones in the first row.
+    group : ndarray, (n_stimuli,)
+        Unit that a stimulus is drawn with.
+    """
+
+    values: Any
+    codes: NDArray[np.intp]
+    counts: NDArray[np.intp]
+    weights: FloatArray
+    group: NDArray[np.intp]
 
 
 def quotient(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
@@ -103,19 +128,14 @@ def _means_and_scatter(
     return means, within
 
 
-def log_ratios(
-    values: FloatArray,
-    codes: NDArray[np.intp],
-    counts: NDArray[np.intp],
-    weights: FloatArray,
-    group: NDArray[np.intp],
-) -> tuple[FloatArray, FloatArray]:
+def log_ratios(trials: Resampled, block: slice) -> tuple[FloatArray, FloatArray]:
     """Return log of mean squares between over within stimuli and its standard error, (n_weightings, n_targets).
 
     The error is that of units drawn independently, from what each adds to either sum of squares (infinitesimal
     jackknife): no distribution is assumed.
     """
-    means, within = _means_and_scatter(values, codes, counts)
+    counts, weights, group = trials.counts, trials.weights, trials.group
+    means, within = _means_and_scatter(trials.values[:, block], trials.codes, counts)
     grand = counts @ means / counts.sum()
     between = counts[:, None] * (means - grand) ** 2
     units = int(group.max()) + 1

@@ -51,7 +51,7 @@ Permuted = tuple[str, str, str, str]
 T = TypeVar("T")
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 10
+STUDY_VERSION = 11
 BANDS_VERSION = 2  # likewise, of what bands explain together
 DECODING_VERSION = 2  # likewise, of photographs found by decoding
 MENDINGS = 100  # damaged files that one run sets aside and computes again

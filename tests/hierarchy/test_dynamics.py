@@ -365,3 +365,30 @@ def test_labels_and_several_maps_are_not_taken_for_one_map(tmp_path) -> None:
     nibabel.save(nibabel.gifti.GiftiImage(darrays=[points]), tmp_path / "a.surf.gii")
     with pytest.raises(InputError, match="it holds a surface, not values at its vertices"):
         read_map(tmp_path / "a.surf.gii")
+
+
+def test_half_times_are_replicated_over_subjects_or_folds() -> None:
+    noise = 0.02 * np.random.default_rng(2).standard_normal((6, 5, 2, len(STEPS)))
+    curves = np.stack([sigmoid(600.0), sigmoid(3000.0)]) + noise
+    scores = xr.DataArray(curves, dims=("subject", "split", "unit", "step"), coords={"step": STEPS})
+    options = DynamicsOptions(resampling=Resampling(n=60))
+    for subjects, over, axis in ((6, "subjects", 1), (4, "folds", 0)):
+        some = scores.isel(subject=slice(subjects))
+        table = half_times(some, unit="unit", options=options)
+        assert table["over"].tolist() == [over, over]
+        for place, row in table.iterrows():
+            rows = some.values[:, :, place].mean(axis=axis)
+            alone = half_time(STEPS, rows, over=over, options=options)
+            assert (row["low"], row["high"]) == (alone.low, alone.high)
+            every = some.values[:, :, place].reshape(-1, len(STEPS))
+            assert alone.step == pytest.approx(half_time(STEPS, every).step)
+    few = half_times(scores.isel(subject=slice(4), split=slice(2)), unit="unit", options=options)
+    assert few["over"].tolist() == ["", ""] and few["low"].isna().all() and few["half_time"].notna().all()
+    rows = scores.values[:4, :, 0].mean(axis=0)  # folds share training data: √(2 · 4 / 3) wider
+    wide, narrow = (np.log(f.high / f.low) for f in (half_time(STEPS, rows, over=o, options=options)
+                                                       for o in ("folds", "subjects")))  # fmt: skip
+    assert wide / narrow == pytest.approx(np.sqrt(8 / 3))
+    with pytest.raises(InputError, match="made over 'subjects' or 'folds', not 'cells'"):
+        half_time(STEPS, rows, over="cells")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="must have dims among subject, split, unit, step"):
+        half_times(scores.rename(split="run"), unit="unit")

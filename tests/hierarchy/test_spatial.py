@@ -62,6 +62,8 @@ def test_distances_are_within_the_hemisphere() -> None:
     assert distance_to(targets, "nowhere").empty
     one_sided = targets[targets["hemisphere"] == "L"]
     np.testing.assert_allclose(distance_to(one_sided)["A3"], 18, atol=0.1)
+    with pytest.raises(InputError, match=r"its table lacks x, z\. Give them \(mm\), or distances of your own"):
+        distance_to(targets.drop(columns=["x", "z"]))
 
 
 @pytest.mark.parametrize("slope", [1.0, -1.0])

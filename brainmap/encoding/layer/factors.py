@@ -240,11 +240,11 @@ def factorise_products(
         part = FeatureMoments.of(block, plan.atoms[start : start + len(block)], plan.n_atoms)
         spread = part if spread is None else spread + part
     assert spread is not None
-    plain = np.stack(parallel(partial(gram_product, features), list(plan.slices), problem.threads))
+    plain = np.stack(parallel(partial(gram_product, features), list(plan.slices), problem.factor_threads))
     weighted = None
     if weight is not None:
         weighted = np.stack(
-            parallel(partial(gram_product, features, weight=weight), list(plan.slices), problem.threads)
+            parallel(partial(gram_product, features, weight=weight), list(plan.slices), problem.factor_threads)
         )
     table, layers = GramTable(plain, weighted, spread), []
     moved = placing(backend)(features)
@@ -280,7 +280,7 @@ def factorise_table(
             n_components = min(n_components, preparation.matrix.shape[1])
     place, alphas = placing(backend), alpha_grids(problem, table.features)
     work = partial(factorise_cross, table=table, preparations=preparations, alphas=alphas, problem=problem, place=place)
-    trains, flags = zip(*parallel(work, [*inner_sets, *outer_sets], problem.threads), strict=True)
+    trains, flags = zip(*parallel(work, [*inner_sets, *outer_sets], problem.factor_threads), strict=True)
     inner, outer = trains[: len(inner_sets)], trains[len(inner_sets) :]
     info = {**layer_info(problem, outer, n_components, varying), "unsafe": unsafe or any(flags)}
     info |= {"n_constant": int(constant.sum()), "n_features": len(constant), "alphas": alphas}

@@ -272,7 +272,7 @@ def _factorise_layer(name: str, X: NDArray[Any], problem: Problem, weights: bool
         varying.append(prepared.n_varying)
         mine = [number for number, inside in enumerate(inner_sets) if inside.outer == outer_set.outer]
         work = partial(_with_weight_map, rows=prepared, alphas=alphas, problem=problem, weights=weights)
-        *inside, last = parallel(work, [*(inner_sets[number] for number in mine), outer_set], problem.threads)
+        *inside, last = parallel(work, [*(inner_sets[number] for number in mine), outer_set], problem.factor_threads)
         inner.update(zip(mine, (train for train, _ in inside), strict=True))
         outer.append(last[0])
         maps.extend(last[1])

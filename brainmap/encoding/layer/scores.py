@@ -70,23 +70,34 @@ def target_block(block: NDArray[Any], problem: Problem, *, name: str, first: int
             share = np.full(rows.stop - rows.start, 1.0 / (rows.stop - rows.start), values.dtype)
             np.matmul(share, values[rows], out=mean)
         shift = np.median(means, axis=0).astype(np.float64)
-        values -= shift.astype(values.dtype)
-        low, high = low - shift.astype(values.dtype), high - shift.astype(values.dtype)
+    centre = shift.astype(values.dtype)
+    low, high = low - centre, high - centre
     deviation = np.maximum(high, -low).astype(np.float64)
     typical, most = np.median(deviation, axis=0), deviation.max(axis=0)
     typical = np.where(typical > 0, typical, most)
     scale = power_of_two(typical)
-    values *= (1.0 / scale).astype(values.dtype)
     precision = problem.backend.precision
     if np.any(most > WIDE * typical):
         if problem.backend.uses_torch:
             column = first + int(np.argmax(most / np.where(typical > 0, typical, 1.0)))
             raise InputError(f"{name} holds values of more than 15 decades in column {column}; use device='cpu'.")
         precision = "float64"
-    return sorted_block(values.astype(precision, copy=False), shift, scale, plan, first)
+    factor = (1.0 / scale).astype(values.dtype)
+    moved = values if values.dtype == precision else np.empty(values.shape, precision)
+    total, power = np.empty((2, plan.n_atoms, values.shape[1]))
+    for atom, rows in enumerate(plan.slices):  # one atom at a time stays in the cache
+        part = values[rows]
+        part -= centre
+        part *= factor
+        if moved is not values:
+            moved[rows] = part
+            part = moved[rows]
+        total[atom], power[atom] = part.sum(axis=0, dtype=np.float64), column_power(part)
+    low, high = ((end * factor).astype(moved.dtype) for end in (low, high))  # rounding keeps order
+    return TargetBlock(moved, shift, scale, total, power, low, high, first)
 
 
-def sorted_block(values: NDArray[Any], shift: Float64, scale: Float64, plan: SplitPlan, first: int = 0) -> TargetBlock:
+def sorted_block(values: NDArray[Any], shift: Float64, scale: Float64, plan: SplitPlan) -> TargetBlock:
     """Return a block of shifted and scaled values whose rows are sorted by atom already."""
     total, power = np.empty((2, plan.n_atoms, values.shape[1]))
     low, high = np.empty((2, plan.n_atoms, values.shape[1]), values.dtype)
@@ -94,7 +105,7 @@ def sorted_block(values: NDArray[Any], shift: Float64, scale: Float64, plan: Spl
         values[rows].min(axis=0, out=low[atom])
         values[rows].max(axis=0, out=high[atom])
         total[atom], power[atom] = values[rows].sum(axis=0, dtype=np.float64), column_power(values[rows])
-    return TargetBlock(values, shift, scale, total, power, low, high, first)
+    return TargetBlock(values, shift, scale, total, power, low, high)
 
 
 def target_batch(responses: TargetBlock, layer: LayerFactors, problem: Problem) -> TargetBatch:
@@ -171,7 +182,9 @@ def path_scores(
     """Score all alphas on one validation set, shape (n_alphas, n_targets); 0 where the truth is constant."""
     assert held.coupling is not None
     fitted, truth = both
-    covariance = to_numpy(train.shrink @ (white * held_cross(train, held, inputs, truth)))
+    shared = held_cross(train, held, inputs, truth)
+    shared *= white  # in place, here and below: another array of this size costs as much as the product with it
+    covariance = to_numpy(train.shrink @ shared)
     energy = path_energy(train, held.coupling, white)
     if batch.problem.settings.scoring == "pearsonr":
         return correlation(covariance, energy, truth, fitted)
@@ -201,8 +214,10 @@ def path_energy(train: Train, coupling: Coupling, white: Any) -> Float64:
             prediction = coupling.direct @ (shrink[:, None] * white)
             rows.append(column_sum(prediction * prediction))
         return np.stack(rows)
-    energy = coupling.diagonal @ (white * white)
-    energy += coupling.slope @ (white * (coupling.matrix @ white))
+    mixed = coupling.matrix @ white
+    mixed *= white
+    energy = coupling.slope @ mixed
+    energy += coupling.diagonal @ (white * white)
     if coupling.near is not None:
         first, second, weights = coupling.near
         energy += weights @ (white[first] * white[second])
