@@ -37,7 +37,7 @@ from brainmap.encoding.settings import (
 
 Out = TypeVar("Out")
 MAX_BATCH, MIN_BATCH = 2048, 64  # targets; below the smaller, another thread costs more than it brings
-FEW_RESPONSES = 2**17  # numbers, below which it does so, too
+FEW_ROWS, FEW_RESPONSES = 256, 2**17  # rows (of train sets), numbers (of responses) below which it does so, too
 WIDE, WIDE_BATCH = 256, 512  # of more components fewer targets stay in a core's cache between products
 LAYERS_SHARE, READING_SHARE = 0.6, 0.3  # of what is free: for factorised layers; for stored responses being read
 INTERPRETER_BYTES = 300 * 10**6  # Python with numpy, scipy, scikit-learn and xarray loaded
@@ -103,7 +103,9 @@ def make_problem(plan: SplitPlan, settings: RidgeSettings, design: CheckedRows, 
     n_nuisance = 0 if design.nuisance is None else design.nuisance.shape[1]
     as_they_are = settings.fit_intercept and not settings.scale and settings.pca is None and settings.bands is None
     threads = settings.options.threads or available_threads()
-    return Problem(plan, settings, design, backend, threads, n_nuisance, plain=as_they_are and n_nuisance == 0)
+    in_factors = threads if plan.n_rows >= FEW_ROWS else 1
+    plain = as_they_are and n_nuisance == 0
+    return Problem(plan, settings, design, backend, threads, in_factors, n_nuisance, plain)
 
 
 @dataclass
@@ -202,7 +204,8 @@ class Engine:
 
         starts: Any = range(begin, end, plan.batch)
         if len(starts) == 1:
-            yield from work(responses.columns(begin, end), begin)
+            columns = responses.array[:, begin:end] if responses.in_memory else responses.columns(begin, end)
+            yield from work(columns, begin)
             return
         starts = track(starts, f"encoding {len(layers)} layer(s), {end - begin} targets", unit="batch")
         # Where reading is not free, blocks are wide; whole batches, so that the same numbers are computed together

@@ -274,15 +274,15 @@ def _group_codes(groups: ArrayLike) -> tuple[IntArray, IntArray]:
 def _deal(order: IntArray, sizes: IntArray, classes: IntArray, n_splits: int) -> IntArray:
     """Give each group a fold, largest first, to the fold with fewest rows of its class, then fewest rows at all."""
     order = order[np.argsort(-sizes[order], kind="stable")]
-    filled = np.zeros((int(classes.max()) + 1, n_splits), dtype=np.int64)
-    total = np.zeros(n_splits, dtype=np.int64)
+    total = [0] * n_splits  # plain numbers: ten times faster here than arrays of five
+    filled = np.zeros((int(classes.max()) + 1, n_splits), dtype=np.int64).tolist()
     folds = np.empty(len(sizes), dtype=np.int64)
-    rows = int(sizes.sum()) + 1  # more than any total: rows of the class count first, then all rows
-    for group in order:
-        fold = int((filled[classes[group]] * rows + total).argmin())
+    for group, size, kind in zip(order.tolist(), sizes[order].tolist(), classes[order].tolist(), strict=True):
+        rows = list(zip(filled[kind], total, strict=True))
+        fold = rows.index(min(rows))
         folds[group] = fold
-        filled[classes[group], fold] += sizes[group]
-        total[fold] += sizes[group]
+        filled[kind][fold] += size
+        total[fold] += size
     return folds
 
 

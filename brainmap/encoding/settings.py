@@ -15,7 +15,6 @@ from brainmap.encoding.folds import SplitPlan
 
 RELATIVE_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-8, 5, 19))  # times the mean eigenvalue
 MAX_ALPHAS = 1000
-FEW_ROWS = 256
 TIE_TOLERANCE, RELATIVE_TIE_TOLERANCE = 5e-7, 1e-5
 
 
@@ -240,6 +239,9 @@ class Problem:
         Rows in the order of the plan's atoms.
     backend : Backend
     threads : int
+        For batches of responses.
+    factor_threads : int
+        For train sets: one where these are so few rows that starting another takes longer than it saves.
     n_nuisance : int
         Regressors projected out inside each split.
     plain : bool
@@ -252,13 +254,9 @@ class Problem:
     design: CheckedRows
     backend: Backend
     threads: int
+    factor_threads: int
     n_nuisance: int
     plain: bool
-
-    @property
-    def factor_threads(self) -> int:
-        """Threads for factorising train sets: one where starting another takes longer than it saves."""
-        return self.threads if self.plan.n_rows >= FEW_ROWS else 1
 
 
 def parse_alphas(alphas: Any) -> tuple[float, ...]:

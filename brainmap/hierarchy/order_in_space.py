@@ -115,8 +115,8 @@ def distance_to(targets: pd.DataFrame, reference: str = "V1") -> pd.Series:
     """
     if absent := [name for name in ("roi", "hemisphere", "x", "y", "z") if name not in targets]:
         raise InputError(
-            f"distances between areas need the place of each target; its table lacks {', '.join(absent)}. Give them (mm), "
-            "or distances of your own"
+            f"distances between areas need the place of each target; its table lacks {', '.join(absent)}. "
+            "Give them (mm), or distances of your own"
         )
     named = targets[targets["roi"].astype(str) != ""]
     centres = named.groupby(["hemisphere", "roi"])[["x", "y", "z"]].mean()

@@ -52,6 +52,8 @@ class ImageScores:
         Splits.
     kind : {'r', 'r2'}
         Which score.
+    paired : bool
+        Whether this is a difference of scores on the same images, which a t test over images may compare with zero.
 
     Examples
     --------
@@ -72,16 +74,21 @@ class ImageScores:
     groups: NDArray[Any]
     n_splits: int
     kind: Score
+    paired: bool = False
 
     def to_frame(
         self, *, confidence: float = 0.95, alternative: Literal["two-sided", "greater", "less"] = "two-sided"
     ) -> pd.DataFrame:
-        """Return ``unit``, the score, ``low``, ``high`` and the t test of the score against zero: ``t``, ``p``."""
+        """Return ``unit``, the score, ``low``, ``high``; of a paired difference also the t test of zero: ``t``, ``p``.
+
+        Of a single score both are NaN: where nothing is predicted it is skewed, and the test called .064 at .05.
+        Whether a score is above chance say :func:`brainmap.statistics.significance` and ``permutation_test``.
+        """
         freedom = len(self.groups) - self.n_splits
         half = half_width(self.test, self.training, freedom, confidence)
         unit = half_width(self.test, self.training, 1, 0.5)  # the quartile of t with one degree of freedom is 1
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = self.score / unit
+            t = self.score / unit if self.paired else np.full(self.score.shape, np.nan)
         tails = {"greater": stats.t.sf(t, freedom), "less": stats.t.cdf(t, freedom)}
         p = tails[alternative] if alternative in tails else 2.0 * stats.t.sf(np.abs(t), freedom)
         columns = {"low": self.score - half, "high": self.score + half, "t": t, "p": p}
@@ -91,7 +98,7 @@ class ImageScores:
 
     def __sub__(self, other: ImageScores) -> ImageScores:
         """Return the paired difference."""
-        return combine([self, other], [1.0, -1.0])
+        return replace(combine([self, other], [1.0, -1.0]), paired=True)
 
     def __repr__(self) -> str:
         return f"<ImageScores: {self.kind} of {len(self.units)} units over {len(self.groups)} groups of images>"
@@ -122,7 +129,8 @@ def combine(scores: Sequence[ImageScores], weights: Sequence[float] | None = Non
         np.tensordot(factors, np.stack([getattr(part, name) for part in scores]), axes=1)
         for name in ("score", "test", "training")
     )
-    return replace(first, score=score, test=test, training=training)
+    paired = all(part.paired for part in scores)
+    return replace(first, score=score, test=test, training=training, paired=paired)
 
 
 def image_scores(

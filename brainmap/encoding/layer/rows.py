@@ -149,17 +149,18 @@ def _whiten(rows: PreparedRows, train: NDArray[np.int64], problem: Problem) -> _
         values, vectors = leading_eigenvectors(kernel, settings.options.rank_tolerance)
         vectors = vectors if root is None else root * vectors
         return _Whitened(values, vectors.T, share, vectors / values)
-    inside = rows.features[train]
-    mean = share @ inside if settings.fit_intercept else np.zeros(inside.shape[1])
-    centred = inside - mean if root is None else (inside - mean) * root
+    centred = rows.features[train]  # a copy
+    mean = share @ centred if settings.fit_intercept else np.zeros(centred.shape[1])
+    centred -= mean
+    centred *= 1.0 if root is None else root
     if centred.shape[1] <= len(train):
         values, vectors = leading_eigenvectors(centred.T @ centred, settings.options.rank_tolerance)
     else:
         values, left = leading_eigenvectors(centred @ centred.T, settings.options.rank_tolerance)
         vectors = centred.T @ (left / np.sqrt(values))
     inverse = vectors / np.sqrt(values)
-    white = centred @ inverse
-    return _Whitened(values, (white if root is None else white * root).T, mean, inverse)
+    white = inverse.T @ centred.T
+    return _Whitened(values, white if root is None else white * root.T, mean, inverse)
 
 
 def _apply(

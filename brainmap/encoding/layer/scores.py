@@ -93,7 +93,7 @@ def target_block(block: NDArray[Any], problem: Problem, *, name: str, first: int
             moved[rows] = part
             part = moved[rows]
         total[atom], power[atom] = part.sum(axis=0, dtype=np.float64), column_power(part)
-    low, high = ((end * factor).astype(moved.dtype) for end in (low, high))  # rounding keeps order
+    low, high = (low * factor).astype(moved.dtype), (high * factor).astype(moved.dtype)  # rounding keeps order
     return TargetBlock(moved, shift, scale, total, power, low, high, first)
 
 
