@@ -37,7 +37,7 @@ from brainmap.encoding.settings import (
 
 Out = TypeVar("Out")
 MAX_BATCH, MIN_BATCH = 2048, 64  # targets; below the smaller, another thread costs more than it brings
-FEW_ROWS, FEW_RESPONSES = 256, 2**17  # rows (of train sets), numbers (of responses) below which it does so, too
+FEW_ROWS, FEW_RESPONSES = 128, 2**14  # rows of a problem, numbers of its responses below which it does so, too
 WIDE, WIDE_BATCH = 256, 512  # of more components fewer targets stay in a core's cache between products
 LAYERS_SHARE, READING_SHARE = 0.6, 0.3  # of what is free: for factorised layers; for stored responses being read
 INTERPRETER_BYTES = 300 * 10**6  # Python with numpy, scipy, scikit-learn and xarray loaded

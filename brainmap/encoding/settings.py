@@ -32,7 +32,8 @@ class RidgeOptions:
     seed : int
         Seed of the shuffles that make outer and inner folds.
     threads : int, optional
-        Worker threads, one BLAS thread each; default: the CPUs this process may use.
+        Worker threads, one BLAS thread each; default: the CPUs this process may use. Problems of a few thousand numbers
+        take one, whatever is asked for.
     batch : int, optional
         Targets computed at a time per worker; default: from the memory bound, at most 2,048 (512 beyond 256 features).
         Part of bit-identity.
@@ -241,7 +242,7 @@ class Problem:
     threads : int
         For batches of responses.
     factor_threads : int
-        For train sets: one where these are so few rows that starting another takes longer than it saves.
+        For train sets: one where there are so few rows that starting another takes longer than it saves.
     n_nuisance : int
         Regressors projected out inside each split.
     plain : bool

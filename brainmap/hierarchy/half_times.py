@@ -187,6 +187,8 @@ def half_time(
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if rows.shape[1] != len(axis):
         raise InputError(f"There are {len(axis)} steps but scores of shape {rows.shape}.")
+    if known := np.isfinite(rows).any(axis=1).sum():  # units without any score are none
+        rows = rows[np.isfinite(rows).any(axis=1)] if known < len(rows) else rows
     fit = _fit(axis, mean_of(rows), baseline, options)
     if fit.failure or len(rows) < (LEAST["folds"] if over == "folds" else 2) or options.resampling.n == 0:
         return _on_steps(fit, np.nan, np.nan, last)
@@ -395,7 +397,10 @@ def training_half_times(cells: xr.DataArray, baseline: Baseline = "zero") -> pd.
         fits.append(_half_time(steps, rows.tobytes(), _unit(over), baseline) if high else low)
     table = pd.DataFrame([vars(fit) for fit in fits]).drop(columns="curve").rename(columns={"step": "half_time"})
     table.insert(0, "unit", cells["unit"].values)
-    table.loc[(table["failure"] == "") & table["low"].isna(), "failure"] = "the half time has no interval"
+    missing = (
+        "the half time has no interval" if over else "it has no interval, which needs five subjects or three folds"
+    )
+    table.loc[(table["failure"] == "") & table["low"].isna(), "failure"] = missing
     share = {"percent": "half_time", "percent_low": "low", "percent_high": "high"}
     counts = table["failure"] == ""
     percent = {name: (100.0 / steps[-1] * table[of]).where(counts) for name, of in share.items()}

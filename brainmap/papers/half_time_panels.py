@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from brainmap.common.errors import InputError
-from brainmap.hierarchy import agreement, distance_to
+from brainmap.hierarchy import agreement
 from brainmap.hierarchy.half_times import training_half_times
 from brainmap.papers import paper_tables, training_scores
 from brainmap.papers.paper_panel import (
@@ -48,7 +48,9 @@ def _half_times_in_space(training: Sequence[Member]) -> list[PaperPanel]:
     targets = training[-1].results.targets("fmri")
     names = [name for name in paper_tables.ROIS_B if name in set(targets["roi"])]
     areas = training_scores.cells_over_training(training, "fmri", "roi", names)
-    near = {str(name): float(value) for name, value in _distances(training[-1]).reindex(names).items()}
+    near = {
+        str(name): float(value) for name, value in training_scores.area_distances(training[-1]).reindex(names).items()
+    }
     half = training_scores.area_half_times(training)
     return [
         _share_panel("5A", areas, near, ("Distance from V1 (mm)", "Areas over training"), training),
@@ -166,13 +168,6 @@ def _failures(table: pd.DataFrame) -> str:
         return "every one has a half time"
     kinds = failed.str.replace(r"[\d.]+%?|\(.*?\)", "", regex=True).str.split().str.join(" ").value_counts()
     return f"{len(failed)} of {len(table)} have none (most often: {kinds.index[0]})"
-
-
-def _distances(member: Member) -> pd.Series:
-    targets = member.results.targets("fmri")
-    if not {"x", "y", "z"} <= set(targets.columns):
-        return pd.Series(dtype=float)
-    return distance_to(targets)
 
 
 def figure_8(training: Sequence[Member], properties: Mapping[str, pd.Series]) -> Iterator[PaperPanel]:

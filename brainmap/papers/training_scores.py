@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainmap.hierarchy import HalfTime, half_time
+from brainmap.hierarchy import HalfTime, distance_to, half_time
 from brainmap.hierarchy.half_times import Baseline, training_half_times
 from brainmap.hierarchy.training_sigmoids import sigmoid
 from brainmap.papers.factor_levels import spatial_by_subject, temporal_by_subject
@@ -83,6 +83,14 @@ def area_half_times(training: Sequence[Member], baseline: Baseline = FIGURES) ->
     """Half time of every area, see :func:`training_half_times`; the part of them that counts depends on all of them."""
     names = sorted(set(training[-1].results.targets("fmri")["roi"].astype(str)) - {""})
     return training_half_times(cells_over_training(training, "fmri", "roi", names), baseline)
+
+
+def area_distances(member: Member) -> pd.Series:
+    """Distance of every area from V1 in mm; empty where the targets have no places."""
+    targets = member.results.targets("fmri")
+    if not {"hemisphere", "x", "y", "z"} <= set(targets.columns):
+        return pd.Series(dtype=float)
+    return distance_to(targets)
 
 
 def three_scores(members: Sequence[Member]) -> xr.DataArray:

@@ -112,7 +112,7 @@ def combine(scores: Sequence[ImageScores], weights: Sequence[float] | None = Non
     scores : sequence of ImageScores
         On the same groups of images and splits, of the same units. What they share in these images counts as shared.
     weights : sequence of float, optional
-        Default: the mean.
+        Default: the mean. Only of paired differences the result is one (``paired``, with a t test).
 
     Raises
     ------

@@ -159,8 +159,8 @@ def explainable_variance(
     n_bootstrap : int
         Bootstrap samples over stimuli (or groups) for the interval of ``r``; 0 for none. It is an interval of the
         ceiling of these stimuli, with which their scores are compared; no distribution is assumed. That of *other*
-        stimuli it holds, too, unless many repeats leave only the stimuli to chance and responses have heavy tails,
-        which a hundred stimuli need not show (table in ``docs/statistics_appendix.md``).
+        stimuli it holds nearly as often, unless many repeats leave only the stimuli to chance and responses have heavy
+        tails, which a hundred stimuli need not show (table in ``docs/statistics_appendix.md``).
     confidence : float
         Coverage of the interval.
     seed : int
@@ -226,8 +226,8 @@ def split_half(
     n_bootstrap : int
         Bootstrap samples over stimuli (or groups) for the interval of ``r``; 0 for none. It is an interval of the
         ceiling of these stimuli, with which their scores are compared; no distribution is assumed. That of *other*
-        stimuli it holds, too, unless many repeats leave only the stimuli to chance and responses have heavy tails,
-        which a hundred stimuli need not show (table in ``docs/statistics_appendix.md``).
+        stimuli it holds nearly as often, unless many repeats leave only the stimuli to chance and responses have heavy
+        tails, which a hundred stimuli need not show (table in ``docs/statistics_appendix.md``).
     confidence : float
         Coverage of the interval.
     seed : int
@@ -312,7 +312,7 @@ def _interval(
     blocks = target_blocks(*trials.values.shape)
     ends = [_studentised(*log_ratios(trials, block), units, confidence) for block in blocks]
     factor = repeats / ((counts.sum() - (counts**2).sum() / counts.sum()) / (len(counts) - 1))
-    ratios = (factor * np.expm1(np.concatenate(part)) for part in zip(*ends, strict=True))
+    ratios = (factor * np.expm1(np.minimum(np.concatenate(part), 700.0)) for part in zip(*ends, strict=True))
     least, most = (np.log1p(np.maximum(ratio, 0.0)) for ratio in ratios)
     below, above = np.minimum(below, least), np.maximum(above, most)
     return np.sqrt(-np.expm1(-np.maximum(below, 0.0))), np.sqrt(-np.expm1(-np.maximum(above, 0.0)))

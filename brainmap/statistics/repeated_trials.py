@@ -139,8 +139,7 @@ def log_ratios(trials: Resampled, block: slice) -> tuple[FloatArray, FloatArray]
     grand = counts @ means / counts.sum()
     between = counts[:, None] * (means - grand) ** 2
     units = int(group.max()) + 1
-    belongs = (group == np.arange(units)[:, None]).astype(float)
-    drawn = weights[:, [int(np.argmax(row)) for row in belongs]]
+    drawn = weights[:, np.unique(group, return_index=True)[1]]
     n_trials, n_stimuli = weights @ counts, weights.sum(axis=1)
     shift = (weights * counts) @ means / n_trials[:, None] - grand
     squares = np.maximum(weights @ between - n_trials[:, None] * shift**2, 0.0)
@@ -149,7 +148,7 @@ def log_ratios(trials: Resampled, block: slice) -> tuple[FloatArray, FloatArray]
     tiny = np.finfo(float).tiny
     ratio = np.log(np.maximum(squares, tiny)) - np.log(np.maximum(noise, tiny)) + np.log(freedom)
     ratio = np.where(squares > 0, ratio, np.log(tiny))  # a constant target, too: no signal
-    one, two = belongs @ between, belongs @ within
+    one, two = (_stimulus_sums(part, group, units) if units < len(group) else part for part in (between, within))
     first, second = quotient(one, one.sum(axis=0)), quotient(two, two.sum(axis=0))
     a, b = drawn @ first, drawn @ second
     spread = quotient(drawn @ first**2, a**2) - 2 * quotient(drawn @ (first * second), a * b)

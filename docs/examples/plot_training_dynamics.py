@@ -41,7 +41,7 @@ scores = np.array(scores)  # steps × layers × splits
 figure, axis = plt.subplots(figsize=(5, 3))
 for number, layer in enumerate(layers):
     line = axis.plot(np.maximum(steps, 50), scores[:, number].mean(1), marker="o", label=layer)[0]
-    found = half_time(steps, scores[:, number].T)
+    found = half_time(steps, scores[:, number].T, over="folds")
     print(layer, found.failure or f"half of the final score at step {found.step:.0f}")
     if not found.failure:
         axis.axvline(found.step, color=line.get_color(), ls=":")

@@ -17,6 +17,7 @@ from brainmap.encoding import (
     RidgeOptions,
     RowDesign,
     cross_val_encode,
+    engine,
 )
 from brainmap.encoding.engine import INTERPRETER_BYTES, memory_bound, plan_batches
 
@@ -43,7 +44,26 @@ def arrays(request):
     return data(*request.param)
 
 
-def test_every_kind_of_storage_gives_identical_scores(arrays, tmp_path):
+@pytest.fixture
+def threaded(monkeypatch):
+    """Threads for problems that are too small for them."""
+    monkeypatch.setattr(engine, "FEW_ROWS", 0)
+    monkeypatch.setattr(engine, "FEW_RESPONSES", 0)
+
+
+def test_one_batch_gives_identical_scores_from_every_kind_of_storage(arrays, tmp_path):
+    import zarr
+
+    X, Y = arrays
+    estimator = EncodingRidgeCV(options=RidgeOptions(threads=2))
+    expected = cross_val_encode(X, Y, estimator=estimator)  # few numbers: one batch, no threads
+    np.save(tmp_path / "y.npy", Y)
+    stored = zarr.create_array(str(tmp_path / "y.zarr"), data=Y, chunks=(33, 11))
+    for y in (np.load(tmp_path / "y.npy", mmap_mode="r"), stored, np.asfortranarray(Y)):
+        same(cross_val_encode(X, y, estimator=estimator), expected)
+
+
+def test_every_kind_of_storage_gives_identical_scores(arrays, tmp_path, threaded):
     import dask.array as da
     import h5py
     import zarr
@@ -71,7 +91,7 @@ def test_every_kind_of_storage_gives_identical_scores(arrays, tmp_path):
             same(cross_val_encode(x, y, estimator=estimator), expected)
 
 
-def test_threads_and_repetition_are_bit_identical(arrays):
+def test_threads_and_repetition_are_bit_identical(arrays, threaded):
     X, Y = arrays
     results = [
         cross_val_encode(X, Y, estimator=EncodingRidgeCV(options=RidgeOptions(threads=threads, batch=9)))

@@ -392,3 +392,17 @@ def test_half_times_are_replicated_over_subjects_or_folds() -> None:
         half_time(STEPS, rows, over="cells")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="must have dims among subject, split, unit, step"):
         half_times(scores.rename(split="run"), unit="unit")
+
+
+def test_units_without_scores_are_no_units_and_too_few_are_said() -> None:
+    noise = 0.02 * np.random.default_rng(4).standard_normal((6, len(STEPS)))
+    rows = sigmoid(1500.0) + noise
+    options = DynamicsOptions(resampling=Resampling(n=60))
+    known = half_time(STEPS, rows[:3], options=options)
+    holed = half_time(STEPS, np.concatenate([rows[:3], np.full((3, len(STEPS)), np.nan)]), options=options)
+    assert (holed.low, holed.step, holed.high) == (known.low, known.step, known.high)
+    dims, coords = ("subject", "unit", "split", "step"), {"step": STEPS, "unit": ["V1"]}
+    four = xr.DataArray(rows[:4, None, None], dims=dims, coords=coords)
+    table = training_half_times(four, "first")
+    assert table["failure"].tolist() == ["it has no interval, which needs five subjects or three folds"]
+    assert np.isnan(table["percent"][0]) and table["half_time"].notna().all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -179,6 +181,11 @@ def test_intervals_hold_with_heavy_tails(method, heavy: str) -> None:
         assert ((table["low"] <= ceiling) & (ceiling <= table["high"])).mean() > 0.92
     constant = method(np.ones((6, 1)), np.repeat([0, 1, 2], 2), n_bootstrap=9, **kwargs)
     assert constant.table["low"][0] == constant.table["high"][0] == 0.0
+    clean = np.repeat(np.arange(30.0), 3)[:, None]  # no noise: the ceiling is one, without a warning
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = method(clean, np.repeat(np.arange(30), 3), n_bootstrap=9, **kwargs).table
+    assert table["r"][0] == table["high"][0] == pytest.approx(1.0)
 
 
 def test_the_standard_error_of_a_log_ratio_is_that_of_the_jackknife() -> None:

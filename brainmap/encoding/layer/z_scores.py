@@ -160,7 +160,7 @@ def leading_eigenvectors(matrix: Float64, tolerance: float, most: int | None = N
     if most is not None and 3 * most < len(matrix):
         values, vectors = linalg.eigh(matrix, subset_by_index=[len(matrix) - most, len(matrix) - 1])
     else:
-        values, vectors = linalg.eigh(matrix, driver="evd", check_finite=False)  # an eighth faster than numpy's
+        values, vectors = np.linalg.eigh(matrix)  # scipy's is faster, but holds other threads up
     values, vectors = values[::-1], vectors[:, ::-1]
     keep = min(max(int(np.count_nonzero(values > tolerance * values[0])), 1), most or len(values))
     if values[0] <= 0:  # no variance at all: one harmless component with nothing in it

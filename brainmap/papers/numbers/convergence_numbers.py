@@ -188,7 +188,7 @@ def _half_words(fit: HalfTime | None, last: float) -> str:
 
 
 def _half_time_orders(training: Sequence[Member], baseline: Baseline) -> Iterator[Row]:
-    from brainmap.hierarchy import agreement, distance_to
+    from brainmap.hierarchy import agreement
 
     for panel, modality, name, paper in (
         ("5E", "fmri", "Half time and distance to V1", "r = .91"),
@@ -199,10 +199,9 @@ def _half_time_orders(training: Sequence[Member], baseline: Baseline) -> Iterato
             yield absent_row(panel, quantity, paper, lacking)
             continue
         if modality == "fmri":
-            targets = training[-1].results.targets("fmri")
             table = training_scores.area_half_times(training, baseline)
             table = table[table["unit"].isin(paper_tables.ROIS_B)]  # as in the panel, compared with all areas
-            x = distance_to(targets).reindex(table["unit"]).to_numpy()
+            x = training_scores.area_distances(training[-1]).reindex(table["unit"]).to_numpy()
         else:
             table = training_half_times(training_scores.windows_over_training(training), baseline)
             x = table["unit"].to_numpy(float)
