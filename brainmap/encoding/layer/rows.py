@@ -152,7 +152,8 @@ def _whiten(rows: PreparedRows, train: NDArray[np.int64], problem: Problem) -> _
     centred = rows.features[train]  # a copy
     mean = share @ centred if settings.fit_intercept else np.zeros(centred.shape[1])
     centred -= mean
-    centred *= 1.0 if root is None else root
+    if root is not None:
+        centred *= root
     if centred.shape[1] <= len(train):
         values, vectors = leading_eigenvectors(centred.T @ centred, settings.options.rank_tolerance)
     else:
