@@ -63,20 +63,20 @@ def half_time_intervals(runs: int) -> Iterator[Row]:
     for name, cell in CELLS.items():
         setting = {"subjects": 3, **cell}
         baseline, n = setting.pop("baseline", "first"), setting["subjects"]
-        over_subjects = n >= LEAST_SUBJECTS
-        drawn = setting | {"subjects": n + OTHERS} if over_subjects else setting
-        expected = np.zeros(len(STEPS))
-        if not over_subjects:
+        over: Any = "subjects" if n >= LEAST_SUBJECTS else "folds"
+        drawn, truth = setting | {"subjects": n + OTHERS}, np.nan
+        if over == "folds":
+            drawn, expected = setting, np.zeros(len(STEPS))
             for batch in range(1000):
                 expected += studies(np.random.default_rng([batch, 71]), **setting).mean(axis=(0, 1, 2)) / 1000
+            truth = half_time(STEPS, expected, baseline=baseline).step
         inside, width = [], []
         for batch in range(-(-runs // BATCH)):
             for study in studies(np.random.default_rng([batch, 72]), **drawn):
-                rows = study[:n].mean(axis=1 if over_subjects else 0)
-                curve = study[n:].mean(axis=(0, 1)) if over_subjects else expected
-                truth = half_time(STEPS, curve, baseline=baseline).step
+                rows = study[:n].mean(axis=1 if over == "subjects" else 0)
+                if over == "subjects":
+                    truth = half_time(STEPS, study[n:].mean(axis=(0, 1)), baseline=baseline).step
                 options = DynamicsOptions(resampling=Resampling(n=100, seed=batch))
-                over: Any = "subjects" if over_subjects else "folds"
                 found = half_time(STEPS, rows, over=over, baseline=baseline, options=options)
                 if np.isfinite(found.low):  # a half time without interval is not said
                     inside.append(found.low <= truth <= found.high)

@@ -189,17 +189,23 @@ def random_maps(rng: np.random.Generator, places: np.ndarray, smoothness: float,
     return (rng.standard_normal((n, len(places))) * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
+def areas_of_a_hemisphere() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Names of the areas of the left hemisphere, places on the unit sphere, and distances from V1 (mm)."""
+    from brainmap.hierarchy import cortex_areas
+
+    cortex = cortex_areas().query("hemisphere == 'L'")
+    sphere = cortex[["sphere_x", "sphere_y", "sphere_z"]].to_numpy(dtype=float)
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    return cortex["roi"].to_numpy(dtype=str), sphere, cortex["distance_mm"].to_numpy(dtype=float)
+
+
 def orders_in_space(runs: int) -> Iterator[Row]:
     """False positives and power of correlations with distance from V1, against random maps and by plain t."""
     from scipy import stats
 
-    from brainmap.hierarchy import cortex_areas
     from brainmap.hierarchy.surrogate_maps import SurrogateMaps
 
-    cortex = cortex_areas().query("hemisphere == 'L'").reset_index(drop=True)
-    sphere = cortex[["sphere_x", "sphere_y", "sphere_z"]].to_numpy(dtype=float)
-    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
-    away = cortex["distance_mm"].to_numpy(dtype=float)
+    _, sphere, away = areas_of_a_hemisphere()
     near = np.argsort(away)
     for where, n in [("whole cortex", k) for k in (15, 30, 50, 60, 180)] + [("around V1", k) for k in (15, 30, 50, 60)]:
         rng = np.random.default_rng([n, 62])

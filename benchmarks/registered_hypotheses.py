@@ -13,10 +13,10 @@ from collections import Counter
 
 import numpy as np
 import xarray as xr
-from calibration_orders import random_maps
+from calibration_orders import areas_of_a_hemisphere, random_maps
 from scipy import stats
 
-from brainmap.hierarchy import RegisteredHypotheses, cortex_areas, evaluate_registered
+from brainmap.hierarchy import RegisteredHypotheses, evaluate_registered
 
 DEPTH, TIMES = np.linspace(0, 1, 6), np.round(np.arange(-0.1, 0.8, 0.03), 3)
 EFFECTS = {
@@ -103,10 +103,7 @@ LAYERS = np.linspace(0, 1, 12)
 def in_space(n: int) -> None:
     """Print how often an order in space gets each word, 60 and 180 areas of a hemisphere, maps rough and smooth."""
     registered = RegisteredHypotheses.from_text(IN_SPACE)
-    cortex = cortex_areas().query("hemisphere == 'L'").reset_index(drop=True)
-    sphere = cortex[["sphere_x", "sphere_y", "sphere_z"]].to_numpy(dtype=float)
-    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
-    away, names = cortex["distance_mm"].to_numpy(dtype=float), cortex["roi"].to_numpy(dtype=str)
+    names, sphere, away = areas_of_a_hemisphere()
     near = np.argsort(away)
     for areas, smoothness, true_r in ((k, s, r) for k in (60, 180) for s in (0.0, 0.3) for r in (0.0, 0.3)):
         rng, words = np.random.default_rng([areas, int(10 * true_r), 3]), Counter()

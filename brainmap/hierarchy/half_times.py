@@ -187,8 +187,8 @@ def half_time(
     rows = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if rows.shape[1] != len(axis):
         raise InputError(f"There are {len(axis)} steps but scores of shape {rows.shape}.")
-    if known := np.isfinite(rows).any(axis=1).sum():  # units without any score are none
-        rows = rows[np.isfinite(rows).any(axis=1)] if known < len(rows) else rows
+    scored = np.isfinite(rows).any(axis=1)
+    rows = rows[scored] if scored.any() else rows  # units without any score are none
     fit = _fit(axis, mean_of(rows), baseline, options)
     if fit.failure or len(rows) < (LEAST["folds"] if over == "folds" else 2) or options.resampling.n == 0:
         return _on_steps(fit, np.nan, np.nan, last)

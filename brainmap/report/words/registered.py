@@ -8,8 +8,7 @@ from brainmap.results.study_results import StudyResults
 
 STUDY_A = (
     "Three hypotheses about gradients in the brain",
-    "After Raugel et al. 2026. Effect with its interval and how p was made; a verdict may be that the data do not "
-    "decide.",
+    "After Raugel et al. 2026. Effect with its interval; a verdict may be that the data do not decide.",
 )
 VERDICTS = (
     "Confirmed, refuted: an effect of the predicted or the other sign. Equivalent: nothing as large as the smallest "
