@@ -368,6 +368,7 @@ def memory_bound(
         rank, size = min(d, n) if settings.pca is None else min(d, n, settings.pca), min(d, n) + extra
         if uses_rows(d, problem):
             layer_bytes[name] = splits * (n * rank + rank * min(rank, n)) * itemsize + n * d * 8
+            layer_bytes[name] += 0 if settings.bands is None else (1 + len(plan.inner[0])) * d * d * 8
             needed = n * 2 * itemsize + 5 * rank * itemsize
         else:
             layer_bytes[name] = splits * (rank * size + rank * rank) * itemsize

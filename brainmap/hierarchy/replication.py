@@ -24,7 +24,7 @@ from scipy import stats
 
 from brainmap.common.errors import InputError
 from brainmap.hierarchy.resampling import mean_of
-from brainmap.statistics.tests_of_means import LEAST, folds_interval, folds_t, sign_flip_max
+from brainmap.statistics.tests_of_means import LEAST, folds_interval, folds_t, sign_flip_p
 
 FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
@@ -146,7 +146,7 @@ def tested_over_units(values: FloatArray, n: int, unit: str, confidence: float =
         p = 2.0 * stats.t.sf(np.abs(np.float64(value) / error), n - 1)
     half = float(stats.t.ppf((1.0 + confidence) / 2.0, n - 1) * error)
     flips = n >= LEAST_FLIPPED and np.isfinite(each).all()
-    flip_p = float(sign_flip_max(each[:, None], alternative="two-sided")[1][0]) if flips else np.nan
+    flip_p = sign_flip_p(each) if flips else np.nan
     return OverUnits(value, value - half, value + half, float(p), flip_p, unit, n)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -10,6 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from brainmap.common.errors import InputError
+from brainmap.data.published_splits import TEST_COLUMNS
 from brainmap.data.responses import CONFOUND, Responses
 from brainmap.encoding import RowGroups, plan_splits, time_blocks
 from brainmap.stimuli import StimulusSet
@@ -17,6 +20,7 @@ from brainmap.study.declared.study_config import DEFAULT_GROUPS, StudyConfig
 
 FOLDER = "folder"
 GROUP_WORDS = {DEFAULT_GROUPS: "source", FOLDER: "folder"}
+CATEGORIES = ("concept", "category")  # columns of the table of photographs that put like with like
 NO_GROUPS = ("stimulus", "repeat", "n_repeats", "onset", "duration", "subject")  # columns of trials that group nothing
 
 
@@ -100,6 +104,33 @@ def undivided(config: StudyConfig, stimuli: StimulusSet, responses: Responses) -
         except InputError as error:
             return str(error)
     return None
+
+
+def columns_that_decide(config: StudyConfig, stimuli: StimulusSet, needs: Sequence[str]) -> dict[str, str]:
+    """Digests of what numbers depend on in the table of photographs, by column.
+
+    Of groups and categories that is who belongs together, not what they are called; names and places of files decide
+    nothing.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        Its ``groups``.
+    stimuli : StimulusSet
+        The photographs.
+    needs : sequence of str
+        Columns that the model's objective reads, such as ``caption``.
+    """
+    table = stimuli.table
+    kinds = {name: table[name] for name in (DEFAULT_GROUPS, *CATEGORIES, config.groups) if name in table}
+    if config.groups == FOLDER:
+        kinds[FOLDER] = pd.Series(folders(stimuli))
+    texts = {name: pd.factorize(labels.map(str))[0].astype(str) for name, labels in kinds.items()}
+    texts |= {name: table[name].map(str).to_numpy() for name in (*TEST_COLUMNS, *needs) if name in table}
+    return {
+        name: f"{len(set(values))} values, {hashlib.sha256(chr(0).join(values).encode()).hexdigest()[:16]}"
+        for name, values in texts.items()
+    }
 
 
 def folders(stimuli: StimulusSet) -> np.ndarray:

@@ -33,6 +33,7 @@ from brainmap.study.inputs import (
     load_stimuli,
 )
 from brainmap.study.lent import Lent
+from brainmap.study.photograph_groups import columns_that_decide
 from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
 from brainmap.study.registration import judge_hypotheses, lock_hypotheses
 from brainmap.study.resources import everything_missing
@@ -40,8 +41,7 @@ from brainmap.study.run_folder import RunFolder, check_out, key_without_features
 
 if TYPE_CHECKING:
     from brainmap.features import FeatureExtractor, Features
-    from brainmap.features.given_features import GivenFeatures, GivenModel
-    from brainmap.models import VisionModel
+    from brainmap.features.given_features import GivenFeatures
     from brainmap.results import StudyResults
     from brainmap.stimuli import StimulusSet
 
@@ -51,7 +51,7 @@ Permuted = tuple[str, str, str, str]
 T = TypeVar("T")
 
 # Raise when encoding or statistics give other numbers: a run folder then refuses to mix old parts with new ones.
-STUDY_VERSION = 11
+STUDY_VERSION = 12
 BANDS_VERSION = 2  # likewise, of what bands explain together
 DECODING_VERSION = 2  # likewise, of photographs found by decoding
 MENDINGS = 100  # damaged files that one run sets aside and computes again
@@ -236,7 +236,7 @@ class Study:
                 raise InputError(problem)
         if self.config.hypotheses is not None:
             RegisteredHypotheses.from_yaml(self.config.hypotheses)
-        identity = self._identity(stimuli, extracting.model, own)
+        identity = self._identity(stimuli, extracting, own)
         self.folder.claim(identity)  # only what can run takes the folder
         if self.folder.studies is not None and "gradient" not in self.config.signals:
             self.folder.lending_key = key_without_features(identity, stimuli.table)
@@ -359,15 +359,14 @@ class Study:
             return True
         return False
 
-    def _identity(
-        self, stimuli: StimulusSet, model: VisionModel | GivenModel, recorded: Inputs | None
-    ) -> dict[str, Any]:
+    def _identity(self, stimuli: StimulusSet, extracting: Extracting, recorded: Inputs | None) -> dict[str, Any]:
         """Everything that decides the numbers of this run, by content."""
         config = self.config
         described = config.describe()
         for how in ("device", "memory", "own", "place", "features"):
             described.pop(how, None)
         own, files = config.own, contents(recorded)
+        needs = getattr(getattr(extracting, "objective", None), "needs", ())  # given features have no objective
         others = {name: extractor(each, None).model.digest for name, each in studies_of_bands(config).items()}
         if own is not None and own.is_plain:
             files = {name: file_hash(Path(getattr(own, name))) for name in OWN_FILES}
@@ -375,9 +374,10 @@ class Study:
             "study_version": STUDY_VERSION,
             **({"simulation_version": SIMULATION_VERSION} if config.dataset == "sample" else {}),
             "config": described,
-            "weights_digest": model.digest,
+            "weights_digest": extracting.model.digest,
             **({"bands": {"version": BANDS_VERSION, **others}} if config.method == "banded" else {}),
             **({"decoding": DECODING_VERSION} if config.retrieval == "decoding" else {}),
+            "photographs": columns_that_decide(config, stimuli, needs),
             "stimuli": hashlib.sha256("".join(stimuli.ids).encode()).hexdigest(),
             "files": files,
         }

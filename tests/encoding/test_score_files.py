@@ -35,7 +35,7 @@ def test_scores_on_disk_are_those_in_memory_rounded(prepared, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
-@pytest.mark.parametrize("of", [2, 5])
+@pytest.mark.parametrize("of", [2, 5, 20])  # of twenty some are without targets: there are twelve batches
 def test_shares_are_the_whole_bit_for_bit(prepared, tmp_path, of):
     encoding, responses = prepared
     table = pd.DataFrame({"roi": [f"area {number % 7}" for number in range(730)]})

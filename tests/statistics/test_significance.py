@@ -27,7 +27,7 @@ from brainmap.statistics.permutation.permutation_test import (
 from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, common_penalty
 from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics.significance import compare, fisher_z, significance
-from brainmap.statistics.tests_of_means import folds_t, sign_flip_max, subjects_interval, subjects_t, subjects_wilcoxon
+from brainmap.statistics.tests_of_means import folds_t, sign_flip_p, subjects_interval, subjects_t, subjects_wilcoxon
 
 
 def scores(seed: int = 0, mean: float = 0.0, **sizes: int) -> xr.DataArray:
@@ -103,21 +103,16 @@ def test_null_scores_with_shared_unmodelled_responses_are_not_called_significant
     assert np.mean(rates["subjects"]) > 0.08  # the photographs are a fixed effect there: anti-conservative
 
 
-def test_sign_flips_equal_enumeration() -> None:
-    values = np.random.default_rng(3).standard_normal((6, 3)) + np.array([0.0, 1.0, 2.0])
-    t, p = sign_flip_max(values)
-    signs = np.array(list(itertools.product([1, -1], repeat=6)))
-    flipped = signs[:, :, None] * values
-    null = flipped.mean(axis=1) / (flipped.std(axis=1, ddof=1) / np.sqrt(6))
-    expected = (null.max(axis=1)[:, None] >= t - 1e-9).mean(axis=0)
-    np.testing.assert_allclose(t, stats.ttest_1samp(values, 0).statistic)
-    np.testing.assert_allclose(p, expected)
-    many = np.random.default_rng(4).standard_normal((9, 5)) + 0.5
-    mne_t, mne_p, _ = mne.stats.permutation_t_test(many, n_permutations="all", tail=0, verbose=False)
-    np.testing.assert_allclose(sign_flip_max(many, alternative="two-sided")[0], mne_t)
-    np.testing.assert_allclose(sign_flip_max(many, alternative="two-sided")[1], mne_p, atol=1 / 256)
-    np.testing.assert_allclose(sign_flip_max(many, n_flips=300)[1], sign_flip_max(many)[1], atol=0.09)
-    np.testing.assert_allclose(sign_flip_max(-many, alternative="less")[1], sign_flip_max(many)[1])
+def test_sign_flips_equal_enumeration_and_mne() -> None:
+    for n, effect in ((6, 0.0), (6, 1.0), (9, 0.5)):
+        values = np.random.default_rng(n).standard_normal(n) + effect
+        flipped = np.array(list(itertools.product([1, -1], repeat=n))) * values
+        expected = (np.abs(flipped.sum(axis=1)) >= abs(values.sum()) - 1e-9).mean()
+        assert sign_flip_p(values) == pytest.approx(expected)
+        assert sign_flip_p(-values) == sign_flip_p(values)
+        mne_p = mne.stats.permutation_t_test(values[:, None], n_permutations="all", tail=0, verbose=False)[1][0]
+        assert sign_flip_p(values) == pytest.approx(mne_p, abs=2 / 2**n)  # which leaves the identity out
+        assert sign_flip_p(values, n_flips=60) == pytest.approx(expected, abs=0.2)  # random flips
 
 
 def test_corrections_equal_scipy_within_families_and_ignore_missing_tests() -> None:
@@ -391,11 +386,13 @@ def test_questions_without_an_answer_are_refused() -> None:
     with pytest.raises(InputError, match="cannot reach"):
         significance(scores(), test="wilcoxon")
     with pytest.raises(InputError, match="cannot reach"):
-        sign_flip_max(np.ones((4, 2)))
-    for five in (sign_flip_max, subjects_wilcoxon):  # 2 · 2⁻⁵ > .05
-        with pytest.raises(InputError, match=r"cannot reach p < .05 \(two-sided\) with 5"):
-            five(np.random.default_rng(0).standard_normal((5, 2)), alternative="two-sided")
-        assert five(np.random.default_rng(0).standard_normal((5, 2)))[1].min() >= 2.0**-5
+        sign_flip_p(np.ones(4))
+    five = np.random.default_rng(0).standard_normal((5, 2))
+    with pytest.raises(InputError, match=r"cannot reach p < .05 \(two-sided\) with 5"):  # 2 · 2⁻⁵ > .05
+        sign_flip_p(five[:, 0])
+    with pytest.raises(InputError, match=r"cannot reach p < .05 \(two-sided\) with 5"):
+        subjects_wilcoxon(five, alternative="two-sided")
+    assert subjects_wilcoxon(five)[1].min() >= 2.0**-5
     with pytest.raises(InputError, match="time"):
         significance(scores(), per="time")
     with pytest.raises(InputError, match="positive"):

@@ -7,7 +7,7 @@ is of the Gram matrix when there are fewer components than rows and of the kerne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -48,6 +48,10 @@ class PreparedRows:
         What was subtracted from the original features (without nuisance regressors).
     n_varying : int
         Features that vary in the outer train set.
+    balance : ndarray, shape (n_components,) or None
+        What features were multiplied by to balance two bands.
+    grams : dict of bytes to ndarray
+        Gram matrices before that, by train rows: all balances share them.
     """
 
     features: Float64
@@ -55,6 +59,8 @@ class PreparedRows:
     back: Any
     centre: Float64
     n_varying: int
+    balance: Float64 | None = None
+    grams: dict[bytes, Float64] = field(default_factory=dict)
 
     @classmethod
     def of(cls, X: NDArray[Any], train: NDArray[np.int64], problem: Problem) -> PreparedRows:
@@ -62,8 +68,33 @@ class PreparedRows:
         rows = cls.scaled(X, train, problem)
         if problem.settings.pca is not None:
             rows = rows.components(train, problem.settings.pca)
-        dual = rows.features.shape[1] > len(train)
-        return replace(rows, kernel=rows.features @ rows.features.T) if dual else rows
+        return rows.with_kernel(len(train))
+
+    def with_kernel(self, n_train: int) -> PreparedRows:
+        """Make the kernel of all rows where there are more components than train rows."""
+        return replace(self, kernel=self.features @ self.features.T) if self.features.shape[1] > n_train else self
+
+    def balanced(self, factor: Float64, n_train: int) -> PreparedRows:
+        """Multiply the features of two bands; a band without share is left out."""
+        used, back = np.flatnonzero(factor), self.back * factor
+        if len(used) < len(factor):
+            back = np.diag(back)[used]
+        features = self.features[:, used] * factor[used]
+        return replace(self, features=features, back=back, kernel=None, balance=factor).with_kernel(n_train)
+
+    def gram(self, centred: Float64, train: NDArray[np.int64]) -> Float64:
+        """Return ``centred.T @ centred``, `centred` being these train rows about their mean (weighted)."""
+        if self.balance is None:
+            return centred.T @ centred
+        used, key = np.flatnonzero(self.balance), train.tobytes()
+        scale = np.outer(self.balance[used], self.balance[used])
+        if key in self.grams:
+            shared = self.grams[key] if len(used) == len(self.balance) else self.grams[key][np.ix_(used, used)]
+            return shared * scale
+        gram: Float64 = centred.T @ centred
+        if len(used) == len(self.balance):
+            self.grams[key] = gram / scale
+        return gram
 
     @classmethod
     def scaled(cls, X: NDArray[Any], train: NDArray[np.int64], problem: Problem) -> PreparedRows:
@@ -86,12 +117,6 @@ class PreparedRows:
         if settings.scale:
             back = back / safe_scale((features[train] ** 2).mean(axis=0), mean, len(train))
         features *= back
-        if settings.band_scale is not None:  # a band without share is left out
-            used = np.flatnonzero(settings.band_scale)
-            factor, features = settings.band_scale[used], features[:, used]
-            features *= factor
-            weights, back = back[used] * factor, np.zeros((len(used), len(back)))
-            back[np.arange(len(used)), used] = weights
         return cls(features, None, back, centre, int(varies.sum()))
 
     def components(self, train: NDArray[np.int64], most: int) -> PreparedRows:
@@ -155,7 +180,7 @@ def _whiten(rows: PreparedRows, train: NDArray[np.int64], problem: Problem) -> _
     if root is not None:
         centred *= root
     if centred.shape[1] <= len(train):
-        values, vectors = leading_eigenvectors(centred.T @ centred, settings.options.rank_tolerance)
+        values, vectors = leading_eigenvectors(rows.gram(centred, train), settings.options.rank_tolerance)
     else:
         values, left = leading_eigenvectors(centred @ centred.T, settings.options.rank_tolerance)
         vectors = centred.T @ (left / np.sqrt(values))
@@ -237,17 +262,6 @@ def _weight_map(
     return matrix, -(rows.centre @ matrix) - mean @ inverse
 
 
-def factorise_all_rows(source: ArraySource, problems: list[Problem], weights: bool) -> list[LayerFactors]:
-    """Read a layer and factorise it from its rows, for each problem on them."""
-    plan = problems[0].plan
-    X = np.empty(source.shape, dtype=source.rows(0, 1).dtype)
-    place = np.empty(plan.n_rows, dtype=np.int64)
-    place[plan.order] = np.arange(plan.n_rows)
-    for start, block in row_blocks(source):
-        X[place[start : start + len(block)]] = block
-    return [_factorise_layer(source.name, X, problem, weights) for problem in problems]
-
-
 def _with_weight_map(
     train_set: TrainSet, rows: PreparedRows, alphas: NDArray[np.float64], problem: Problem, weights: bool
 ) -> tuple[Train, list[tuple[Float64, Float64]]]:
@@ -257,29 +271,46 @@ def _with_weight_map(
     return _factorised(whitened, train_set, rows, alphas, problem, placing(problem.backend)), maps
 
 
-def _factorise_layer(name: str, X: NDArray[Any], problem: Problem, weights: bool) -> LayerFactors:
-    inner_sets, outer_sets = train_sets(problem)
-    moments = None
-    if problem.settings.relative:
-        moments = FeatureMoments.of(X, problem.plan.sorted_atoms, problem.plan.n_atoms)
+def factorise_all_rows(source: ArraySource, problems: list[Problem], weights: bool) -> list[LayerFactors]:
+    """Read a layer and factorise it from its rows, for each problem: one, or one for each balance of two bands."""
+    problem, plan = problems[0], problems[0].plan
+    X = np.empty(source.shape, dtype=source.rows(0, 1).dtype)
+    place = np.empty(plan.n_rows, dtype=np.int64)
+    place[plan.order] = np.arange(plan.n_rows)
+    for start, block in row_blocks(source):
+        X[place[start : start + len(block)]] = block
+    moments = FeatureMoments.of(X, plan.sorted_atoms, plan.n_atoms) if problem.settings.relative else None
     alphas = alpha_grids(problem, moments)
-    inner: dict[int, Train] = {}
-    outer, maps, components, varying = [], [], X.shape[1], []
+    inner_sets, outer_sets = train_sets(problem)
+    inner: list[dict[int, Train]] = [{} for _ in problems]
+    outer: list[list[Train]] = [[] for _ in problems]
+    maps: list[list[Any]] = [[] for _ in problems]
+    components, varying = X.shape[1], []
+    prepare = PreparedRows.of if problem.settings.band_scale is None else PreparedRows.scaled
     prepared: PreparedRows | None = None
     for outer_set in outer_sets:
+        train = plan.rows(outer_set.members)
         if prepared is None or not problem.plain:
-            prepared = PreparedRows.of(X, problem.plan.rows(outer_set.members), problem)
-            if problem.settings.band_scale is None:
-                components = min(components, prepared.features.shape[1])
+            prepared = prepare(X, train, problem)
+            components = min(components, prepared.features.shape[1])
         varying.append(prepared.n_varying)
         mine = [number for number, inside in enumerate(inner_sets) if inside.outer == outer_set.outer]
-        work = partial(_with_weight_map, rows=prepared, alphas=alphas, problem=problem, weights=weights)
-        *inside, last = parallel(work, [*(inner_sets[number] for number in mine), outer_set], problem.factor_threads)
-        inner.update(zip(mine, (train for train, _ in inside), strict=True))
-        outer.append(last[0])
-        maps.extend(last[1])
+        sets = [*(inner_sets[number] for number in mine), outer_set]
+        for index, each in enumerate(problems):
+            scale = each.settings.band_scale
+            rows = prepared if scale is None else prepared.balanced(scale, len(train))
+            work = partial(_with_weight_map, rows=rows, alphas=alphas, problem=each, weights=weights)
+            *inside, last = parallel(work, sets, problem.factor_threads)
+            inner[index].update(zip(mine, (one for one, _ in inside), strict=True))
+            outer[index].append(last[0])
+            maps[index].extend(last[1])
     n_constant = int(np.count_nonzero(X.min(axis=0) == X.max(axis=0)))
-    info = {**layer_info(problem, outer, components, varying), "unsafe": False, "n_constant": n_constant}
-    info |= {"n_features": X.shape[1], "alphas": alphas}
-    trains = tuple(inner[number] for number in range(len(inner_sets)))
-    return LayerFactors(name, "rows", trains, tuple(outer), problem.backend, None, None, tuple(maps), info)
+    layers = []
+    for each, own, last, with_weights in zip(problems, inner, outer, maps, strict=True):
+        info = {**layer_info(each, last, components, varying), "unsafe": False, "n_constant": n_constant}
+        info |= {"n_features": X.shape[1], "alphas": alphas}
+        trains = tuple(own[number] for number in range(len(inner_sets)))
+        layers.append(
+            LayerFactors(source.name, "rows", trains, tuple(last), each.backend, None, None, tuple(with_weights), info)
+        )
+    return layers

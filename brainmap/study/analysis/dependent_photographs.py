@@ -12,7 +12,7 @@ from brainmap.common.blocks import read_block
 from brainmap.encoding import RowGroups
 from brainmap.statistics.dependent_rows import Resemblance, neighbours, resemblance, same_kind, sufficient_gap
 from brainmap.study.declared.study_config import StudyConfig
-from brainmap.study.photograph_groups import FOLDER, folders, order_of_trials, recordings_of
+from brainmap.study.photograph_groups import CATEGORIES, FOLDER, folders, order_of_trials, recordings_of
 
 if TYPE_CHECKING:
     from brainmap.stimuli import StimulusSet
@@ -23,7 +23,6 @@ MOST_TRIALS = 3000
 MOST_LAYERS = 3
 CLOSE_REPEATS = 3  # trials
 SOME_CLOSE = 0.1  # of all repeats
-KINDS = ("concept", "category")  # columns of the table of photographs that put like with like
 
 
 def dependence_notes(
@@ -53,7 +52,7 @@ def dependence_notes(
     shown = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, MOST_LAYERS).astype(int))]
     features = {name: _columns(layers[name]) for name in shown}
     in_time = [_in_time(config, stimuli, subject, features) for subject in subjects]
-    of_kind = {FOLDER: folders(stimuli)} | {name: stimuli.table[name] for name in KINDS if name in stimuli.table}
+    of_kind = {FOLDER: folders(stimuli)} | {name: stimuli.table[name] for name in CATEGORIES if name in stimuli.table}
     notes = [_worst(in_time, subjects)] + [
         _worst([_of_a_kind(name, labels, subject, features) for subject in subjects], subjects)
         for name, labels in of_kind.items()
