@@ -12,7 +12,6 @@ of folds is larger by √(2(K − 1)/(K − 2)), as in the t test over folds, si
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -361,58 +360,3 @@ def _on_steps(fit: HalfTime, low: float, high: float, last: float) -> HalfTime:
     """Back from the logarithmic axis."""
     step = float(np.exp(fit.step))
     return replace(fit, step=step, low=float(np.exp(low)), high=float(np.exp(high)), fraction=step / last)
-
-
-def training_half_times(cells: xr.DataArray, baseline: Baseline = "zero") -> pd.DataFrame:
-    """Half time of every unit (area or window) in % of training, with its interval over subjects (from five) or folds.
-
-    A handful of checkpoints says little about four parameters: noise has a half time in one of three cases, but hardly
-    ever one whose resamples agree. A half time therefore counts only with an interval, and only where there is
-    something to halve: the score of the last checkpoint (``first``: the gain) reaches a tenth of the highest.
-
-    Parameters
-    ----------
-    cells : xr.DataArray
-        Scores, dims (unit, subject, split, step).
-    baseline : {'zero', 'first'}
-        Half of what, see :func:`half_time`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As :func:`brainmap.hierarchy.half_times`, and ``percent``, ``percent_low``, ``percent_high``; these three are
-        NaN where there is no half time that counts, and ``failure`` then says why.
-    """
-    values, over = unit_scores(cells, "unit", "step")
-    steps = tuple(float(step) for step in cells["step"].values)
-    mean = mean_of(values)
-    whole = mean[:, -1] - mean[:, 0] if baseline == "first" else mean[:, -1]
-    reaches = whole >= 0.1 * np.nanmax(whole, initial=0.0)
-    if baseline == "first":
-        reaches &= whole > 0
-    low = _failed(f"the {WHOLE[baseline]} is below a tenth of the highest", baseline)
-    fits = []
-    for number, high in enumerate(reaches):
-        rows = np.ascontiguousarray(values[:, number])
-        fits.append(_half_time(steps, rows.tobytes(), _unit(over), baseline) if high else low)
-    table = pd.DataFrame([vars(fit) for fit in fits]).drop(columns="curve").rename(columns={"step": "half_time"})
-    table.insert(0, "unit", cells["unit"].values)
-    missing = (
-        "the half time has no interval" if over else "it has no interval, which needs five subjects or three folds"
-    )
-    table.loc[(table["failure"] == "") & table["low"].isna(), "failure"] = missing
-    share = {"percent": "half_time", "percent_low": "low", "percent_high": "high"}
-    counts = table["failure"] == ""
-    percent = {name: (100.0 / steps[-1] * table[of]).where(counts) for name, of in share.items()}
-    return table.assign(over=over, **percent)
-
-
-WHOLE = {"zero": "final score", "first": "gain"}
-
-
-@functools.lru_cache(maxsize=4096)  # several panels and numbers ask for the same areas
-def _half_time(steps: tuple[float, ...], values: bytes, over: Unit, baseline: Baseline) -> HalfTime:
-    """Half time of one area or window from the bytes of its scores, (n_units, n_steps) float64."""
-    rows = np.frombuffer(values).reshape(-1, len(steps))
-    options = DynamicsOptions(resampling=Resampling(n=100))
-    return half_time(steps, rows, over=over, baseline=baseline, options=options)

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from brainmap.common.errors import InputError
 from brainmap.hierarchy import agreement
-from brainmap.hierarchy.half_times import training_half_times
 from brainmap.papers import paper_tables, training_scores
 from brainmap.papers.paper_panel import (
     PaperPanel,
@@ -65,7 +64,7 @@ def _half_times_in_time(training: Sequence[Member]) -> list[PaperPanel]:
         return [absent_panel(number, "Half times of MEG windows", lacking) for number in ("5B", "5D", "5F")]
     windows = training_scores.windows_over_training(training)
     centres = {str(unit): float(unit) for unit in windows["unit"].values}
-    half = training_half_times(windows, training_scores.FIGURES)
+    half = training_scores.training_half_times(windows, training_scores.FIGURES)
     return [
         _share_panel("5B", windows, centres, ("Time window (s)", "MEG windows over training"), training),
         _half_time_curve(half, training),

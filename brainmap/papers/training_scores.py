@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainmap.hierarchy import HalfTime, distance_to, half_time
-from brainmap.hierarchy.half_times import Baseline, training_half_times
+from brainmap.hierarchy import DynamicsOptions, HalfTime, Resampling, distance_to, half_time
+from brainmap.hierarchy.half_times import Baseline, Unit
+from brainmap.hierarchy.replication import unit_scores
+from brainmap.hierarchy.resampling import mean_of
 from brainmap.hierarchy.training_sigmoids import sigmoid
 from brainmap.papers.factor_levels import spatial_by_subject, temporal_by_subject
 from brainmap.results.collection import Member
@@ -77,6 +80,61 @@ def normalised(cells: xr.DataArray) -> pd.DataFrame:
 def in_percent(table: pd.DataFrame, last: float) -> pd.DataFrame:
     """Give ``step`` in % of the last step."""
     return table.assign(step=100.0 * table["step"].astype(float) / last)
+
+
+def training_half_times(cells: xr.DataArray, baseline: Baseline = "zero") -> pd.DataFrame:
+    """Half time of every unit (area or window) in % of training, with its interval over subjects (from five) or folds.
+
+    A handful of checkpoints says little about four parameters: noise has a half time in one of three cases, but hardly
+    ever one whose resamples agree. A half time therefore counts only with an interval, and only where there is
+    something to halve: the score of the last checkpoint (``first``: the gain) reaches a tenth of the highest.
+
+    Parameters
+    ----------
+    cells : xr.DataArray
+        Scores, dims (unit, subject, split, step).
+    baseline : {'zero', 'first'}
+        Half of what, see :func:`half_time`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`brainmap.hierarchy.half_times`, and ``percent``, ``percent_low``, ``percent_high``; these three are
+        NaN where there is no half time that counts, and ``failure`` then says why.
+    """
+    values, over = unit_scores(cells, "unit", "step")
+    steps = tuple(float(step) for step in cells["step"].values)
+    mean = mean_of(values)
+    whole = mean[:, -1] - mean[:, 0] if baseline == "first" else mean[:, -1]
+    reaches = whole >= 0.1 * np.nanmax(whole, initial=0.0)
+    if baseline == "first":
+        reaches &= whole > 0
+    of_what = {"zero": "final score", "first": "gain"}[baseline]
+    too_low = HalfTime(*[np.nan] * 7, failure=f"the {of_what} is below a tenth of the highest", baseline=baseline)
+    fits = []
+    for number, high in enumerate(reaches):
+        rows = np.ascontiguousarray(values[:, number])
+        fits.append(
+            _half_time(steps, rows.tobytes(), "folds" if over == "folds" else "subjects", baseline) if high else too_low
+        )
+    table = pd.DataFrame([vars(fit) for fit in fits]).drop(columns="curve").rename(columns={"step": "half_time"})
+    table.insert(0, "unit", cells["unit"].values)
+    missing = (
+        "the half time has no interval" if over else "it has no interval, which needs five subjects or three folds"
+    )
+    table.loc[(table["failure"] == "") & table["low"].isna(), "failure"] = missing
+    share = {"percent": "half_time", "percent_low": "low", "percent_high": "high"}
+    counts = table["failure"] == ""
+    percent = {name: (100.0 / steps[-1] * table[of]).where(counts) for name, of in share.items()}
+    return table.assign(over=over, **percent)
+
+
+@functools.lru_cache(maxsize=4096)  # several panels and numbers ask for the same areas
+def _half_time(steps: tuple[float, ...], values: bytes, over: Unit, baseline: Baseline) -> HalfTime:
+    """Half time of one area or window from the bytes of its scores, (n_units, n_steps) float64."""
+    rows = np.frombuffer(values).reshape(-1, len(steps))
+    options = DynamicsOptions(resampling=Resampling(n=100))
+    return half_time(steps, rows, over=over, baseline=baseline, options=options)
 
 
 def area_half_times(training: Sequence[Member], baseline: Baseline = FIGURES) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from brainmap.hierarchy import (
     parcel_means,
     read_map,
 )
-from brainmap.hierarchy.half_times import training_half_times
+from brainmap.papers.training_scores import training_half_times
 
 STEPS = np.array([0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600])
 

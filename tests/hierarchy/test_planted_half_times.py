@@ -10,7 +10,7 @@ from scipy import stats
 import brainmap
 from brainmap.data.simulation import SimulationConfig, toy_features
 from brainmap.encoding import cross_val_encode
-from brainmap.hierarchy.half_times import training_half_times
+from brainmap.papers.training_scores import training_half_times
 
 STEPS = (0, 100, 200, 400, 800, 1600, 3200, 6400)
 LAYERS = tuple(f"block.{k}" for k in range(6))

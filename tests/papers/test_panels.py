@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from brainmap.common.errors import InputError
-from brainmap.hierarchy.half_times import training_half_times
 from brainmap.papers import (
     PaperPanel,
     convergence_panels,
@@ -28,6 +27,7 @@ from brainmap.papers import (
 from brainmap.papers.panel_likeness import panel_likeness
 from brainmap.papers.paper_panel import absent_panel
 from brainmap.papers.paper_tables import stages_of
+from brainmap.papers.training_scores import training_half_times
 from brainmap.report import figures
 from brainmap.report.page.comparison_data import comparison_table
 from brainmap.report.page.comparison_page import write_comparison

@@ -9,7 +9,7 @@ import pandas as pd
 
 from brainmap.common.errors import InputError
 from brainmap.common.names import MODALITY_NAMES
-from brainmap.hierarchy.half_times import Baseline, HalfTime, training_half_times
+from brainmap.hierarchy.half_times import Baseline, HalfTime
 from brainmap.hierarchy.mixed_models import compare_levels
 from brainmap.papers import paper_tables, training_scores
 from brainmap.papers.convergence import NO_PAIR, early_and_late
@@ -203,7 +203,7 @@ def _half_time_orders(training: Sequence[Member], baseline: Baseline) -> Iterato
             table = table[table["unit"].isin(paper_tables.ROIS_B)]  # as in the panel, compared with all areas
             x = training_scores.area_distances(training[-1]).reindex(table["unit"]).to_numpy()
         else:
-            table = training_half_times(training_scores.windows_over_training(training), baseline)
+            table = training_scores.training_half_times(training_scores.windows_over_training(training), baseline)
             x = table["unit"].to_numpy(float)
         known = np.isfinite(x) & table["percent"].notna().to_numpy()
         if known.sum() < 4:
