@@ -73,8 +73,8 @@ def residual_null_large(runs: int) -> Iterator[Row]:
 
 def residual_false_positives(runs: int, name: str, changes: dict[str, Any]) -> Iterator[Row]:
     """Two rows for studies of these settings."""
+    from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
     from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
-    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
     single, family = [], []
     for seed in range(runs):
@@ -91,9 +91,9 @@ def residual_false_positives(runs: int, name: str, changes: dict[str, Any]) -> I
 @part
 def residual_power(runs: int) -> Iterator[Row]:
     """Power of the residual test, and false positives elsewhere, when three units of ten are planted."""
+    from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
     from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
     from brainmap.statistics.added.sign_flips import flip_p
-    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
     planted = (2, 5, 8)
     for share in (0.01, 0.02, 0.05):
@@ -114,8 +114,8 @@ def residual_power(runs: int) -> Iterator[Row]:
 @part
 def residual_interval(runs: int) -> Iterator[Row]:
     """Coverage of the interval of the residual's size, half as many runs; the truth is the mean over the replicates."""
+    from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
     from brainmap.statistics.added.added_value import ResidualOptions, residual_scores
-    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
     options = ResidualOptions(alphas=(1e2, 1e3, 1e4), inner_cv=3)
     study = SMALL | {"planted": (2, 5, 8)}
@@ -149,7 +149,7 @@ def residual_interval(runs: int) -> Iterator[Row]:
 @part
 def scores_null(runs: int) -> Iterator[Row]:
     """False positives of tests of encoding scores; one target per run is counted."""
-    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
+    from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
     from brainmap.statistics.significance import significance
 
     for name, changes in {

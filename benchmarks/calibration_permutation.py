@@ -30,10 +30,10 @@ FIRST_SEED = 200_000
 
 def permutations(runs: int) -> Iterator[Row]:
     """False positives of permutation tests with refit, by how the penalty is found (a fifth of the runs, 8 targets)."""
+    from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
     from brainmap.encoding import EncodingRidgeCV, cross_val_encode
     from brainmap.statistics.permutation.permutation_test import group_permutation_test, permutation_test
     from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, common_penalty
-    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
     ridge = EncodingRidgeCV(alphas=ALPHAS)
     anew, sequential = PermutationOptions(99, candidates=ALPHAS), PermutationOptions(199, stop_after=10)
@@ -74,9 +74,9 @@ WORDS = {
 
 def shuffled_labels(runs: int) -> Iterator[Row]:
     """What is not done here: shuffling test labels of a finished K-fold cross-validation, without refit."""
+    from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
     from brainmap.encoding.folds import plan_splits
     from brainmap.statistics.permutation.group_orders import group_orders
-    from brainmap.statistics.planted_studies import PlantedOptions, planted_study
     from brainmap.statistics.two_bands import principal_band
 
     hits = []

@@ -1,9 +1,9 @@
 """Parts of ``benchmarks/calibration.py`` about scores: tests over subjects and folds, comparisons, intervals.
 
-Scores are made by cross-validated ridge on planted studies (``encoding/planted.py``), not drawn: the dependence between
-folds, targets and subjects is the point. *New photographs* are disjoint slices of one large study: the same network and
-the same responses to it, other images and other noise. The truth of an interval is the mean score over 25 slices
-(that it holds each of them raises the coverage by less than half a percent).
+Scores are made by cross-validated ridge on planted studies (``brainmap.data.simulation.planted_studies``), not drawn:
+the dependence between folds, targets and subjects is the point. *New photographs* are disjoint slices of one large
+study: the same network and the same responses to it, other images and other noise. The truth of an interval is the mean
+score over 25 slices (that it holds each of them raises the coverage by less than half a percent).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import xarray as xr
 from calibration_table import Row, row
 
+from brainmap.data.simulation.planted_studies import PlantedOptions, PlantedStudy, planted_study
 from brainmap.statistics.image_intervals import ImageScores, image_scores
-from brainmap.statistics.planted_studies import PlantedOptions, PlantedStudy, planted_study
 
 SIZE: dict[str, Any] = {"n_groups": 40, "per_group": 6, "n_layers": 4, "width": 20}
 NULL = SIZE | {"signal": 0.0, "gradient": 0.0, "n_units": 1}

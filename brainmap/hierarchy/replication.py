@@ -5,9 +5,9 @@ is the larger of two: from the spread of single subjects' statistics, and from l
 jackknife; Miller, Patterson and Ulrich 1998, for latencies). Peaks of single subjects are noisy: their spread alone is
 too small where a layer peaks anywhere in all of them. Random are the subjects; the photographs are held fixed.
 
-*Fewer*: the statistic of every fold (mean over subjects), and the t test over folds
-(:func:`brainmap.statistics.tests_of_means.folds_t`). A fold is a group of photographs that no other fold tests; random
-are the photographs, and the result holds for these subjects.
+*Fewer*: the same over folds (mean over subjects), with the mean of the two variances (the larger would call hardly
+anything), enlarged for folds that share training data as in :func:`brainmap.statistics.tests_of_means.folds_t`. A fold
+is a group of photographs that no other fold tests; random are the photographs, and the result holds for these subjects.
 
 Subject × fold is no unit: subjects who saw the same photographs share what these did by chance.
 """
@@ -24,7 +24,7 @@ from scipy import stats
 
 from brainmap.common.errors import InputError
 from brainmap.hierarchy.resampling import mean_of
-from brainmap.statistics.tests_of_means import LEAST, folds_interval, folds_t, sign_flip_p
+from brainmap.statistics.tests_of_means import LEAST, sign_flip_p
 
 FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
@@ -32,7 +32,8 @@ LEAST_SUBJECTS, LEAST_FLIPPED = 5, 6
 HOW = {
     "subjects": "two-sided t test of the {what} over {n} subjects (standard error: from their spread or the jackknife, "
     "the larger), the photographs held fixed",
-    "folds": "two-sided t test of the {what} over {n} folds (groups of photographs), for these subjects",
+    "folds": "two-sided t test of the {what} over {n} folds (groups of photographs; standard error: from their spread "
+    "and the jackknife), for these subjects",
     "": "no p: an order needs 5 subjects or 3 folds",
 }
 
@@ -44,7 +45,7 @@ class OverUnits:
     Attributes
     ----------
     value, low, high : float
-        Statistic of the subjects' mean, or mean of the folds' statistics, and its interval, NaN without replication.
+        Statistic of the mean over units, and its interval, NaN without replication.
     p : float
         Two-sided p of zero.
     flip_p : float
@@ -127,8 +128,8 @@ def over_units(rows: FloatArray, statistic: Statistic, unit: str, confidence: fl
 
 
 def variants(rows: FloatArray, unit: str) -> FloatArray:
-    """Rows of which :func:`tested_over_units` needs the statistic: the units', of subjects also means without each."""
-    if unit != "subjects":
+    """Rows of which :func:`tested_over_units` needs the statistic: each unit, their mean, and means without each."""
+    if not unit:
         return rows
     return np.concatenate([rows, mean_of(rows)[None], _without_each(rows)])
 
@@ -138,14 +139,11 @@ def tested_over_units(values: FloatArray, n: int, unit: str, confidence: float =
     each = values[:n]
     if not unit:
         return OverUnits(float(each[0]), np.nan, np.nan, np.nan, np.nan, unit, n)
-    if unit == "folds":
-        (_, p), (low, high) = folds_t(each, "two-sided"), folds_interval(each, confidence)
-        return OverUnits(float(each.mean()), float(low), float(high), float(p), np.nan, unit, n)
-    value, error = float(values[n]), float(_error_over_subjects(each, values[n + 1 :]))
+    value, error = float(values[n]), float(_standard_error(each, values[n + 1 :], unit))
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2.0 * stats.t.sf(np.abs(np.float64(value) / error), n - 1)
     half = float(stats.t.ppf((1.0 + confidence) / 2.0, n - 1) * error)
-    flips = n >= LEAST_FLIPPED and np.isfinite(each).all()
+    flips = unit == "subjects" and n >= LEAST_FLIPPED and np.isfinite(each).all()
     flip_p = sign_flip_p(each) if flips else np.nan
     return OverUnits(value, value - half, value + half, float(p), flip_p, unit, n)
 
@@ -157,23 +155,19 @@ def limits(
     value = statistic(mean_of(rows)[None])[0]
     if not unit:
         return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
-    each = statistic(rows)
-    if unit == "folds":
-        low, high = folds_interval(each, confidence)
-        half = (high - low) / 2.0
-    else:
-        half = stats.t.ppf((1.0 + confidence) / 2.0, len(rows) - 1) * _error_over_subjects(
-            each, statistic(_without_each(rows))
-        )
+    error = _standard_error(statistic(rows), statistic(_without_each(rows)), unit)
+    half = stats.t.ppf((1.0 + confidence) / 2.0, len(rows) - 1) * error
     return value - half, value + half
 
 
 def _without_each(rows: FloatArray) -> FloatArray:
-    return np.stack([mean_of(np.delete(rows, subject, axis=0)) for subject in range(len(rows))])
+    return np.stack([mean_of(np.delete(rows, number, axis=0)) for number in range(len(rows))])
 
 
-def _error_over_subjects(each: FloatArray, without: FloatArray) -> FloatArray:
-    """Standard error: the larger of that from the subjects' spread and that of the jackknife."""
+def _standard_error(each: FloatArray, without: FloatArray, unit: str) -> FloatArray:
+    """Standard error from the spread of units and from the jackknife; see the module's description."""
     n = len(each)
     spread, jackknife = each.var(axis=0, ddof=1) / n, without.var(axis=0) * (n - 1)
+    if unit == "folds":
+        return np.asarray(np.sqrt((spread + jackknife) * (n - 1) / (n - 2)))
     return np.asarray(np.sqrt(np.maximum(spread, jackknife)))

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
 from brainmap.hierarchy import agreement, factor_model
 from brainmap.statistics.added.conditional_test import ConditionalOptions, conditional_test
-from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -86,7 +86,7 @@ def test_temporal_score_recovers_the_planted_order() -> None:
     expected = stats.pearsonr(DEPTH, table["t_max"])
     assert attrs["r"] == pytest.approx(expected.statistic) and attrs["p"] == pytest.approx(expected.pvalue)
     assert attrs["r"] > 0.97 and attrs["slope_p"] < 1e-3 and (attrs["unit"], attrs["n_units"]) == ("folds", 5)
-    assert "5 folds (groups of photographs), for these subjects" in attrs["p_method"]
+    assert "5 folds (groups of photographs; standard error: from their spread and the jack" in attrs["p_method"]
     assert attrs["slope"] == pytest.approx(0.28, abs=0.04)
     assert attrs["slope_low"] < attrs["slope"] < attrs["slope_high"]
     assert (table["low"] <= table["t_max"]).all() and (table["t_max"] <= table["high"]).all()

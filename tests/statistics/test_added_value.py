@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from brainmap.common.decompositions import left_singular
 from brainmap.common.errors import InputError
+from brainmap.data.simulation.planted_studies import PlantedOptions, PlantedStudy, planted_study
 from brainmap.encoding import EncodingRidgeCV, RidgeOptions, cross_val_encode
 from brainmap.encoding.engine import make_problem, make_settings
 from brainmap.encoding.folds import plan_splits
@@ -22,7 +23,6 @@ from brainmap.statistics.added.hollow_matrices import block_sums, hollow, remove
 from brainmap.statistics.added.pooled_subjects import pool_residuals
 from brainmap.statistics.added.sign_flips import flip_p
 from brainmap.statistics.jackknife import half_width
-from brainmap.statistics.planted_studies import PlantedOptions, PlantedStudy, planted_study
 from brainmap.statistics.two_bands import factorise_bands
 
 SMALL = {"n_groups": 36, "per_group": 5, "n_layers": 4, "width": 16, "n_units": 8, "targets_per_unit": 4}

@@ -11,13 +11,13 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from brainmap.common.errors import InputError
+from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
 from brainmap.encoding import EncodingRidgeCV, cross_val_encode
 from brainmap.encoding.any_estimator import pearson, r_squared
 from brainmap.encoding.folds import plan_splits
 from brainmap.statistics.image_intervals import combine, image_scores
 from brainmap.statistics.jackknife import corrected_residuals, leave_group_out, score_gradient, training_changes
 from brainmap.statistics.partition.variance_partition import variance_partition
-from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics.two_bands import principal_band
 
 pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from brainmap.common.errors import InputError
+from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics import ConditionalOptions, nonlinear_control
 from brainmap.statistics.added.nonlinear_control import nonlinear_features
-from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
 SMALL = PlantedOptions(
     n_groups=40,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics.added.added_value import ResidualOptions, residual_scores
 from brainmap.statistics.added.penalty_choice import choice_changes
-from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
 
 def test_the_choice_between_two_options_follows_the_normal_density() -> None:

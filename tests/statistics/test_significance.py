@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from brainmap.common.errors import InputError
 from brainmap.common.storage.locks import file_lock
+from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
 from brainmap.encoding import EncodingRidgeCV, cross_val_encode
 from brainmap.encoding.folds import plan_splits
 from brainmap.statistics.correction import adjust
@@ -25,7 +26,6 @@ from brainmap.statistics.permutation.permutation_test import (
     permutation_test,
 )
 from brainmap.statistics.permutation.permuted_subject import PermutationInput, PermutationOptions, common_penalty
-from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 from brainmap.statistics.significance import compare, fisher_z, significance
 from brainmap.statistics.tests_of_means import folds_t, sign_flip_p, subjects_interval, subjects_t, subjects_wilcoxon
 

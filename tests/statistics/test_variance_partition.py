@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse, stats
 
 from brainmap.common.errors import InputError
+from brainmap.data.simulation.planted_studies import PlantedOptions, planted_study
 from brainmap.encoding import EncodingRidgeCV, cross_val_encode
 from brainmap.statistics.added.conditional_test import ConditionalOptions
 from brainmap.statistics.cluster_tests import cluster_null, cluster_subjects
@@ -15,7 +16,6 @@ from brainmap.statistics.partition.banded_partition import banded_ridge
 from brainmap.statistics.partition.variance_partition import unique_tests, variance_partition
 from brainmap.statistics.permutation.permutation_test import permutation_null, permutation_test
 from brainmap.statistics.permutation.permuted_subject import PermutationOptions
-from brainmap.statistics.planted_studies import PlantedOptions, planted_study
 
 RIDGE = EncodingRidgeCV(alphas=(1e-2, 1e0, 1e2))
 pytestmark = pytest.mark.filterwarnings("ignore::brainmap.encoding.NumericalWarning")
