@@ -110,13 +110,13 @@ def training_half_times(cells: xr.DataArray, baseline: Baseline = "zero") -> pd.
     if baseline == "first":
         reaches &= whole > 0
     of_what = {"zero": "final score", "first": "gain"}[baseline]
-    too_low = HalfTime(*[np.nan] * 7, failure=f"the {of_what} is below a tenth of the highest", baseline=baseline)
+    none, failure = np.nan, f"the {of_what} is below a tenth of the highest"
+    too_low = HalfTime(none, none, none, none, none, none, none, failure, baseline=baseline)
+    unit: Unit = "folds" if over == "folds" else "subjects"
     fits = []
     for number, high in enumerate(reaches):
         rows = np.ascontiguousarray(values[:, number])
-        fits.append(
-            _half_time(steps, rows.tobytes(), "folds" if over == "folds" else "subjects", baseline) if high else too_low
-        )
+        fits.append(_half_time(steps, rows.tobytes(), unit, baseline) if high else too_low)
     table = pd.DataFrame([vars(fit) for fit in fits]).drop(columns="curve").rename(columns={"step": "half_time"})
     table.insert(0, "unit", cells["unit"].values)
     missing = (

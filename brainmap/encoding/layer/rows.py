@@ -306,11 +306,13 @@ def factorise_all_rows(source: ArraySource, problems: list[Problem], weights: bo
             maps[index].extend(last[1])
     n_constant = int(np.count_nonzero(X.min(axis=0) == X.max(axis=0)))
     layers = []
-    for each, own, last, with_weights in zip(problems, inner, outer, maps, strict=True):
-        info = {**layer_info(each, last, components, varying), "unsafe": False, "n_constant": n_constant}
+    for each, own, finals, with_weights in zip(problems, inner, outer, maps, strict=True):
+        info = {**layer_info(each, finals, components, varying), "unsafe": False, "n_constant": n_constant}
         info |= {"n_features": X.shape[1], "alphas": alphas}
         trains = tuple(own[number] for number in range(len(inner_sets)))
         layers.append(
-            LayerFactors(source.name, "rows", trains, tuple(last), each.backend, None, None, tuple(with_weights), info)
+            LayerFactors(
+                source.name, "rows", trains, tuple(finals), each.backend, None, None, tuple(with_weights), info
+            )
         )
     return layers
