@@ -41,10 +41,7 @@ def fixed_split(
         If no test photographs are known, or one side is empty.
     """
     if test is None:
-        known = [column for column in TEST_COLUMNS if column in stimuli.table]
-        if not known:
-            raise InputError("The photographs have no column 'test' or 'shared'; pass the test photographs as a mask.")
-        test = _truth(stimuli.table[known[0]])
+        test = test_photographs(stimuli)
     chosen = np.asarray(test, dtype=bool)
     if chosen.shape != (len(stimuli),):
         raise InputError(f"The mask of test photographs has shape {chosen.shape} for {len(stimuli)} photographs.")
@@ -56,6 +53,14 @@ def fixed_split(
     if not len(train) or not len(held_out):
         raise InputError(f"A fixed split needs both sides; here are {len(train)} train and {len(held_out)} test rows.")
     return [(train, held_out)]
+
+
+def test_photographs(stimuli: StimulusSet) -> np.ndarray:
+    """Test photographs by the column ``test`` or ``shared`` of their table, (n,) bool."""
+    known = [column for column in TEST_COLUMNS if column in stimuli.table]
+    if not known:
+        raise InputError("The photographs have no column 'test' or 'shared'; pass the test photographs as a mask.")
+    return _truth(stimuli.table[known[0]])
 
 
 def _truth(column: pd.Series) -> np.ndarray:

@@ -261,7 +261,8 @@ class PreparedEncoding:
         self, shares: Sequence[Path], responses: Any, path: str | Path, *, targets: pd.DataFrame | None = None
     ) -> EncodingResult:
         """Put the files of all shares of :meth:`encode_to` together: what it writes of all targets at once."""
-        parts = [part for share in shares if (part := load_scores(share, lazy=True)).sizes["target"]]
+        parts = [load_scores(share, lazy=True) for share in shares]
+        parts = [part for part in parts if part.sizes["target"]] or parts[:1]
         n_targets = sum(part.sizes["target"] for part in parts)
         told = _Told(np.concatenate([part.attrs["coarse"] for part in parts]).astype(bool), **{
             name: parts[0].attrs[name] for name in ("info", "precision")

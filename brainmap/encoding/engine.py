@@ -368,7 +368,8 @@ def memory_bound(
         rank, size = min(d, n) if settings.pca is None else min(d, n, settings.pca), min(d, n) + extra
         if uses_rows(d, problem):
             layer_bytes[name] = splits * (n * rank + rank * min(rank, n)) * itemsize + n * d * 8
-            layer_bytes[name] += 0 if settings.bands is None else (1 + len(plan.inner[0])) * d * d * 8
+            if settings.bands is not None and d <= plan.largest_train:  # Gram matrices that all balances share
+                layer_bytes[name] += (1 + len(plan.inner[0])) * d * d * 8
             needed = n * 2 * itemsize + 5 * rank * itemsize
         else:
             layer_bytes[name] = splits * (rank * size + rank * rank) * itemsize

@@ -228,8 +228,8 @@ def spatial_hierarchy(
         ``centre_of_mass`` (depth), ``r`` (mean score at the best layer), ``n_targets``. ``attrs``: ``r`` with ``p``,
         ``low``, ``high`` and ``rho`` with ``rho_p``, against random maps as smooth as that of the best layers
         (:mod:`brainmap.hierarchy.surrogate_maps`); ``areas_p``, the t test that takes areas for independent, as
-        published; ``n``, ``n_surrogates``, ``p_method``. Of the correlation in every subject (five or more; else in
-        every fold), over these areas: ``unit_r``, ``unit_low``, ``unit_high``, ``unit_p`` (t test of Fisher's z),
+        published; ``n``, ``n_surrogates``, ``p_method``. Of the same correlation over subjects (five or more; else
+        folds), these areas given: ``unit_r``, ``unit_low``, ``unit_high``, ``unit_p`` (t test of Fisher's z),
         ``unit_flip_p``, ``unit``, ``n_units``. Noise of the scores draws all correlations towards zero.
 
     Raises
@@ -317,7 +317,7 @@ def _order(table: pd.DataFrame, places: FloatArray, options: SpatialOptions) -> 
 def _over_units(
     scores: xr.DataArray, names: NDArray, use: NDArray[np.bool_], table: pd.DataFrame, options: SpatialOptions
 ) -> OverUnits:
-    """Fisher's z of the correlation over the table's areas, in every subject or fold."""
+    """Fisher's z of the correlation over the table's areas, tested over subjects or folds."""
     position = {name: number for number, name in enumerate(table["roi"])}
     kept = use & np.isin(names, list(position))
     depth, away = _depths(scores), table["distance_mm"].to_numpy()

@@ -140,6 +140,8 @@ def tested_over_units(values: FloatArray, n: int, unit: str, confidence: float =
     if not unit:
         return OverUnits(float(each[0]), np.nan, np.nan, np.nan, np.nan, unit, n)
     value, error = float(values[n]), float(_standard_error(each, values[n + 1 :], unit))
+    if value == 0 and error == 0:  # peaks that never move: nothing is known of how far they might
+        error = np.nan
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2.0 * stats.t.sf(np.abs(np.float64(value) / error), n - 1)
     half = float(stats.t.ppf((1.0 + confidence) / 2.0, n - 1) * error)

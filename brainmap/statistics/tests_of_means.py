@@ -130,7 +130,8 @@ def sign_flip_p(values: FloatArray, *, n_flips: int = 5000, seed: int = 0) -> fl
     exact = 2**n <= n_flips
     rng = np.random.default_rng([seed, SUBJECT_FLIPS])
     signs: FloatArray = _all_signs(n) if exact else rng.choice(np.array([-1.0, 1.0]), size=(n_flips, n))
-    reached = int((np.abs(signs @ values) >= np.abs(values.sum()) * (1 - 1e-9)).sum())
+    rounding = 1e-9 * np.abs(values.sum()) + 1e-12 * np.abs(values).sum()
+    reached = int((np.abs(signs @ values) >= np.abs(values.sum()) - rounding).sum())
     own = 0 if exact else 1  # all flips include the identity; random ones are joined by it
     return (reached + own) / (len(signs) + own)
 

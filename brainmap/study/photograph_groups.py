@@ -1,10 +1,11 @@
-"""Which photographs are held out together: those of a source, a folder, a column of a table, or a block in time."""
+"""What the table of photographs decides: who is held out together, of a source, folder, column, or block in time."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,12 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from brainmap.common.errors import InputError
-from brainmap.data.published_splits import TEST_COLUMNS
+from brainmap.data.published_splits import test_photographs
 from brainmap.data.responses import CONFOUND, Responses
 from brainmap.encoding import RowGroups, plan_splits, time_blocks
 from brainmap.stimuli import StimulusSet
 from brainmap.study.declared.study_config import DEFAULT_GROUPS, StudyConfig
+from brainmap.study.inputs import CLIP_BRIDGE
 
 FOLDER = "folder"
 GROUP_WORDS = {DEFAULT_GROUPS: "source", FOLDER: "folder"}
@@ -106,31 +108,51 @@ def undivided(config: StudyConfig, stimuli: StimulusSet, responses: Responses) -
     return None
 
 
-def columns_that_decide(config: StudyConfig, stimuli: StimulusSet, needs: Sequence[str]) -> dict[str, str]:
+def columns_that_decide(config: StudyConfig, stimuli: StimulusSet, extracting: Iterable[Any]) -> dict[str, str]:
     """Digests of what numbers depend on in the table of photographs, by column.
-
-    Of groups and categories that is who belongs together, not what they are called; names and places of files decide
-    nothing.
 
     Parameters
     ----------
     config : StudyConfig
-        Its ``groups``.
+        Its ``groups``, ``split`` and ``features``: given features are found by the names of photographs.
     stimuli : StimulusSet
         The photographs.
-    needs : sequence of str
-        Columns that the model's objective reads, such as ``caption``.
+    extracting : iterable of FeatureExtractor or GivenFeatures
+        Their losses read columns, such as ``caption``.
+
+    Raises
+    ------
+    InputError
+        If a column that a loss reads is missing or has an empty cell, or test photographs are wanted and not known.
     """
     table = stimuli.table
-    kinds = {name: table[name] for name in (DEFAULT_GROUPS, *CATEGORIES, config.groups) if name in table}
+    needs = {"caption"} if config.objective == CLIP_BRIDGE and "gradient" in config.signals else set()
+    for each in extracting:
+        needs.update(getattr(getattr(each, "objective", None), "needs", ()))  # given features have no loss
+    if needs:
+        import torch
+
+        from brainmap.models.image_batch import ImageBatch
+
+        batch = ImageBatch([], torch.empty(0), list(stimuli.ids), table)
+        for name in sorted(needs):
+            batch.column(name)
+    by_name = () if config.features is None else ("name",)
+    names = (DEFAULT_GROUPS, *CATEGORIES, config.groups, *needs, *by_name)
+    columns = {name: table[name] for name in names if name in table}
     if config.groups == FOLDER:
-        kinds[FOLDER] = pd.Series(folders(stimuli))
-    texts = {name: pd.factorize(labels.map(str))[0].astype(str) for name, labels in kinds.items()}
-    texts |= {name: table[name].map(str).to_numpy() for name in (*TEST_COLUMNS, *needs) if name in table}
+        columns[FOLDER] = pd.Series(folders(stimuli))
+    if config.split == "test":
+        columns["test"] = pd.Series(test_photographs(stimuli))
+    # a missing cell is none that says "nan"
     return {
-        name: f"{len(set(values))} values, {hashlib.sha256(chr(0).join(values).encode()).hexdigest()[:16]}"
-        for name, values in texts.items()
+        name: f"{column.nunique(dropna=False)} values, {digest(column.map(repr))}" for name, column in columns.items()
     }
+
+
+def digest(texts: Iterable[str]) -> str:
+    """First 64 bits of the SHA-256 of texts in this order."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def folders(stimuli: StimulusSet) -> np.ndarray:

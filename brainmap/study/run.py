@@ -18,6 +18,7 @@ from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
 from brainmap.study.analysis.bands_and_stacks import studies_of_bands
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
+from brainmap.study.analysis.rows_and_spaces import checked_subjects
 from brainmap.study.analysis.score_maps import OutSpace, check_maps, check_meshes, write_score_maps
 from brainmap.study.analysis.summarise import READ_AT_ONCE, summarise
 from brainmap.study.declared.study_config import StudyConfig
@@ -33,7 +34,7 @@ from brainmap.study.inputs import (
     load_stimuli,
 )
 from brainmap.study.lent import Lent
-from brainmap.study.photograph_groups import columns_that_decide
+from brainmap.study.photograph_groups import columns_that_decide, digest
 from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
 from brainmap.study.registration import judge_hypotheses, lock_hypotheses
 from brainmap.study.resources import everything_missing
@@ -232,6 +233,7 @@ class Study:
         check_maps(self.out_space, None if own is None else own.everyone, self.config.modality)
         if own is not None:
             check_meshes(own.everyone)
+            list(checked_subjects(self.config, own))  # folds that cannot be made, before anything is
             for problem in filter(None, (ceiling_unknown(self.config, responses) for responses in own.everyone)):
                 raise InputError(problem)
         if self.config.hypotheses is not None:
@@ -366,8 +368,8 @@ class Study:
         for how in ("device", "memory", "own", "place", "features"):
             described.pop(how, None)
         own, files = config.own, contents(recorded)
-        needs = getattr(getattr(extracting, "objective", None), "needs", ())  # given features have no objective
-        others = {name: extractor(each, None).model.digest for name, each in studies_of_bands(config).items()}
+        bands = {name: extractor(each, None) for name, each in studies_of_bands(config).items()}
+        others = {name: each.model.digest for name, each in bands.items()}
         if own is not None and own.is_plain:
             files = {name: file_hash(Path(getattr(own, name))) for name in OWN_FILES}
         return {
@@ -377,9 +379,13 @@ class Study:
             "weights_digest": extracting.model.digest,
             **({"bands": {"version": BANDS_VERSION, **others}} if config.method == "banded" else {}),
             **({"decoding": DECODING_VERSION} if config.retrieval == "decoding" else {}),
-            "photographs": columns_that_decide(config, stimuli, needs),
+            "photographs": columns_that_decide(config, stimuli, [extracting, *bands.values()]),
             "stimuli": hashlib.sha256("".join(stimuli.ids).encode()).hexdigest(),
             "files": files,
+            "shown": {
+                f"{each.modality} {each.subject}": digest(each.trials["stimulus"].astype(str))
+                for each in (() if recorded is None else recorded.everyone)
+            },
         }
 
 

@@ -93,9 +93,15 @@ def test_temporal_score_recovers_the_planted_order() -> None:
     assert (table["onset"] < table["t_max"]).all()
     assert table["peak"].to_numpy() == pytest.approx(np.full(10, 0.08), abs=0.01)
     rows = time_courses(planted(peaks)).mean("subject").transpose("split", "layer", "time").values
-    slopes = [np.polyfit(DEPTH, peak_window_time(fold, TIMES), 1)[0] for fold in rows]
-    t = np.mean(slopes) / np.sqrt(np.var(slopes, ddof=1) * 8 / 15)  # folds share training photographs
-    assert attrs["slope_p"] == pytest.approx(2 * stats.t.sf(t, 4))
+    each = [np.polyfit(DEPTH, peak_window_time(fold, TIMES), 1)[0] for fold in rows]
+    kept = [np.delete(rows, fold, axis=0).mean(axis=0) for fold in range(5)]
+    without = [np.polyfit(DEPTH, peak_window_time(mean, TIMES), 1)[0] for mean in kept]
+    spread, jackknife = np.var(each, ddof=1) / 5, np.var(without) * 4
+    error = np.sqrt((spread + jackknife) / 2 * 8 / 3)  # folds share training photographs
+    slope = np.polyfit(DEPTH, peak_window_time(rows.mean(axis=0), TIMES), 1)[0]
+    assert attrs["slope"] == pytest.approx(slope)
+    assert attrs["slope_p"] == pytest.approx(2 * stats.t.sf(slope / error, 4))
+    assert attrs["slope_high"] - slope == pytest.approx(stats.t.ppf(0.975, 4) * error)
 
 
 def test_layers_that_peak_together_have_no_order() -> None:

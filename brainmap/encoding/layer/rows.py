@@ -64,8 +64,10 @@ class PreparedRows:
 
     @classmethod
     def of(cls, X: NDArray[Any], train: NDArray[np.int64], problem: Problem) -> PreparedRows:
-        """Prepare all rows with statistics of the outer train rows."""
+        """Prepare all rows with statistics of the outer train rows: scaled, then balanced or reduced."""
         rows = cls.scaled(X, train, problem)
+        if problem.settings.band_scale is not None:
+            return rows.balanced(problem.settings.band_scale, len(train))
         if problem.settings.pca is not None:
             rows = rows.components(train, problem.settings.pca)
         return rows.with_kernel(len(train))
@@ -131,7 +133,8 @@ class PreparedRows:
         """
         whitened = _whiten(base, train, problem)
         white = _apply(whitened, base, train, np.arange(len(base.features)), problem)
-        return replace(self, features=self.features - white @ (whitened.map @ self.features[train]))
+        rest = self.features - white @ (whitened.map @ self.features[train])
+        return replace(self, features=rest, kernel=None, balance=None, grams={})
 
     def original(self, weights: Float64) -> Float64:
         """Turn weights on the prepared features, (n_components, n), into weights on the original ones."""

@@ -109,7 +109,7 @@ def map_words(table: pd.DataFrame) -> str:
     if _known(attrs, "unit_p"):
         words = tuple(format_score(float(attrs[name])) for name in ("unit_r", "unit_low", "unit_high"))
         unit = f"over {attrs['n_units']} {attrs['unit']}, these areas given"
-        parts.append(f"{unit}, mean r = {words[0]} [{words[1]}, {words[2]}], {format_p(float(attrs['unit_p']))}")
+        parts.append(f"{unit}, r = {words[0]} [{words[1]}, {words[2]}], {format_p(float(attrs['unit_p']))}")
     if _known(attrs, "geodesic_p"):
         r, p = format_score(float(attrs["geodesic_r"])), format_p(float(attrs["geodesic_p"]))
         parts.append(f"distance along the mesh, from the edge of V1, instead: r = {r}, {p}")
