@@ -171,7 +171,7 @@ def test_tests_of_an_order_in_space_are_told_in_words() -> None:
     table.attrs |= {"unit_r": 0.3, "unit_low": 0.1, "unit_high": 0.45, "unit_p": 0.01, "unit": "subjects", "n_units": 8}
     assert order_words(table) == (
         "Line: least squares. p: random maps. With areas taken for independent p = .002; over 8 subjects, these areas "
-        "given, mean r = .30 [.10, .45], p = .01; distance along the mesh, from the edge of V1, instead: r = .50, "
+        "given, r = .30 [.10, .45], p = .01; distance along the mesh, from the edge of V1, instead: r = .50, "
         "p = .04."
     )
 

@@ -273,7 +273,7 @@ def _statistics(
     text = " · ".join(parts)
     if two_lines := len(text) > LONGEST_LINE:
         text = f"{parts[0]}\n{' · '.join(parts[1:])}"
-    ax.set_title(ax.get_title(loc="left"), loc="left", pad=30 if two_lines else 19)
+    ax.set_title(ax.get_title(loc="left"), loc="left", pad=30 if two_lines else 19, wrap=True)
     ax.annotate(
         text, (0, 1), xycoords="axes fraction", xytext=(0, 6), textcoords="offset points", fontsize=7.8, color=MUTED
     )
