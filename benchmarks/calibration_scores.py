@@ -136,8 +136,10 @@ def controls_interval(runs: int) -> Iterator[Row]:
 
 def _level(name: str) -> float:
     """The level that a test attains: signed ranks of 8 subjects are discrete, and Yekutieli's correction is a bound."""
-    if "Wilcoxon" in name or "sign flips" in name:
-        return (10 if "Wilcoxon" in name else 12) / 256
+    if "Wilcoxon" in name:
+        return 10 / 256
+    if "sign flips" in name:
+        return 12 / 256
     if "interval" in name:
         return 0.95
     return 0.05 / float(np.sum(1 / np.arange(1, 41))) if "Yekutieli" in name else 0.05

@@ -36,7 +36,7 @@ from brainmap.features.reduction import (
 )
 from brainmap.features.shares import RowsOfShares, fill_share, help_out
 from brainmap.features.store import FeatureStore, unknown_parts
-from brainmap.models.image_batch import ImageBatch
+from brainmap.models.image_batch import ImageBatch, filled_column
 from brainmap.models.objectives import Objective, find_objective
 from brainmap.models.vision_model import VisionModel
 
@@ -342,8 +342,7 @@ class FeatureExtractor:
         """Row keys of gradients and losses: the id, with a hash of the table's cells the objective reads."""
         if self.objective is None or not self.objective.needs:
             return list(ids)
-        empty = torch.empty(0)
-        columns = [ImageBatch([], empty, ids, stimuli.table).column(name) for name in self.objective.needs]
+        columns = [filled_column(stimuli.table, name, ids) for name in self.objective.needs]
         return [f"{key}-{short_hash([str(cell) for cell in cells])}" for key, *cells in zip(ids, *columns, strict=True)]
 
     def _plan(self, stimuli: StimulusSet) -> ExtractionPlan:

@@ -65,13 +65,18 @@ class ImageBatch:
         InputError
             If the column is missing or has an empty cell; the row is named.
         """
-        if name not in self.table:
-            raise InputError(f"This objective needs a column '{name}' in the stimulus table; add it.")
-        values = self.table[name]
-        empty = np.flatnonzero((values.isna() | (values.astype(str).str.strip() == "")).to_numpy())
-        if len(empty):
-            raise InputError(f"Column '{name}' of the stimulus table is empty for stimulus {self.ids[int(empty[0])]}.")
-        return self.table[name].tolist()
+        return filled_column(self.table, name, self.ids)
+
+
+def filled_column(table: pd.DataFrame, name: str, ids: Sequence[str] | np.ndarray) -> list[Any]:
+    """Values of a column of a stimulus table that an objective reads; refused as by :meth:`ImageBatch.column`."""
+    if name not in table:
+        raise InputError(f"This objective needs a column '{name}' in the stimulus table; add it.")
+    values = table[name]
+    empty = np.flatnonzero((values.isna() | (values.astype(str).str.strip() == "")).to_numpy())
+    if len(empty):
+        raise InputError(f"Column '{name}' of the stimulus table is empty for stimulus {ids[int(empty[0])]}.")
+    return values.tolist()
 
 
 def image_generators(ids: Sequence[str], seed: int, purpose: int) -> list[np.random.Generator]:

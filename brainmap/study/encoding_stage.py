@@ -18,7 +18,6 @@ from brainmap.study.analysis.dependent_photographs import ceiling_notes, depende
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
 from brainmap.study.analysis.rows_and_spaces import (
     align_rows,
-    checked_subjects,
     feature_spaces,
     ridge,
     splits_of,
@@ -76,7 +75,7 @@ class EncodingStage:
         One feature space is prepared at a time, for all subjects and modalities that saw the same photographs. Parts
         that another process holds are left to it, and looked at again when all others are done.
         """
-        units = list(checked_subjects(self.config, inputs))
+        units = inputs.everyone
         kept = parse_memory(self.config.memory) // (4 * len(units))
         encoded = [align_rows(each, inputs.stimuli, kept, self.config, self.lent.means) for each in units]
         spaces = feature_spaces(self.config, inputs.stimuli, features, self.lent.controls)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,6 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from brainmap.common.errors import InputError
+from brainmap.common.storage.files import short_hash
 from brainmap.data.published_splits import test_photographs
 from brainmap.data.responses import CONFOUND, Responses
 from brainmap.encoding import RowGroups, plan_splits, time_blocks
@@ -130,13 +130,10 @@ def columns_that_decide(config: StudyConfig, stimuli: StimulusSet, extracting: I
     for each in extracting:
         needs.update(getattr(getattr(each, "objective", None), "needs", ()))  # given features have no loss
     if needs:
-        import torch
+        from brainmap.models.image_batch import filled_column  # brings torch
 
-        from brainmap.models.image_batch import ImageBatch
-
-        batch = ImageBatch([], torch.empty(0), list(stimuli.ids), table)
         for name in sorted(needs):
-            batch.column(name)
+            filled_column(table, name, stimuli.ids)
     by_name = () if config.features is None else ("name",)
     names = (DEFAULT_GROUPS, *CATEGORIES, config.groups, *needs, *by_name)
     columns = {name: table[name] for name in names if name in table}
@@ -146,13 +143,9 @@ def columns_that_decide(config: StudyConfig, stimuli: StimulusSet, extracting: I
         columns["test"] = pd.Series(test_photographs(stimuli))
     # a missing cell is none that says "nan"
     return {
-        name: f"{column.nunique(dropna=False)} values, {digest(column.map(repr))}" for name, column in columns.items()
+        name: f"{column.nunique(dropna=False)} values, {short_hash(column.map(repr).tolist())}"
+        for name, column in columns.items()
     }
-
-
-def digest(texts: Iterable[str]) -> str:
-    """First 64 bits of the SHA-256 of texts in this order."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def folders(stimuli: StimulusSet) -> np.ndarray:

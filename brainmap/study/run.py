@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from brainmap.common.errors import BrainmapError, DamagedError, InputError, MissingFileError
 from brainmap.common.memory_sizes import parse_memory
 from brainmap.common.storage.file_errors import is_writable, require_writable
-from brainmap.common.storage.files import file_hash, recover_folder
+from brainmap.common.storage.files import file_hash, recover_folder, short_hash
 from brainmap.common.storage.locks import lock_or_skip
 from brainmap.data.simulation.simulation_config import SIMULATION_VERSION
 from brainmap.hierarchy import RegisteredHypotheses
 from brainmap.study.analysis.above_chance import PermutedMaps, permuted_maps
 from brainmap.study.analysis.bands_and_stacks import studies_of_bands
 from brainmap.study.analysis.encoded_part import CONTROL_SPACES, Encoded
-from brainmap.study.analysis.rows_and_spaces import checked_subjects
+from brainmap.study.analysis.rows_and_spaces import check_subjects
 from brainmap.study.analysis.score_maps import OutSpace, check_maps, check_meshes, write_score_maps
 from brainmap.study.analysis.summarise import READ_AT_ONCE, summarise
 from brainmap.study.declared.study_config import StudyConfig
@@ -34,7 +34,7 @@ from brainmap.study.inputs import (
     load_stimuli,
 )
 from brainmap.study.lent import Lent
-from brainmap.study.photograph_groups import columns_that_decide, digest
+from brainmap.study.photograph_groups import columns_that_decide
 from brainmap.study.plan import StudyPlan, make_plan, planned_subjects
 from brainmap.study.registration import judge_hypotheses, lock_hypotheses
 from brainmap.study.resources import everything_missing
@@ -233,7 +233,7 @@ class Study:
         check_maps(self.out_space, None if own is None else own.everyone, self.config.modality)
         if own is not None:
             check_meshes(own.everyone)
-            list(checked_subjects(self.config, own))  # folds that cannot be made, before anything is
+            check_subjects(self.config, own)
             for problem in filter(None, (ceiling_unknown(self.config, responses) for responses in own.everyone)):
                 raise InputError(problem)
         if self.config.hypotheses is not None:
@@ -248,7 +248,9 @@ class Study:
 
     def _inputs(self, stimuli: StimulusSet) -> Inputs:
         self.lent.make_room(self.config.seed, self.config.thin)
-        return load_inputs(self.config, stimuli, self.folder.features, kept=self.lent.simulated)
+        inputs = load_inputs(self.config, stimuli, self.folder.features, kept=self.lent.simulated)
+        check_subjects(self.config, inputs)
+        return inputs
 
     def _extracted(
         self, opened: tuple[StimulusSet, Extracting, Inputs | None] | None = None
@@ -383,7 +385,7 @@ class Study:
             "stimuli": hashlib.sha256("".join(stimuli.ids).encode()).hexdigest(),
             "files": files,
             "shown": {
-                f"{each.modality} {each.subject}": digest(each.trials["stimulus"].astype(str))
+                f"{each.modality} {each.subject}": short_hash(each.trials["stimulus"].astype(str).tolist())
                 for each in (() if recorded is None else recorded.everyone)
             },
         }

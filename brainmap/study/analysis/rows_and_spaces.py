@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -76,14 +75,12 @@ def feature_spaces(
     return spaces
 
 
-def checked_subjects(config: StudyConfig, inputs: Inputs) -> Iterator[Responses]:
-    """Subjects of all modalities, each checked for enough photographs."""
-    for subjects in inputs.responses.values():
-        for responses in subjects.values():
-            problem = undivided(config, inputs.stimuli, responses)
-            if problem is not None:
-                raise InputError(problem)
-            yield responses
+def check_subjects(config: StudyConfig, inputs: Inputs) -> None:
+    """Refuse a subject whose photographs cannot be dealt into folds."""
+    for responses in inputs.everyone:
+        problem = undivided(config, inputs.stimuli, responses)
+        if problem is not None:
+            raise InputError(problem)
 
 
 def ridge(config: StudyConfig, threads: int | None = None) -> EncodingRidgeCV:
